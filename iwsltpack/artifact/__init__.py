@@ -1,0 +1,1 @@
+"""The compressed model on disk: recipe, builder, reader, integrity, sizes."""

@@ -1,0 +1,115 @@
+"""Back to a plain Hugging Face checkpoint that `from_pretrained` and vLLM load without this package."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iwsltpack import fileio
+from iwsltpack.artifact import sidefiles
+from iwsltpack.artifact.checkpoint import INDEX_NAME, SINGLE_NAME
+from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.errors import UsageError
+from iwsltpack.format.names import PARTIAL_SUFFIX
+from iwsltpack.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.artifact.reader import Artifact
+    from iwsltpack.format.artifact import Tensor
+
+SHARD_BYTES = 1_000_000_000
+"""A shard is held in memory while it is written."""
+
+
+def export_checkpoint(path: Path, output: Path, progress: Progress | None = None) -> None:
+    """Write the artifact's tensors, decoded, as safetensors shards with an index, and its side files.
+
+    Rounded tensors come as float16, which holds their values exactly; the configuration's dtype is set to
+    float16 then, because bfloat16 would round them again.
+
+    Raises
+    ------
+    UsageError
+        `output` exists.
+    ArtifactError
+        The artifact is damaged.
+    """
+    if output.exists():
+        raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
+    artifact = open_artifact(path)
+    sink = progress or Silent()
+    partial = output.with_name(output.name + PARTIAL_SUFFIX)
+    shutil.rmtree(partial, ignore_errors=True)
+    with fileio.disk_errors(partial):
+        partial.mkdir(parents=True)
+        shards = _shards(artifact.manifest.tensors)
+        sink.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")
+        names = [SINGLE_NAME] if len(shards) == 1 else _shard_names(len(shards))
+        for name, shard in zip(names, shards, strict=True):
+            _write_shard(artifact, partial / name, shard, sink)
+        if len(shards) > 1:
+            _write_index(partial, names, shards)
+        _copy_side_files(artifact, partial)
+        partial.rename(output)
+    fileio.fsync_directory(output.parent)
+    sink.finish()
+
+
+def _nbytes(tensor: Tensor) -> int:
+    return tensor.parameters * by_name(tensor.dtype, tensor.name).carrier.itemsize
+
+
+def _shards(tensors: tuple[Tensor, ...]) -> list[list[Tensor]]:
+    shards: list[list[Tensor]] = [[]]
+    filled = 0
+    for tensor in tensors:
+        if shards[-1] and filled + _nbytes(tensor) > SHARD_BYTES:
+            shards.append([])
+            filled = 0
+        shards[-1].append(tensor)
+        filled += _nbytes(tensor)
+    return shards
+
+
+def _shard_names(count: int) -> list[str]:
+    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+
+
+def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], sink: Progress) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    content: dict[str, torch.Tensor] = {}
+    for tensor in shard:
+        values = artifact.tensor(tensor.name, workers=0)
+        raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
+        content[tensor.name] = raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
+        sink.advance(values.nbytes)
+    save_file(content, path, {"format": "pt"})
+    fileio.fsync_file(path)
+
+
+def _write_index(folder: Path, names: list[str], shards: list[list[Tensor]]) -> None:
+    fileio.write_json(
+        folder / INDEX_NAME,
+        {
+            "metadata": {"total_size": sum(_nbytes(tensor) for shard in shards for tensor in shard)},
+            "weight_map": {
+                tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard
+            },
+        },
+    )
+
+
+def _copy_side_files(artifact: Artifact, folder: Path) -> None:
+    rounded = any(tensor.bits is not None for tensor in artifact.manifest.tensors)
+    for path in sorted(artifact.model_dir.iterdir()):
+        data = fileio.read_bytes(path)
+        if path.name == sidefiles.CONFIG and rounded:
+            data = sidefiles.with_dtype(data, "float16")
+        fileio.write_bytes(folder / path.name, data)

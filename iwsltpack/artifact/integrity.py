@@ -1,0 +1,95 @@
+"""Check every byte of an artifact against its manifest."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from iwsltpack import fileio
+from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed
+from iwsltpack.format.artifact import read_manifest
+from iwsltpack.format.names import MANIFEST_NAME, WEIGHTS_DIR
+from iwsltpack.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.format.artifact import File
+
+FIX = "build or download the artifact again"
+
+
+def verify_artifact(path: Path, progress: Progress | None = None) -> list[Problem]:
+    """Return every difference between an artifact's files and its manifest; an empty list means it is whole.
+
+    Every file is hashed; missing, cut, altered, foreign and linked files are named, chunks with their tensor.
+    """
+    try:
+        manifest = read_manifest(path)
+    except ValidationFailed as error:
+        return error.problems
+    except IwsltpackError as error:
+        return [Problem(rule="artifact.manifest", message=error.what, path=error.where, fix=error.fix or FIX)]
+    sink = progress or Silent()
+    listed = {file.path: file for file in manifest.files}
+    problems = _foreign(path, set(listed))
+    sink.start("verifying", sum(file.bytes for file in manifest.files), "bytes")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for file, found in zip(
+            manifest.files, pool.map(lambda file: _check(path, file), manifest.files), strict=True
+        ):
+            problems += [found] if found else []
+            sink.advance(file.bytes)
+    sink.finish()
+    return sorted(problems, key=lambda problem: problem.path or "")
+
+
+def _foreign(path: Path, listed: set[str]) -> list[Problem]:
+    problems = []
+    for found in sorted(path.rglob("*")):
+        name = found.relative_to(path).as_posix()
+        if found.is_symlink():
+            problems.append(
+                Problem(rule="artifact.link", message="a link instead of a file", path=name, fix=FIX)
+            )
+        elif found.is_file() and name not in listed and name != MANIFEST_NAME:
+            problems.append(
+                Problem(
+                    rule="artifact.foreign-file", message="not in the manifest", path=name, fix="remove it"
+                )
+            )
+    return problems
+
+
+def _check(path: Path, file: File) -> Problem | None:
+    full = path / file.path
+    if full.is_symlink():
+        return None  # told by _foreign already
+    if not full.is_file():
+        return Problem(
+            rule="artifact.missing-file", message=f"{_what(file.path)} is missing", path=file.path, fix=FIX
+        )
+    size = full.stat().st_size
+    if size != file.bytes:
+        message = f"{_what(file.path)} has {size} bytes instead of {file.bytes}"
+        return Problem(rule="artifact.size", message=message, path=file.path, fix=FIX)
+    if fileio.sha256_file(full) != file.sha256:
+        return Problem(
+            rule="artifact.checksum", message=f"{_what(file.path)} is damaged", path=file.path, fix=FIX
+        )
+    return None
+
+
+def _what(path: str) -> str:
+    """Name what a file is: a chunk of which tensor, or a file by itself.
+
+    >>> _what("weights.zarr/a.weight/c/3/0")
+    'chunk 3/0 of tensor a.weight'
+    """
+    parts = path.split("/")
+    if parts[0] == WEIGHTS_DIR and len(parts) > 2 and parts[2] == "c":
+        return f"chunk {'/'.join(parts[3:]) or '0'} of tensor {parts[1]}"
+    if parts[0] == WEIGHTS_DIR and len(parts) > 2:
+        return f"the metadata of tensor {parts[1]}"
+    return "the file"

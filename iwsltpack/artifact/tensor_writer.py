@@ -1,0 +1,174 @@
+"""One tensor, chunk by chunk: round, pack, write, read back, compare bit by bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iwsltpack import fileio
+from iwsltpack.artifact import store
+from iwsltpack.codecs.chains import pack_codes, unpack
+from iwsltpack.codecs.rounding import BIAS16, Rounder
+from iwsltpack.errors import ArtifactError, InputError
+from iwsltpack.fileio import disk_errors
+from iwsltpack.format.artifact import File, Tensor
+from iwsltpack.format.names import WEIGHTS_DIR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import zarr
+
+    from iwsltpack.artifact.plan import TensorPlan
+    from iwsltpack.codecs.chains import Chain, Coding
+    from iwsltpack.progress import Progress
+
+
+@dataclass
+class CodeCounts:
+    """How often each code occurs in a tensor: a table for 16-bit codes, a dict for the rest."""
+
+    narrow: np.ndarray = field(default_factory=lambda: np.zeros(1 << 16, dtype=np.int64))
+    wide: dict[int, int] = field(default_factory=dict)
+
+    def add(self, codes: np.ndarray) -> None:
+        """Count the codes of one block, biased 16-bit or plain 32-bit."""
+        if codes.dtype == np.uint16:
+            self.narrow += np.bincount(codes.reshape(-1), minlength=1 << 16)
+            return
+        for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+            self.wide[int(code)] = self.wide.get(int(code), 0) + int(count)
+
+    def entropy(self) -> float:
+        """Return the Shannon entropy, bits a code; 0 for no codes at all."""
+        merged = dict(self.wide)
+        for index in np.flatnonzero(self.narrow):
+            merged[int(index) - BIAS16] = merged.get(int(index) - BIAS16, 0) + int(self.narrow[index])
+        shares = np.array(list(merged.values()), dtype=np.float64) / max(sum(merged.values()), 1)
+        return round(float(abs(np.sum(shares * np.log2(shares)))), 6)
+
+
+class _TooWide(Exception):
+    """A code does not fit 16 bits: the tensor is written again with 32."""
+
+
+def write_tensor(
+    group: zarr.Group, folder: Path, plan: TensorPlan, coding: Coding, progress: Progress
+) -> tuple[Tensor, list[File]]:
+    """Write one tensor into `group`, which lies under `folder`, and describe it.
+
+    Every chunk is read back from its file and compared bit by bit with the reference, which for rounded
+    tensors is numcodecs' own result and does not pass through the codes.
+
+    Raises
+    ------
+    InputError
+        The source ends early, or a weight to be rounded is not finite or too large; tensor and index are told.
+    ArtifactError
+        What was read back is not what was to be written.
+    ResourceError
+        The disk is full.
+    """
+    if plan.bits is None:
+        return _write(group, folder, plan, coding.lossless(plan.source.dtype), progress)
+    try:
+        return _write(group, folder, plan, coding.rounded(plan.bits, wide=False), progress)
+    except _TooWide:
+        return _write(group, folder, plan, coding.rounded(plan.bits, wide=True), progress)
+
+
+def _write(
+    group: zarr.Group, folder: Path, plan: TensorPlan, chain: Chain, progress: Progress
+) -> tuple[Tensor, list[File]]:
+    name, counts = plan.source.name, CodeCounts()
+    rounder = None if plan.bits is None else Rounder(plan.bits, plan.source.dtype.name)
+    dtype = plan.source.dtype.name if rounder is None else "float16"
+    attributes: dict[str, Any] = {"torch_dtype": dtype, **chain.attributes(plan.bits)}
+    array = store.create_array(group, name, plan.shape, plan.chunk_rows, chain, attributes)
+    files = [_describe(folder, f"{WEIGHTS_DIR}/{name}/zarr.json")]
+    done = 0
+    try:
+        for start, stop in plan.blocks():
+            block = plan.read(start, stop)
+            stored, expected = block, block
+            if rounder is not None:
+                stored, expected = _round(rounder, chain, block, plan, start, counts), rounder.values(block)
+            _put_and_compare(array, slice(start, stop) if plan.shape else (), stored, expected, chain, plan)
+            key = store.chunk_key(name, plan.shape, start, plan.chunk_rows)
+            files.append(_describe(folder, f"{WEIGHTS_DIR}/{key}"))
+            progress.advance(block.nbytes)
+            done += block.nbytes
+    except _TooWide:
+        progress.advance(-done)
+        raise
+    return Tensor(
+        name=name,
+        shape=plan.shape,
+        dtype=dtype,
+        source_shape=plan.source.shape,
+        source_dtype=plan.source.dtype.name,
+        component=plan.component,
+        linear=plan.linear,
+        bits=plan.bits,
+        wide=chain.wide,
+        entropy_bits=None if rounder is None else counts.entropy(),
+        chunk_rows=plan.chunk_rows,
+        bytes=sum(file.bytes for file in files),
+    ), files
+
+
+def _round(
+    rounder: Rounder, chain: Chain, block: np.ndarray, plan: TensorPlan, start: int, counts: CodeCounts
+) -> np.ndarray:
+    """Return what `chain` is handed for `block`; count its codes."""
+    codes: np.ndarray | None = None if chain.wide else rounder.codes16(block)
+    if codes is None:
+        try:
+            codes = rounder.codes32(block)
+        except InputError as error:
+            raise _locate(error, plan, start) from error
+        if chain.holds_codes and not chain.wide:
+            raise _TooWide
+    counts.add(codes)
+    return pack_codes(chain, codes) if chain.holds_codes else rounder.unrounded(block)
+
+
+def _put_and_compare(
+    array: zarr.Array[Any],
+    place: Any,
+    stored: np.ndarray,
+    expected: np.ndarray,
+    chain: Chain,
+    plan: TensorPlan,
+) -> None:
+    with disk_errors(array.store_path):
+        array[place] = stored
+    read = unpack(chain, plan.bits, np.asarray(array[place]))
+    unsigned = np.dtype(f"u{expected.dtype.itemsize}")
+    if read.dtype != expected.dtype or not np.array_equal(read.view(unsigned), expected.view(unsigned)):
+        raise ArtifactError(
+            "a chunk read back is not what was written",
+            where=f"{plan.source.name}, rows {place}",
+            fix="check memory and disk of this machine, then run the same command again",
+        )
+
+
+def _locate(error: InputError, plan: TensorPlan, start: int) -> InputError:
+    """Turn the flat index in a block into an index of the tensor."""
+    index = np.unravel_index(int(error.where or 0), (1 << 62, *plan.shape[1:]) if plan.shape else (1,))
+    place = [int(index[0]) + start, *(int(axis) for axis in index[1:])]
+    after = " after pruning" if plan.kept else ""
+    return InputError(
+        error.what,
+        where=f"{plan.source.name}{place}{after}",
+        expected=error.expected,
+        got=error.got,
+        fix=error.fix,
+    )
+
+
+def _describe(folder: Path, path: str) -> File:
+    full = folder / path
+    return File(path=path, bytes=full.stat().st_size, sha256=fileio.sha256_file(full))

@@ -1,0 +1,158 @@
+"""Where the command line speaks: data on stdout, talk and progress on stderr, colours only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from iwsltpack import fileio
+from iwsltpack.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iwsltpack.progress import Progress, Unit
+
+LOG_EVERY_S = 30.0
+"""Seconds between progress lines where stderr is a file and no bar can be drawn."""
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+_quiet = False
+
+
+def configure(*, quiet: bool) -> None:
+    """Set for this process whether talk and progress are left out (errors always show)."""
+    global _quiet  # noqa: PLW0603
+    _quiet = quiet
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Tell the person watching something; nothing under ``--quiet``. Markup in `text` is not interpreted."""
+    if not _quiet:
+        err.print(Text(text, style=style or ""))
+
+
+def show(renderable: Any) -> None:
+    """Print a result, a string or a rich table, on stdout."""
+    out.print(Text(renderable) if isinstance(renderable, str) else renderable)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document on stdout, in the one byte sequence also used on disk."""
+    sys.stdout.write(fileio.canonical_json(document).decode())
+
+
+class _Items(MofNCompleteColumn):
+    def render(self, task: Any) -> Text:
+        speed = task.finished_speed or task.speed
+        rate = f" {speed:.1f}/s" if speed else ""
+        return Text(f"{super().render(task)}{rate}", style="progress.download")
+
+
+class _Bars:
+    """Rich progress bars on a terminal."""
+
+    def __init__(self, bars: dict[Unit, RichProgress]) -> None:
+        self._bars = bars
+        self._live: tuple[RichProgress, Any] | None = None
+
+    def start(self, description: str, total: float, unit: Unit = "items") -> None:
+        self.finish()
+        bar = self._bars[unit]
+        bar.start()
+        self._live = (bar, bar.add_task(description, total=total, note=""))
+
+    def advance(self, amount: float = 1) -> None:
+        if self._live:
+            self._live[0].advance(self._live[1], amount)
+
+    def note(self, text: str) -> None:
+        if self._live:
+            self._live[0].update(self._live[1], note=text)
+
+    def finish(self) -> None:
+        if self._live:
+            self._live[0].stop()
+            self._live[0].remove_task(self._live[1])
+            self._live = None
+
+
+class _Log:
+    """One line now and then, for stderr that is a file."""
+
+    def __init__(self) -> None:
+        self._description, self._total, self._done = "", 0.0, 0.0
+        self._unit: Unit = "items"
+        self._started = self._last = time.monotonic()
+
+    def start(self, description: str, total: float, unit: Unit = "items") -> None:
+        self._description, self._total, self._done, self._unit = description, total, 0.0, unit
+        self._started = self._last = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._last < LOG_EVERY_S:
+            return
+        self._last = now
+        rate = self._done / max(now - self._started, 1e-9)
+        left = (self._total - self._done) / rate if rate else 0.0
+        shown = f"{rate / 1e6:.1f} MB/s" if self._unit == "bytes" else f"{rate:.1f}/s"
+        share = 100 * self._done / self._total if self._total else 100.0
+        err.print(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left")
+
+    def note(self, text: str) -> None:
+        """Lines in a file do not follow each tensor."""
+
+    def finish(self) -> None:
+        """Nothing is drawn, so nothing is taken away."""
+
+
+def _bars(unit: Unit) -> RichProgress:
+    figures = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (_Items(),)
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        *figures,
+        TextColumn("elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=err,
+        transient=True,
+    )
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Give a `Progress` that suits this stderr: bars, lines or nothing; closed at the end."""
+    sink: Progress
+    if _quiet:
+        sink = Silent()
+    elif err.is_terminal:
+        sink = _Bars({"bytes": _bars("bytes"), "items": _bars("items")})
+    else:
+        sink = _Log()
+    try:
+        yield sink
+    finally:
+        sink.finish()

@@ -1,0 +1,1 @@
+"""Codec chains of the artifact and their registry."""

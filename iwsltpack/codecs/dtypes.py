@@ -1,0 +1,82 @@
+"""Tensor types: their safetensors codes, their names in PyTorch, and the numpy type that carries their bits.
+
+Neither numpy nor Zarr has bfloat16 or the 8-bit floats: their bits travel as unsigned integers of the same
+width, and the manifest says what they mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from iwsltpack.errors import InputError
+
+
+@dataclass(frozen=True)
+class DType:
+    """One tensor type: safetensors code, PyTorch name, little-endian numpy type of the carrier."""
+
+    code: str
+    name: str
+    carrier: np.dtype[np.generic]
+
+    @property
+    def is_bits(self) -> bool:
+        """Whether the carrier holds raw bits of a type numpy does not have."""
+        return self.name not in (self.carrier.name, "bool")
+
+
+_TABLE = tuple(
+    DType(code, name, np.dtype(carrier))
+    for code, name, carrier in (
+        ("F64", "float64", "<f8"),
+        ("F32", "float32", "<f4"),
+        ("F16", "float16", "<f2"),
+        ("BF16", "bfloat16", "<u2"),
+        ("F8_E4M3", "float8_e4m3fn", "|u1"),
+        ("F8_E5M2", "float8_e5m2", "|u1"),
+        ("I64", "int64", "<i8"),
+        ("I32", "int32", "<i4"),
+        ("I16", "int16", "<i2"),
+        ("I8", "int8", "|i1"),
+        ("U64", "uint64", "<u8"),
+        ("U32", "uint32", "<u4"),
+        ("U16", "uint16", "<u2"),
+        ("U8", "uint8", "|u1"),
+        ("BOOL", "bool", "|b1"),
+    )
+)
+BY_CODE = {dtype.code: dtype for dtype in _TABLE}
+BY_NAME = {dtype.name: dtype for dtype in _TABLE}
+ROUNDABLE = ("bfloat16", "float16", "float32")
+"""Types a rounding rule may be applied to."""
+
+
+def by_code(code: str, where: object = None) -> DType:
+    """Return the type of a safetensors code; an unknown one is an `InputError` that lists the known."""
+    if code not in BY_CODE:
+        raise InputError("unknown tensor type", where=where, expected=", ".join(BY_CODE), got=code)
+    return BY_CODE[code]
+
+
+def by_name(name: str, where: object = None) -> DType:
+    """Return the type of a PyTorch name; an unknown one is an `InputError` that lists the known."""
+    if name not in BY_NAME:
+        raise InputError("unknown tensor type", where=where, expected=", ".join(BY_NAME), got=name)
+    return BY_NAME[name]
+
+
+def to_float32(block: np.ndarray, dtype: str) -> np.ndarray:
+    """Return the values of carried `block` as a new float32 array; exact for the `ROUNDABLE` types.
+
+    Parameters
+    ----------
+    block
+        Any shape, in the carrier type of `dtype`.
+    dtype
+        One of `ROUNDABLE`.
+    """
+    if dtype == "bfloat16":
+        return (block.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return block.astype(np.float32)

@@ -1,0 +1,157 @@
+"""One tree for everything that can go wrong, and the problems a validator collects.
+
+An error says what happened, where, what was expected, what was found and what to do next. The command line
+prints it as it stands and exits with the class's `exit_code`; library code never exits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "notice"]
+
+
+class IwsltpackError(Exception):
+    """Base of every error raised on purpose.
+
+    Parameters
+    ----------
+    what
+        One sentence: what is wrong.
+    where
+        File, tensor, line or setting concerned.
+    expected, got
+        What was needed and what was found.
+    fix
+        The next step, preferably a command.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.expected = None if expected is None else str(expected)
+        self.got = None if got is None else str(got)
+        self.fix = fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what if self.where is None else f"{self.where}: {self.what}"]
+        for label, value in (("expected", self.expected), ("got", self.got), ("to do", self.fix)):
+            if value is not None:
+                lines.append(f"  {label}: {value}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parts as a JSON object (`null` parts left out)."""
+        parts = {
+            "error": type(self).__name__,
+            "what": self.what,
+            "where": self.where,
+            "expected": self.expected,
+            "got": self.got,
+            "fix": self.fix,
+        }
+        return {key: value for key, value in parts.items() if value is not None}
+
+
+class UsageError(IwsltpackError):
+    """A command, option, setting or name that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class InputError(IwsltpackError):
+    """A file or folder given by the user is missing, unreadable or malformed."""
+
+    exit_code = 3
+
+
+class ArtifactError(IwsltpackError):
+    """An artifact is damaged, incomplete, of an unknown version, or cannot hold what is asked of it."""
+
+    exit_code = 4
+
+
+class ValidationFailed(IwsltpackError):
+    """One or more problems of severity `error` were found; `problems` holds all of them."""
+
+    exit_code = 5
+
+    def __init__(
+        self, what: str, problems: list[Problem], *, where: object = None, fix: str | None = None
+    ) -> None:
+        self.problems = problems
+        super().__init__(what, where=where, fix=fix)
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *(f"  - {problem}" for problem in self.problems)])
+
+
+class MissingDependency(IwsltpackError):
+    """An optional package, program or device is needed and absent."""
+
+    exit_code = 6
+
+
+class ResourceError(IwsltpackError):
+    """The machine ran out of disk, memory or network."""
+
+    exit_code = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One finding of a validator.
+
+    Attributes
+    ----------
+    rule
+        Stable identifier, e.g. ``hyp.line-count``.
+    severity
+        ``error`` makes validation fail; ``warning`` and ``notice`` do not.
+    message
+        What is wrong, with the figures.
+    path, line
+        Where (line counted from 1); either may be absent.
+    fix
+        What to do about it.
+    """
+
+    rule: str
+    message: str
+    severity: Severity = "error"
+    path: str | None = None
+    line: int | None = None
+    fix: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.path, self.line) if part is not None)
+        text = f"{place + ': ' if place else ''}{self.severity} [{self.rule}] {self.message}"
+        return f"{text} ({self.fix})" if self.fix else text
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object with every attribute."""
+        return {
+            "rule": self.rule,
+            "severity": self.severity,
+            "path": self.path,
+            "line": self.line,
+            "message": self.message,
+            "fix": self.fix,
+        }
+
+
+def has_errors(problems: list[Problem]) -> bool:
+    """Tell whether any problem is of severity ``error``."""
+    return any(problem.severity == "error" for problem in problems)

@@ -1,0 +1,165 @@
+"""Atomic, deterministic files: every write goes to a sibling temporary file, is synced, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from iwsltpack.errors import InputError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HASH_BLOCK = 1 << 20
+
+
+def canonical_json(document: Any, *, indent: int | None = 1) -> bytes:
+    """Serialise to the one byte sequence used on disk: UTF-8, sorted keys, trailing newline.
+
+    Raises
+    ------
+    ValueError
+        On NaN or infinity, which JSON does not have.
+    """
+    separators = (",", ": ") if indent is not None else (",", ":")
+    text = json.dumps(
+        document, ensure_ascii=False, sort_keys=True, indent=indent, separators=separators, allow_nan=False
+    )
+    return text.encode() + b"\n"
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; a missing or malformed file is an `InputError` that names the place."""
+    data = read_bytes(path)
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError as error:
+        raise InputError("not UTF-8", where=path, expected="a UTF-8 JSON file", got=str(error)) from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            "not valid JSON", where=f"{path}:{error.lineno}", expected="a JSON document", got=error.msg
+        ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file whole; every reason it cannot be read becomes an `InputError`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits, reading block by block."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fsync_directory(path: Path) -> None:
+    """Make a rename or a new name inside `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's bytes durable."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file for the length of the block; it goes with the process, however that ends.
+
+    Raises
+    ------
+    UsageError
+        Another process holds it; `busy` is the sentence told.
+    """
+    with path.open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(busy, where=path.parent, fix="wait for it, or stop it") from error
+        yield
+
+
+@contextlib.contextmanager
+def disk_errors(path: object) -> Iterator[None]:
+    """Turn the operating system's refusals to write into one clear `ResourceError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ResourceError(
+                "no space left to write",
+                where=path,
+                got=error.strerror,
+                fix="free space and run the same command again",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ResourceError("not allowed to write here", where=path, got=error.strerror) from error
+        raise
+
+
+@contextlib.contextmanager
+def atomic_open(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary sibling for writing; on success it becomes `path`, on any error it disappears."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_directory(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_open(path) as stream:
+        stream.write(data)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document` to `path` atomically, as `canonical_json`."""
+    write_bytes(path, canonical_json(document))
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    """Write text lines to `path` atomically: UTF-8, LF, one trailing newline.
+
+    Raises
+    ------
+    ValueError
+        If a line holds a line feed or carriage return: it would shift every line after it.
+    """
+    for number, line in enumerate(lines, 1):
+        if "\n" in line or "\r" in line:
+            raise ValueError(f"line {number} holds a line break: {line!r}")
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())

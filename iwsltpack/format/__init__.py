@@ -1,0 +1,1 @@
+"""The names, versions and documents that make up everything iwsltpack writes to disk."""

@@ -1,0 +1,26 @@
+"""Every name and version that is part of a format on disk. The prose specification is docs/format.md."""
+
+from __future__ import annotations
+
+ARTIFACT_FORMAT = "iwsltpack.artifact"
+RUN_FORMAT = "iwsltpack.run"
+SUBMISSION_FORMAT = "iwsltpack.submission"
+FORMAT_VERSION = 1
+
+MANIFEST_NAME = "iwsltpack.json"
+"""The artifact's manifest, at its top."""
+WEIGHTS_DIR = "weights.zarr"
+"""The Zarr v3 group: one array per stored checkpoint tensor, under its checkpoint name."""
+MODEL_DIR = "model"
+"""Configuration, tokenizer and processor files, as `save_pretrained` lays them out."""
+PARTIAL_SUFFIX = ".partial"
+"""What a folder under construction is called until it is whole."""
+
+RUN_NAME = "run.json"
+JOURNAL_NAME = "journal.jsonl"
+
+SUBMISSION_NAME = "submission.json"
+
+PAIRS = {"en-zh": "zh", "en-de": "de"}
+"""Language pairs of the track and the language each translates into."""
+LANGUAGE_NAMES = {"zh": "Chinese", "de": "German"}

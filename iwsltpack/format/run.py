@@ -1,0 +1,151 @@
+"""The record of one decoding run: one test set, one artifact, one set of settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from iwsltpack import fileio
+from iwsltpack.errors import InputError
+from iwsltpack.format.artifact import Tool
+from iwsltpack.format.document import Document, Part
+from iwsltpack.format.names import FORMAT_VERSION, RUN_FORMAT, RUN_NAME
+
+Finish = Literal["stop", "length", "placeholder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArtifact(Part):
+    """The artifact decoded with: manifest digest, identity and exact size on disk."""
+
+    sha256: str
+    base_model: str | None
+    revision: str | None
+    recipe: str
+    coding: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTestSet(Part):
+    """The test set decoded.
+
+    ``sha256`` covers, in output order, every segment's id, offset, duration and its audio file's bytes.
+    """
+
+    name: str
+    kind: Literal["iwslt", "acl6060", "csv", "folder"]
+    sha256: str
+    segments: int
+    audio_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Part):
+    """Everything that can change the text.
+
+    ``dtype`` and ``mode`` are how the model was held; ``retry_truncated`` is the larger token limit tried on
+    segments that stopped at ``max_new_tokens``, or None.
+    """
+
+    prompt: str
+    system_prompt: str | None
+    max_new_tokens: int
+    retry_truncated: int | None
+    num_beams: int
+    batch_size: int
+    device: str
+    dtype: str
+    mode: Literal["load", "cache", "stream", "int8"]
+    long: Literal["segment", "error"]
+    on_bad_audio: Literal["error", "placeholder"]
+    placeholder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSegment(Part):
+    """One output line.
+
+    ``index`` counts from 0 and is the line; ``offset`` and ``duration`` are seconds in ``audio`` (path relative
+    to the test set); ``pieces`` is how many parts an over-long segment was cut into; ``signs`` are hallucination
+    signs by name; ``seconds`` is generation time, shared out over the batch.
+    """
+
+    index: int
+    id: str
+    audio: str
+    offset: float
+    duration: float
+    tokens: int
+    finish: Finish
+    seconds: float
+    pieces: int
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutput(Part):
+    """The raw hypotheses: file name in the run's folder, its SHA-256, its line count."""
+
+    path: str
+    sha256: str
+    lines: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary(Part):
+    """Times in seconds, memory in bytes; rates over generation time; sessions = times the run was started."""
+
+    load_seconds: float
+    decode_seconds: float
+    seconds_per_segment: float
+    tokens_per_second: float
+    real_time_factor: float
+    truncated: int
+    placeholders: int
+    signs: dict[str, int]
+    peak_host_bytes: int
+    peak_device_bytes: int | None
+    device_name: str
+    sessions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Document):
+    """``run.json``: written last, so that its presence means the run is whole."""
+
+    SCHEMA: ClassVar[str] = "run"
+
+    format: str = RUN_FORMAT
+    format_version: int = FORMAT_VERSION
+    tool: Tool
+    pair: str
+    artifact: RunArtifact
+    test_set: RunTestSet
+    settings: RunSettings
+    output: RunOutput
+    segments: tuple[RunSegment, ...]
+    summary: RunSummary
+
+
+def read_run(folder: Path) -> Run:
+    """Read and check ``run.json`` of a run's folder.
+
+    Raises
+    ------
+    InputError
+        No run there, or one that was not finished.
+    ValidationFailed
+        It does not fit the schema.
+    """
+    path = folder / RUN_NAME
+    if not path.is_file():
+        raise InputError(
+            "not a finished run",
+            where=folder,
+            expected=f"a folder that holds {RUN_NAME}",
+            fix="run the same `iwsltpack decode` again: it goes on where it stopped",
+        )
+    data: Any = fileio.read_json(path)
+    return Run.from_json(data, path=path)
