@@ -221,15 +221,17 @@ def _unchanged(path: Path, file: File) -> bool:
 
 
 def _pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
+    """Return the configuration of the pruned model; one configuration can say one size for all its MLPs."""
     sizes = {len(plan.kept.units) for plan in plans if plan.kept is not None}
     if not sizes:
         return config
-    if len(sizes) > 1:
+    gates = [plan for plan in plans if plan.source.name.endswith(".gate_proj.weight")]
+    if len(sizes) > 1 or any(plan.kept is None for plan in gates):
         raise UsageError(
-            "pruning would leave MLPs of different sizes, which no configuration can say",
-            expected="one size",
-            got=", ".join(map(str, sorted(sizes))),
-            fix="prune all MLPs of the language model alike",
+            "the recipe prunes some gated MLPs and not others, or differently, which no configuration can say",
+            expected="one size for all of them",
+            got=", ".join(sorted({str(plan.shape[0]) for plan in gates})) + " units",
+            fix="let the pruning pattern match every gated MLP of the model",
         )
     return sidefiles.with_intermediate_size(config, sizes.pop())
 

@@ -200,10 +200,25 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
+def _check_entry(where: str, entry: Any) -> None:
+    """Refuse a tensor's header entry that is not of the format's form, before any number in it is used."""
+
+    def counts(value: Any) -> bool:
+        return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+
+    form = isinstance(entry, dict) and isinstance(entry.get("dtype"), str)
+    if not form or not counts(entry.get("shape")) or not counts(entry.get("data_offsets")):
+        raise InputError("the safetensors header has a malformed entry", where=where, got=str(entry)[:200])
+    if len(entry["data_offsets"]) != 2:
+        raise InputError("the safetensors header has a malformed entry", where=where, got=str(entry)[:200])
+
+
 def _parse_header(path: Path, header: dict[str, Any], start: int) -> dict[str, SourceTensor]:
     tensors, expected = {}, 0
     size = path.stat().st_size - start
     entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
+    for name, entry in entries:
+        _check_entry(f"{path}: {name}", entry)
     for name, entry in sorted(entries, key=lambda item: item[1]["data_offsets"]):
         begin, end = entry["data_offsets"]
         tensor = SourceTensor(

@@ -157,7 +157,7 @@ def _put_and_compare(
 
 def _locate(error: InputError, plan: TensorPlan, start: int) -> InputError:
     """Turn the flat index in a block into an index of the tensor."""
-    index = np.unravel_index(int(error.where or 0), (1 << 62, *plan.shape[1:]) if plan.shape else (1,))
+    index = np.unravel_index(int(error.where or 0), plan.shape or (1,))
     place = [int(index[0]) + start, *(int(axis) for axis in index[1:])]
     after = " after pruning" if plan.kept else ""
     return InputError(

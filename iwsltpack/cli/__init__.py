@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def COMMANDS() -> list[tuple[str, Callable[..., None]]]:  # noqa: N802
+def commands() -> list[tuple[str, Callable[..., None]]]:
     """Return name and function of every command, in the order a participant needs them."""
-    return []
+    from iwsltpack.cli import build, export, inspect, verify
+
+    return [
+        ("build", build.command),
+        ("inspect", inspect.command),
+        ("verify", verify.command),
+        ("export", export.command),
+    ]

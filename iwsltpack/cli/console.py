@@ -32,14 +32,17 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 30.0
 """Seconds between progress lines where stderr is a file and no bar can be drawn."""
 
-out = Console(highlight=False, soft_wrap=True)
+FILE_WIDTH = 160
+"""Columns of a table printed into a file or pipe, where there is no window to fit."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 _quiet = False
 
 
 def configure(*, quiet: bool) -> None:
     """Set for this process whether talk and progress are left out (errors always show)."""
-    global _quiet  # noqa: PLW0603
+    global _quiet
     _quiet = quiet
 
 

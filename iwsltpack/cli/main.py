@@ -33,9 +33,9 @@ app = typer.Typer(
 
 def _register() -> None:
     """Add every command, in the order a participant needs them."""
-    from iwsltpack.cli import COMMANDS
+    from iwsltpack.cli import commands
 
-    for name, function in COMMANDS():
+    for name, function in commands():
         app.command(name)(function)
 
 
@@ -57,7 +57,7 @@ def _options(
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,  # noqa: ARG001
+    ] = False,
 ) -> None:
     console.configure(quiet=quiet)
     if (found := config.read_config(config_file)) is not None:

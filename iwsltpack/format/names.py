@@ -5,6 +5,8 @@ from __future__ import annotations
 ARTIFACT_FORMAT = "iwsltpack.artifact"
 RUN_FORMAT = "iwsltpack.run"
 SUBMISSION_FORMAT = "iwsltpack.submission"
+SCORE_FORMAT = "iwsltpack.score"
+RESULTS_FORMAT = "iwsltpack.results"
 FORMAT_VERSION = 1
 
 MANIFEST_NAME = "iwsltpack.json"
@@ -20,6 +22,10 @@ RUN_NAME = "run.json"
 JOURNAL_NAME = "journal.jsonl"
 
 SUBMISSION_NAME = "submission.json"
+
+SCORE_NAME = "score.json"
+CLEANED_SCORE_NAME = "score.cleaned.json"
+"""Scores of a run's raw and cleaned hypotheses, beside its record."""
 
 PAIRS = {"en-zh": "zh", "en-de": "de"}
 """Language pairs of the track and the language each translates into."""

@@ -45,8 +45,26 @@ class RunTestSet(Part):
 class RunSettings(Part):
     """Everything that can change the text.
 
-    ``dtype`` and ``mode`` are how the model was held; ``retry_truncated`` is the larger token limit tried on
-    segments that stopped at ``max_new_tokens``, or None.
+    Attributes
+    ----------
+    prompt, system_prompt
+        What the model is asked; None is the chat template's own system prompt.
+    max_new_tokens
+        Tokens an output may have, its end included.
+    retry_truncated
+        The larger limit tried on outputs that reached `max_new_tokens`, or None.
+    num_beams
+        1 is greedy search.
+    repetition_penalty, no_repeat_ngram_size
+        As the artifact's generation settings have them; 1.0 and 0 are none.
+    batch_size, batch_seconds
+        Most pieces, and most seconds of audio padding included, that are decoded together.
+    device, dtype, mode
+        How the model was held; `device` is its type. The modes compute with the same weights.
+    long
+        What was done with segments longer than the model hears.
+    on_bad_audio, placeholder
+        What was done with audio that cannot be used, and the line written for it.
     """
 
     prompt: str
@@ -54,7 +72,10 @@ class RunSettings(Part):
     max_new_tokens: int
     retry_truncated: int | None
     num_beams: int
+    repetition_penalty: float
+    no_repeat_ngram_size: int
     batch_size: int
+    batch_seconds: float
     device: str
     dtype: str
     mode: Literal["load", "cache", "stream", "int8"]
@@ -95,7 +116,35 @@ class RunOutput(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary(Part):
-    """Times in seconds, memory in bytes; rates over generation time; sessions = times the run was started."""
+    """Figures of the whole run, over all its sessions.
+
+    Attributes
+    ----------
+    load_seconds
+        From the artifact to a model ready on the device, in the last session that loaded it.
+    decode_seconds
+        Wall clock of decoding: waiting for audio, generation, journal.
+    seconds_per_segment
+        `decode_seconds` over the decoded segments: the paper's sec/item.
+    tokens_per_second
+        Generated tokens over `decode_seconds`.
+    real_time_factor
+        `decode_seconds` over the seconds of audio; below 1 is faster than real time.
+    truncated
+        Segments that reached the token limit, also when retried.
+    placeholders
+        Segments whose audio could not be used.
+    segmented
+        Segments cut into pieces because the model does not hear them whole.
+    signs
+        Segments that show each hallucination sign.
+    peak_host_bytes, peak_device_bytes
+        Most memory of the last session: resident, and allocated by torch on a CUDA device (None elsewhere).
+    device_name
+        The device's model.
+    sessions
+        Times the model was loaded for this run.
+    """
 
     load_seconds: float
     decode_seconds: float
@@ -104,6 +153,7 @@ class RunSummary(Part):
     real_time_factor: float
     truncated: int
     placeholders: int
+    segmented: int
     signs: dict[str, int]
     peak_host_bytes: int
     peak_device_bytes: int | None

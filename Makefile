@@ -1,0 +1,43 @@
+# Everything a fresh clone needs: `make demo`, `make test`. Both set up .venv themselves, once.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help demo test lint check submissions lock clean
+
+help:
+	@echo "make demo         speech to validated submission on the miniature model"
+	@echo "make test         lint, types, all tests, every document under submissions/"
+	@echo "make lint         ruff and mypy alone"
+	@echo "make lock         write constraints.txt anew from what is installed"
+	@echo "make clean        remove the virtual environment and caches"
+
+# One hash of what the environment is made from: unchanged, nothing is installed and no network is asked.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "iwsltpack needs Python 3.11 or newer; PYTHON=/path/to/python make …" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,score]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/iwsltpack demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -q
+	@$(MAKE) --no-print-directory submissions
+
+submissions: $(STAMP)
+	$(BIN)/iwsltpack validate submissions
+
+lock: $(STAMP)
+	$(BIN)/python -m tools.lock > constraints.txt.new && mv constraints.txt.new constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,89 @@
+"""``iwsltpack build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+HUB_MODEL = "Qwen/Qwen2-Audio-7B-Instruct"
+
+
+def command(
+    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")] = HUB_MODEL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to create; default: artifacts/RECIPE-CODING."),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Built-in recipe (`--list` shows them) or a .toml/.json file.")
+    ] = "selected-q3",
+    coding: Annotated[
+        str, typer.Option(help="How it is packed: paper, zstd or pcodec; the weights are the same.")
+    ] = "zstd",
+    revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Tensors packed at a time; default: one a core.")
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="List the built-in recipes and codings, and stop.")
+    ] = False,
+) -> None:
+    """Compress a checkpoint into an artifact.
+
+    Streams tensor by tensor and checks every chunk it wrote. Killed, it goes on where it stopped when started again.
+
+    Example: iwsltpack build Qwen/Qwen2-Audio-7B-Instruct --recipe selected-q3 --output artifacts/q3
+    """
+    if list_:
+        _list()
+        return
+    from iwsltpack.artifact.build import build_artifact
+    from iwsltpack.artifact.origin import find_source
+    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.artifact.sizes import GIB, measure
+
+    loaded = load_recipe(recipe)
+    target = output or Path("artifacts") / f"{loaded.name}-{coding}"
+    with console.progress() as progress:
+        folder = find_source(source, revision)
+        hub_id = None if Path(source).is_dir() else source
+        build_artifact(
+            folder,
+            target,
+            loaded,
+            coding,
+            model_id=base_model or hub_id,
+            revision=revision,
+            workers=workers,
+            progress=progress,
+        )
+    sizes = measure(target)
+    console.say(
+        f"{target}: {sizes.total_bytes:,} bytes ({sizes.total_bytes / GIB:.3f} GiB) on disk, "
+        f"{sizes.ratio:.2f}x smaller than the source's {sizes.source_bytes / GIB:.3f} GiB",
+        "green",
+    )
+    console.show(str(target))
+
+
+def _list() -> None:
+    from rich.table import Table
+
+    from iwsltpack.artifact.recipes import BUILT_IN
+    from iwsltpack.codecs.chains import CODINGS
+
+    for title, rows in (
+        ("recipe", [(recipe.name, recipe.description) for recipe in BUILT_IN.values()]),
+        ("coding", [(coding.name, coding.summary) for coding in CODINGS.values()]),
+    ):
+        table = Table(title, "what it does", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        console.show(table)

@@ -1,0 +1,25 @@
+"""``iwsltpack export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
+) -> None:
+    """Write an artifact back as a plain Hugging Face checkpoint (safetensors).
+
+    Example: iwsltpack export artifacts/q3 --output checkpoints/q3
+    """
+    from iwsltpack.artifact.export import export_checkpoint
+
+    with console.progress() as progress:
+        export_checkpoint(artifact, output, progress)
+    console.show(str(output))

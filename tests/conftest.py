@@ -1,0 +1,78 @@
+"""Fixtures shared by all tests: checkpoints to build from, artifacts to read, the miniature."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+MINIATURE = REPOSITORY / "iwsltpack" / "demo" / "miniature"
+TESTSET = REPOSITORY / "iwsltpack" / "demo" / "testset"
+THIRD_PARTY = REPOSITORY.parent / "shared" / "data" / "apg"
+
+CODES = {"float32": "F32", "float16": "F16", "int64": "I64", "bool": "BOOL", "uint8": "U8", "float64": "F64"}
+
+
+def write_checkpoint(folder: Path, tensors: dict[str, Any], config: dict[str, Any] | None = None) -> Path:
+    """Write a single-file checkpoint; a value may be an array, or a pair of "BF16" and its uint16 bits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header, data = {}, b""
+    for name, value in tensors.items():
+        code, array = value if isinstance(value, tuple) else (CODES[value.dtype.name], value)
+        raw = array.tobytes()
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    encoded = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(encoded).to_bytes(8, "little") + encoded + data)
+    (folder / "config.json").write_text(json.dumps(config or {"architectures": ["AnyModel"], "model_type": "any"}))
+    return folder
+
+
+def bfloat16(values: Any) -> tuple[str, np.ndarray]:
+    """Return values truncated to bfloat16, ready for `write_checkpoint`."""
+    return "BF16", (np.asarray(values, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Write a checkpoint of the given tensors into a fresh folder."""
+
+    def make(tensors: dict[str, Any], config: dict[str, Any] | None = None) -> Path:
+        return write_checkpoint(tmp_path / "source", tensors, config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generate the tiny stand-in: Qwen2-Audio's architecture and names, two shards, bfloat16."""
+    from tools.standin.generate import generate
+
+    folder = tmp_path_factory.mktemp("standin") / "tiny"
+    generate(folder, "tiny")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Build (once each) an artifact of the tiny stand-in by recipe and coding; treat it as read-only."""
+    from iwsltpack.artifact.build import build_artifact
+    from iwsltpack.artifact.recipes import load_recipe
+
+    root = tmp_path_factory.mktemp("artifacts")
+
+    def build(recipe: str, coding: str = "zstd") -> Path:
+        output = root / f"{recipe}-{coding}"
+        if not output.exists():
+            build_artifact(tiny, output, load_recipe(recipe), coding)
+        return output
+
+    return build

@@ -1,0 +1,106 @@
+"""The house keeps its shape: imports point down, start-up is light, no file names this machine."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "iwsltpack"
+FLOORS = [
+    {"cli"},
+    {"demo"},
+    {"hub", "evaluation"},
+    {"submission", "inference"},
+    {"artifact"},
+    {"codecs", "data", "editions"},
+    {"format"},
+    {"schema"},
+    {"errors", "fileio", "progress"},
+]
+"""From the roof down. A module imports from floors below its own, never from a room beside it."""
+WITHIN_FLOOR = {("fileio", "errors")}
+
+
+def floor(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("iwsltpack.")}
+
+
+def test_imports_point_down() -> None:
+    wrong = []
+    for path in sources():
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room in ("__init__", "__main__"):
+            continue
+        for name in imports(path):
+            target = name.split(".")[1]
+            if target in ("__version__", room) or (room, target) in WITHIN_FLOOR:
+                continue
+            if floor(target) <= floor(room):
+                wrong.append(f"{path.relative_to(REPOSITORY)} imports {name}")
+    assert wrong == []
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in sources()} - {"__init__", "__main__"}
+    assert rooms <= set().union(*FLOORS)
+
+
+HEAVY = ("torch", "transformers", "zarr", "numcodecs", "numpy", "matplotlib", "jsonschema", "huggingface_hub", "soundfile")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "--help"], ["clean", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom iwsltpack.cli import main\n"
+        f"sys.argv = ['iwsltpack', *{arguments!r}]\n"
+        "try:\n    main.main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        f"print('LOADED', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_functions_and_files_stay_small() -> None:
+    long = []
+    for path in sources():
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 450:
+            long.append(f"{path.relative_to(REPOSITORY)}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[0].end_lineno or 0 if ast.get_docstring(node) else node.lineno
+                if (node.end_lineno or 0) - first > 60:
+                    long.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}")
+    assert long == []
+
+
+def test_no_pickle_and_no_eval() -> None:
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+                assert not {"pickle", "marshal", "shelve", "dill"} & set(names), path
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert ast.unparse(node.value) == "False", f"{path}:{node.value.lineno}"

@@ -1,0 +1,289 @@
+"""Building: deterministic, resumable, refusing what cannot be packed, leaving nothing half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import bfloat16, write_checkpoint
+
+from iwsltpack.artifact.build import JOURNAL, build_artifact
+from iwsltpack.artifact.checkpoint import open_checkpoint
+from iwsltpack.artifact.integrity import verify_artifact
+from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError
+from iwsltpack.format.artifact import read_manifest
+from iwsltpack.format.recipe import LayerRule, Recipe
+
+ALL = Recipe(name="all", description="", techniques=("x",), layers=(LayerRule(pattern=".", bits=10),))
+Make = Callable[..., Path]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def run(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from iwsltpack.artifact.build import build_artifact
+from iwsltpack.artifact.recipes import BUILT_IN
+build_artifact(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN[sys.argv[3]], sys.argv[4], workers=1)
+"""
+
+
+@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+def test_two_builds_give_identical_bytes(tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, coding: str) -> None:
+    build_artifact(tiny, tmp_path / "again", BUILT_IN["selected-q3"], coding, workers=3)
+    assert tree(tmp_path / "again") == tree(built("selected-q3", coding))
+
+
+def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(
+    tiny: Path, built: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    output, partial = tmp_path / "out", tmp_path / "out.partial"
+    random = np.random.default_rng(int(time.time()))
+    kills = 0
+    for _ in range(4):
+        process = run(BUILD, tiny, output, "selected-q2", "zstd")
+        while process.poll() is None and not (partial / JOURNAL).exists():
+            time.sleep(0.005)
+        time.sleep(float(random.uniform(0, 0.15)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        if not output.exists():
+            with pytest.raises(ArtifactError, match="only half built"):
+                read_manifest(output)
+    assert kills >= 1
+    if not output.exists():
+        build_artifact(tiny, output, BUILT_IN["selected-q2"], "zstd")
+    assert tree(output) == tree(built("selected-q2", "zstd"))
+    assert not partial.exists()
+
+
+def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
+    tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iwsltpack.artifact import build
+
+    real, written = build.write_tensor, []
+
+    def failing(*arguments: Any) -> Any:
+        if len(written) == 5:
+            raise ResourceError("no space left to write")
+        written.append(arguments[2].source.name)
+        return real(*arguments)
+
+    monkeypatch.setattr(build, "write_tensor", failing)
+    with pytest.raises(ResourceError, match="no space left"):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
+    chunk = next((tmp_path / "out.partial" / "weights.zarr" / written[0] / "c").rglob("0"))
+    chunk = chunk if chunk.is_file() else chunk / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
+    again: list[str] = []
+    monkeypatch.setattr(build, "write_tensor", lambda *a: (again.append(a[2].source.name), real(*a))[1])
+    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
+    assert written[0] in again
+    assert not set(written[1:]) & set(again)
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
+
+
+def test_a_torn_journal_line_is_passed_over(tiny: Path, built: Callable[[str, str], Path], tmp_path: Path) -> None:
+    process = run(BUILD, tiny, tmp_path / "out", "selected-q3", "zstd")
+    journal = tmp_path / "out.partial" / JOURNAL
+    while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 4):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    if (tmp_path / "out").exists():
+        pytest.skip("the build was over before it could be killed")
+    with journal.open("ab") as stream:
+        stream.write(b'{"tensor": {"name": "langu')
+    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
+
+
+def test_leftovers_of_another_build_are_not_mixed_in(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iwsltpack.artifact import build
+
+    def stop(*_: Any) -> Any:
+        raise ResourceError("stopped")
+
+    monkeypatch.setattr(build, "write_tensor", stop)
+    with pytest.raises(ResourceError):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+    with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding or version"):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q2"], "zstd")
+
+
+def test_two_builders_of_one_artifact_do_not_meet(tiny: Path, tmp_path: Path) -> None:
+    from iwsltpack.artifact.build import LOCK
+    from iwsltpack.fileio import exclusive_lock
+
+    (tmp_path / "out.partial").mkdir()
+    with (
+        exclusive_lock(tmp_path / "out.partial" / LOCK, "held"),
+        pytest.raises(UsageError, match="another build is writing"),
+    ):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+
+
+def test_an_existing_output_is_left_alone(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match="the output exists"):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_an_unusable_weight_is_named_with_its_index(checkpoint: Make, tmp_path: Path, value: float) -> None:
+    weight = np.zeros((9, 5), dtype=np.float32)
+    weight[6, 2] = value
+    source = checkpoint({"block.mlp.weight": weight})
+    with pytest.raises(InputError, match=r"block\.mlp\.weight\[6, 2\]: a selected weight is"):
+        build_artifact(source, tmp_path / "out", ALL, "zstd")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_is_kept_where_nothing_is_rounded(checkpoint: Make, tmp_path: Path) -> None:
+    source = checkpoint({"a.weight": np.full((2, 2), np.nan, dtype=np.float32)})
+    assert build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd").tensors[0].bits is None
+
+
+def test_a_full_disk_is_one_sentence_and_no_artifact(tiny: Path, tmp_path: Path) -> None:
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n" + BUILD
+    process = run(limited, tiny, tmp_path / "out", "selected-q3", "paper")
+    _, error = process.communicate()
+    assert process.returncode != 0
+    assert "ResourceError" in error
+    assert "no space left to write" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_flipped_bit_between_write_and_check_is_caught(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iwsltpack.artifact import tensor_writer
+
+    def flipped(*arguments: Any) -> Any:
+        values = np.array(real(*arguments))
+        values.reshape(-1).view(np.uint8)[0] ^= 1
+        return values
+
+    real = tensor_writer.unpack
+    monkeypatch.setattr(tensor_writer, "unpack", flipped)
+    with pytest.raises(ArtifactError, match="a chunk read back is not what was written"):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(tiny: Path, tmp_path: Path) -> None:
+    recipe = Recipe(name="typo", description="", techniques=("x",), layers=(LayerRule(pattern="mpl", bits=7),))
+    with pytest.raises(UsageError, match="mpl: a pattern of recipe 'typo' matches no linear layer"):
+        build_artifact(tiny, tmp_path / "out", recipe, "zstd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_shard_is_told(tiny: Path, tmp_path: Path) -> None:
+    for path in tiny.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shard = sorted(tmp_path.glob("*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"00002.*truncated or has bytes left over"):
+        open_checkpoint(tmp_path)
+    shard.unlink()
+    with pytest.raises(InputError, match="a shard named by the index is missing"):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "not a safetensors file"),
+        (b"\xff" * 40, "not a safetensors file"),
+        ((4).to_bytes(8, "little") + b"nope", "the safetensors header is not JSON"),
+        ((2).to_bytes(8, "little") + b"[]", "the safetensors header is not an object"),
+    ],
+)
+def test_a_malformed_checkpoint_file_is_told(tmp_path: Path, raw: bytes, message: str) -> None:
+    (tmp_path / "model.safetensors").write_bytes(raw)
+    with pytest.raises(InputError, match=message):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": "1", "data_offsets": [0, 4]},
+        {"dtype": "F32", "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0]},
+    ],
+)
+def test_a_header_that_contradicts_itself_is_told(tmp_path: Path, entry: dict[str, Any]) -> None:
+    import json
+
+    header = json.dumps({"a": entry}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    with pytest.raises(InputError, match="the safetensors (header|file)"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_folder_without_checkpoint_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such checkpoint folder"):
+        open_checkpoint(tmp_path / "nothing")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(InputError, match=r"no safetensors checkpoint here(.|\n)*pytorch_model\.bin"):
+        open_checkpoint(tmp_path)
+    write_checkpoint(tmp_path / "bare", {"a": np.zeros(2)})
+    (tmp_path / "bare" / "config.json").unlink()
+    with pytest.raises(InputError, match="the checkpoint has no configuration"):
+        build_artifact(tmp_path / "bare", tmp_path / "out", BUILT_IN["fp16"], "zstd")
+
+
+def test_tied_weights_named_by_an_old_index_are_accepted(tmp_path: Path) -> None:
+    import json
+
+    write_checkpoint(tmp_path, {"embed.weight": bfloat16(np.ones((4, 2)))})
+    raw = (tmp_path / "model.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length]) | {"__metadata__": {"format": "pt", "head.weight": "embed.weight"}}
+    encoded = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
+    names = dict.fromkeys(["embed.weight", "head.weight"], "model.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    assert list(open_checkpoint(tmp_path).tensors) == ["embed.weight"]
+
+
+def test_nothing_of_this_machine_enters_an_artifact(tmp_path: Path) -> None:
+    config = {"architectures": ["AnyModel"], "_name_or_path": str(tmp_path / "secret"), "model_type": "any"}
+    source = write_checkpoint(tmp_path / "source", {"a.weight": bfloat16(np.ones((4, 2)))}, config)
+    (source / "modeling_any.py").write_text("raise SystemExit")
+    build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    assert not list((tmp_path / "out").rglob("*.py"))
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            for private in (str(tmp_path), os.uname().nodename, "secret"):
+                assert private.encode() not in path.read_bytes(), (path, private)
+    assert verify_artifact(tmp_path / "out") == []

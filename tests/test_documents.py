@@ -1,0 +1,96 @@
+"""Documents and schemas say the same; each is tested against the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iwsltpack import fileio, schema
+from iwsltpack.errors import InputError, UsageError, ValidationFailed
+from iwsltpack.format.artifact import ArtifactManifest
+from iwsltpack.format.document import Document
+from iwsltpack.format.run import Run
+
+DOCUMENTS: list[type[Document]] = [ArtifactManifest, Run]
+
+
+def parts(cls: type) -> dict[str, type]:
+    """Return every dataclass reachable from the fields of `cls`, by name."""
+    import typing
+
+    found: dict[str, type] = {}
+    queue: list[Any] = [cls]
+    while queue:
+        kind = queue.pop()
+        queue += [argument for argument in typing.get_args(kind) if not isinstance(argument, str | int)]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__name__ not in found:
+            found[kind.__name__] = kind
+            queue += list(typing.get_type_hints(kind).values())
+    return found
+
+
+@pytest.mark.parametrize("cls", DOCUMENTS)
+def test_schema_and_dataclass_have_the_same_properties(cls: type[Document]) -> None:
+    document = schema.load_schema(cls.SCHEMA)
+    for name, part in parts(cls).items():
+        described = document if part is cls else document["$defs"][name]
+        fields = {field.name for field in dataclasses.fields(part)}
+        assert set(described["properties"]) == fields, name
+        assert described["additionalProperties"] is False, name
+        assert set(described["required"]) == fields, name
+
+
+@pytest.mark.parametrize("name", schema.schema_names())
+def test_every_schema_is_valid_2020_12(name: str) -> None:
+    document = schema.load_schema(name)
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    schema.find_problems({}, name)  # checks the schema itself
+
+
+def test_an_unknown_schema_lists_the_known() -> None:
+    with pytest.raises(UsageError, match=r"unknown schema 'x'\n  expected: artifact"):
+        schema.load_schema("x")
+
+
+def test_an_invalid_document_is_neither_read_nor_written() -> None:
+    with pytest.raises(ValidationFailed, match="does not fit the artifact schema"):
+        ArtifactManifest.from_json({"format": "iwsltpack.artifact"})
+
+
+def test_canonical_json_has_one_byte_sequence() -> None:
+    assert fileio.canonical_json({"b": 1, "a": "ü"}) == '{\n "a": "ü",\n "b": 1\n}\n'.encode()
+    with pytest.raises(ValueError, match="Out of range float"):
+        fileio.canonical_json({"x": float("nan")})
+
+
+def test_unreadable_json_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read the file"):
+        fileio.read_json(tmp_path / "none")
+    (tmp_path / "a").write_text('{\n"a": }')
+    with pytest.raises(InputError, match=r"a:2: not valid JSON"):
+        fileio.read_json(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="not UTF-8"):
+        fileio.read_json(tmp_path / "a")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    fileio.write_json(target, {"old": 1})
+    with pytest.raises(RuntimeError), fileio.atomic_open(target) as stream:
+        stream.write(b"half")
+        raise RuntimeError
+    assert json.loads(target.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_lines_are_never_split_by_their_content(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="line 2 holds a line break"):
+        fileio.write_lines(tmp_path / "a", ["x", "y\nz"])
+    assert not list(tmp_path.iterdir())
+    fileio.write_lines(tmp_path / "a", ["x", "你好"])
+    assert (tmp_path / "a").read_bytes() == "x\n你好\n".encode()

@@ -1,0 +1,68 @@
+"""An exported checkpoint is the artifact's model, to transformers and to safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iwsltpack.artifact import export
+from iwsltpack.artifact.checkpoint import open_checkpoint
+from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.errors import UsageError
+
+
+@pytest.mark.parametrize("recipe", ["fp16", "selected-q3", "prune20-q2"])
+def test_every_tensor_is_exported_bit_by_bit(built: Callable[[str, str], Path], tmp_path: Path, recipe: str) -> None:
+    artifact = open_artifact(built(recipe, "zstd"))
+    export.export_checkpoint(artifact.path, tmp_path / "hf")
+    exported = open_checkpoint(tmp_path / "hf")
+    assert sorted(exported.tensors) == artifact.names()
+    for name, tensor in exported.tensors.items():
+        assert tensor.dtype.name == artifact.entry(name).dtype
+        assert tensor.rows(0, tensor.shape[0]).tobytes() == artifact.tensor(name).tobytes()
+
+
+def test_lossless_export_is_the_source(tiny: Path, built: Callable[[str, str], Path], tmp_path: Path) -> None:
+    export.export_checkpoint(built("fp16", "pcodec"), tmp_path / "hf")
+    source, exported = open_checkpoint(tiny), open_checkpoint(tmp_path / "hf")
+    for name, tensor in source.tensors.items():
+        assert tensor.rows(0, tensor.shape[0]).tobytes() == exported.tensors[name].rows(0, tensor.shape[0]).tobytes()
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_transformers_loads_a_pruned_rounded_export_completely(built: Callable[[str, str], Path], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    artifact = open_artifact(built("prune20-q2", "zstd"))
+    export.export_checkpoint(artifact.path, tmp_path / "hf")
+    model, info = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
+        tmp_path / "hf", dtype="auto", output_loading_info=True
+    )
+    assert not any(info.values())
+    assert model.dtype == torch.float16  # bfloat16 would round k/2^b again
+    weight = dict(model.named_parameters())["model.language_model.layers.1.mlp.down_proj.weight"]
+    wanted = artifact.tensor("language_model.model.layers.1.mlp.down_proj.weight")
+    assert np.array_equal(weight.detach().numpy().view(np.uint16), wanted.view(np.uint16))
+
+
+def test_large_models_are_exported_in_shards(
+    built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "SHARD_BYTES", 60_000)
+    export.export_checkpoint(built("selected-q3", "zstd"), tmp_path / "hf")
+    shards = sorted(path.name for path in (tmp_path / "hf").glob("*.safetensors"))
+    assert len(shards) > 2
+    assert shards[0] == f"model-00001-of-{len(shards):05}.safetensors"
+    assert sorted(open_checkpoint(tmp_path / "hf").tensors) == open_artifact(built("selected-q3", "zstd")).names()
+
+
+def test_an_existing_folder_is_left_alone(built: Callable[[str, str], Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the output exists"):
+        export.export_checkpoint(built("fp16", "zstd"), tmp_path)
+    assert not list(tmp_path.iterdir())
