@@ -61,11 +61,24 @@ def test_imports_point_down() -> None:
 
 
 def test_every_room_has_a_floor() -> None:
-    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in sources()} - {"__init__", "__main__"}
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in sources()} - {
+        "__init__",
+        "__main__",
+    }
     assert rooms <= set().union(*FLOORS)
 
 
-HEAVY = ("torch", "transformers", "zarr", "numcodecs", "numpy", "matplotlib", "jsonschema", "huggingface_hub", "soundfile")
+HEAVY = (
+    "torch",
+    "transformers",
+    "zarr",
+    "numcodecs",
+    "numpy",
+    "matplotlib",
+    "jsonschema",
+    "huggingface_hub",
+    "soundfile",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "--help"], ["clean", "--help"]])

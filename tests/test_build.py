@@ -53,7 +53,9 @@ build_artifact(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN[sys.argv[3]], sys.
 
 
 @pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
-def test_two_builds_give_identical_bytes(tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, coding: str) -> None:
+def test_two_builds_give_identical_bytes(
+    tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, coding: str
+) -> None:
     build_artifact(tiny, tmp_path / "again", BUILT_IN["selected-q3"], coding, workers=3)
     assert tree(tmp_path / "again") == tree(built("selected-q3", coding))
 
@@ -109,7 +111,9 @@ def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
 
 
-def test_a_torn_journal_line_is_passed_over(tiny: Path, built: Callable[[str, str], Path], tmp_path: Path) -> None:
+def test_a_torn_journal_line_is_passed_over(
+    tiny: Path, built: Callable[[str, str], Path], tmp_path: Path
+) -> None:
     process = run(BUILD, tiny, tmp_path / "out", "selected-q3", "zstd")
     journal = tmp_path / "out.partial" / JOURNAL
     while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 4):
@@ -124,7 +128,9 @@ def test_a_torn_journal_line_is_passed_over(tiny: Path, built: Callable[[str, st
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
 
 
-def test_leftovers_of_another_build_are_not_mixed_in(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_another_build_are_not_mixed_in(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from iwsltpack.artifact import build
 
     def stop(*_: Any) -> Any:
@@ -182,7 +188,9 @@ def test_a_full_disk_is_one_sentence_and_no_artifact(tiny: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_flipped_bit_between_write_and_check_is_caught(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flipped_bit_between_write_and_check_is_caught(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from iwsltpack.artifact import tensor_writer
 
     def flipped(*arguments: Any) -> Any:
@@ -197,7 +205,9 @@ def test_a_flipped_bit_between_write_and_check_is_caught(tiny: Path, tmp_path: P
 
 
 def test_a_pattern_that_matches_nothing_is_an_error(tiny: Path, tmp_path: Path) -> None:
-    recipe = Recipe(name="typo", description="", techniques=("x",), layers=(LayerRule(pattern="mpl", bits=7),))
+    recipe = Recipe(
+        name="typo", description="", techniques=("x",), layers=(LayerRule(pattern="mpl", bits=7),)
+    )
     with pytest.raises(UsageError, match="mpl: a pattern of recipe 'typo' matches no linear layer"):
         build_artifact(tiny, tmp_path / "out", recipe, "zstd")
     assert list(tmp_path.iterdir()) == []
@@ -246,7 +256,7 @@ def test_a_header_that_contradicts_itself_is_told(tmp_path: Path, entry: dict[st
 
     header = json.dumps({"a": entry}).encode()
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
-    with pytest.raises(InputError, match="the safetensors (header|file)"):
+    with pytest.raises(InputError, match=r"the safetensors (header|file)"):
         open_checkpoint(tmp_path)
 
 
@@ -268,9 +278,13 @@ def test_tied_weights_named_by_an_old_index_are_accepted(tmp_path: Path) -> None
     write_checkpoint(tmp_path, {"embed.weight": bfloat16(np.ones((4, 2)))})
     raw = (tmp_path / "model.safetensors").read_bytes()
     length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length]) | {"__metadata__": {"format": "pt", "head.weight": "embed.weight"}}
+    header = json.loads(raw[8 : 8 + length]) | {
+        "__metadata__": {"format": "pt", "head.weight": "embed.weight"}
+    }
     encoded = json.dumps(header).encode()
-    (tmp_path / "model.safetensors").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
+    (tmp_path / "model.safetensors").write_bytes(
+        len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :]
+    )
     names = dict.fromkeys(["embed.weight", "head.weight"], "model.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
     assert list(open_checkpoint(tmp_path).tensors) == ["embed.weight"]

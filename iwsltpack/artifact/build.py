@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack import __version__, fileio
 from iwsltpack.artifact import sidefiles, store
 from iwsltpack.artifact.checkpoint import open_checkpoint
+from iwsltpack.artifact.int8 import int8_checkpoint
 from iwsltpack.artifact.plan import plan_tensors
 from iwsltpack.artifact.tensor_writer import write_tensor
 from iwsltpack.codecs.chains import DEFAULT_CODING, coding
@@ -82,19 +85,18 @@ def build_artifact(
     if output.exists():
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
     checkpoint = open_checkpoint(source)
-    side = sidefiles.collect(source)
-    plans = plan_tensors(checkpoint, recipe)
     known_id, known_revision = sidefiles.origin(source)
     base = BaseModel(
         id=model_id or known_id,
         revision=revision or known_revision,
-        architecture=sidefiles.architecture(side[sidefiles.CONFIG], source / sidefiles.CONFIG),
+        architecture=sidefiles.architecture(
+            sidefiles.collect(source)[sidefiles.CONFIG], source / sidefiles.CONFIG
+        ),
         bytes=checkpoint.nbytes,
         parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
         license=sidefiles.license_of(source),
         sha256=checkpoint.sha256,
     )
-    side[sidefiles.CONFIG] = _pruned_config(side[sidefiles.CONFIG], plans)
     draft = ArtifactManifest(
         tool=Tool(version=__version__, libraries={name: version(name) for name in LIBRARIES}),
         base_model=base,
@@ -103,16 +105,31 @@ def build_artifact(
         tensors=(),
         files=(),
     )
-    partial = output.with_name(output.name + PARTIAL_SUFFIX)
-    with fileio.disk_errors(partial):
-        partial.mkdir(parents=True, exist_ok=True)
-        with fileio.exclusive_lock(partial / LOCK, "another build is writing this artifact"):
-            _resume(partial, checkpoint, draft)
-            written = _write_all(partial, plans, packing, workers, progress or Silent())
-            side_entries = _write_side_files(partial, side)
-            manifest = _seal(partial, draft, written, side_entries)
-            _publish(partial, output)
+    with _prepared(source, recipe, output) as folder:
+        prepared = checkpoint if folder == source else open_checkpoint(folder)
+        plans, side = plan_tensors(prepared, recipe), sidefiles.collect(folder)
+        side[sidefiles.CONFIG] = _pruned_config(side[sidefiles.CONFIG], plans)
+        partial = output.with_name(output.name + PARTIAL_SUFFIX)
+        with fileio.disk_errors(partial):
+            partial.mkdir(parents=True, exist_ok=True)
+            with fileio.exclusive_lock(partial / LOCK, "another build is writing this artifact"):
+                _resume(partial, checkpoint, draft)
+                written = _write_all(partial, plans, packing, workers, progress or Silent())
+                written = [(_from_origin(tensor, checkpoint), files) for tensor, files in written]
+                manifest = _seal(partial, draft, written, _write_side_files(partial, side))
+                _publish(partial, output)
     return manifest
+
+
+@contextmanager
+def _prepared(source: Path, recipe: Recipe, output: Path) -> Iterator[Path]:
+    """Give the folder whose tensors are packed: the source, or what another library made of it."""
+    if recipe.engine == "codec":
+        yield source
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with int8_checkpoint(source, output.parent) as folder:
+        yield folder
 
 
 class _Journal:
@@ -124,9 +141,8 @@ class _Journal:
     def append(self, record: dict[str, Any]) -> None:
         line = fileio.canonical_json(record, indent=None)
         with self._lock, self._path.open("ab") as stream:
+            # Not synced: what a power cut takes from the journal is built again, and resuming hashes every file.
             stream.write(line)
-            stream.flush()
-            os.fsync(stream.fileno())
 
     def records(self) -> list[dict[str, Any]]:
         """Return every whole record; a torn last line is what a kill leaves and does not count."""
@@ -236,6 +252,14 @@ def _pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
     return sidefiles.with_intermediate_size(config, sizes.pop())
 
 
+def _from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
+    """Name the checkpoint's own tensor as the source, also where another library came between."""
+    origin = checkpoint.tensors.get(tensor.name)
+    if origin is None:
+        return replace(tensor, source_shape=(0,))
+    return replace(tensor, source_shape=origin.shape, source_dtype=origin.dtype.name)
+
+
 def _write_side_files(partial: Path, side: dict[str, bytes]) -> list[File]:
     for name, data in side.items():
         fileio.write_bytes(partial / MODEL_DIR / name, data)
@@ -277,9 +301,8 @@ def _drop_strays(partial: Path, known: set[str]) -> None:
 
 def _publish(partial: Path, output: Path) -> None:
     """Make everything durable, then give the folder its name."""
-    for path in partial.rglob("*"):
-        if path.is_file():
-            fileio.fsync_file(path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(fileio.fsync_file, [path for path in partial.rglob("*") if path.is_file()]))
     (partial / JOURNAL).unlink()
     (partial / LOCK).unlink()
     if output.exists():

@@ -6,14 +6,14 @@ linear layers alone, in GiB, and called it GB.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.format.artifact import read_manifest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from iwsltpack.format.artifact import ArtifactManifest
 
 GB = 10**9
@@ -103,7 +103,12 @@ def measure(path: Path) -> Sizes:
     The total is what the file system holds, not what the manifest says.
     """
     manifest = read_manifest(path)
-    return sizes_of(manifest, sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir()))
+    return sizes_of(manifest, folder_bytes(path))
+
+
+def folder_bytes(path: Path) -> int:
+    """Return the exact bytes of every file below `path`, links counted as themselves."""
+    return sum((Path(root) / name).lstat().st_size for root, _, names in os.walk(path) for name in names)
 
 
 def sizes_of(manifest: ArtifactManifest, total_bytes: int) -> Sizes:

@@ -14,6 +14,8 @@ from iwsltpack.format.names import ARTIFACT_FORMAT, FORMAT_VERSION, MANIFEST_NAM
 from iwsltpack.format.recipe import Recipe
 
 Coding = Literal["paper", "zstd", "pcodec"]
+BOOKKEEPING = (".SCB", ".weight_format")
+"""Scales and flags that bitsandbytes stores beside its int8 weights."""
 Component = Literal["selected", "linear", "embedding", "audio_tower", "other"]
 
 
@@ -155,8 +157,8 @@ class ArtifactManifest(Document):
 
     @property
     def parameters(self) -> int:
-        """Number of values the artifact gives back."""
-        return sum(tensor.parameters for tensor in self.tensors)
+        """Number of parameters the artifact gives back; another library's bookkeeping does not count."""
+        return sum(tensor.parameters for tensor in self.tensors if not tensor.name.endswith(BOOKKEEPING))
 
     def tensor(self, name: str) -> Tensor:
         """Return the entry of one tensor; an unknown name is an `ArtifactError`."""
@@ -195,12 +197,13 @@ def parse_manifest(raw: bytes, data: Any, path: object) -> ArtifactManifest:
             fix="install a newer iwsltpack",
         )
     manifest = ArtifactManifest.from_json(data, path=path)
-    if manifest.sha256 != manifest.digest() or raw != fileio.canonical_json(data):
+    digest = fileio.sha256_bytes(fileio.canonical_json({**data, "sha256": ""}))
+    if manifest.sha256 != digest or raw != fileio.canonical_json(data):
         raise ArtifactError(
             "the manifest was altered: it does not match its own checksum",
             where=path,
             expected=manifest.sha256,
-            got=manifest.digest(),
+            got=digest,
             fix="build or download the artifact again",
         )
     return manifest

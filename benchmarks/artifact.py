@@ -1,0 +1,190 @@
+"""Build and read an artifact against plain copying and against the paper's own way, in one run.
+
+    python -m benchmarks.artifact SOURCE --work DIR [--recipe selected-q3] [--coding zstd] [--json FILE]
+
+SOURCE is a checkpoint folder, say the full-size stand-in (``python -m tools.standin.generate --scale full``). Every
+side runs in a process of its own, after the page cache was dropped where that is allowed; wall clock in seconds, peak
+resident memory in bytes. Sides:
+
+copy
+    Copy SOURCE's tensor files, then the finished artifact, to new files; synced.
+build
+    `iwsltpack build`.
+paper-build
+    The paper's way: all tensors in memory, numcodecs Quantize + Zstd on each selected layer in turn, the whole pickled
+    by ``torch.save``.
+read
+    Every tensor of the artifact into memory.
+paper-read
+    ``torch.load`` of that pickle, then the first-use decode of every layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+SIDES = ("build", "copy", "paper-build", "read", "paper-read")
+PAPER_DIGITS = {"selected-q3": 3, "selected-q2": 2}
+
+
+def build(arguments: argparse.Namespace) -> None:
+    """Build with this package."""
+    from iwsltpack.artifact.build import build_artifact
+    from iwsltpack.artifact.recipes import load_recipe
+
+    build_artifact(
+        arguments.source, arguments.work / "artifact", load_recipe(arguments.recipe), arguments.coding
+    )
+
+
+def copy(arguments: argparse.Namespace) -> None:
+    """Copy what a build reads and what it writes."""
+    target = arguments.work / "copy"
+    shutil.copytree(arguments.source, target / "source")
+    shutil.copytree(arguments.work / "artifact", target / "artifact")
+    for path in target.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def paper_build(arguments: argparse.Namespace) -> None:
+    """Encode and pickle as the paper did."""
+    import torch
+    from numcodecs import Quantize, Zstd
+    from safetensors import safe_open
+
+    from iwsltpack.artifact.recipes import MLP
+
+    digits = PAPER_DIGITS[arguments.recipe]
+    quantize, zstd = Quantize(digits=digits, dtype="f4", astype="f2"), Zstd(level=3)
+    state: dict[str, object] = {}
+    for path in sorted(arguments.source.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            state |= {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+    for name in [name for name in state if name.endswith("_proj.weight") and re.search(MLP, name)]:
+        weight = state[name].detach().cpu().to(torch.float32).numpy()  # type: ignore[attr-defined]
+        state[name] = {"shape": weight.shape, "payload": bytes(zstd.encode(quantize.encode(weight)))}
+    torch.save(state, arguments.work / "paper.pt")
+
+
+def read(arguments: argparse.Namespace) -> None:
+    """Read every tensor of the artifact."""
+    from iwsltpack.artifact.reader import open_artifact
+
+    artifact = open_artifact(arguments.work / "artifact")
+    tensors = {name: artifact.tensor(name, workers=0) for name in artifact.names()}
+    print(sum(tensor.nbytes for tensor in tensors.values()))
+
+
+def paper_read(arguments: argparse.Namespace) -> None:
+    """Unpickle and decode as the paper did at first use."""
+    import numpy as np
+    import torch
+    from numcodecs import Quantize, Zstd
+
+    digits = PAPER_DIGITS[arguments.recipe]
+    quantize, zstd = Quantize(digits=digits, dtype="f4", astype="f2"), Zstd(level=3)
+    state = torch.load(arguments.work / "paper.pt", weights_only=False)  # our own file, in the paper's format
+    for name, value in state.items():
+        if isinstance(value, dict):
+            half = np.frombuffer(zstd.decode(value["payload"]), dtype="f2")
+            state[name] = torch.from_numpy(quantize.decode(half).reshape(value["shape"])).to(torch.float16)
+    print(len(state))
+
+
+def run_side(side: str, command: list[str]) -> dict[str, float]:
+    """Run one side in its own process; return seconds and peak bytes."""
+    subprocess.run(["sync"], check=True)
+    cold = _drop_caches()
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.artifact", *command, "--side", side])
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"{side} failed with status {status}")
+    return {"seconds": round(seconds, 2), "peak_bytes": usage.ru_maxrss * 1024, "cold_cache": cold}
+
+
+def _drop_caches() -> bool:
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    except OSError:
+        return False
+    return True
+
+
+def signature(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return what a reader needs to compare figures."""
+    libraries = ("iwsltpack", "zarr", "numcodecs", "pcodec", "torch", "numpy", "safetensors")
+    return {
+        "command": f"python -m benchmarks.artifact SOURCE --recipe {arguments.recipe} --coding {arguments.coding}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in libraries},
+        "source_bytes": sum(path.stat().st_size for path in arguments.source.glob("*.safetensors")),
+    }
+
+
+def main() -> None:
+    """Run every side, print a table, write JSON if asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path)
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for artifacts and copies; needs 3x the source"
+    )
+    parser.add_argument("--recipe", default="selected-q3", choices=PAPER_DIGITS)
+    parser.add_argument("--coding", default="zstd")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        {"build": build, "copy": copy, "paper-build": paper_build, "read": read, "paper-read": paper_read}[
+            arguments.side
+        ](arguments)
+        return
+    shutil.rmtree(arguments.work, ignore_errors=True)
+    arguments.work.mkdir(parents=True)
+    command = [
+        str(arguments.source),
+        "--work",
+        str(arguments.work),
+        "--recipe",
+        arguments.recipe,
+        "--coding",
+        arguments.coding,
+    ]
+    results = {}
+    for side in SIDES:
+        results[side] = run_side(side, command)
+        print(
+            f"{side:12} {results[side]['seconds']:8.1f} s   {results[side]['peak_bytes'] / 2**30:6.2f} GiB",
+            flush=True,
+        )
+        shutil.rmtree(arguments.work / "copy", ignore_errors=True)
+    ratios = {
+        "build against the paper's way": results["paper-build"]["seconds"] / results["build"]["seconds"],
+        "build against copying": results["build"]["seconds"] / results["copy"]["seconds"],
+        "read against the paper's way": results["paper-read"]["seconds"] / results["read"]["seconds"],
+    }
+    for label, ratio in ratios.items():
+        print(f"{label:32} {ratio:.2f}x")
+    if arguments.json:
+        document = {"signature": signature(arguments), "sides": results, "ratios": ratios}
+        arguments.json.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

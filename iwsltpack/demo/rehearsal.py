@@ -1,0 +1,150 @@
+"""The whole path on a laptop: a configured folder is laid out, then the very commands of the real job run in it.
+
+The model is a miniature that translates a closed set of sentences and nothing else; the commands, files and checks
+are those of a real submission.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iwsltpack import fileio
+from iwsltpack.errors import InputError, IwsltpackError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MARK = ".iwsltpack-demo"
+"""Says that a folder was made by the demo and may be made anew."""
+
+SETTINGS = """\
+# Settings of every command run in this folder; the command line wins.
+team = "DEMO"
+pair = "en-zh"
+condition = "constrained"
+edition = "demo"
+artifact = "artifact"
+
+[build]
+source = "checkpoint"
+recipe = "selected-q3"
+coding = "zstd"
+output = "artifact"
+base_model = "iwsltpack/miniature"
+
+[decode]
+output = "runs/demo"
+name = "demo"
+device = "cpu"
+
+[submit]
+run = ["runs/demo"]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command of the path: what it is for, and its arguments."""
+
+    purpose: str
+    arguments: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The command as one types it."""
+        return " ".join(("iwsltpack", *self.arguments))
+
+
+HYPOTHESES = "runs/demo/demo.en-zh.txt"
+CLEANED = "runs/demo/demo.en-zh.clean.txt"
+STEPS = (
+    Step(purpose="compress the checkpoint", arguments=("build",)),
+    Step(purpose="translate the test set", arguments=("decode", "test")),
+    Step(purpose="look at the clean-up", arguments=("clean", HYPOTHESES, "--output", CLEANED, "--diff")),
+    Step(purpose="package the submission", arguments=("submit", "--primary")),
+    Step(purpose="validate all of it", arguments=("validate", "artifact", "runs/demo", "submissions")),
+    Step(purpose="tell its size", arguments=("inspect", "artifact")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One clip of the demo: what was said, what should stand there, what the compressed model wrote."""
+
+    source: str
+    reference: str
+    hypothesis: str
+
+
+def lay_out(folder: Path) -> None:
+    """Create the demo's folder: checkpoint, test set and settings; an earlier demo there is replaced.
+
+    Raises
+    ------
+    UsageError
+        The folder exists and is not a demo's.
+    """
+    if folder.exists():
+        if not (folder / MARK).is_file():
+            raise UsageError(
+                "the folder exists and is not a demo's", where=folder, fix="choose another --output"
+            )
+        shutil.rmtree(folder)
+    with fileio.disk_errors(folder):
+        folder.mkdir(parents=True)
+        (folder / MARK).touch()
+        data = resources.files("iwsltpack.demo")
+        for name, target in (("miniature", "checkpoint"), ("testset", "test")):
+            with resources.as_file(data / name) as source:
+                if not source.is_dir():
+                    raise InputError(
+                        "the installation lacks the demo's data", where=source, fix="install it again"
+                    )
+                shutil.copytree(source, folder / target)
+        fileio.write_bytes(folder / "iwsltpack.toml", SETTINGS.encode())
+
+
+def rehearse(folder: Path, announce: Callable[[Step], None]) -> list[Line]:
+    """Run every step in `folder`; each prints for itself.
+
+    Parameters
+    ----------
+    folder
+        As `lay_out` made it.
+    announce
+        Called before each step.
+
+    Returns
+    -------
+    list of Line
+        What was translated, in the order of the test set.
+
+    Raises
+    ------
+    IwsltpackError
+        A step failed; it has printed why.
+    """
+    for step in STEPS:
+        announce(step)
+        done = subprocess.run([sys.executable, "-m", "iwsltpack", *step.arguments], cwd=folder, check=False)
+        if done.returncode:
+            raise IwsltpackError(f"the demo stopped at `{step.line}`", got=f"exit code {done.returncode}")
+    return read_lines(folder)
+
+
+def read_lines(folder: Path) -> list[Line]:
+    """Pair every cleaned hypothesis with its reference."""
+    with (folder / "test" / "manifest.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    hypotheses = (folder / CLEANED).read_text(encoding="utf-8").splitlines()
+    return [
+        Line(source=row["source_en"], reference=row["target_zh"], hypothesis=hypothesis)
+        for row, hypothesis in zip(rows, hypotheses, strict=True)
+    ]

@@ -1,0 +1,26 @@
+"""Artifacts written by every format version so far decode to the same bits, for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iwsltpack.artifact.integrity import verify_artifact
+from iwsltpack.artifact.reader import open_artifact
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("version", ["v1"])
+@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+def test_golden_artifacts_decode_to_the_expected_bits(version: str, coding: str) -> None:
+    artifact = open_artifact(GOLDEN / version / coding)
+    assert verify_artifact(artifact.path) == []
+    with np.load(GOLDEN / version / "expected.npz") as expected:
+        assert artifact.names() == sorted(expected.files)
+        for name in expected.files:
+            got = artifact.tensor(name)
+            assert got.dtype == expected[name].dtype
+            assert got.tobytes() == expected[name].tobytes(), name
