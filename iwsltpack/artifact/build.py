@@ -81,9 +81,7 @@ def build_artifact(
     InputError, ArtifactError, ResourceError
         See `open_checkpoint` and `write_tensor`. The partial folder stays and is gone on with.
     """
-    packing = coding(coding_name)
-    if output.exists():
-        raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
+    packing = check_request(output, coding_name)
     checkpoint = open_checkpoint(source)
     known_id, known_revision = sidefiles.origin(source)
     base = BaseModel(
@@ -119,6 +117,13 @@ def build_artifact(
                 manifest = _seal(partial, draft, written, _write_side_files(partial, side))
                 _publish(partial, output)
     return manifest
+
+
+def check_request(output: Path, coding_name: str) -> Coding:
+    """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
+    if output.exists():
+        raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
+    return coding(coding_name)
 
 
 @contextmanager

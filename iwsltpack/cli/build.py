@@ -44,13 +44,14 @@ def command(
     if list_:
         _list()
         return
-    from iwsltpack.artifact.build import build_artifact
+    from iwsltpack.artifact.build import build_artifact, check_request
     from iwsltpack.artifact.origin import find_source
     from iwsltpack.artifact.recipes import load_recipe
     from iwsltpack.artifact.sizes import GIB, measure
 
     loaded = load_recipe(recipe)
     target = output or Path("artifacts") / f"{loaded.name}-{coding}"
+    check_request(target, coding)
     with console.progress() as progress:
         folder = find_source(source, revision)
         hub_id = None if Path(source).is_dir() else source

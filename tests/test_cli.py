@@ -1,0 +1,138 @@
+"""The command line as a user meets it: settings file, exit codes, streams, start-up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iwsltpack.cli import config
+from iwsltpack.errors import UsageError
+
+Built = Callable[[str, str], Path]
+
+
+def iwsltpack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_build_verify_inspect_export_in_a_row(tiny: Path, tmp_path: Path) -> None:
+    built = iwsltpack(
+        "build", tiny, "--recipe", "selected-q2", "--base-model", "me/tiny", "-o", "art", cwd=tmp_path
+    )
+    assert (built.returncode, built.stdout) == (0, "art\n")
+    assert "bytes (0.000 GiB) on disk" in built.stderr
+    assert iwsltpack("-q", "verify", "art", cwd=tmp_path).stdout == "art: whole\n"
+    told = json.loads(iwsltpack("inspect", "art", "--json", cwd=tmp_path).stdout)
+    assert told["base_model"]["id"] == "me/tiny"
+    assert told["total_bytes"] == sum(
+        path.stat().st_size for path in (tmp_path / "art").rglob("*") if path.is_file()
+    )
+    table = iwsltpack("inspect", "art", cwd=tmp_path).stdout
+    assert f"{told['total_bytes']:,}" in table
+    assert "linear layers (paper's measure)" in table
+    assert iwsltpack("-q", "export", "art", "-o", "hf", cwd=tmp_path).stdout == "hf\n"
+    assert (tmp_path / "hf" / "model.safetensors").is_file()
+
+
+def test_quiet_leaves_only_results(tiny: Path, tmp_path: Path) -> None:
+    done = iwsltpack("--quiet", "build", tiny, "-o", "art", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("art\n", "")
+
+
+def test_settings_file_replaces_options_and_the_command_line_wins(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "iwsltpack.toml").write_text(
+        f'recipe = "selected-q2"\n[build]\nsource = "{tiny}"\ncoding = "pcodec"\noutput = "from-settings"\n'
+    )
+    assert iwsltpack("-q", "build", cwd=tmp_path).stdout == "from-settings\n"
+    assert iwsltpack("-q", "build", "--coding", "paper", "-o", "mine", cwd=tmp_path).stdout == "mine\n"
+    for name, coding in (("from-settings", "pcodec"), ("mine", "paper")):
+        told = json.loads(iwsltpack("inspect", name, "--json", cwd=tmp_path).stdout)
+        assert (told["coding"], told["recipe"]["name"]) == (coding, "selected-q2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipee = 'x'\n", "unknown setting 'recipee'"),
+        ("[bild]\nrecipe = 'x'\n", "unknown table [bild]"),
+        ("[build]\nteam = 'x'\n", "unknown setting 'team' in [build]"),
+        ("recipe = \n", "not valid TOML"),
+    ],
+)
+def test_a_wrong_settings_file_is_told_before_anything_runs(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "iwsltpack.toml").write_text(text)
+    done = iwsltpack("build", "nowhere", cwd=tmp_path)
+    assert done.returncode in (2, 3)
+    assert "iwsltpack.toml" in done.stderr
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["iwsltpack.toml"]
+
+
+def test_top_level_settings_reach_every_command_that_knows_them() -> None:
+    spread = config.defaults(
+        Path("x.toml"),
+        {"pair": "en-de", "build": {"max-bits": 3}},
+        {"build": {"max_bits"}, "a": {"pair"}, "b": {"pair"}},
+    )
+    assert spread == {"build": {"max_bits": 3}, "a": {"pair": "en-de"}, "b": {"pair": "en-de"}}
+    with pytest.raises(UsageError, match="expected: max_bits, pair"):
+        config.defaults(Path("x.toml"), {"nope": 1}, {"build": {"max_bits"}, "a": {"pair"}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["build", "no-such-folder"], 3, "neither a checkpoint folder nor a hub id"),
+        (["inspect", "nothing"], 4, "no such artifact"),
+        (["verify", "nothing"], 5, "no such artifact"),
+        (["export", "nothing", "-o", "x"], 4, "no such artifact"),
+        (["build", "--recipe", "best"], 2, "unknown recipe 'best'"),
+        (["build", "--coding", "gzip"], 2, "unknown coding 'gzip'"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_errors_are_sentences_with_a_code_of_their_own(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    done = iwsltpack(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_artifact_makes_verify_fail_and_name_it(built: Built, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(built("selected-q3", "zstd"), tmp_path / "art")
+    (tmp_path / "art" / "model" / "config.json").write_text("{}")
+    done = iwsltpack("verify", "art", "--json", cwd=tmp_path)
+    assert done.returncode == 5
+    assert [problem["path"] for problem in json.loads(done.stdout)] == ["model/config.json"]
+    assert "the artifact is damaged" in done.stderr
+
+
+def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
+    from iwsltpack.cli import commands
+
+    for name, function in commands():
+        assert function.__doc__ is not None
+        assert f"Example: iwsltpack {name}" in function.__doc__, name
+
+
+def test_build_lists_recipes_and_codings(tmp_path: Path) -> None:
+    told = iwsltpack("build", "--list", cwd=tmp_path).stdout
+    for name in ("selected-q3", "prune20-q2", "bnb-int8", "gate-q2", "paper", "pcodec"):
+        assert name in told
