@@ -12,13 +12,14 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
 
 from iwsltpack import fileio
@@ -128,20 +129,27 @@ class _Log:
         """Nothing is drawn, so nothing is taken away."""
 
 
+def _figure() -> Column:
+    return Column(no_wrap=True, min_width=9)
+
+
 def _bars(unit: Unit) -> RichProgress:
-    figures = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (_Items(),)
+    # In a narrow window the bar and the note give way; figures and their units never do.
+    note = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    figures: tuple[ProgressColumn, ...] = (_Items(table_column=_figure()),)
+    if unit == "bytes":
+        figures = (DownloadColumn(table_column=_figure()), TransferSpeedColumn(table_column=_figure()))
     return RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(max_width=24)),
+        TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
         *figures,
-        TextColumn("elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("ETA", table_column=Column(no_wrap=True, min_width=3)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("{task.fields[note]}", table_column=note),
         console=err,
         transient=True,
+        expand=True,
     )
 
 

@@ -49,6 +49,8 @@ class RunSettings(Part):
     ----------
     prompt, system_prompt
         What the model is asked; None is the chat template's own system prompt.
+    chat_template
+        Jinja source used in place of the artifact's own, or None.
     max_new_tokens
         Tokens an output may have, its end included.
     retry_truncated
@@ -69,6 +71,7 @@ class RunSettings(Part):
 
     prompt: str
     system_prompt: str | None
+    chat_template: str | None
     max_new_tokens: int
     retry_truncated: int | None
     num_beams: int
