@@ -26,7 +26,7 @@ MARK = ".iwsltpack-demo"
 
 SETTINGS = """\
 # Settings of every command run in this folder; the command line wins.
-team = "DEMO"
+team = "LAPTOP"
 pair = "en-zh"
 condition = "constrained"
 edition = "demo"

@@ -1,0 +1,1 @@
+"""Test sets as they are shipped, and the audio they are made of. Knows nothing of models."""

@@ -1,0 +1,61 @@
+"""Signs that a hypothesis is made up, seen without a reference. They are reported; they never change the output."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import regex
+
+RATIO_LIMIT = 2.0
+"""Output characters per source character, the sister track's measure of hallucination."""
+SPEECH_LIMIT = {"zh": 12.0, "de": 40.0}
+"""Characters per second of audio: more than twice what the fastest speakers' translations take."""
+REPEATS = 4
+"""Times a stretch must follow itself to count as a loop."""
+_LOOP = regex.compile(rf"(.{{1,40}}?)\1{{{REPEATS - 1},}}")
+_SCRIPT = {"zh": regex.compile(r"\p{Han}"), "de": regex.compile(r"\p{Latin}")}
+LOOPED_SHARE = 0.3
+"""Share of the line a loop must take up; "......" at the end of a sentence is none."""
+
+
+def find_signs(text: str, language: str, seconds: float, source: str | None = None) -> tuple[str, ...]:
+    """Return the names of the signs found in one hypothesis.
+
+    Parameters
+    ----------
+    text
+        One line.
+    language
+        ``zh`` or ``de``.
+    seconds
+        Length of the audio.
+    source
+        What is said in it, where known.
+
+    Returns
+    -------
+    tuple of str
+        Of ``empty``; ``long`` (over twice the source's characters or, where that is unknown, more characters
+        than anyone can say in the time); ``repeated`` (a stretch that follows itself four times and more); ``script``
+        (no letter of the target language's script).
+    """
+    if not text.strip():
+        return ("empty",)
+    signs = []
+    if source:
+        if len(text) > RATIO_LIMIT * len(source):
+            signs.append("long")
+    elif len(text) > SPEECH_LIMIT[language] * max(seconds, 1.0):
+        signs.append("long")
+    # The last turn of a loop of words lacks the space that the others end with.
+    loops = sum(len(match.group()) for match in _LOOP.finditer(f"{text} "))
+    if loops >= max(REPEATS * 2, LOOPED_SHARE * len(text)):
+        signs.append("repeated")
+    if not _SCRIPT[language].search(text):
+        signs.append("script")
+    return tuple(signs)
+
+
+def count_signs(lines: list[tuple[str, ...]]) -> dict[str, int]:
+    """Return how many lines show each sign."""
+    return dict(sorted(Counter(sign for signs in lines for sign in signs).items()))

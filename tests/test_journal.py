@@ -1,0 +1,184 @@
+"""The journal: nothing lost, nothing torn taken in, nothing of another run gone on with."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iwsltpack.errors import InputError, ResourceError, UsageError
+from iwsltpack.inference.journal import Decoded, Journal, Session, differences
+
+BINDING = {
+    "artifact": "a" * 64,
+    "settings": {"prompt": "Übersetze.", "max_new_tokens": 64},
+    "test_set": {"sha256": "b"},
+}
+
+
+def result(segment: int, text: str = "好", part: int = 0) -> Decoded:
+    return Decoded(segment=segment, part=part, text=text, tokens=3, finish="stop", seconds=0.25)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "journal.jsonl"
+
+
+def filled(path: Path, count: int = 6) -> bytes:
+    with Journal(path, BINDING) as journal:
+        journal.begin_session(
+            Session(device_name="d", mode="load", load_seconds=1.5, libraries={"torch": "2"})
+        )
+        for start in range(0, count, 2):
+            journal.record([result(start), result(start + 1, "第二行", part=1)])
+        journal.set_cap(4)
+    return path.read_bytes()
+
+
+def test_what_was_recorded_is_there_when_it_is_opened_again(path: Path) -> None:
+    filled(path)
+    with Journal(path, BINDING) as journal:
+        assert journal.decoded == {
+            r.key: r for s in (0, 2, 4) for r in (result(s), result(s + 1, "第二行", part=1))
+        }
+        assert [session.load_seconds for session in journal.sessions] == [1.5]
+        assert (journal.cap, journal.dropped) == (4, 0)
+
+
+def test_cut_at_any_byte_it_goes_on_with_whole_records_only(path: Path) -> None:
+    whole = filled(path)
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == 10]
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        with Journal(path, BINDING) as journal:
+            records = max(0, sum(end <= size for end in ends) - 2)
+            assert len(journal.decoded) == min(records, 6), size
+            kept = max([end for end in ends if end <= size], default=0)
+            assert journal.dropped == size - kept
+            journal.record([result(90)])
+        assert path.read_bytes().count(b"\n") == max(1, sum(end <= size for end in ends)) + 1
+        with Journal(path, BINDING) as journal:
+            assert (90, 0) in journal.decoded
+
+
+def test_records_after_a_damaged_one_are_decoded_again(path: Path) -> None:
+    lines = filled(path).split(b"\n")
+    lines[4] = bytes(len(lines[4]))
+    path.write_bytes(b"\n".join(lines))
+    with Journal(path, BINDING) as journal:
+        assert sorted(journal.decoded) == [(0, 0), (1, 1)]
+        assert journal.dropped > 0
+
+
+BAD_RECORDS: dict[str, dict[str, Any]] = {
+    "a negative segment": {"segment": -1},
+    "tokens that are text": {"tokens": "3"},
+    "two lines": {"text": "a\nb"},
+    "an unknown finish": {"finish": "maybe"},
+    "negative seconds": {"seconds": -1},
+    "an unknown field": {"colour": "red"},
+    "an unknown kind": {"kind": "other"},
+    "text that is none": {"text": None},
+}
+
+
+@pytest.mark.parametrize("kind", BAD_RECORDS)
+def test_a_record_that_cannot_be_is_not_taken_in(path: Path, kind: str) -> None:
+    filled(path)
+    good = {
+        "kind": "piece",
+        "segment": 7,
+        "part": 0,
+        "text": "x",
+        "tokens": 1,
+        "finish": "stop",
+        "seconds": 1.0,
+    }
+    with path.open("a") as stream:
+        stream.write(json.dumps({**good, **BAD_RECORDS[kind]}) + "\n")
+    with Journal(path, BINDING) as journal:
+        assert len(journal.decoded) == 6
+        assert journal.dropped > 0
+
+
+def test_another_run_is_refused_and_the_difference_named(path: Path) -> None:
+    before = filled(path)
+    other = {**BINDING, "artifact": "c" * 64, "settings": {"prompt": "Translate.", "max_new_tokens": 64}}
+    with pytest.raises(UsageError, match="other inputs or settings") as caught:
+        Journal(path, other)
+    assert 'settings.prompt = "Übersetze."' in str(caught.value)
+    assert 'settings.prompt = "Translate."' in str(caught.value)
+    assert "artifact" in str(caught.value)
+    assert "max_new_tokens" not in str(caught.value)
+    assert "remove the folder" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b'{"format":"other"}\n', b'{"format":"iwsltpack.journal","format_version":2}\n', b"no json\n{}\n"],
+)
+def test_what_is_no_journal_is_left_alone(path: Path, first: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(first)
+    with pytest.raises(InputError, match="not a journal this program can go on with"):
+        Journal(path, BINDING)
+    assert path.read_bytes() == first
+
+
+def _hold(path: Path, ready: Any, release: Any) -> None:
+    with Journal(path, BINDING):
+        ready.set()
+        release.wait(20)
+
+
+def test_two_processes_cannot_write_one_run(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(path, ready, release))
+    holder.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(UsageError, match="another process is decoding into this folder"):
+            Journal(path, BINDING)
+    finally:
+        release.set()
+        holder.join()
+    with Journal(path, BINDING) as journal:
+        assert not journal.decoded
+
+
+def test_every_batch_is_on_the_disk_before_the_next(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    real = os.fsync
+
+    def watch(descriptor: int) -> None:
+        synced.append(path.stat().st_size)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    with Journal(path, BINDING) as journal:
+        for number in range(3):
+            journal.record([result(number)])
+            assert synced[-1] == path.stat().st_size
+
+
+def test_a_full_disk_is_one_clear_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(path, BINDING) as journal:
+
+        def full(*_: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(ResourceError, match="no space left to write"):
+            journal.record([result(0)])
+
+
+def test_differences_name_every_place() -> None:
+    old, new = {"a": {"b": 1, "c": [1]}, "d": None}, {"a": {"b": 2, "c": [1]}, "e": 0}
+    assert differences(old, new) == [("a.b", 1, 2), ("e", None, 0)]
