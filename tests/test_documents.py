@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
+import pkgutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import iwsltpack.editions
+import iwsltpack.format
 from iwsltpack import fileio, schema
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
 from iwsltpack.format.artifact import ArtifactManifest
 from iwsltpack.format.document import Document
-from iwsltpack.format.run import Run
 
-DOCUMENTS: list[type[Document]] = [ArtifactManifest, Run]
+for module in pkgutil.iter_modules(iwsltpack.format.__path__):
+    importlib.import_module(f"iwsltpack.format.{module.name}")
+DOCUMENTS: list[type[Document]] = sorted(Document.__subclasses__(), key=lambda cls: cls.__name__)
 
 
 def parts(cls: type) -> dict[str, type]:
@@ -33,11 +38,18 @@ def parts(cls: type) -> dict[str, type]:
     return found
 
 
+def test_every_kind_of_document_is_found() -> None:
+    assert {"ArtifactManifest", "Run", "Submission"} <= {cls.__name__ for cls in DOCUMENTS}
+
+
 @pytest.mark.parametrize("cls", DOCUMENTS)
 def test_schema_and_dataclass_have_the_same_properties(cls: type[Document]) -> None:
     document = schema.load_schema(cls.SCHEMA)
     for name, part in parts(cls).items():
-        described = document if part is cls else document["$defs"][name]
+        parts_described = {
+            f"{cls.__name__}{key}": value for key, value in document["$defs"].items()
+        } | document["$defs"]
+        described = document if part is cls else parts_described[name]
         fields = {field.name for field in dataclasses.fields(part)}
         assert set(described["properties"]) == fields, name
         assert described["additionalProperties"] is False, name
