@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
     from iwsltpack.codecs.chains import Chain
 
 
+_FILTERS = Lock()
+
+
 @contextmanager
 def numcodecs_accepted() -> Iterator[None]:
-    """Silence zarr's reminder that numcodecs' codecs are not in the Zarr v3 specification: the format says so."""
-    with warnings.catch_warnings():
+    """Silence zarr's reminder that numcodecs' codecs are not in the Zarr v3 specification: the format says so.
+
+    The list of filters belongs to the process, so threads take turns: two at once would restore each other's.
+    """
+    with _FILTERS, warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Numcodecs codecs are not in the Zarr version 3 specification"
         )
