@@ -10,11 +10,32 @@ if TYPE_CHECKING:
 
 def commands() -> list[tuple[str, Callable[..., None]]]:
     """Return name and function of every command, in the order a participant needs them."""
-    from iwsltpack.cli import build, export, inspect, verify
+    from iwsltpack.cli import (
+        build,
+        clean,
+        decode,
+        demo,
+        export,
+        inspect,
+        report,
+        score,
+        submissions,
+        submit,
+        validate,
+        verify,
+    )
 
     return [
         ("build", build.command),
+        ("decode", decode.command),
+        ("clean", clean.command),
+        ("submit", submit.command),
+        ("validate", validate.command),
+        ("submissions", submissions.command),
+        ("score", score.command),
+        ("report", report.command),
         ("inspect", inspect.command),
         ("verify", verify.command),
         ("export", export.command),
+        ("demo", demo.command),
     ]

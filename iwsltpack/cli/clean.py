@@ -1,0 +1,76 @@
+"""``iwsltpack clean``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+if TYPE_CHECKING:
+    from iwsltpack.submission.cleanup import Change, CleanSummary
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="Raw hypotheses: UTF-8, one a line.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where to write the cleaned lines.", show_default=False)
+    ],
+    lang: Annotated[
+        str | None,
+        typer.Option(help="Target language, zh or de; default: from --pair or a name like tst.en-zh.txt."),
+    ] = None,
+    pair: Annotated[str | None, typer.Option(help="Language pair, in place of --lang.")] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="Write every repair and finding here, as JSON lines.")
+    ] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show every repair, coloured.")] = False,
+) -> None:
+    """Clean hypotheses: meta prefixes, wrapping quotes, both-language answers, line breaks, runs.
+
+    As many lines come out as went in; none is emptied, merged or split. What no rule can repair is reported.
+
+    Example: iwsltpack clean runs/tst.en-zh.txt --output tst.zh --audit tst.audit.jsonl --diff
+    """
+    from iwsltpack.submission import cleanup
+
+    language = cleanup.language_of(file, lang, pair)
+    with console.progress() as progress:
+        summary = cleanup.clean_file(
+            file,
+            output,
+            language,
+            audit=audit,
+            on_change=_show_change if diff else _ignore,
+            progress=progress,
+        )
+    _say_summary(summary, output)
+
+
+def _ignore(_line: int, _change: Change) -> None:
+    """Nothing is shown without --diff."""
+
+
+def _show_change(line: int, change: Change) -> None:
+    from rich.text import Text
+
+    from iwsltpack.submission.cleanup.diff import marked
+
+    styles = {"kept": "", "removed": "red strike", "added": "green"}
+    signs = {"kept": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
+    text = Text(f"{line}: {change.rule}: ", style="bold")
+    for mark, piece in marked(change.before, change.after):
+        before, after = ("", "") if console.out.is_terminal else signs[mark]
+        text.append(f"{before}{piece}{after}", style=styles[mark] or "not bold")
+    if change.message:
+        text.append(f"  ({change.message})", style="yellow not bold")
+    console.out.print(text)
+
+
+def _say_summary(summary: CleanSummary, output: Path) -> None:
+    console.say(f"{summary.lines} lines, {summary.changed} repaired -> {output}")
+    for title, counts in (("repaired", summary.repaired), ("left as they are", summary.reported)):
+        if counts:
+            console.say(f"  {title}: " + ", ".join(f"{rule} {count}" for rule, count in counts.most_common()))

@@ -1,0 +1,99 @@
+"""``iwsltpack report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from iwsltpack.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iwsltpack.evaluation.table import Table
+
+
+def command(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Runs, artifacts, score.json files, or folders of these.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for page, tables and graphs.")
+    ] = Path("report"),
+    reference: Annotated[
+        list[Path] | None, typer.Option("--reference", "-r", help="References to show beside the segments.")
+    ] = None,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(help="A published table beside them: palomino2026, or a results document."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What to rank by; default: comet, chrf or bleu, whichever is there.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="What to place systems by: whole (folder, as ranked) or linear (as in the paper)."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="System to compare with; default: recipe fp16.")
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Folder of the test set: its clips can be played on the page.")
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="Of the table printed: terminal, markdown, csv, latex or json.")
+    ] = "terminal",
+    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Put quality beside size: the paper's table, the Pareto frontier, and a page to read every segment on.
+
+    Both measures of size are told apart: the whole folder, which the track ranks by, and linear layers alone.
+
+    Example: iwsltpack report runs artifacts --reference manifest.csv --output report
+    """
+    from iwsltpack.errors import UsageError
+    from iwsltpack.evaluation.references import read_references
+    from iwsltpack.evaluation.render import FORMATS
+    from iwsltpack.evaluation.report import collect, write_report
+
+    kind = "json" if json_ else format_
+    if kind not in FORMATS:
+        raise UsageError(f"unknown format {kind!r}", expected=", ".join(FORMATS))
+    with console.progress() as progress:
+        report = write_report(
+            collect(paths or [], published or []),
+            output,
+            references=[read_references(path) for path in reference or []],
+            metric=metric,
+            measure=_measure(size),
+            baseline=baseline,
+            audio=audio,
+            progress=progress,
+        )
+    _show(report.tables, kind)
+    for notice in report.notices:
+        console.say(notice, "yellow")
+    console.say(f"{len(report.files)} files in {output}; the page: {report.page}")
+
+
+def _measure(size: str | None) -> Any:
+    # make_tables refuses a word it does not know.
+    return size
+
+
+def _show(tables: Sequence[Table], kind: str) -> None:
+    import sys
+
+    from iwsltpack.evaluation.render import notes, to_rich, to_text
+
+    if kind != "terminal":
+        sys.stdout.write(to_text(tables, kind))
+        return
+    for table in tables:
+        console.show(to_rich(table))
+        for note in notes(table):
+            console.show(f"  {note}")
+        console.show("")

@@ -1,0 +1,110 @@
+"""``iwsltpack submissions``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+if TYPE_CHECKING:
+    from iwsltpack.errors import Problem
+    from iwsltpack.submission.ledger import Entry
+
+
+def command(
+    submissions: Annotated[Path, typer.Option(help="Where submissions are kept.")] = Path("submissions"),
+    promote: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Make this contrastive submission the PRIMARY; the present one becomes contrastive.",
+        ),
+    ] = None,
+    score: Annotated[
+        Path | None,
+        typer.Option(help="Record this score document with the submission whose lines it scored."),
+    ] = None,
+    edition: Annotated[
+        str | None,
+        typer.Option(
+            help="Rules to rename by: an edition's name or JSON file; default: each submission's own."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the submissions with type, pair, condition, size, score and state; promote one to PRIMARY.
+
+    A change that was interrupted is carried out to its end first.
+
+    Example: iwsltpack submissions --promote APG_IWSLT26_ModelCompression_en-zh_constrained_contrastive
+    """
+    from iwsltpack import editions
+    from iwsltpack.submission import ledger
+
+    if promote is not None:
+        renamed = ledger.promote(submissions, promote, editions.load(edition) if edition else None)
+        for old, new in renamed.items():
+            console.say(f"{old} -> {new}")
+    if score is not None:
+        for name in ledger.record_score(submissions, score):
+            console.say(f"recorded with {name}")
+    entries, problems = ledger.open_ledger(submissions)
+    if json:
+        console.show_json(
+            {
+                "submissions": [entry.to_json() for entry in entries],
+                "problems": [problem.to_json() for problem in problems],
+            }
+        )
+        return
+    _show(entries, problems)
+
+
+def _show(entries: list[Entry], problems: list[Problem]) -> None:
+    from rich.table import Table
+
+    if not entries:
+        console.show("no submissions yet")
+    else:
+        columns = ("type", "pair", "condition", "bytes", "GiB", "recipe", "score", "state", "name")
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for entry in entries:
+            table.add_row(*_row(entry))
+        console.show(table)
+    for entry in entries:
+        for problem in entry.problems:
+            if problem.severity == "error":
+                console.say(str(problem), "red")
+    for problem in problems:
+        console.say(str(problem), "red" if problem.severity == "error" else "yellow")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    from iwsltpack.format.score import DIGITS, TITLES
+
+    item = entry.submission
+    if item is None:
+        return ("?", "?", "?", "?", "?", "?", "-", entry.state, entry.folder)
+    scores = (
+        ", ".join(
+            f"{TITLES.get(score.metric, score.metric)} {score.score:.{DIGITS.get(score.metric, 2)}f}"
+            for score in entry.scores
+        )
+        or "-"
+    )
+    size = item.artifact.bytes
+    type_ = item.type.upper() if item.type == "primary" else item.type
+    return (
+        type_,
+        item.pair,
+        item.condition,
+        str(size),
+        f"{size / 2**30:.3f}",
+        item.artifact.recipe,
+        scores,
+        entry.state,
+        entry.folder,
+    )

@@ -1,0 +1,143 @@
+"""``iwsltpack validate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+if TYPE_CHECKING:
+    from iwsltpack.errors import Problem
+
+
+class Format(StrEnum):
+    """How problems are printed."""
+
+    table = "table"
+    json = "json"
+    github = "github"
+
+
+def command(
+    path: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Hypothesis files, runs, artifacts, submissions, archives, or a folder of them.",
+            show_default=False,
+        ),
+    ],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document; the same as --format json.")
+    ] = False,
+    format: Annotated[  # noqa: A002
+        Format, typer.Option("--format", help="table, json, or github: annotations for a workflow.")
+    ] = Format.table,
+    pair: Annotated[
+        str | None, typer.Option(help="Language pair of hypothesis files; default: from their names.")
+    ] = None,
+    lang: Annotated[
+        str | None, typer.Option(help="Target language of hypothesis files, in place of --pair.")
+    ] = None,
+    test_set: Annotated[
+        Path | None, typer.Option(help="Test set of a hypothesis file: lines and durations are compared.")
+    ] = None,
+    edition: Annotated[
+        str | None, typer.Option(help="Apply these rules: an edition's name or JSON file.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings make validation fail as well.")] = False,
+) -> None:
+    """Check what will be handed in; every problem at once, with place, rule and what to do.
+
+    Exit code 0: no error (warnings may be printed). 5: at least one error, or a warning under --strict. 2: a wrong
+    option. 3: a test set or edition that cannot be read.
+
+    Example: iwsltpack validate runs/ submissions/
+    """
+    from iwsltpack import editions
+    from iwsltpack.format.names import PAIRS
+    from iwsltpack.submission import validation
+
+    options = validation.Options(
+        lang=lang or (PAIRS.get(pair) if pair else None),
+        test_set=test_set,
+        edition=editions.load(edition) if edition else None,
+    )
+    results = []
+    with console.progress() as progress:
+        for item in path:
+            kind, problems = validation.validate(item, options, progress)
+            results.append((item, kind, problems))
+    chosen = Format.json if json else format
+    _PRINTERS[chosen](results)
+    found = [problem for _, _, problems in results for problem in problems]
+    failing = ("error", "warning") if strict else ("error",)
+    if any(problem.severity in failing for problem in found):
+        raise typer.Exit(_exit_code())
+
+
+def _exit_code() -> int:
+    from iwsltpack.errors import ValidationFailed
+
+    return ValidationFailed.exit_code
+
+
+Results = Sequence[tuple[Path, str | None, "list[Problem]"]]
+
+
+def _print_table(results: Results) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    for path, kind, problems in results:
+        counts = {name: sum(p.severity == name for p in problems) for name in ("error", "warning", "notice")}
+        figures = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items())
+        console.show(f"{path}: {kind or 'unknown'}: {figures}")
+        if not problems:
+            continue
+        table = Table(
+            "where", "severity", "rule", "what", "to do", box=None, pad_edge=False, header_style="bold"
+        )
+        colours = {"error": "red", "warning": "yellow", "notice": "blue"}
+        for item in problems:
+            place = ":".join(str(part) for part in (item.path, item.line) if part is not None)
+            severity = f"[{colours[item.severity]}]{item.severity}[/]"
+            table.add_row(
+                *map(escape, (place,)), severity, *map(escape, (item.rule, item.message, item.fix or ""))
+            )
+        console.show(table)
+
+
+def _print_json(results: Results) -> None:
+    console.show_json(
+        [
+            {"path": str(path), "kind": kind, "problems": [item.to_json() for item in problems]}
+            for path, kind, problems in results
+        ]
+    )
+
+
+def _print_github(results: Results) -> None:
+    for _, _, problems in results:
+        for item in problems:
+            properties = {"file": item.path, "line": item.line, "title": item.rule}
+            listed = ",".join(
+                f"{key}={_escape(str(value), property_=True)}" for key, value in properties.items() if value
+            )
+            message = f"{item.message} ({item.fix})" if item.fix else item.message
+            console.show(f"::{item.severity} {listed}::{_escape(message)}")
+
+
+def _escape(text: str, *, property_: bool = False) -> str:
+    """Write a text as the workflow commands of GitHub want it."""
+    pairs = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A")] + ([(":", "%3A"), (",", "%2C")] if property_ else [])
+    for character, code in pairs:
+        text = text.replace(character, code)
+    return text
+
+
+_PRINTERS = {Format.table: _print_table, Format.json: _print_json, Format.github: _print_github}

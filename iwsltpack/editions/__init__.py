@@ -1,0 +1,308 @@
+"""Editions of the track as data: naming, pairs, test sets, mandatory fields, limits. One JSON file each.
+
+Rules and names change every year, so an edition is a file that is checked against its schema; adding one is
+adding a file here, or passing the path of one's own wherever a name is accepted. What an edition has not
+published is null in its file and named under ``unknown``: nothing is made up.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+from iwsltpack import fileio
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.format.document import Document, Part
+from iwsltpack.format.names import LANGUAGE_NAMES, PAIRS
+
+DEFAULT: Final = "iwslt2026"
+FORMAT: Final = "iwsltpack.edition"
+TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,39}(?:_[A-Za-z0-9.+-]{1,39})*")
+"""What a team may be called: it becomes part of a model name, a folder name and a file name."""
+Requirement = Literal["always", "unconstrained", "never"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingDefaults(Part):
+    """What the edition's baseline decodes with; `prompt` may hold ``${LANGUAGE}``."""
+
+    prompt: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestSets(Part):
+    """The released test sets of a pair: how many, what they are called, what they are about; null: not public."""
+
+    count: int | None
+    names: tuple[str, ...] | None
+    domains: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Part):
+    """A language pair of the edition."""
+
+    name: str
+    test_sets: TestSets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition(Part):
+    """A data condition; ``datasets`` are the only ones allowed, null where there is no restriction."""
+
+    name: str
+    datasets: tuple[str, ...] | None
+    datasets_required: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeBin(Part):
+    """Model sizes from ``min_bytes`` on and below ``max_bytes``: a model on a boundary goes to the larger bin."""
+
+    name: str
+    min_bytes: int
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescriptionField(Part):
+    """A field of the server's form. ``id`` is what the packager fills it by."""
+
+    id: str
+    label: str
+    required: Requirement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload(Part):
+    """How a submission is handed in; ``steps`` may hold ``${MODEL_NAME}``, ``${PAIR}``, ``${FILES}``, ``${COUNT}``."""
+
+    server: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelName(Part):
+    """A model name taken apart."""
+
+    team: str
+    pair: str
+    condition: str
+    type: str
+    size_bin: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edition(Document):
+    """One edition of the track.
+
+    ``model_name_pattern`` holds ``${TEAM}``, ``${LANGUAGE_PAIR}``, ``${CONDITION}``, ``${SUBMISSION_TYPE}`` and,
+    with size bins, ``${SIZE_BIN}``; null where it is not public. ``base_models`` are hub names the model must be
+    derived from. ``unknown`` says in words what is not public.
+    """
+
+    SCHEMA: ClassVar[str] = "edition"
+
+    format: str = FORMAT
+    format_version: int = 1
+    name: str
+    title: str
+    rehearsal: bool
+    model_name_pattern: str | None
+    pairs: tuple[Pair, ...]
+    conditions: tuple[Condition, ...]
+    types: tuple[str, ...]
+    base_models: tuple[str, ...] | None
+    size_bins: tuple[SizeBin, ...] | None
+    size_measure: str
+    description_fields: tuple[DescriptionField, ...]
+    upload: Upload | None
+    default_decoding: DecodingDefaults
+    unknown: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the edition's canonical JSON: two submissions with it were packaged by the same rules."""
+        return fileio.sha256_bytes(fileio.canonical_json(Part.to_json(self)))
+
+    def pair(self, name: str) -> Pair:
+        """Return the rules of a pair; another one is a `UsageError` that lists the pairs."""
+        for pair in self.pairs:
+            if pair.name == name:
+                return pair
+        raise UsageError(
+            f"no pair {name!r} in {self.name}", expected=", ".join(pair.name for pair in self.pairs), got=name
+        )
+
+    def condition(self, name: str) -> Condition:
+        """Return the rules of a data condition; another one is a `UsageError` that lists them."""
+        for condition in self.conditions:
+            if condition.name == name:
+                return condition
+        known = ", ".join(condition.name for condition in self.conditions)
+        raise UsageError(f"no condition {name!r} in {self.name}", expected=known, got=name)
+
+    def decoding(self, pair: str) -> DecodingDefaults:
+        """Return prompt (target language filled in) and token limit for a pair."""
+        language = LANGUAGE_NAMES[PAIRS[self.pair(pair).name]]
+        defaults = self.default_decoding
+        return DecodingDefaults(
+            prompt=defaults.prompt.replace("${LANGUAGE}", language), max_new_tokens=defaults.max_new_tokens
+        )
+
+    def size_bin(self, size_bytes: int) -> str | None:
+        """Return the bin of a model of exactly `size_bytes`, or None where the edition has no bins.
+
+        Raises
+        ------
+        UsageError
+            The model is in none of the bins.
+        """
+        if self.size_bins is None:
+            return None
+        for bin_ in self.size_bins:
+            if size_bytes >= bin_.min_bytes and (bin_.max_bytes is None or size_bytes < bin_.max_bytes):
+                return bin_.name
+        raise UsageError(
+            f"a model of {size_bytes} bytes fits no size bin of {self.name}",
+            expected="; ".join(
+                f"{b.name}: {b.min_bytes} to {b.max_bytes or 'any'} bytes" for b in self.size_bins
+            ),
+        )
+
+    def model_name(
+        self,
+        team: str,
+        pair: str,
+        condition: str,
+        type: str,  # noqa: A002
+        size_bytes: int | None = None,
+    ) -> str:
+        """Return the model's exact name.
+
+        Raises
+        ------
+        UsageError
+            A part that the edition does not have, a team name that cannot be part of a name, a size that is
+            missing though the name holds a bin, or an edition whose pattern is not public.
+        """
+        if self.model_name_pattern is None:
+            raise UsageError(
+                f"{self.name} has not published how models are to be named",
+                fix="write an edition file of your own with the pattern you want and pass its path as --edition",
+            )
+        if TEAM.fullmatch(team) is None:
+            raise UsageError(
+                f"not a usable team name: {team!r}",
+                expected="letters, digits, '.', '+', '-' and single '_' within",
+            )
+        if type not in self.types:
+            raise UsageError(f"no submission type {type!r} in {self.name}", expected=", ".join(self.types))
+        values = {
+            "TEAM": team,
+            "LANGUAGE_PAIR": self.pair(pair).name,
+            "CONDITION": self.condition(condition).name,
+            "SUBMISSION_TYPE": type,
+        }
+        if self.size_bins is not None:
+            if size_bytes is None:
+                raise UsageError(f"model names of {self.name} hold the size bin: the model's size is needed")
+            values["SIZE_BIN"] = self.size_bin(size_bytes) or ""
+        return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], self.model_name_pattern)
+
+    def parse_model_name(self, name: str) -> ModelName:
+        """Take a model name apart.
+
+        Raises
+        ------
+        UsageError
+            It does not follow the edition's pattern to the letter.
+        """
+        match = re.fullmatch(self._name_expression(), name)
+        if match is None:
+            raise UsageError(
+                f"not a model name of {self.name}",
+                where=name,
+                expected=self.model_name_pattern or "(not public)",
+            )
+        found = match.groupdict()
+        return ModelName(
+            team=found["TEAM"],
+            pair=found["LANGUAGE_PAIR"],
+            condition=found["CONDITION"],
+            type=found["SUBMISSION_TYPE"],
+            size_bin=found.get("SIZE_BIN"),
+        )
+
+    def _name_expression(self) -> str:
+        choices = {
+            "TEAM": TEAM.pattern,
+            "LANGUAGE_PAIR": "|".join(re.escape(pair.name) for pair in self.pairs),
+            "CONDITION": "|".join(re.escape(condition.name) for condition in self.conditions),
+            "SUBMISSION_TYPE": "|".join(map(re.escape, self.types)),
+            "SIZE_BIN": "|".join(re.escape(bin_.name) for bin_ in self.size_bins or ()),
+        }
+        expression = re.escape(self.model_name_pattern or "")
+        for key, choice in choices.items():
+            expression = expression.replace(re.escape("${" + key + "}"), f"(?P<{key}>{choice})")
+        return expression
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Return the names of the editions that come with the package, sorted."""
+    folder = resources.files(__package__)
+    return tuple(
+        sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    )
+
+
+@cache
+def load(name: str = DEFAULT) -> Edition:
+    """Return an edition by its name, or from a JSON file of one's own.
+
+    Raises
+    ------
+    UsageError
+        No such edition; lists those at hand.
+    InputError, ValidationFailed
+        The file cannot be read or does not fit the schema; every problem is listed.
+    """
+    if name in names():
+        where = f"{name}.json"
+        data: Any = fileio.read_json(Path(str(resources.files(__package__) / where)))
+    elif name.endswith(".json") or "/" in name:
+        where = name
+        data = fileio.read_json(Path(name))
+    else:
+        raise UsageError(
+            f"unknown edition {name!r}", expected=", ".join(names()), fix="or the path of a JSON file"
+        )
+    edition = Edition.from_json(data, path=where)
+    _check(edition, where)
+    return edition
+
+
+def _check(edition: Edition, where: str) -> None:
+    """Refuse what the schema cannot say: the parts of the name pattern, names against counts."""
+    pattern = edition.model_name_pattern
+    if pattern is not None:
+        needed = {"TEAM", "LANGUAGE_PAIR", "CONDITION", "SUBMISSION_TYPE"}
+        needed |= {"SIZE_BIN"} if edition.size_bins is not None else set()
+        found = re.findall(r"\$\{(\w+)\}", pattern)
+        if set(found) != needed or len(found) != len(needed):
+            raise InputError(
+                "the model name pattern must hold each part once",
+                where=where,
+                expected=" ".join(sorted(f"${{{part}}}" for part in needed)),
+                got=pattern,
+            )
+    for pair in edition.pairs:
+        sets = pair.test_sets
+        if sets.names is not None and (len(sets.names) != sets.count or len(set(sets.names)) != sets.count):
+            raise InputError(f"{pair.name}: {sets.count} test sets but {len(sets.names)} names", where=where)

@@ -1,0 +1,252 @@
+"""Cut a document's output to the lines of its references, as the track does before it scores.
+
+The alignment of least word errors is mweralign's (the successor of mwerSegmenter). Its C++ part, under GPL-3, ends
+the process on some inputs: it runs in a process of its own, gets no input known to harm it, and only tells where to
+cut. Text is never taken from its output, so nothing of a hypothesis can be lost or changed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iwsltpack.errors import InputError, MissingDependency, ResourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SECONDS = 1800.0
+MAX_CELLS = 20_000_000_000
+"""Hypothesis tokens times reference tokens of one document; past it the alignment takes hours."""
+MAX_TOKEN = 200
+"""Characters of a token handed over; longer ones are runs that no reference holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A word, a CJK character or a punctuation mark, and where it lies in the text."""
+
+    text: str
+    start: int
+    end: int
+
+
+def aligner_version() -> str:
+    """Return the program's name and version, as it stands in signatures.
+
+    Raises
+    ------
+    MissingDependency
+        It is not installed.
+    """
+    if importlib.util.find_spec("mweralign") is None:
+        raise MissingDependency(
+            "resegmentation needs mweralign",
+            fix='pip install "iwsltpack[resegment]" (its C++ part is under GPL-3, which is why it is an extra)',
+        )
+    return f"mweralign-{metadata.version('mweralign')}"
+
+
+def tokenize(text: str) -> list[Token]:
+    """Cut a text where a segment may end: around every word, CJK character and punctuation mark.
+
+    >>> [token.text for token in tokenize("我们用BERT，yes.")]
+    ['我', '们', '用', 'BERT', '，', 'yes', '.']
+    """
+    import regex
+
+    cjk, other = r"\p{Han}\p{Hiragana}\p{Katakana}", r"\p{L}\p{M}\p{N}"
+    pattern = rf"[{cjk}]|[{other}]+?(?=[{cjk}]|[^{other}]|$)|\S"
+    return [
+        Token(text=match.group(), start=match.start(), end=match.end())
+        for match in regex.finditer(pattern, text)
+    ]
+
+
+def resegment(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    documents: Sequence[str] | None = None,
+    hypothesis_documents: Sequence[str] | None = None,
+    spaces: bool = True,
+) -> list[str]:
+    """Cut hypotheses anew so that there is one for every reference.
+
+    Parameters
+    ----------
+    hypotheses
+        Output in order, however cut: sentences, pieces, one line a document.
+    references
+        One line a segment.
+    documents
+        The document of each reference, equal names in a row; None for a single document.
+    hypothesis_documents
+        The document of each hypothesis line. Names need not be those of `documents`, their order must be. None:
+        where there are as many lines as documents they are one each, otherwise all are aligned as one.
+    spaces
+        Whether lines are joined with a space between them (not for Chinese).
+
+    Returns
+    -------
+    list of str
+        One for each reference, empty where nothing falls to it; together the words that came in, in their order.
+
+    Raises
+    ------
+    InputError
+        Different numbers of documents, or one too long to align.
+    MissingDependency, ResourceError
+        mweralign is not installed, or its process failed.
+    """
+    aligner_version()
+    groups = _pair_documents(hypotheses, references, documents, hypothesis_documents)
+    glue = " " if spaces else ""
+    texts = [glue.join(line.strip() for line in lines if line.strip()) for lines, _ in groups]
+    return [
+        line
+        for (_, wanted), text, sizes in zip(
+            groups,
+            texts,
+            _sizes([(text, wanted) for (_, wanted), text in zip(groups, texts, strict=True)]),
+            strict=True,
+        )
+        for line in _cut(text, sizes, len(wanted))
+    ]
+
+
+def _pair_documents(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    documents: Sequence[str] | None,
+    hypothesis_documents: Sequence[str] | None,
+) -> list[tuple[list[str], list[str]]]:
+    wanted = _group(references, documents)
+    if hypothesis_documents is not None and documents is not None:
+        given = _group(hypotheses, hypothesis_documents)
+        if len(given) != len(wanted):
+            raise InputError(
+                "the output and the references are of different numbers of documents",
+                expected=len(wanted),
+                got=len(given),
+                fix="decode every recording of the test set, or give the references of these alone",
+            )
+        return list(zip(given, wanted, strict=True))
+    if len(hypotheses) == len(wanted):
+        return list(zip([[line] for line in hypotheses], wanted, strict=True))
+    return [(list(hypotheses), list(references))]
+
+
+def _group(lines: Sequence[str], names: Sequence[str] | None) -> list[list[str]]:
+    if names is None:
+        return [list(lines)]
+    return [
+        [line for line, _ in run]
+        for _, run in groupby(zip(lines, names, strict=True), key=lambda pair: pair[1])
+    ]
+
+
+def _sizes(pairs: list[tuple[str, list[str]]]) -> list[list[int]]:
+    """Ask the aligner for the segment sizes of every document, in tokens."""
+    prepared, tasks = [], []
+    for text, references in pairs:
+        tokens = [_safe(token.text) for token in tokenize(text)]
+        # An empty reference would end the aligner's process: it gets an empty segment without being asked.
+        filled = [
+            (index, [_safe(token.text) for token in tokenize(line)]) for index, line in enumerate(references)
+        ]
+        filled = [(index, line) for index, line in filled if line]
+        cells = len(tokens) * sum(len(line) for _, line in filled)
+        if cells > MAX_CELLS:
+            raise InputError(
+                "a document is too long to align in one piece",
+                expected=f"at most {MAX_CELLS:,} pairs of words",
+                got=f"{cells:,}",
+                fix="tell the documents apart: references as XML, or a CSV manifest with a column document",
+            )
+        if tokens and not filled:
+            raise InputError(
+                "a document of output has no reference to align with",
+                expected="a reference that is not empty",
+            )
+        asked = bool(tokens) and len(filled) > 1
+        prepared.append((len(references), [index for index, _ in filled], len(tokens), asked))
+        if asked:
+            tasks.append([[line for _, line in filled], tokens])
+    answers = iter(_ask(tasks) if tasks else [])
+    return [_spread(*document, next(answers) if document[3] else None) for document in prepared]
+
+
+def _spread(count: int, places: list[int], tokens: int, asked: bool, answer: list[int] | None) -> list[int]:
+    """Turn the aligner's answer for the filled references into sizes for all of them."""
+    sizes = [0] * count
+    if not asked or answer is None:
+        if places:
+            sizes[places[0]] = tokens
+        return sizes
+    if len(answer) != len(places) or sum(answer) != tokens:
+        raise ResourceError(
+            "mweralign lost part of a document",
+            expected=f"{tokens} words in {len(places)} segments",
+            got=f"{sum(answer)} in {len(answer)}",
+            fix="report this, with the file",
+        )
+    for place, size in zip(places, answer, strict=True):
+        sizes[place] = size
+    return sizes
+
+
+def _ask(tasks: list[list[object]]) -> list[list[int]]:
+    script = Path(__file__).with_name("resegment_worker.py")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-X", "utf8", str(script)],
+            input=json.dumps(tasks),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ResourceError(
+            f"mweralign was stopped after {SECONDS:.0f} s",
+            fix="tell the documents apart: references as XML, or a CSV manifest with a column document",
+        ) from error
+    if done.returncode != 0:
+        how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
+        said = done.stderr.strip().splitlines()[-1:]
+        raise ResourceError(
+            "mweralign failed on these lines",
+            got=": ".join([how, *said]),
+            fix="look for odd characters in the output",
+        )
+    answers: list[list[int]] = json.loads(done.stdout)
+    return answers
+
+
+def _safe(token: str) -> str:
+    """Return a token that is one word to the aligner and none of its marks."""
+    return "".join(
+        character if character.isprintable() and character not in "#▁|" else "_" for character in token
+    )[:MAX_TOKEN]
+
+
+def _cut(text: str, sizes: list[int], count: int) -> list[str]:
+    tokens = tokenize(text)
+    lines, start = [], 0
+    for size in sizes:
+        part = tokens[start : start + size]
+        lines.append(text[part[0].start : part[-1].end] if part else "")
+        start += size
+    if len(lines) != count or start != len(tokens):
+        raise ResourceError("resegmentation lost words", expected=f"{len(tokens)} words", got=start)
+    return lines

@@ -1,0 +1,101 @@
+"""chrF and BLEU: sacrebleu's own, with its own signature, segment by segment as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}
+"""BLEU's tokenizer by target language; sacrebleu's ``13a`` for all others. 13a reads a Chinese sentence as one
+word. Japanese and Korean are counted by characters: their dictionaries are packages of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceScore:
+    """A score with what sacrebleu says of it: its name and its settings."""
+
+    name: str
+    settings: str
+    score: float
+    segments: list[float]
+
+
+def tokenizer_for(language: str) -> str:
+    """Return the name of sacrebleu's tokenizer for BLEU in a language."""
+    return TOKENIZERS.get(language, "13a")
+
+
+def make_metric(metric: str, language: str, references: Sequence[str], *, sentence: bool = False) -> Any:
+    """Return sacrebleu's metric object with the references taken in.
+
+    Parameters
+    ----------
+    metric
+        ``chrf`` or ``bleu``.
+    language
+        Of the references, two letters.
+    sentence
+        For scores of single segments: BLEU then stops at the longest n-gram a segment has, as sacrebleu's own
+        command does.
+
+    Raises
+    ------
+    MissingDependency
+        sacrebleu is not installed.
+    """
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.metrics.chrf import CHRF
+    except ImportError as error:
+        raise MissingDependency(
+            "chrF and BLEU need sacrebleu", fix='pip install "iwsltpack[score]"'
+        ) from error
+    if metric == "chrf":
+        return CHRF(references=[list(references)])
+    return BLEU(tokenize=tokenizer_for(language), effective_order=sentence, references=[list(references)])
+
+
+def describe(metric: str, language: str) -> tuple[str, str]:
+    """Return the metric's name and settings as they will be in the signature, without scoring anything."""
+    made = make_metric(metric, language, ["x"])
+    name = made.corpus_score(["x"], None).name
+    return str(name), str(made.get_signature().format())
+
+
+def score_surface(
+    metric: str, hypotheses: Sequence[str], references: Sequence[str], language: str
+) -> SurfaceScore:
+    """Score all segments together and one by one.
+
+    Parameters
+    ----------
+    metric
+        ``chrf`` or ``bleu``.
+    hypotheses, references
+        As many of the one as of the other; the caller has seen to it.
+    language
+        Of the references, two letters.
+
+    Returns
+    -------
+    SurfaceScore
+        Scores 0 to 100, the very numbers of ``sacrebleu REF -i HYP -m chrf bleu -tok zh``.
+    """
+    whole = make_metric(metric, language, references)
+    result = whole.corpus_score(list(hypotheses), None)
+    single = make_metric(metric, language, ["x"], sentence=True)
+    segments = [
+        float(single.sentence_score(hypothesis, [reference]).score)
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+    return SurfaceScore(
+        name=str(result.name),
+        settings=str(whole.get_signature().format()),
+        score=float(result.score),
+        segments=segments,
+    )

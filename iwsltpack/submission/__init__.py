@@ -1,0 +1,1 @@
+"""From raw hypotheses to a package: clean-up, naming, validation, packaging, ledger."""

@@ -1,0 +1,153 @@
+"""The texts a person needs: what to paste into the server's form, and what to upload in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from iwsltpack.submission.naming import folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iwsltpack.editions import DescriptionField, Edition
+    from iwsltpack.format.submission import Submission
+
+GB: Final = 10**9
+GIB: Final = 2**30
+
+
+def describe_bytes(count: int) -> str:
+    """Write a size out: exact bytes, then both customary units.
+
+    >>> describe_bytes(3_980_000_000)
+    '3980000000 bytes (3.980 GB = 3.707 GiB)'
+    """
+    return f"{count} bytes ({count / GB:.3f} GB = {count / GIB:.3f} GiB)"
+
+
+def _storage(submission: Submission) -> list[str]:
+    artifact = submission.artifact
+    return [
+        f"{describe_bytes(artifact.bytes)}, every file of the model directory counted",
+        f"uncompressed checkpoint: {describe_bytes(artifact.source_bytes)}",
+    ]
+
+
+def _parameters(submission: Submission) -> list[str]:
+    artifact = submission.artifact
+    return [
+        f"{artifact.parameters} ({artifact.source_parameters} before compression; tied tensors counted once)"
+    ]
+
+
+def _techniques(submission: Submission) -> list[str]:
+    artifact = submission.artifact
+    return [*artifact.techniques, f"recipe {artifact.recipe}, coding {artifact.coding}"]
+
+
+def _datasets(submission: Submission) -> list[str]:
+    return list(submission.datasets) or ["none: the compression used no data"]
+
+
+def _efficiency(submission: Submission) -> list[str]:
+    return [
+        f"{item.name}: {item.run.seconds_per_segment:.3f} s a segment, real-time factor "
+        f"{item.run.real_time_factor:.3f}, batch size {item.run.settings.get('batch_size')}, "
+        f"on {item.run.device_name}"
+        for item in submission.test_sets
+    ]
+
+
+def _consent(submission: Submission) -> list[str]:
+    return [
+        {True: "yes", False: "no", None: "not stated: set the flag on the server yourself"}[
+            submission.release_outputs
+        ]
+    ]
+
+
+FIELDS: Final[dict[str, Callable[[Submission], list[str]]]] = {
+    "storage_size": _storage,
+    "parameters": _parameters,
+    "techniques": _techniques,
+    "datasets": _datasets,
+    "efficiency": _efficiency,
+    "release_consent": _consent,
+}
+"""What fills each field of an edition's form."""
+
+
+def is_required(field: DescriptionField, submission: Submission) -> bool:
+    """Tell whether a field is mandatory for this submission."""
+    return field.required == "always" or (
+        field.required == "unconstrained" and submission.condition == "unconstrained"
+    )
+
+
+def field_lines(field: DescriptionField, submission: Submission) -> list[str]:
+    """Return a field of the description as Markdown lines."""
+    mark = " (mandatory)" if is_required(field, submission) else ""
+    values = [f"- {value}" for value in FIELDS[field.id](submission)]
+    return [f"## {field.label}{mark}", "", *values, ""]
+
+
+def render_description(submission: Submission, edition: Edition) -> str:
+    """Return ``DESCRIPTION.md``: every field of the edition's form, filled in."""
+    artifact = submission.artifact
+    base = artifact.base_model or artifact.architecture
+    revision = f" at revision {artifact.revision}" if artifact.revision else ""
+    cleaning = (
+        "raw model output" if not submission.cleaning.applied else "model output cleaned by fixed rules"
+    )
+    lines = [f"# {submission.model_name}", ""]
+    if edition.rehearsal:
+        lines += ["**A rehearsal: not a submission to the track.**", ""]
+    lines += [
+        f"{edition.title}, {submission.pair}, {submission.condition}, {submission.type}.",
+        f"Derived from {base}{revision}. Hypotheses: {cleaning} (iwsltpack {submission.cleaning.version}).",
+        "",
+    ]
+    for field in edition.description_fields:
+        lines += field_lines(field, submission)
+    lines += ["## Test sets", ""]
+    lines += [f"- {item.name}: `{item.file}`, {item.lines} lines" for item in submission.test_sets]
+    return "\n".join(lines) + "\n"
+
+
+def render_upload(submission: Submission, edition: Edition) -> str:
+    """Return ``UPLOAD.md``: the server's steps in order, with this submission's names in them."""
+    files = ", ".join(f"`{item.file}`" for item in submission.test_sets)
+    values = {
+        "${MODEL_NAME}": f"`{submission.model_name}`",
+        "${PAIR}": submission.pair,
+        "${FILES}": files,
+        "${COUNT}": str(len(submission.test_sets)),
+    }
+    lines = [f"# Handing in {submission.model_name}", ""]
+    if edition.upload is None:
+        lines += [f"How submissions to {edition.title} are handed in is not public.", ""]
+    else:
+        lines += [f"Server: {edition.upload.server}", ""]
+    for number, step in enumerate(edition.upload.steps if edition.upload else (), 1):
+        text = step
+        for key, value in values.items():
+            text = text.replace(key, value)
+        lines.append(f"{number}. {text}")
+    lines += ["", "| test set | file | lines | SHA-256 |", "|---|---|---|---|"]
+    lines += [f"| {i.name} | `{i.file}` | {i.lines} | `{i.sha256}` |" for i in submission.test_sets]
+    lines += _reminders(submission, edition)
+    return "\n".join(lines) + "\n"
+
+
+def _reminders(submission: Submission, edition: Edition) -> list[str]:
+    lines = [""]
+    if submission.type == "contrastive":
+        folder = folder_of(submission)
+        lines.append("This is a CONTRASTIVE submission: mark it as such, and hand in one PRIMARY beside it.")
+        if submission.label:
+            lines.append(
+                f"Its folder here is `{folder}`; on the server several contrastive models share one name."
+            )
+    else:
+        lines.append("This is the PRIMARY submission: exactly one per pair and condition.")
+    return lines + [f"Not public: {gap}" for gap in edition.unknown]

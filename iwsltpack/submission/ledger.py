@@ -1,0 +1,303 @@
+"""The ledger: the folder of submissions, what it holds, and changes to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from iwsltpack import editions, fileio
+from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
+from iwsltpack.format.names import SUBMISSION_NAME
+from iwsltpack.format.score import read_score
+from iwsltpack.format.submission import RecordedScore, RecordedScores, Submission, read_submission
+from iwsltpack.submission import naming
+from iwsltpack.submission.packaging import Package, finish
+from iwsltpack.submission.transaction import commit, locked, write_folder
+from iwsltpack.submission.validation.rules import problem
+from iwsltpack.submission.validation.submissions import (
+    check_submission,
+    check_types,
+    read_package,
+    submission_folders,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.editions import Edition
+    from iwsltpack.format.score import Score
+
+State = Literal["valid", "invalid", "unreadable"]
+Outcome = Literal["written", "unchanged", "replaced"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One submission of the ledger; ``submission`` is None where its record cannot be read."""
+
+    folder: str
+    state: State
+    problems: tuple[Problem, ...]
+    submission: Submission | None
+    scores: tuple[RecordedScore, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a listing shows, as JSON; sizes in exact bytes."""
+        item = self.submission
+        return {
+            "name": self.folder,
+            "state": self.state,
+            "model_name": item and item.model_name,
+            "edition": item and item.edition.name,
+            "team": item and item.team,
+            "pair": item and item.pair,
+            "condition": item and item.condition,
+            "type": item and item.type,
+            "label": item and item.label,
+            "bytes": item and item.artifact.bytes,
+            "recipe": item and item.artifact.recipe,
+            "artifact": item and item.artifact.sha256,
+            "scores": [score.to_json() for score in self.scores],
+            "problems": [found.to_json() for found in self.problems],
+        }
+
+
+def entries(root: Path) -> list[Entry]:
+    """Return every submission below `root`, checked; an absent folder holds none."""
+    if not root.is_dir():
+        return []
+    return [_entry(folder) for folder in submission_folders(root)]
+
+
+def open_ledger(root: Path) -> tuple[list[Entry], list[Problem]]:
+    """Finish an interrupted change if there is one; return the entries and what is wrong over all of them."""
+    if root.is_dir():
+        with locked(root):
+            pass
+    found = entries(root)
+    return found, check_types([entry.submission for entry in found if entry.submission], root)
+
+
+def _entry(folder: Path) -> Entry:
+    problems = tuple(check_submission(folder))
+    try:
+        submission = read_submission(folder)
+    except IwsltpackError:
+        return Entry(folder=folder.name, state="unreadable", problems=problems, submission=None)
+    state: State = "invalid" if has_errors(list(problems)) else "valid"
+    return Entry(
+        folder=folder.name,
+        state=state,
+        problems=problems,
+        submission=submission,
+        scores=_scores(folder / naming.SCORES, submission),
+    )
+
+
+def _scores(path: Path, submission: Submission) -> tuple[RecordedScore, ...]:
+    """Return the recorded scores that belong to the hypotheses as they are now."""
+    if not path.is_file():
+        return ()
+    digests = {item.sha256 for item in submission.test_sets}
+    recorded = RecordedScores.from_json(fileio.read_json(path), path=path)
+    return tuple(score for score in recorded.scores if score.hypotheses_sha256 in digests)
+
+
+def record_score(root: Path, path: Path) -> list[str]:
+    """Record a score document with every submission whose hypotheses were scored; return their folders.
+
+    Scores lie beside the package, so that recording one changes neither checksums nor archive. A score of the same
+    test set and metric replaces the one before.
+
+    Raises
+    ------
+    InputError
+        No score document, or one of hypotheses that no submission holds.
+    """
+    document = read_score(path)
+    with locked(root):
+        folders = [folder for folder in submission_folders(root) if _record(folder, document)]
+    if not folders:
+        raise InputError(
+            "these scores belong to no submission here",
+            where=path,
+            expected="a score of the very lines in a package: iwsltpack score submissions/NAME/TESTSET.PAIR.txt …",
+            got=f"hypotheses {document.hypotheses.name} ({document.hypotheses.lines} lines)",
+        )
+    return [folder.name for folder in folders]
+
+
+def _record(folder: Path, document: Score) -> bool:
+    submission = read_submission(folder)
+    new = [
+        RecordedScore(
+            test_set=item.name,
+            metric=result.metric,
+            score=result.score,
+            signature=result.signature.text,
+            hypotheses_sha256=item.sha256,
+        )
+        for item in submission.test_sets
+        for result in document.metrics
+        if result.signature.hypotheses == _lines_digest(folder / item.file)
+    ]
+    if not new:
+        return False
+    kept = {
+        (score.test_set, score.metric): score
+        for score in (*_scores(folder / naming.SCORES, submission), *new)
+    }
+    ordered = tuple(kept[pair] for pair in sorted(kept))
+    fileio.write_json(folder / naming.SCORES, RecordedScores(scores=ordered).to_json())
+    return True
+
+
+def _lines_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's lines joined by line feeds, as score documents have it."""
+    return fileio.sha256_bytes(fileio.read_bytes(path).removesuffix(b"\n"))
+
+
+def key(submission: Submission) -> tuple[str, str, str, str]:
+    """Return what exactly one PRIMARY is allowed for."""
+    return (submission.edition.name, submission.team, submission.pair, submission.condition)
+
+
+def check_addition(root: Path, submission: Submission) -> list[Problem]:
+    """Return what speaks against adding a submission to those that are there."""
+    if submission.type != "primary" or not root.is_dir():
+        return []
+    return [
+        problem("submit.second-primary", f"{folder.name} is PRIMARY", path=folder)
+        for folder in submission_folders(root)
+        if folder.name != naming.folder_of(submission)
+        and (other := read_submission(folder)).type == "primary"
+        and key(other) == key(submission)
+    ]
+
+
+def add(root: Path, package: Package, *, replace_existing: bool = False) -> tuple[Path, Outcome]:
+    """Write a package below `root`, wholly or not at all.
+
+    Returns
+    -------
+    folder, outcome
+        ``unchanged`` where the very same package lies there already.
+
+    Raises
+    ------
+    ValidationFailed
+        A second PRIMARY for the pair and condition.
+    UsageError
+        Another package of that name lies there and `replace_existing` is not set.
+    """
+    with locked(root):
+        target = root / package.folder
+        if problems := check_addition(root, package.submission):
+            raise ValidationFailed("the ledger does not admit this", problems, where=root)
+        present, hostile = read_package(target) if target.is_dir() else ({}, [])
+        if present == package.files and not hostile:
+            return target, "unchanged"
+        if target.exists() and not replace_existing:
+            raise _occupied(target, package.submission)
+        commit(root, {package.folder: write_folder(root, 0, package.files)})
+        return target, "replaced" if present or hostile else "written"
+
+
+def _occupied(target: Path, submission: Submission) -> IwsltpackError:
+    if submission.type == "primary":
+        try:
+            other: str | None = read_submission(target).artifact.sha256
+        except IwsltpackError:
+            other = None
+        if other != submission.artifact.sha256:
+            found = problem(
+                "submit.second-primary", f"{target.name} is PRIMARY, with another artifact", path=target
+            )
+            return ValidationFailed(
+                "the ledger does not admit this",
+                [found],
+                where=target,
+                fix="submit --contrastive, or add --replace to put this one in its place",
+            )
+    return UsageError(
+        "another submission of this name is there",
+        where=target,
+        fix="add --label WORD to keep both (contrastive), or --replace to put this one in its place",
+    )
+
+
+def promote(root: Path, name: str, edition: Edition | None = None) -> dict[str, str]:
+    """Make a contrastive submission the PRIMARY and its present PRIMARY contrastive, in one atomic step.
+
+    A model name says its type, so both folders get new names and their records, pages, checksums and archives are
+    written anew; hypotheses, audits and scores are carried over byte for byte.
+
+    Returns
+    -------
+    dict
+        Old folder name -> new folder name.
+
+    Raises
+    ------
+    UsageError
+        No such submission, or it is PRIMARY already.
+    ValidationFailed
+        One of the two is damaged.
+    """
+    with locked(root):
+        chosen = _chosen(root, name)
+        others = [read_submission(folder) for folder in submission_folders(root) if folder.name != name]
+        demoted = [item for item in others if item.type == "primary" and key(item) == key(chosen)]
+        taken = {naming.folder_of(item) for item in others} - {naming.folder_of(item) for item in demoted}
+        changed = [(chosen, _retyped(chosen, "primary", edition))]
+        for item in demoted:
+            new = _retyped(item, "contrastive", edition)
+            changed.append((item, _with_free_label(new, taken)))
+            taken.add(naming.folder_of(changed[-1][1]))
+        install = {}
+        for number, (old, new) in enumerate(changed):
+            files = _repackaged(root / naming.folder_of(old), new, edition)
+            install[naming.folder_of(new)] = write_folder(root, number, files)
+        commit(root, install, tuple(naming.folder_of(old) for old, _ in changed))
+        return {naming.folder_of(old): naming.folder_of(new) for old, new in changed}
+
+
+def _chosen(root: Path, name: str) -> Submission:
+    if name not in {folder.name for folder in submission_folders(root)}:
+        known = ", ".join(folder.name for folder in submission_folders(root)) or "none"
+        raise UsageError(f"no submission {name!r}", where=root, expected=known)
+    submission = read_submission(root / name)
+    if submission.type == "primary":
+        raise UsageError("it is the PRIMARY already", where=root / name)
+    return submission
+
+
+def _retyped(submission: Submission, type_: str, edition: Edition | None) -> Submission:
+    rules = edition or editions.load(submission.edition.name)
+    name = rules.model_name(
+        submission.team, submission.pair, submission.condition, type_, submission.artifact.bytes
+    )
+    return replace(submission, type=type_, model_name=name)
+
+
+def _with_free_label(submission: Submission, taken: set[str]) -> Submission:
+    base = submission.label or submission.artifact.recipe.lower().replace("_", "-")
+    labels = [submission.label, base, *(f"{base}-{number}" for number in range(2, 1000))]
+    for label in labels:
+        if label is not None and naming.LABEL.fullmatch(label) is None:
+            continue
+        renamed = replace(submission, label=label)
+        if naming.folder_of(renamed) not in taken:
+            return renamed
+    raise UsageError("no free name for the demoted submission", where=naming.folder_of(submission))
+
+
+def _repackaged(folder: Path, new: Submission, edition: Edition | None) -> dict[str, bytes]:
+    if has_errors(found := check_submission(folder, edition)):
+        raise ValidationFailed("a damaged submission cannot change its type", found, where=folder)
+    files, _ = read_package(folder)
+    rewritten = {SUBMISSION_NAME, naming.DESCRIPTION, naming.UPLOAD, naming.CHECKSUMS, f"{folder.name}.zip"}
+    kept = {name: data for name, data in files.items() if name not in rewritten}
+    made = finish(new, edition or editions.load(new.edition.name), kept)
+    scores = folder / naming.SCORES
+    return {**made, naming.SCORES: fileio.read_bytes(scores)} if scores.is_file() else made

@@ -1,0 +1,54 @@
+"""Names of the files and folders of a submission."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from iwsltpack.errors import UsageError
+
+if TYPE_CHECKING:
+    from iwsltpack.format.submission import Submission
+
+LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+FILE_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+"""What a test set's name may be: it becomes part of a file name."""
+DESCRIPTION: Final = "DESCRIPTION.md"
+UPLOAD: Final = "UPLOAD.md"
+CHECKSUMS: Final = "CHECKSUMS.sha256"
+SCORES: Final = "scores.json"
+"""Written beside the package when it is scored: no part of it, neither checksummed nor archived."""
+RAW_FOLDER: Final = "raw"
+AUDIT_FOLDER: Final = "audit"
+
+
+def hypothesis_file(test_set: str, pair: str) -> str:
+    """Return the name of the file to upload for a test set, e.g. ``tst.en-zh.txt``."""
+    return f"{test_set}.{pair}.txt"
+
+
+def audit_file(test_set: str, pair: str) -> str:
+    """Return the name of the cleaning audit of a test set."""
+    return f"{test_set}.{pair}.jsonl"
+
+
+def folder_name(model_name: str, type_: str, label: str | None) -> str:
+    """Return the folder of a submission: its model name, and for a labelled contrastive one the label.
+
+    All contrastive submissions of a pair and condition share one model name; the label tells their folders
+    apart.
+    """
+    return f"{model_name}.{label}" if label and type_ == "contrastive" else model_name
+
+
+def folder_of(submission: Submission) -> str:
+    """Return the folder name of a submission."""
+    return folder_name(submission.model_name, submission.type, submission.label)
+
+
+def check_label(label: str | None) -> None:
+    """Refuse a label that cannot end a folder name."""
+    if label is not None and LABEL.fullmatch(label) is None:
+        raise UsageError(
+            f"not a usable label: {label!r}", expected="lower-case letters, digits and '-', at most 31"
+        )

@@ -1,0 +1,394 @@
+"""From runs and an artifact to a package: everything is checked first, then written in one step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack import __version__, fileio
+from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
+from iwsltpack.format.artifact import Tool, read_manifest
+from iwsltpack.format.names import JOURNAL_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
+from iwsltpack.format.submission import (
+    Submission,
+    SubmissionArtifact,
+    SubmissionCleaning,
+    SubmissionEdition,
+    SubmissionRun,
+    SubmissionTestSet,
+)
+from iwsltpack.progress import Progress, Silent
+from iwsltpack.submission import naming
+from iwsltpack.submission.archive import checksum_lines, make_archive
+from iwsltpack.submission.cleanup import RULES as CLEANING_RULES
+from iwsltpack.submission.cleanup import clean_line
+from iwsltpack.submission.cleanup.files import CleanSummary, audit_entry
+from iwsltpack.submission.description import render_description, render_upload
+from iwsltpack.submission.privacy import find_private
+from iwsltpack.submission.validation.hypotheses import check_hypotheses
+from iwsltpack.submission.validation.rules import problem
+from iwsltpack.submission.validation.runs import check_loaded_run, load_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.editions import Edition
+    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.format.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a participant asks to be packaged.
+
+    Attributes
+    ----------
+    runs
+        Folders of finished runs, or folders that hold such folders (then only runs of `pair` are taken).
+    artifact
+        The artifact that the runs were decoded with.
+    type
+        ``primary`` or ``contrastive``.
+    datasets
+        What supported the compression.
+    label
+        Tells contrastive submissions of one model name apart.
+    release_outputs
+        Consent to release the outputs; None leaves it to the form.
+    clean
+        Whether to clean the raw hypotheses.
+    """
+
+    edition: Edition
+    team: str
+    pair: str
+    condition: str
+    type: str
+    runs: tuple[Path, ...]
+    artifact: Path
+    datasets: tuple[str, ...] = ()
+    label: str | None = None
+    release_outputs: bool | None = None
+    clean: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package ready to be written: its record, every file's bytes, and what is worth a warning."""
+
+    submission: Submission
+    files: dict[str, bytes]
+    warnings: list[Problem] = field(default_factory=list)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder it goes into."""
+        return naming.folder_of(self.submission)
+
+
+def prepare(request: Request, progress: Progress | None = None) -> Package:
+    """Check everything and render every file of the package; nothing is written.
+
+    Raises
+    ------
+    ValidationFailed
+        With every problem found in runs, artifact and request.
+    UsageError
+        A pair, condition, type, team or label that cannot be.
+    """
+    naming.check_label(request.label)
+    sink = progress or Silent()
+    request.edition.pair(request.pair)
+    problems, manifest, artifact = _check_artifact(request, sink)
+    problems += _check_datasets(request)
+    runs, run_problems = _collect_runs(request)
+    problems += run_problems + _check_test_sets(request, [run for _, run in runs])
+    sizes_name, name_problems = _model_name(request, artifact)
+    problems += name_problems
+    files: dict[str, bytes] = {}
+    test_sets = []
+    for folder, run in runs:
+        problems += _check_against_artifact(folder, run, manifest, artifact)
+        found = check_loaded_run(folder, run)
+        problems += found
+        if not has_errors(found) and naming.FILE_PART.fullmatch(run.test_set.name):
+            test_sets.append(_render_test_set(request, folder, run, files, problems))
+    if has_errors(problems) or manifest is None or artifact is None:
+        raise ValidationFailed(
+            "this cannot be submitted", problems, fix="mend every error above; warnings may stay"
+        )
+    submission = _record(request, sizes_name, artifact, tuple(sorted(test_sets, key=lambda item: item.name)))
+    files = finish(submission, request.edition, files)
+    return Package(submission=submission, files=files, warnings=problems)
+
+
+def finish(submission: Submission, edition: Edition, files: dict[str, bytes]) -> dict[str, bytes]:
+    """Add record, description, upload page, checksums and archive to a package's hypotheses and audits.
+
+    Raises
+    ------
+    ValidationFailed
+        An absolute path, user name or host name would enter the package.
+    """
+    files = {
+        **files,
+        SUBMISSION_NAME: fileio.canonical_json(submission.to_json()),
+        naming.DESCRIPTION: render_description(submission, edition).encode(),
+        naming.UPLOAD: render_upload(submission, edition).encode(),
+    }
+    problems = [
+        problem("submission.private", f"{wording!r}", path=name, line=line)
+        for name in (SUBMISSION_NAME, naming.DESCRIPTION, naming.UPLOAD)
+        for line, wording in find_private(files[name].decode(), allowed=submission.team)
+    ]
+    if problems:
+        raise ValidationFailed("this would tell whose machine it came from", problems)
+    files[naming.CHECKSUMS] = checksum_lines(files)
+    folder = naming.folder_of(submission)
+    return {**files, f"{folder}.zip": make_archive(folder, files)}
+
+
+def _check_artifact(
+    request: Request, sink: Progress
+) -> tuple[list[Problem], ArtifactManifest | None, SubmissionArtifact | None]:
+    from iwsltpack.artifact.integrity import verify_artifact
+    from iwsltpack.artifact.sizes import measure
+
+    try:
+        manifest = read_manifest(request.artifact)
+        sizes = measure(request.artifact)
+    except ValidationFailed as error:
+        return error.problems, None, None
+    except IwsltpackError as error:
+        return [problem("artifact.unreadable", error.what, path=error.where, fix=error.fix)], None, None
+    problems = [
+        problem("submit.artifact-damaged", f"[{found.rule}] {found.message}", path=found.path)
+        for found in verify_artifact(request.artifact, sink)
+        if found.severity == "error"
+    ]
+    base = manifest.base_model
+    allowed = request.edition.base_models
+    if allowed is not None and base.id is None:
+        problems.append(
+            problem("submit.base-model-unknown", f"{base.architecture}, allowed: {', '.join(allowed)}")
+        )
+    elif allowed is not None and base.id not in allowed:
+        problems.append(problem("submit.base-model", f"built from {base.id}, allowed: {', '.join(allowed)}"))
+    artifact = SubmissionArtifact(
+        sha256=manifest.sha256,
+        bytes=sizes.total_bytes,
+        parameters=sizes.parameters,
+        source_bytes=sizes.source_bytes,
+        source_parameters=sizes.source_parameters,
+        base_model=base.id,
+        revision=base.revision,
+        architecture=base.architecture,
+        license=base.license,
+        recipe=manifest.recipe.name,
+        coding=manifest.coding,
+        techniques=manifest.recipe.techniques,
+    )
+    return problems, manifest, artifact
+
+
+def _check_datasets(request: Request) -> list[Problem]:
+    condition = request.edition.condition(request.condition)
+    if condition.datasets_required and not request.datasets:
+        return [problem("submit.datasets-missing", f"{condition.name} submissions must list their datasets")]
+    if condition.datasets is None:
+        return []
+    return [
+        problem(
+            "submit.datasets-not-allowed",
+            f"{name!r}; {condition.name} allows {', '.join(condition.datasets)}",
+        )
+        for name in request.datasets
+        if name not in condition.datasets
+    ]
+
+
+def run_folders(path: Path) -> list[Path]:
+    """Return the runs at `path`: itself, or every folder in it that is a run, begun ones too."""
+    if (path / RUN_NAME).is_file() or (path / JOURNAL_NAME).is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError("no such run", where=path, fix="decode first: iwsltpack decode TESTDIR --output DIR")
+    found = [
+        child
+        for child in sorted(path.iterdir())
+        if child.is_dir() and ((child / RUN_NAME).is_file() or (child / JOURNAL_NAME).is_file())
+    ]
+    if not found:
+        raise InputError(
+            "no run in this folder", where=path, expected=f"{RUN_NAME}, or folders that hold one"
+        )
+    return found
+
+
+def _collect_runs(request: Request) -> tuple[list[tuple[Path, Run]], list[Problem]]:
+    runs: list[tuple[Path, Run]] = []
+    problems: list[Problem] = []
+    for path in request.runs:
+        folders = run_folders(path)
+        for folder in folders:
+            run, found = load_run(folder)
+            problems += found
+            if run is None:
+                continue
+            if run.pair == request.pair:
+                runs.append((folder, run))
+            elif folders == [path]:
+                problems.append(
+                    problem("submit.pair", f"a run of {run.pair}, not {request.pair}", path=folder)
+                )
+    return runs, problems
+
+
+def _check_test_sets(request: Request, runs: list[Run]) -> list[Problem]:
+    wanted = request.edition.pair(request.pair).test_sets
+    counts = Counter(run.test_set.name for run in runs)
+    problems = [
+        problem("submit.test-set-twice", f"{name}: {count} runs")
+        for name, count in sorted(counts.items())
+        if count > 1
+    ]
+    problems += [
+        problem("submit.test-set-unknown", f"{name!r} cannot be part of a file name")
+        for name in sorted(counts)
+        if naming.FILE_PART.fullmatch(name) is None
+    ]
+    if wanted.names is not None:
+        listed = ", ".join(wanted.names)
+        problems += [problem("submit.test-set-missing", f"{n}") for n in wanted.names if n not in counts]
+        problems += [
+            problem("submit.test-set-unknown", f"{name}; {request.edition.name} has {listed}")
+            for name in sorted(counts)
+            if name not in wanted.names
+        ]
+        return problems
+    needed = wanted.count if wanted.count is not None else 1
+    domains = f" ({', '.join(wanted.domains)})" if wanted.domains else ""
+    message = f"{len(counts)} of {needed} test sets of {request.pair}{domains}: {', '.join(sorted(counts)) or 'none'}"
+    if len(counts) < needed:
+        problems.append(problem("submit.test-set-missing", message))
+    elif wanted.count is not None and len(counts) > needed:
+        problems.append(problem("submit.test-set-unknown", message))
+    problems += _settings_differ(runs)
+    return problems
+
+
+def _settings_differ(runs: list[Run]) -> list[Problem]:
+    used = {(run.settings.prompt, run.settings.max_new_tokens) for run in runs}
+    if len(used) < 2:
+        return []
+    listed = "; ".join(f"{prompt!r} with {tokens} tokens" for prompt, tokens in sorted(used))
+    return [problem("submit.settings-differ", listed)]
+
+
+def _model_name(request: Request, artifact: SubmissionArtifact | None) -> tuple[str, list[Problem]]:
+    size = artifact.bytes if artifact else 0
+    try:
+        request.edition.size_bin(size)
+    except UsageError as error:
+        return "", [problem("submit.size-bin", f"{error.what}: {error.expected}")] if artifact else []
+    return request.edition.model_name(request.team, request.pair, request.condition, request.type, size), []
+
+
+def _check_against_artifact(
+    folder: Path, run: Run, manifest: ArtifactManifest | None, artifact: SubmissionArtifact | None
+) -> list[Problem]:
+    problems = []
+    if manifest is not None and run.artifact.sha256 != manifest.sha256:
+        message = (
+            f"decoded with artifact {run.artifact.sha256[:12]}… ({run.artifact.recipe}), "
+            f"this is {manifest.sha256[:12]}…"
+        )
+        problems.append(problem("submit.other-artifact", message, path=folder / RUN_NAME))
+    elif artifact is not None and run.artifact.bytes != artifact.bytes:
+        message = f"the run says {run.artifact.bytes} bytes, the artifact has {artifact.bytes}"
+        problems.append(problem("submit.size", message, path=folder / RUN_NAME))
+    return problems
+
+
+def _render_test_set(
+    request: Request, folder: Path, run: Run, files: dict[str, bytes], problems: list[Problem]
+) -> SubmissionTestSet:
+    raw = fileio.read_bytes(folder / run.output.path)
+    lang = PAIRS[request.pair]
+    summary, lines, audit = CleanSummary(), [], []
+    for number, line in enumerate(raw.decode().removesuffix("\n").split("\n"), 1):
+        cleaned = clean_line(line, lang)
+        summary.add(cleaned.changes if request.clean else ())
+        lines.append(cleaned.text if request.clean else line)
+        if request.clean:
+            audit += [fileio.canonical_json(audit_entry(number, c), indent=None) for c in cleaned.changes]
+    name = naming.hypothesis_file(run.test_set.name, request.pair)
+    data = "".join(f"{line}\n" for line in lines).encode()
+    files[name] = data
+    files[f"{naming.RAW_FOLDER}/{name}"] = raw
+    files[f"{naming.AUDIT_FOLDER}/{naming.audit_file(run.test_set.name, request.pair)}"] = b"".join(audit)
+    found_in_text = check_hypotheses(data, lang, folder / name, raw=not request.clean)
+    problems += [found for found in found_in_text if _is_new(found, problems)]
+    return SubmissionTestSet(
+        name=run.test_set.name,
+        file=name,
+        sha256=fileio.sha256_bytes(data),
+        bytes=len(data),
+        lines=len(lines),
+        raw_sha256=run.output.sha256,
+        lines_changed=summary.changed,
+        repaired=dict(summary.repaired),
+        reported=dict(summary.reported),
+        run=_record_run(folder, run),
+    )
+
+
+def _is_new(found: Problem, problems: list[Problem]) -> bool:
+    """Tell whether the raw hypotheses did not give the same finding already."""
+    return not any(known.rule == found.rule and known.line == found.line for known in problems)
+
+
+def _record_run(folder: Path, run: Run) -> SubmissionRun:
+    settings: dict[str, Any] = run.settings.to_json()
+    return SubmissionRun(
+        sha256=fileio.sha256_file(folder / RUN_NAME),
+        tool_version=run.tool.version,
+        test_set_sha256=run.test_set.sha256,
+        segments=run.test_set.segments,
+        audio_seconds=run.test_set.audio_seconds,
+        settings=settings,
+        seconds_per_segment=run.summary.seconds_per_segment,
+        real_time_factor=run.summary.real_time_factor,
+        device_name=run.summary.device_name,
+        truncated=run.summary.truncated,
+        placeholders=run.summary.placeholders,
+    )
+
+
+def _record(
+    request: Request, model_name: str, artifact: SubmissionArtifact, test_sets: tuple[SubmissionTestSet, ...]
+) -> Submission:
+    return Submission(
+        tool=Tool(version=__version__, libraries={}),
+        edition=SubmissionEdition(
+            name=request.edition.name, sha256=request.edition.sha256, rehearsal=request.edition.rehearsal
+        ),
+        model_name=model_name,
+        team=request.team,
+        pair=request.pair,
+        condition=request.condition,
+        type=request.type,
+        size_bin=request.edition.size_bin(artifact.bytes),
+        label=request.label,
+        artifact=artifact,
+        datasets=request.datasets,
+        release_outputs=request.release_outputs,
+        cleaning=SubmissionCleaning(
+            applied=request.clean,
+            lang=PAIRS[request.pair],
+            rules=tuple(rule.id for rule in CLEANING_RULES) if request.clean else (),
+            version=__version__,
+        ),
+        test_sets=test_sets,
+    )

@@ -1,0 +1,214 @@
+"""The runnable package: a folder that sets itself up and translates, in a place it was not made in.
+
+It holds ``setup.sh``, ``run.sh``, ``requirements.txt``, ``README.md``, the artifact, this package's own code in
+``lib/`` and the settings the runs were decoded with. The contract is the sister track's:
+``bash run.sh --lang-pair P --batch-size N --input F --output F`` writes one line for each input line.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import iwsltpack
+from iwsltpack import fileio
+from iwsltpack.errors import MissingDependency, ValidationFailed
+from iwsltpack.format.names import LANGUAGE_NAMES, PAIRS
+from iwsltpack.progress import Progress, Silent
+from iwsltpack.schema import schema_directory
+from iwsltpack.submission.description import GIB, describe_bytes
+from iwsltpack.submission.packaging import run_folders
+from iwsltpack.submission.privacy import find_private
+from iwsltpack.submission.transaction import commit, locked, write_folder
+from iwsltpack.submission.validation.rules import problem
+from iwsltpack.submission.validation.runs import load_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iwsltpack.format.run import Run
+    from iwsltpack.format.submission import Submission
+    from iwsltpack.submission.packaging import Request
+
+DISTRIBUTION: Final = "iwsltpack"
+REQUIREMENT: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?P<extras>\[[^\]]*\])?")
+LEFT_OUT: Final = ("demo/miniature", "demo/testset")
+"""Data of the demonstration: of no use to a package that brings its own model."""
+COPY_BLOCK: Final = 8 << 20
+
+
+def make_runnable(
+    root: Path, request: Request, submission: Submission, progress: Progress | None = None
+) -> Path:
+    """Write the runnable package of a submission below `root`, wholly or not at all; return its folder.
+
+    Parameters
+    ----------
+    root
+        Folder that holds runnable packages; one of the same name is replaced.
+    request, submission
+        What was packaged; the artifact was verified for it.
+    progress
+        Advanced by bytes of the artifact.
+
+    Raises
+    ------
+    ValidationFailed
+        The copy of the artifact is not whole, or the package would tell whose machine it came from.
+    MissingDependency
+        iwsltpack is not installed as a package, so its requirements are not known.
+    """
+    from iwsltpack.artifact.integrity import verify_artifact
+
+    run = _a_run(request)
+    files = {**_code(), **_texts(submission, run)}
+    _check_private(files, submission)
+    with locked(root), fileio.disk_errors(root):
+        folder = write_folder(root, 0, files)
+        _copy_artifact(request.artifact, folder / "artifact", progress or Silent())
+        for name in ("setup.sh", "run.sh"):
+            (folder / name).chmod(0o755)
+        if problems := verify_artifact(folder / "artifact", progress):
+            raise ValidationFailed("the copy of the artifact is not whole", problems, where=root)
+        commit(root, {submission.model_name: folder})
+    return root / submission.model_name
+
+
+def requirements() -> list[str]:
+    """Return this package's own requirements, each at the very version installed here.
+
+    Raises
+    ------
+    MissingDependency
+        iwsltpack or one of its requirements is not installed.
+    """
+    try:
+        declared = metadata.requires(DISTRIBUTION) or []
+        pinned = []
+        for line in declared:
+            if "extra ==" in line:
+                continue
+            found = REQUIREMENT.match(line)
+            if found is None:
+                raise ValueError(f"not a requirement: {line!r}")
+            # A local tag such as +cpu names a build that no index but its own has.
+            version = metadata.version(found["name"]).split("+")[0]
+            pinned.append(f"{found['name']}{found['extras'] or ''}=={version}")
+    except metadata.PackageNotFoundError as error:
+        raise MissingDependency(
+            "a runnable package pins what is installed here, and this is not",
+            where=str(error),
+            fix="install iwsltpack with pip, then try again",
+        ) from error
+    return sorted(pinned, key=str.lower)
+
+
+def _a_run(request: Request) -> Run:
+    for path in request.runs:
+        for folder in run_folders(path):
+            run, problems = load_run(folder)
+            if run is None:
+                raise ValidationFailed("not a finished run", problems, where=folder)
+            if run.pair == request.pair:
+                return run
+    raise ValidationFailed("no run of this pair", [problem("submit.pair", request.pair)])
+
+
+def _code() -> dict[str, bytes]:
+    """Return this package's own files below ``lib/``, with its schemas and licence."""
+    package = Path(iwsltpack.__file__).parent
+    files = {f"lib/{DISTRIBUTION}/{name}": path.read_bytes() for name, path in _package_files(package)}
+    for path in sorted(schema_directory().glob("*.json")):
+        files[f"lib/{DISTRIBUTION}/schemas/{path.name}"] = path.read_bytes()
+    try:
+        licence = metadata.distribution(DISTRIBUTION).read_text("licenses/LICENSE")
+    except metadata.PackageNotFoundError:
+        licence = None
+    return {**files, "lib/LICENSE": licence.encode()} if licence else files
+
+
+def _package_files(package: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(package.rglob("*")):
+        name = path.relative_to(package).as_posix()
+        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(LEFT_OUT):
+            yield name, path
+
+
+def _texts(submission: Submission, run: Run) -> dict[str, bytes]:
+    template = resources.files(__package__) / "template"
+    files = {
+        name: (template / name).read_text(encoding="utf-8").encode()
+        for name in ("setup.sh", "run.sh", "translate.py")
+    }
+    readme = (template / "README.md").read_text(encoding="utf-8")
+    for key, value in _figures(submission, run).items():
+        readme = readme.replace("${" + key + "}", value)
+    if run.settings.chat_template is not None:
+        files["chat_template.jinja"] = run.settings.chat_template.encode()
+    return {
+        **files,
+        "README.md": readme.encode(),
+        "requirements.txt": "".join(f"{line}\n" for line in requirements()).encode(),
+        "settings.json": fileio.canonical_json(_settings(submission, run)),
+    }
+
+
+def _settings(submission: Submission, run: Run) -> dict[str, Any]:
+    """Return what decides the text; how the model is held is for the machine it runs on."""
+    given = {
+        "prompt": run.settings.prompt,
+        "system-prompt": run.settings.system_prompt,
+        "max-new-tokens": run.settings.max_new_tokens,
+        "retry-truncated": run.settings.retry_truncated,
+    }
+    return {
+        "pair": submission.pair,
+        "clean": submission.cleaning.applied,
+        "decode": {name: value for name, value in given.items() if value is not None},
+    }
+
+
+def _figures(submission: Submission, run: Run) -> dict[str, str]:
+    artifact, summary = submission.artifact, run.summary
+    device = summary.peak_device_bytes
+    return {
+        "MODEL_NAME": submission.model_name,
+        "LANGUAGE": LANGUAGE_NAMES[PAIRS[submission.pair]],
+        "REHEARSAL": "A rehearsal, no submission to the track." if submission.edition.rehearsal else "",
+        "PAIR": submission.pair,
+        "SIZE": describe_bytes(artifact.bytes),
+        "PARAMETERS": str(artifact.parameters),
+        "BASE": artifact.base_model or artifact.architecture,
+        "TECHNIQUES": ", ".join(artifact.techniques) or "none",
+        "DEVICE": summary.device_name,
+        "HOST_MEMORY": f"{summary.peak_host_bytes / GIB:.2f} GiB",
+        "DEVICE_MEMORY": "none used" if device is None else f"{device / GIB:.2f} GiB",
+        "BATCH_SIZE": str(run.settings.batch_size),
+        "SECONDS": f"{summary.seconds_per_segment:.3f}",
+    }
+
+
+def _check_private(files: dict[str, bytes], submission: Submission) -> None:
+    texts = ("README.md", "settings.json", "requirements.txt", "chat_template.jinja")
+    problems = [
+        problem("submission.private", f"{wording!r}", path=name, line=line)
+        for name in texts
+        for line, wording in find_private(files.get(name, b"").decode(), allowed=submission.team)
+    ]
+    if problems:
+        raise ValidationFailed("this would tell whose machine it came from", problems)
+
+
+def _copy_artifact(source: Path, target: Path, sink: Progress) -> None:
+    found = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    sink.start("copying the artifact", sum(path.stat().st_size for path in found), "bytes")
+    for path in found:
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as reader, copy.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, COPY_BLOCK)
+        sink.advance(path.stat().st_size)
+    sink.finish()

@@ -1,0 +1,158 @@
+"""Checks of everything a participant hands in: every problem at once, each with place, rule and next step."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from iwsltpack.errors import IwsltpackError, Problem, UsageError
+from iwsltpack.format.names import JOURNAL_NAME, MANIFEST_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
+from iwsltpack.submission.validation.hypotheses import read_hypotheses
+from iwsltpack.submission.validation.rules import RULES, Rule, problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.editions import Edition
+    from iwsltpack.progress import Progress
+
+__all__ = ["RULES", "Kind", "Options", "Rule", "kind_of", "problem", "validate"]
+
+Kind = Literal["hypotheses", "run", "runs", "artifact", "submission", "archive", "ledger"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a validator may be told beside the path.
+
+    Attributes
+    ----------
+    lang
+        Target language of hypothesis files; default: from the file's name.
+    test_set
+        Folder of the test set that a hypothesis file belongs to: lines are counted and durations compared.
+    edition
+        Rules to apply in place of those a submission was packaged for.
+    """
+
+    lang: str | None = None
+    test_set: Path | None = None
+    edition: Edition | None = None
+
+
+def kind_of(path: Path) -> Kind | None:
+    """Tell by its contents what `path` is; None where it is nothing that can be validated."""
+    if path.is_file():
+        return (
+            "archive"
+            if zipfile.is_zipfile(path) or path.suffix in (".zip", ".tar", ".gz", ".tgz")
+            else "hypotheses"
+        )
+    if not path.is_dir():
+        return None
+    if (path / SUBMISSION_NAME).is_file():
+        return "submission"
+    if (path / MANIFEST_NAME).is_file():
+        return "artifact"
+    if (path / RUN_NAME).is_file() or (path / JOURNAL_NAME).is_file():
+        return "run"
+    children = [child for child in path.iterdir() if child.is_dir()]
+    if any((child / SUBMISSION_NAME).is_file() for child in children) or path.name == "submissions":
+        return "ledger"
+    if any((child / RUN_NAME).is_file() or (child / JOURNAL_NAME).is_file() for child in children):
+        return "runs"
+    return None
+
+
+def validate(
+    path: Path, options: Options | None = None, progress: Progress | None = None
+) -> tuple[Kind | None, list[Problem]]:
+    """Find out what `path` is and return that with every problem found, errors and warnings alike.
+
+    Raises
+    ------
+    InputError
+        The test set in `options` cannot be read.
+    """
+    options = options or Options()
+    kind = kind_of(path)
+    if kind is None:
+        what = (
+            "nothing there"
+            if not path.exists()
+            else "neither run, artifact, submission nor folder of submissions"
+        )
+        return None, [problem("path.unknown", what, path=path)]
+    return kind, _check(kind, path, options, progress)
+
+
+def _check(kind: Kind, path: Path, options: Options, progress: Progress | None) -> list[Problem]:
+    # Imported here: each kind needs other parts, and the command must answer at once.
+    if kind == "hypotheses":
+        return _check_hypotheses(path, options)
+    if kind in ("run", "runs"):
+        from iwsltpack.submission.packaging import run_folders
+        from iwsltpack.submission.validation.runs import check_run
+
+        return [found for folder in run_folders(path) for found in check_run(folder)]
+    if kind == "artifact":
+        from iwsltpack.artifact.integrity import verify_artifact
+
+        return verify_artifact(path, progress)
+    from iwsltpack.submission.validation import submissions
+
+    checks = {
+        "submission": submissions.check_submission,
+        "archive": submissions.check_archive,
+        "ledger": submissions.check_ledger,
+    }
+    return checks[kind](path, options.edition)
+
+
+def _check_hypotheses(path: Path, options: Options) -> list[Problem]:
+    lang = options.lang or next(
+        (PAIRS[part] for part in reversed(path.name.split(".")) if part in PAIRS), None
+    )
+    found = read_hypotheses(path, lang)
+    problems = found.problems
+    if lang is None:
+        problems = [*problems, problem("hyp.language", "neither told nor in the file's name", path=path)]
+    if options.test_set is not None:
+        problems = problems + _against_test_set(path, found.lines, options.test_set)
+    return problems
+
+
+def _against_test_set(path: Path, lines: list[str], folder: Path) -> list[Problem]:
+    from iwsltpack.data.discovery import find_test_sets
+    from iwsltpack.submission.validation.alignment import check_alignment
+
+    sets = find_test_sets(folder)
+    chosen = [item for item in sets if path.name.startswith(f"{item.name}.")] if len(sets) > 1 else sets
+    if len(chosen) != 1:
+        raise UsageError(
+            "which test set do these hypotheses belong to?",
+            where=folder,
+            expected="a file named TESTSET.PAIR.txt, or the folder of one test set",
+            got=", ".join(item.name for item in sets),
+        )
+    segments = chosen[0].segments
+    if len(lines) != len(segments):
+        return [
+            problem(
+                "hyp.line-count", f"{len(lines)} lines, {len(segments)} segments in {folder.name}", path=path
+            )
+        ]
+    try:
+        durations = [_duration(segment.path, segment.offset, segment.duration) for segment in segments]
+    except IwsltpackError as error:
+        return [problem("alignment.skipped", f"durations are not known: {error.what}", path=path)]
+    return check_alignment(durations, lines, path)
+
+
+def _duration(path: Path, offset: float, duration: float | None) -> float:
+    if duration is not None:
+        return duration
+    from iwsltpack.data.audio import examine
+
+    return examine(path).seconds - offset

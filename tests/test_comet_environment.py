@@ -1,0 +1,174 @@
+"""COMET's environment: built whole or not at all, by one builder at a time, from where pip is told to look."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from comet_fixtures import write_wheels
+
+from iwsltpack.errors import MissingDependency
+from iwsltpack.evaluation import comet_env
+from iwsltpack.evaluation.comet_env import (
+    ensure_environment,
+    environment_path,
+    pip_settings,
+    uv_flags,
+    uv_settings,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = "from iwsltpack.evaluation.comet_env import ensure_environment; print(ensure_environment().python)"
+
+
+@pytest.fixture(autouse=True)
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let pip (and through it uv) see nothing but wheels made here."""
+    for name in list(os.environ):
+        if name.startswith(("PIP_", "UV_")) or name == "IWSLTPACK_COMET_PYTHON":
+            monkeypatch.delenv(name)
+    settings = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(write_wheels(tmp_path / "wheels")),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_CACHE_DIR": str(tmp_path / "uv"),
+        "IWSLTPACK_CACHE": str(tmp_path / "cache"),
+        "IWSLTPACK_COMET_TORCH": "9.9.9+cpu",
+        "PYTHONPATH": str(ROOT),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "wheels"
+
+
+def left_over(tmp_path: Path) -> list[str]:
+    return [path.name for path in (tmp_path / "cache" / "comet").iterdir() if ".building." in path.name]
+
+
+def start(extra: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILD],
+        env={**os.environ, **(extra or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_it_is_built_once_and_then_needs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Path, installer: str
+) -> None:
+    if installer == "uv" and comet_env.find_uv() is None:
+        pytest.skip("uv is not installed")
+    if installer == "pip":
+        monkeypatch.setattr(comet_env, "find_uv", lambda: None)
+    built = ensure_environment()
+    assert (built.comet, built.torch) == ("2.2.7", "9.9.9+cpu")
+    assert built.python.is_relative_to(environment_path())
+    assert left_over(tmp_path) == []
+    for wheel in index.iterdir():
+        wheel.unlink()
+    monkeypatch.setattr(comet_env, "_build", lambda *_: pytest.fail("built again"))
+    assert ensure_environment() == built
+
+
+def test_another_torch_gets_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = environment_path()
+    monkeypatch.setenv("IWSLTPACK_COMET_TORCH", "8.8.8")
+    assert environment_path() != first
+
+
+def test_what_cannot_be_installed_is_told_with_the_installers_words(tmp_path: Path, index: Path) -> None:
+    (index / "unbabel_comet-2.2.7-py3-none-any.whl").unlink()
+    with pytest.raises(MissingDependency, match="could not be built") as caught:
+        ensure_environment()
+    assert "unbabel-comet" in str(caught.value).partition("got:")[2].partition("to do:")[0]
+    assert "IWSLTPACK_COMET_PYTHON" in str(caught.value)
+    assert left_over(tmp_path) == []
+    assert not environment_path().exists()
+
+
+def test_an_environment_that_does_not_work_is_not_kept(tmp_path: Path, index: Path) -> None:
+    from comet_fixtures import write_wheel
+
+    write_wheel(index, "unbabel_comet", "2.2.7", {"comet.py": "raise ImportError('pkg_resources is gone')"})
+    with pytest.raises(MissingDependency, match="could not be built") as caught:
+        ensure_environment()
+    assert "pkg_resources is gone" in str(caught.value)
+    assert left_over(tmp_path) == []
+
+
+def test_a_builder_killed_in_the_middle_leaves_nothing_that_passes_for_whole(tmp_path: Path) -> None:
+    waiting = tmp_path / "waiting"
+    builder = start({"STUB_WAIT": str(waiting)})
+    deadline = time.monotonic() + 60
+    while not waiting.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert waiting.exists(), builder.communicate(timeout=5)
+    builder.send_signal(signal.SIGKILL)
+    builder.communicate(timeout=30)
+    assert not environment_path().exists()
+    assert len(left_over(tmp_path)) == 1
+    built = ensure_environment()
+    assert built.comet == "2.2.7"
+    assert left_over(tmp_path) == []
+
+
+def test_two_builders_at_once_end_with_one_environment(tmp_path: Path) -> None:
+    builders = [start() for _ in range(3)]
+    told = {builder.communicate(timeout=120) for builder in builders}
+    assert {out for out, _ in told} == {f"{environment_path() / 'bin' / 'python'}\n"}, told
+    assert left_over(tmp_path) == []
+
+
+def test_a_half_built_environment_without_its_mark_is_built_again() -> None:
+    ensure_environment()
+    (environment_path() / comet_env.COMPLETE_NAME).unlink()
+    (environment_path() / "bin" / "python").unlink()
+    assert ensure_environment().comet == "2.2.7"
+
+
+def test_pips_settings_become_uvs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        textwrap.dedent("""
+            [global]
+            index-url = https://index.invalid/simple
+            extra-index-url = https://one.invalid/simple
+                https://two.invalid/simple
+            timeout = 5
+            [install]
+            trusted-host = one.invalid
+        """)
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.setenv("PIP_NO_INDEX", "0")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/a /b")
+    monkeypatch.setenv("UV_HTTP_TIMEOUT", "9")
+    found = uv_settings()
+    assert found["UV_DEFAULT_INDEX"] == "https://index.invalid/simple"
+    assert found["UV_INDEX"] == "https://one.invalid/simple https://two.invalid/simple"
+    assert found["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert found["UV_FIND_LINKS"] == "/a,/b"
+    assert found["UV_INSECURE_HOST"] == "one.invalid"
+    assert "UV_HTTP_TIMEOUT" not in found
+    assert uv_flags() == []
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert uv_flags() == ["--no-index"]
+
+
+def test_without_pip_its_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_pip(*_: object, **__: object) -> None:
+        raise OSError("no pip")
+
+    monkeypatch.setattr(comet_env.subprocess, "run", no_pip)
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://one.invalid/simple")
+    assert pip_settings()["extra-index-url"] == ["https://one.invalid/simple"]

@@ -1,0 +1,255 @@
+"""The ledger: listing, promoting in one step, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from submission_fixtures import LINES, artifact_fixture, request, rules, run_fixture, tree, write_run  # noqa: F401
+
+from iwsltpack import fileio
+from iwsltpack.errors import InputError, UsageError, ValidationFailed
+from iwsltpack.format.submission import read_submission
+from iwsltpack.submission import ledger, transaction
+from iwsltpack.submission.packaging import prepare
+from iwsltpack.submission.validation import validate
+
+PRIMARY = "APG_DEMO_ModelCompression_en-zh_constrained_primary"
+CONTRASTIVE = "APG_DEMO_ModelCompression_en-zh_constrained_contrastive"
+
+
+@pytest.fixture(scope="module")
+def packaged(built: Callable[[str, str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of one primary and one contrastive submission, of different hypotheses; read-only."""
+    base = tmp_path_factory.mktemp("ledger")
+    artifact = built("selected-q2", "zstd")
+    one = write_run(base / "one", artifact)
+    other = write_run(base / "other", artifact, lines=(*LINES[:-1], "再见。"))
+    ledger.add(base / "submissions", prepare(request(artifact, one)))
+    ledger.add(base / "submissions", prepare(request(artifact, other, type="contrastive")))
+    return base / "submissions"
+
+
+@pytest.fixture
+def root(packaged: Path, tmp_path: Path) -> Path:
+    """The same ledger, to change."""
+    shutil.copytree(packaged, tmp_path / "submissions")
+    return tmp_path / "submissions"
+
+
+@pytest.fixture(scope="module")
+def promoted(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What promoting the contrastive submission makes of it."""
+    copy = tmp_path_factory.mktemp("promoted") / "submissions"
+    shutil.copytree(packaged, copy)
+    ledger.promote(copy, CONTRASTIVE)
+    return tree(copy)
+
+
+def last_lines(root: Path) -> dict[str, str]:
+    return {
+        folder.name: (folder / "demo.en-zh.txt").read_text(encoding="utf-8").splitlines()[-1]
+        for folder in sorted(root.iterdir())
+        if not folder.name.startswith(".")
+    }
+
+
+def test_the_listing_tells_type_size_and_state(root: Path) -> None:
+    entries, problems = ledger.open_ledger(root)
+    assert problems == []
+    listed = [entry.to_json() for entry in entries]
+    assert [(item["name"], item["type"], item["state"]) for item in listed] == [
+        (CONTRASTIVE, "contrastive", "valid"),
+        (PRIMARY, "primary", "valid"),
+    ]
+    assert listed[0]["bytes"] > 0
+
+
+def test_a_damaged_submission_is_listed_as_such(root: Path) -> None:
+    (root / PRIMARY / "demo.en-zh.txt").write_text("x\n")
+    (root / CONTRASTIVE / "submission.json").write_text("{")
+    assert [entry.state for entry in ledger.entries(root)] == ["unreadable", "invalid"]
+
+
+def test_no_folder_is_an_empty_ledger(tmp_path: Path) -> None:
+    assert ledger.open_ledger(tmp_path / "none") == ([], [])
+    assert not (tmp_path / "none").exists()
+
+
+def test_without_a_primary_the_time_stamp_rule_is_told(run: Path, artifact: Path, tmp_path: Path) -> None:
+    ledger.add(tmp_path / "s", prepare(request(artifact, run, type="contrastive")))
+    _, problems = ledger.open_ledger(tmp_path / "s")
+    assert [problem.rule for problem in problems] == ["ledger.no-primary"]
+    assert problems[0].severity == "warning"
+
+
+def test_promoting_swaps_both_and_keeps_every_hypothesis(root: Path) -> None:
+    assert last_lines(root) == {PRIMARY: "谢谢大家。", CONTRASTIVE: "再见。"}
+    assert ledger.promote(root, CONTRASTIVE) == {CONTRASTIVE: PRIMARY, PRIMARY: CONTRASTIVE}
+    assert last_lines(root) == {PRIMARY: "再见。", CONTRASTIVE: "谢谢大家。"}
+    assert validate(root) == ("ledger", [])
+    assert read_submission(root / PRIMARY).type == "primary"
+    assert "This is the PRIMARY submission" in (root / PRIMARY / "UPLOAD.md").read_text(encoding="utf-8")
+
+
+def test_promoting_there_and_back_gives_the_same_bytes(root: Path) -> None:
+    before = tree(root)
+    ledger.promote(root, CONTRASTIVE)
+    assert tree(root) != before
+    ledger.promote(root, CONTRASTIVE)
+    assert tree(root) == before
+
+
+def test_promoting_where_there_is_no_primary(run: Path, artifact: Path, tmp_path: Path) -> None:
+    ledger.add(tmp_path / "s", prepare(request(artifact, run, type="contrastive", label="q2")))
+    assert ledger.promote(tmp_path / "s", f"{CONTRASTIVE}.q2") == {f"{CONTRASTIVE}.q2": PRIMARY}
+    assert [path.name for path in (tmp_path / "s").iterdir()] == [PRIMARY]
+
+
+def test_a_demoted_submission_finds_a_name_of_its_own(root: Path, artifact: Path, tmp_path: Path) -> None:
+    third = write_run(tmp_path / "runs" / "third", artifact, lines=(*LINES[:-1], "完了。"))
+    ledger.add(root, prepare(request(artifact, third, type="contrastive", label="third")))
+    renamed = ledger.promote(root, f"{CONTRASTIVE}.third")
+    assert renamed == {f"{CONTRASTIVE}.third": PRIMARY, PRIMARY: f"{CONTRASTIVE}.selected-q2"}
+    assert last_lines(root) == {
+        PRIMARY: "完了。",
+        CONTRASTIVE: "再见。",
+        f"{CONTRASTIVE}.selected-q2": "谢谢大家。",
+    }
+    assert validate(root) == ("ledger", [])
+
+
+def score_document(path: Path, lines: str) -> Path:
+    from iwsltpack.format.artifact import Tool
+    from iwsltpack.format.score import MetricResult, Score, ScoredText, Signature
+
+    digest = fileio.sha256_bytes(lines.removesuffix("\n").encode())
+    text = ScoredText(name="demo.en-zh.txt", lines=1, sha256=digest)
+    signature = Signature(
+        metric="chrF2", settings="nrefs:1", checkpoint=None, cleaned=None, resegmented=None,
+        hypotheses=digest, references="0" * 64, sources=None,
+    )  # fmt: skip
+    result = MetricResult(metric="chrf", score=39.5, segments=(39.5,), signature=signature)
+    score = Score(
+        tool=Tool(version="0", libraries={}), language="zh", hypotheses=text, references=text, sources=None,
+        run=None, cleaned=False, resegmented=None, metrics=(result,),
+    )  # fmt: skip
+    fileio.write_json(path, score.to_json())
+    return path
+
+
+def test_a_score_is_recorded_beside_the_package_and_stays_with_it(root: Path, tmp_path: Path) -> None:
+    lines = (root / CONTRASTIVE / "demo.en-zh.txt").read_text(encoding="utf-8")
+    assert ledger.record_score(root, score_document(tmp_path / "score.json", lines)) == [CONTRASTIVE]
+    assert validate(root) == ("ledger", [])
+    ledger.promote(root, CONTRASTIVE)
+    found = {
+        entry.folder: [(s.test_set, s.metric, s.score) for s in entry.scores]
+        for entry in ledger.entries(root)
+    }
+    assert found == {PRIMARY: [("demo", "chrf", 39.5)], CONTRASTIVE: []}
+
+
+def test_a_score_of_other_lines_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="these scores belong to no submission here"):
+        ledger.record_score(root, score_document(tmp_path / "score.json", "other\n"))
+
+
+def test_promoting_what_is_not_there_lists_what_is(root: Path) -> None:
+    with pytest.raises(UsageError) as raised:
+        ledger.promote(root, "APG")
+    assert PRIMARY in str(raised.value)
+
+
+def test_promoting_the_primary_is_refused(root: Path) -> None:
+    with pytest.raises(UsageError, match="it is the PRIMARY already"):
+        ledger.promote(root, PRIMARY)
+
+
+def test_a_damaged_submission_changes_no_type(root: Path) -> None:
+    (root / PRIMARY / "demo.en-zh.txt").write_text("x\n")
+    before = tree(root)
+    with pytest.raises(ValidationFailed, match="a damaged submission cannot change its type"):
+        ledger.promote(root, CONTRASTIVE)
+    with transaction.locked(root):
+        pass
+    assert tree(root) == before
+
+
+class Stop(Exception):
+    """Stands for a machine that stops."""
+
+
+STEPS = 14
+"""At least as many renames, deletions and writes as promoting takes."""
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_an_interruption_at_any_step_leaves_all_or_nothing(
+    root: Path, promoted: dict[str, bytes], step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = tree(root), promoted
+    count = 0
+
+    def counted(original: object) -> object:
+        def call(*arguments: object, **options: object) -> object:
+            nonlocal count
+            if count == step:
+                raise Stop
+            count += 1
+            return original(*arguments, **options)  # type: ignore[operator]
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", counted(Path.rename))
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+        patch.setattr(fileio, "write_json", counted(fileio.write_json))
+        patch.setattr(transaction, "write_folder", counted(transaction.write_folder))
+        patch.setattr(ledger, "write_folder", counted(ledger.write_folder))
+        try:
+            ledger.promote(root, CONTRASTIVE)
+        except Stop:
+            pass
+        else:
+            assert count <= step
+    decided = transaction.is_unfinished(root)
+    if decided:
+        assert "ledger.unfinished" in {problem.rule for problem in validate(root)[1]}
+    ledger.open_ledger(root)
+    found = tree(root)
+    assert found == (after if decided or found == after else before)
+    assert validate(root) == ("ledger", [])
+    assert not [path for path in root.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        "not json",
+        "{}",
+        json.dumps({"install": [{"from": "../x", "to": "y"}], "remove": []}),
+        json.dumps({"install": [], "remove": ["/etc"]}),
+        json.dumps({"install": [], "remove": [".."]}),
+    ],
+)
+def test_a_journal_that_is_none_of_ours_is_refused(root: Path, journal: str) -> None:
+    (root / transaction.JOURNAL).write_text(journal)
+    before = tree(root)
+    with pytest.raises(InputError, match="the journal of an interrupted change cannot be read"):
+        ledger.open_ledger(root)
+    assert tree(root) == before
+
+
+def test_two_writers_take_turns(root: Path, run: Path, artifact: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    package = prepare(request(artifact, run, type="contrastive", label="x"))
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = sorted(outcome for _, outcome in pool.map(lambda _: ledger.add(root, package), range(4)))
+    assert outcomes == ["unchanged", "unchanged", "unchanged", "written"]
+    assert rules(validate(root)[1]) == set()

@@ -1,0 +1,449 @@
+"""chrF and BLEU to the last digit, their signatures, references of every kind, the cache, the command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from conftest import THIRD_PARTY
+from evaluation_fixtures import PREFIX, REFERENCES, SOURCES, spoil, write_run
+from typer.testing import CliRunner
+
+from iwsltpack import schema
+from iwsltpack.cli import score as score_command
+from iwsltpack.errors import InputError, IwsltpackError, UsageError, ValidationFailed
+from iwsltpack.evaluation import scores as scores_module
+from iwsltpack.evaluation.cache import ScoreCache, cache_directory
+from iwsltpack.evaluation.references import References, read_references, read_sources
+from iwsltpack.evaluation.scores import merge, score
+from iwsltpack.evaluation.texts import Hypotheses, digest, read_hypotheses, read_lines
+from iwsltpack.format.score import Score, read_score
+
+GERMAN = [
+    "Wir stellen ein neues Verfahren vor.",
+    "Es liefert auf drei Datensätzen die besten Ergebnisse.",
+    "Danke!",
+]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ScoreCache:
+    return ScoreCache(tmp_path / "cache")
+
+
+def of(lines: list[str], name: str = "tst.en-zh.txt") -> Hypotheses:
+    return Hypotheses(name=name, lines=tuple(lines))
+
+
+def refs(lines: list[str] = REFERENCES, **fields: object) -> References:
+    return References(name="ref.txt", lines=tuple(lines), **fields)  # type: ignore[arg-type]
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def sacrebleu(reference: Path, hypotheses: Path, *options: str) -> str:
+    """What the official command prints."""
+    command = [sys.executable, "-m", "sacrebleu", str(reference), "-i", str(hypotheses), "-w", "14", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def assert_equal_to_command(
+    tmp_path: Path, hypotheses: list[str], references: list[str], language: str
+) -> None:
+    hyp, ref = write(tmp_path / "hyp", hypotheses), write(tmp_path / "ref", references)
+    tokenizer = {"zh": "zh", "de": "13a"}[language]
+    told = {
+        entry["name"]: entry
+        for entry in json.loads(sacrebleu(ref, hyp, "-m", "chrf", "bleu", "-tok", tokenizer))
+    }
+    found = score(
+        Hypotheses(name="hyp", lines=read_lines(hyp)),
+        References(name="ref", lines=read_lines(ref)),
+        language=language,
+        cache=ScoreCache(None),
+    )
+    assert len(found.metrics) == 2
+    for result in found.metrics:
+        entry = told[result.signature.metric]
+        assert round(result.score, 14) == entry["score"]
+        assert result.signature.settings == entry["signature"]
+        lines = sacrebleu(ref, hyp, "-m", result.metric, "-tok", tokenizer, "-sl", "-b").split()
+        assert [float(f"{value:.14f}") for value in result.segments] == [float(line) for line in lines]
+
+
+def test_chinese_scores_equal_the_sacrebleu_commands_to_the_last_digit(tmp_path: Path) -> None:
+    assert_equal_to_command(tmp_path, spoil(REFERENCES, 0.3, 1), REFERENCES, "zh")
+
+
+def test_german_scores_equal_the_sacrebleu_commands_to_the_last_digit(tmp_path: Path) -> None:
+    assert_equal_to_command(tmp_path, spoil(GERMAN, 0.2, 2), GERMAN, "de")
+
+
+@pytest.mark.skipif(not THIRD_PARTY.is_dir(), reason="the paper's outputs are not at ../shared/data/apg")
+def test_scores_of_the_papers_own_outputs_equal_the_sacrebleu_commands(tmp_path: Path) -> None:
+    raw, final = (THIRD_PARTY / f"q3_submission.{kind}.txt" for kind in ("raw", "final"))
+    assert_equal_to_command(tmp_path, list(read_lines(raw)), list(read_lines(final)), "zh")
+
+
+def test_a_chinese_bleu_is_not_computed_with_the_tokenizer_for_spaces(cache: ScoreCache) -> None:
+    result = score(of(REFERENCES), refs(), metrics=["bleu"], cache=cache).metric("bleu")
+    assert result is not None
+    assert result.score == pytest.approx(100)
+    assert "tok:zh" in result.signature.settings
+
+
+def test_different_line_counts_are_refused_with_both_counts(cache: ScoreCache) -> None:
+    with pytest.raises(InputError, match="not one hypothesis for every reference") as caught:
+        score(of(REFERENCES[:-1]), refs(), cache=cache)
+    assert "5 lines" in str(caught.value)
+    assert "4 lines" in str(caught.value)
+    assert "--resegment" in str(caught.value)
+
+
+def test_empty_hypotheses_and_references_are_scored_as_the_command_does(tmp_path: Path) -> None:
+    assert_equal_to_command(tmp_path, ["", *REFERENCES[1:]], [*REFERENCES[:-1], ""], "zh")
+
+
+def test_the_signature_changes_with_hypotheses_references_and_cleaning(cache: ScoreCache) -> None:
+    spoken = [PREFIX + line for line in REFERENCES]
+    one = score(of(spoken), refs(), metrics=["chrf"], cache=cache).metrics[0].signature
+    other = score(of(REFERENCES), refs(), metrics=["chrf"], cache=cache).metrics[0].signature
+    cleaned = score(of(spoken), refs(), metrics=["chrf"], clean=True, cache=cache).metrics[0].signature
+    elsewhere = (
+        score(of(REFERENCES), refs(REFERENCES[::-1]), metrics=["chrf"], cache=cache).metrics[0].signature
+    )
+    assert one.hypotheses != other.hypotheses
+    assert one.comparable == other.comparable == cleaned.comparable
+    assert elsewhere.comparable != other.comparable
+    assert "|clean:no|" in one.text
+    assert "|clean:iwsltpack-" in cleaned.text
+    assert f"hyp:{digest(spoken)[:8]}" in one.text
+
+
+def test_cleaning_before_scoring_scores_the_cleaned_lines(cache: ScoreCache) -> None:
+    spoken = [PREFIX + line for line in REFERENCES]
+    raw = score(of(spoken), refs(), metrics=["chrf"], cache=cache)
+    cleaned = score(of(spoken), refs(), metrics=["chrf"], clean=True, cache=cache)
+    assert raw.metrics[0].score < 90
+    assert cleaned.metrics[0].score == pytest.approx(100)
+    assert (raw.cleaned, cleaned.cleaned) == (False, True)
+
+
+def test_the_second_scoring_comes_from_the_cache(cache: ScoreCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = spoil(REFERENCES, 0.2, 3)
+    first = score(of(lines), refs(), baseline=of(REFERENCES), cache=cache)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(scores_module.surface, "score_surface", fail)
+    monkeypatch.setattr(scores_module, "compare_surface", fail)
+    assert score(of(lines), refs(), baseline=of(REFERENCES), cache=cache) == first
+    with pytest.raises(AssertionError, match="computed again"):
+        score(of(lines[::-1]), refs(), cache=cache)
+
+
+def test_a_damaged_cache_entry_is_computed_again(cache: ScoreCache, tmp_path: Path) -> None:
+    first = score(of(spoil(REFERENCES, 0.2, 3)), refs(), cache=cache)
+    entries = list((tmp_path / "cache").rglob("*.json"))
+    assert len(entries) == 2
+    for entry, text in zip(
+        entries, ("{", entries[1].read_text().replace("segments", "segment")), strict=True
+    ):
+        entry.write_text(text)
+    assert score(of(spoil(REFERENCES, 0.2, 3)), refs(), cache=cache) == first
+
+
+def test_a_cached_score_that_was_altered_is_not_believed(cache: ScoreCache, tmp_path: Path) -> None:
+    first = score(of(REFERENCES), refs(), metrics=["chrf"], cache=cache)
+    (entry,) = (tmp_path / "cache").rglob("*.json")
+    entry.write_text(entry.read_text().replace('"score": 100.0', '"score": 12.0'))
+    assert score(of(REFERENCES), refs(), metrics=["chrf"], cache=cache) == first
+
+
+def test_a_cache_that_cannot_be_written_loses_no_score(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = score(of(REFERENCES), refs(), cache=ScoreCache(tmp_path / "file"))
+    assert result.metrics[0].score == pytest.approx(100)
+
+
+def test_the_cache_lies_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IWSLTPACK_CACHE", str(tmp_path))
+    assert cache_directory() == tmp_path
+    monkeypatch.delenv("IWSLTPACK_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_directory() == tmp_path / "xdg" / "iwsltpack"
+
+
+def test_a_test_against_a_baseline_tells_a_clear_difference_from_none(cache: ScoreCache) -> None:
+    many = REFERENCES * 8
+    good, bad = spoil(many, 0.05, 4), spoil(many, 0.6, 5)
+    clear = score(of(good), refs(many), metrics=["chrf"], baseline=of(bad), cache=cache).metrics[0]
+    none = score(of(good), refs(many), metrics=["chrf"], baseline=of(good), cache=cache).metrics[0]
+    assert clear.comparison is not None
+    assert none.comparison is not None
+    assert clear.comparison.p_bootstrap < 0.01 > clear.comparison.p_randomization
+    assert clear.comparison.difference == clear.score - clear.comparison.score > 20
+    assert none.comparison.p_randomization > 0.9 < none.comparison.p_bootstrap
+    assert (none.comparison.difference, none.comparison.seed) == (0, 12345)
+
+
+def test_a_seed_that_is_no_number_is_refused(cache: ScoreCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACREBLEU_SEED", "none")
+    with pytest.raises(UsageError, match="cannot be repeated"):
+        score(of(REFERENCES), refs(), baseline=of(REFERENCES[::-1]), cache=cache)
+
+
+@pytest.mark.parametrize(("metrics", "message"), [(["ter"], "unknown metric 'ter'"), ([], "no metric")])
+def test_unknown_metrics_are_refused(cache: ScoreCache, metrics: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        score(of(REFERENCES), refs(), metrics=metrics, cache=cache)
+
+
+def test_the_language_is_told_by_name_references_or_script(cache: ScoreCache) -> None:
+    assert score(of(GERMAN, "tst.en-de.txt"), refs(GERMAN), cache=cache).language == "de"
+    assert score(of(GERMAN, "hyp"), refs(GERMAN, language="de"), cache=cache).language == "de"
+    assert score(of(REFERENCES, "hyp"), refs(), cache=cache).language == "zh"
+    with pytest.raises(UsageError, match="which language is this"):
+        score(of(GERMAN, "hyp"), refs(GERMAN), cache=cache)
+
+
+def test_comet_without_sources_says_how_to_give_them(cache: ScoreCache) -> None:
+    with pytest.raises(InputError, match="COMET needs what was said") as caught:
+        score(of(REFERENCES), refs(), metrics=["comet"], cache=cache)
+    assert "--source FILE" in str(caught.value)
+
+
+def manifest(
+    tmp_path: Path, rows: list[str], header: str = "id,split,audio_path,source_en,target_zh"
+) -> Path:
+    return write(tmp_path / "manifest.csv", [header, *rows])
+
+
+def test_a_manifest_gives_references_sources_and_language(tmp_path: Path) -> None:
+    path = manifest(tmp_path, ['a,dev,a.wav,"One, two",一二', "b,dev,b.wav,Three,三"])
+    found = read_references(path)
+    assert found.lines == ("一二", "三")
+    assert found.sources == ("One, two", "Three")
+    assert (found.ids, found.language) == (("a", "b"), "zh")
+    assert read_sources(path) == found.sources
+
+
+def test_a_split_of_a_manifest_can_be_taken(tmp_path: Path) -> None:
+    path = manifest(tmp_path, ["a,dev,a.wav,One,一", "b,eval,b.wav,Two,二"])
+    assert read_references(path, split="eval").lines == ("二",)
+    with pytest.raises(UsageError, match="no rows of split 'test'"):
+        read_references(path, split="test")
+
+
+def test_a_manifest_in_several_languages_needs_one_chosen(tmp_path: Path) -> None:
+    path = manifest(tmp_path, ["a,a.wav,一,Eins"], "id,audio_path,target_zh,target_de")
+    assert read_references(path, language="de").lines == ("Eins",)
+    with pytest.raises(UsageError, match="several languages"):
+        read_references(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a,dev,a.wav,One"], "fewer values"),
+        (["a,dev,a.wav,One,一,more"], "more values"),
+        (['a,dev,a.wav,"One,一'], "not valid CSV"),
+        ([], "lists nothing"),
+    ],
+)
+def test_broken_manifests_are_refused(tmp_path: Path, rows: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_references(manifest(tmp_path, rows))
+
+
+def test_a_manifest_without_references_names_its_columns(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no references") as caught:
+        read_references(manifest(tmp_path, ["a,a.wav"], "id,audio_path"))
+    assert "id,audio_path" in str(caught.value)
+
+
+def test_a_run_takes_its_own_rows_of_a_manifest_in_its_own_order(tmp_path: Path, cache: ScoreCache) -> None:
+    rows = [f's{i},dev,s{i}.wav,"{SOURCES[i]}",{REFERENCES[i]}' for i in range(5)]
+    path = manifest(tmp_path, rows)
+    run = write_run(tmp_path / "run", [REFERENCES[3], REFERENCES[0]], ids=["s3", "s0"])
+    result = score(read_hypotheses(run), read_references(path), metrics=["chrf"], cache=cache)
+    assert result.metrics[0].segments == pytest.approx((100, 100))
+    assert result.run is not None
+    assert result.run.recipe == "selected-q3"
+    other = write_run(tmp_path / "other", REFERENCES[:2], ids=["s0", "s9"])
+    with pytest.raises(InputError, match="no reference for 1 of the run's 2 segments"):
+        score(read_hypotheses(other), read_references(path), cache=cache)
+
+
+XML = """<?xml version="1.0" encoding="UTF-8"?>
+<mteval>
+<srcset setid="tst" srclang="english"><doc docid="talk1"><seg id="1"> One &amp; two </seg></doc>
+<doc docid="talk2"><seg id="1">Three</seg></doc></srcset>
+<refset setid="tst" srclang="english" trglang="chinese" refid="ref">
+<doc docid="talk1"><seg id="1"> 一和二 </seg></doc><doc docid="talk2"><seg id="1">三</seg></doc></refset>
+</mteval>"""
+
+
+def test_iwslt_xml_gives_references_documents_and_sources(tmp_path: Path) -> None:
+    path = tmp_path / "ref.xml"
+    path.write_text(XML, encoding="utf-8")
+    found = read_references(path)
+    assert found.lines == ("一和二", "三")
+    assert found.documents == ("talk1", "talk2")
+    assert found.language == "zh"
+    assert read_sources(path) == ("One & two", "Three")
+
+
+def test_wmt_style_xml_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "ref.xml"
+    path.write_text(
+        '<dataset id="d"><doc id="t"><src lang="en"><p><seg id="1">One</seg></p></src>'
+        '<ref lang="zh" translator="A"><p><seg id="1">一</seg></p></ref>'
+        '<hyp system="x"><p><seg id="1">x</seg></p></hyp></doc></dataset>',
+        encoding="utf-8",
+    )
+    assert read_references(path).lines == ("一",)
+    assert read_sources(path) == ("One",)
+
+
+TWO_TRANSLATORS = "".join(
+    f'{start}<refset refid="{name}"><doc><seg>{name}</seg></doc></refset>{end}'
+    for name, start, end in (("a", "<m>", ""), ("b", "", "</m>"))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<mteval><refset><doc><seg>a & b</seg></doc></refset></mteval>", "not well-formed"),
+        ("<mteval><refset/></mteval>", "no reference segments"),
+        (
+            '<!DOCTYPE m [<!ENTITY a "b">]><mteval><refset><doc><seg>&a;</seg></doc></refset></mteval>',
+            "entities",
+        ),
+        (TWO_TRANSLATORS, "several references"),
+    ],
+)
+def test_broken_or_ambiguous_xml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "ref.xml"
+    path.write_text(text)
+    with pytest.raises(IwsltpackError, match=message):
+        read_references(path)
+
+
+def test_text_is_read_as_sacrebleu_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes("\ufeffone \r\n\u2028two\nthree".encode())
+    assert read_lines(path) == ("one", "\u2028two", "three")
+
+
+@pytest.mark.parametrize(("data", "message"), [(b"", "the file is empty"), (b"a\n\xff\n", "not UTF-8")])
+def test_unreadable_text_is_refused_with_its_place(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        read_lines(path)
+
+
+def test_a_run_whose_text_was_edited_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", REFERENCES)
+    write(run / "tst.en-zh.txt", REFERENCES[::-1])
+    with pytest.raises(InputError, match="not those the run wrote"):
+        read_hypotheses(run)
+
+
+def test_a_folder_of_several_runs_names_them(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_run(tmp_path / name, REFERENCES)
+    with pytest.raises(InputError, match="several runs") as caught:
+        read_hypotheses(tmp_path)
+    assert "got: one, two" in str(caught.value)
+
+
+def test_the_document_survives_writing_and_reading(tmp_path: Path, cache: ScoreCache) -> None:
+    result = score(of(spoil(REFERENCES, 0.2, 3)), refs(), baseline=of(REFERENCES), cache=cache)
+    path = tmp_path / "score.json"
+    path.write_text(json.dumps(result.to_json()))
+    assert read_score(path) == result
+    assert read_score(path).metrics[0].signature.text == result.metrics[0].signature.text
+
+
+def test_every_field_of_the_document_is_in_its_schema(cache: ScoreCache) -> None:
+    data = score(of(REFERENCES), refs(), baseline=of(REFERENCES[::-1]), cache=cache).to_json()
+    properties = schema.load_schema("score")["properties"]
+    assert set(properties) == set(data)
+    for name, part in (("MetricResult", data["metrics"][0]), ("Signature", data["metrics"][0]["signature"])):
+        assert set(schema.load_schema("score")["$defs"][name]["properties"]) == set(part)
+
+
+def test_a_path_in_the_document_is_refused(cache: ScoreCache) -> None:
+    with pytest.raises(ValidationFailed, match="/hypotheses/name"):
+        score(of(REFERENCES, "/home/someone/tst.en-zh.txt"), refs(), cache=cache).to_json()
+
+
+def test_a_document_with_segments_missing_is_refused(tmp_path: Path, cache: ScoreCache) -> None:
+    data = score(of(REFERENCES), refs(), cache=cache).to_json()
+    data["metrics"][0]["segments"].pop()
+    path = tmp_path / "score.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="a score for every segment"):
+        read_score(path)
+
+
+def test_merging_keeps_other_metrics_of_the_same_texts_only(cache: ScoreCache) -> None:
+    def made(lines: list[str], *metrics: str) -> Score:
+        return score(of(lines), refs(), metrics=metrics, cache=cache)
+
+    both = merge(made(REFERENCES, "bleu"), made(REFERENCES, "chrf"))
+    assert [result.metric for result in both.metrics] == ["chrf", "bleu"]
+    alone = merge(made(REFERENCES, "bleu"), made(REFERENCES[::-1], "chrf"))
+    assert [result.metric for result in alone.metrics] == ["chrf"]
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> typer.Typer:
+    monkeypatch.setenv("IWSLTPACK_CACHE", str(tmp_path / "user-cache"))
+    application = typer.Typer()
+    application.command()(score_command.command)
+    return application
+
+
+def test_the_command_prints_scores_with_signatures(app: typer.Typer, tmp_path: Path) -> None:
+    hyp, ref = write(tmp_path / "a.en-zh.txt", REFERENCES), write(tmp_path / "ref.txt", REFERENCES)
+    result = CliRunner().invoke(app, [str(hyp), "--reference", str(ref)])
+    assert result.exit_code == 0, result.output
+    assert "chrF      100.00   chrF2|nrefs:1" in result.stdout
+    assert "add --metric chrf,bleu,comet" in result.stderr
+
+
+def test_the_command_writes_into_the_runs_folder_and_merges(app: typer.Typer, tmp_path: Path) -> None:
+    run, ref = write_run(tmp_path / "run", REFERENCES), write(tmp_path / "ref.txt", REFERENCES)
+    for metric in ("chrf", "bleu"):
+        result = CliRunner().invoke(app, [str(run), "-r", str(ref), "--metric", metric, "--json"])
+        assert result.exit_code == 0, result.output
+    assert [entry["metric"] for entry in json.loads(result.stdout)["metrics"]] == ["chrf", "bleu"]
+    assert read_score(run / "score.json").hypotheses.name == "tst.en-zh.txt"
+    assert not (run / "score.cleaned.json").exists()
+    assert CliRunner().invoke(app, [str(run), "-r", str(ref), "--clean"]).exit_code == 0
+    assert read_score(run / "score.cleaned.json").cleaned
+
+
+def test_the_command_refuses_a_word_that_is_no_pair(app: typer.Typer, tmp_path: Path) -> None:
+    hyp = write(tmp_path / "a.txt", REFERENCES)
+    result = CliRunner().invoke(app, [str(hyp), "-r", str(hyp), "--pair", "chinese"])
+    assert isinstance(result.exception, UsageError)
+    assert "not a language pair" in str(result.exception)
+
+
+def test_sources_of_another_length_are_refused(app: typer.Typer, tmp_path: Path) -> None:
+    hyp, src = write(tmp_path / "a.txt", REFERENCES), write(tmp_path / "src", SOURCES[:3])
+    result = CliRunner().invoke(app, [str(hyp), "-r", str(hyp), "--source", str(src)])
+    assert "not one source line for every reference" in str(result.exception)

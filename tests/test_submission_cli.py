@@ -1,0 +1,168 @@
+"""clean, validate, submit and submissions as a participant types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from submission_fixtures import CLEANED, artifact_fixture, run_fixture, write_run  # noqa: F401
+
+NAME = "APG_DEMO_ModelCompression_en-zh_constrained_primary"
+
+
+def iwsltpack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "iwsltpack", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
+
+
+def configure(folder: Path, artifact: Path) -> None:
+    (folder / "iwsltpack.toml").write_text(
+        f'team = "APG"\npair = "en-zh"\nedition = "demo"\nartifact = "{artifact}"\n[submit]\nrun = ["runs/demo"]\n'
+    )
+
+
+def test_a_configured_folder_submits_bare(run: Path, artifact: Path, tmp_path: Path) -> None:
+    configure(tmp_path, artifact)
+    dry = iwsltpack("submit", "--primary", "--dry-run", cwd=tmp_path)
+    assert dry.returncode == 0, dry.stderr
+    assert "would be written" in dry.stdout
+    assert not (tmp_path / "submissions").exists()
+    done = iwsltpack("submit", "--primary", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{NAME}: written" in done.stdout
+    assert (tmp_path / "submissions" / NAME / "demo.en-zh.txt").read_text(
+        encoding="utf-8"
+    ).splitlines() == list(CLEANED)
+    assert iwsltpack("submit", "--contrastive", cwd=tmp_path).returncode == 0
+    listed = json.loads(iwsltpack("submissions", "--json", cwd=tmp_path).stdout)
+    assert [item["type"] for item in listed["submissions"]] == ["contrastive", "primary"]
+    promoted = iwsltpack("submissions", "--promote", NAME.replace("primary", "contrastive"), cwd=tmp_path)
+    assert promoted.returncode == 0, promoted.stderr
+    assert "PRIMARY" in promoted.stdout
+    checked = iwsltpack("validate", "submissions", "runs/demo", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_refusal_lists_every_reason_with_its_rule(run: Path, artifact: Path, tmp_path: Path) -> None:
+    configure(tmp_path, artifact)
+    done = iwsltpack(
+        "submit", "--primary", "--condition", "unconstrained", "--edition", "iwslt2026", cwd=tmp_path
+    )
+    assert done.returncode == 5
+    assert "[submit.datasets-missing]" in done.stderr
+    assert "[submit.test-set-missing] 1 of 5 test sets" in done.stderr
+    assert not (tmp_path / "submissions").exists()
+
+
+@pytest.mark.parametrize("types", [[], ["--primary", "--contrastive"]])
+def test_the_type_must_be_said_once(run: Path, artifact: Path, tmp_path: Path, types: list[str]) -> None:
+    configure(tmp_path, artifact)
+    done = iwsltpack("submit", *types, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "either --primary or --contrastive" in done.stderr
+
+
+def test_clean_shows_a_diff_and_says_what_it_did(tmp_path: Path) -> None:
+    (tmp_path / "t.en-zh.txt").write_text("翻译：'大家好。'\n谢谢。\n", encoding="utf-8")
+    done = iwsltpack(
+        "clean", "t.en-zh.txt", "--output", "o.txt", "--audit", "a.jsonl", "--diff", cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (0, "1: meta-prefix: [-翻译：'-]大家好。[-'-]\n")
+    assert "2 lines, 1 repaired -> o.txt" in done.stderr
+    assert (tmp_path / "o.txt").read_text(encoding="utf-8") == "大家好。\n谢谢。\n"
+    assert json.loads((tmp_path / "a.jsonl").read_text(encoding="utf-8"))["after"] == "大家好。"
+
+
+def test_validate_prints_a_table_json_or_annotations(tmp_path: Path) -> None:
+    (tmp_path / "t.en-zh.txt").write_text("翻译：'大家好。'\n", encoding="utf-8")
+    table = iwsltpack("validate", "t.en-zh.txt", cwd=tmp_path)
+    assert table.returncode == 5
+    assert "t.en-zh.txt: hypotheses: 1 error, 0 warnings, 0 notices" in table.stdout
+    document = json.loads(iwsltpack("validate", "t.en-zh.txt", "--json", cwd=tmp_path).stdout)
+    assert document[0]["problems"][0]["rule"] == "hyp.meta-prefix"
+    annotations = iwsltpack("validate", "t.en-zh.txt", "--format", "github", cwd=tmp_path)
+    assert annotations.returncode == 5
+    assert annotations.stdout.startswith(
+        "::error file=t.en-zh.txt,line=1,title=hyp.meta-prefix::rule meta-prefix would"
+    )
+    assert len(annotations.stdout.splitlines()) == 1
+
+
+def test_warnings_fail_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "t.en-zh.txt").write_text("大家好。\nHello to all of you.\n", encoding="utf-8")
+    assert iwsltpack("validate", "t.en-zh.txt", cwd=tmp_path).returncode == 0
+    assert iwsltpack("validate", "t.en-zh.txt", "--strict", cwd=tmp_path).returncode == 5
+
+
+def test_an_annotation_cannot_be_forged(tmp_path: Path) -> None:
+    (tmp_path / "a,b%.en-zh.txt").write_text("翻译：'大家好%0A::error::x'\n", encoding="utf-8")
+    line = iwsltpack("validate", "a,b%.en-zh.txt", "--format", "github", cwd=tmp_path).stdout
+    assert "file=a%2Cb%25.en-zh.txt" in line
+    assert "大家好%250A" in line
+
+
+@pytest.mark.parametrize("command", ["clean", "validate", "submit", "submissions"])
+def test_help_ends_with_an_example(command: str, tmp_path: Path) -> None:
+    done = iwsltpack(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"Example: iwsltpack {command}" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["clean", "validate"])
+def test_start_up_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    (tmp_path / "t.en-zh.txt").write_text("大家好。\n", encoding="utf-8")
+    arguments = [command, "t.en-zh.txt", *(["--output", "o.txt"] if command == "clean" else [])]
+    code = (
+        f"import sys; sys.argv = ['iwsltpack', *{arguments!r}]\n"
+        "from iwsltpack.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end\n"
+        "heavy = {'torch', 'transformers', 'zarr', 'numpy', 'matplotlib', 'jsonschema'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 5, "half a second on a free machine; the margin is for a loaded one"
+
+
+def test_the_workflow_and_hooks_to_copy_are_sound() -> None:
+    text = (REPOSITORY / "docs" / "ci-for-participants.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:]]
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    assert [hook["id"] for hook in blocks[0]["repos"][0]["hooks"]] == [hook["id"] for hook in hooks]
+    steps = blocks[1]["jobs"]["validate"]["steps"]
+    assert steps[-1]["run"] == "iwsltpack validate submissions --format github"
+    assert all(hook["entry"].split()[:2] == ["iwsltpack", "validate"] for hook in hooks)
+
+
+def test_the_documentation_of_cleaning_lists_exactly_the_rules_there_are() -> None:
+    import re
+
+    from iwsltpack.submission.cleanup import REPORTS, RULES
+    from iwsltpack.submission.cleanup.engine import UNSTABLE, WOULD_EMPTY
+
+    text = (REPOSITORY / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z-]+)` \|", text, flags=re.M)
+    assert listed == [*(rule.id for rule in RULES), UNSTABLE, WOULD_EMPTY, *(report.id for report in REPORTS)]
+    for item in (*RULES, *REPORTS):
+        assert item.summary.replace("|", "\\|") in text, item.id
