@@ -131,9 +131,13 @@ def test_two_builders_at_once_end_with_one_environment(tmp_path: Path) -> None:
 
 def test_a_half_built_environment_without_its_mark_is_built_again() -> None:
     ensure_environment()
-    (environment_path() / comet_env.COMPLETE_NAME).unlink()
+    for damage in ("", "{", '{"comet": 1}'):
+        (environment_path() / comet_env.COMPLETE_NAME).write_text(damage)
+        assert not comet_env._is_whole(environment_path())
     (environment_path() / "bin" / "python").unlink()
     assert ensure_environment().comet == "2.2.7"
+    (environment_path() / "bin" / "python").unlink()
+    assert ensure_environment().python.is_file()
 
 
 def test_pips_settings_become_uvs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,6 +33,7 @@ from iwsltpack.evaluation.texts import read_hypotheses
 from iwsltpack.format.artifact import read_manifest
 
 GIB = 2**30
+IWSLTPACK = Path(sys.executable).with_name("iwsltpack")
 REFS = References(name="ref", lines=tuple(REFERENCES), sources=tuple(SOURCES))
 
 
@@ -348,6 +351,24 @@ def test_without_matplotlib_the_rest_is_written_and_it_is_said(
     assert (tmp_path / "index.html").is_file()
     assert not list(tmp_path.glob("*.png"))
     assert "iwsltpack[report]" in report.notices[0]
+
+
+def test_score_and_report_share_their_settings_in_the_configured_folder(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs" / "q3", REFERENCES)
+    fileio.write_lines(tmp_path / "ref.txt", REFERENCES)
+    (tmp_path / "iwsltpack.toml").write_text('reference = "ref.txt"\nmetric = "bleu,chrf"\n')
+    for command in (["score", str(run)], ["report", "runs"]):
+        done = subprocess.run(
+            [IWSLTPACK, *command],
+            cwd=tmp_path,
+            env={**os.environ, "IWSLTPACK_CACHE": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert "chrF" in done.stdout
+    assert REFERENCES[0] in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_command_prints_the_table_and_names_the_page(tmp_path: Path) -> None:

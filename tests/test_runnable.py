@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from conftest import MINIATURE, TESTSET
+from conftest import MINIATURE, REPOSITORY, TESTSET
 from submission_fixtures import (  # noqa: F401
     artifact_fixture,
     request,
@@ -167,13 +168,23 @@ def test_requirements_are_pinned_without_local_tags() -> None:
     assert not any("+" in line or "pytest" in line for line in lines)
 
 
-def test_without_an_installation_there_is_nothing_to_pin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_cannot_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(metadata, "requires", missing)
+    monkeypatch.setattr(metadata, "version", missing)
     with pytest.raises(MissingDependency, match="pins what is installed here"):
         requirements()
+
+
+def test_every_declared_requirement_is_pinned_as_the_checkout_declares_it() -> None:
+    import tomllib
+
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "dependencies"
+    ]
+    names = sorted(re.split(r"[\[<>=~!, ]", line)[0].lower() for line in declared)
+    assert sorted(re.split(r"[\[=]", line)[0].lower() for line in requirements()) == names
 
 
 def test_the_settings_of_the_run_go_with_it(run: Path, artifact: Path, tmp_path: Path) -> None:

@@ -83,3 +83,14 @@ def defaults(path: Path, config: dict[str, Any], parameters: Parameters) -> dict
                 )
             result[table][name] = value
     return result
+
+
+def as_lists(settings: dict[str, dict[str, Any]], lists: Parameters) -> dict[str, dict[str, Any]]:
+    """Make one value a list of one, for the options of each command that take several."""
+    return {
+        command: {
+            name: [value] if name in lists[command] and not isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        for command, values in settings.items()
+    }

@@ -63,7 +63,11 @@ def _options(
     if (found := config.read_config(config_file)) is not None:
         commands: dict[str, Any] = getattr(context.command, "commands", {})
         parameters = {name: {str(p.name) for p in command.params} for name, command in commands.items()}
-        context.default_map = dict(config.defaults(*found, parameters))
+        lists = {
+            name: {str(p.name) for p in command.params if getattr(p, "multiple", False) or p.nargs == -1}
+            for name, command in commands.items()
+        }
+        context.default_map = dict(config.as_lists(config.defaults(*found, parameters), lists))
 
 
 def main() -> None:

@@ -30,14 +30,14 @@ def command(
         list[str] | None,
         typer.Option(help="A published table beside them: palomino2026, or a results document."),
     ] = None,
-    metric: Annotated[
+    rank_by: Annotated[
         str | None, typer.Option(help="What to rank by; default: comet, chrf or bleu, whichever is there.")
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(help="What to place systems by: whole (folder, as ranked) or linear (as in the paper)."),
     ] = None,
-    baseline: Annotated[
+    baseline_system: Annotated[
         str | None, typer.Option(help="System to compare with; default: recipe fp16.")
     ] = None,
     audio: Annotated[
@@ -67,9 +67,9 @@ def command(
             collect(paths or [], published or []),
             output,
             references=[read_references(path) for path in reference or []],
-            metric=metric,
+            metric=rank_by,
             measure=_measure(size),
-            baseline=baseline,
+            baseline=baseline_system,
             audio=audio,
             progress=progress,
         )

@@ -32,8 +32,9 @@ def command(
             show_default=False,
         ),
     ],
-    source: Annotated[
-        Path | None, typer.Option(help="What was said, for COMET; not needed where a manifest has it.")
+    source_text: Annotated[
+        Path | None,
+        typer.Option("--source", help="What was said, for COMET; not needed where a manifest has it."),
     ] = None,
     metric: Annotated[str, typer.Option(help="Any of chrf, bleu, comet, joined by commas.")] = "chrf,bleu",
     pair: Annotated[
@@ -80,7 +81,7 @@ def command(
     with console.progress() as progress:
         result = score(
             read_hypotheses(hypotheses),
-            _references(reference, source, language, split),
+            _references(reference, source_text, language, split),
             metrics=[name.strip().lower() for name in metric.split(",") if name.strip()],
             language=language,
             clean=clean,

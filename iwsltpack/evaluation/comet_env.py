@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from iwsltpack import fileio
-from iwsltpack.errors import MissingDependency, ResourceError
+from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError
 from iwsltpack.evaluation.cache import cache_directory
 from iwsltpack.progress import Silent
 
@@ -115,7 +115,8 @@ def ensure_environment(progress: Progress | None = None) -> CometEnvironment:
                     _build(home, sink)
         finally:
             sink.finish()
-    return _inspect(_python_of(home))
+    mark = fileio.read_json(home / COMPLETE_NAME)
+    return CometEnvironment(python=_python_of(home), comet=mark["comet"], torch=mark["torch"])
 
 
 def _python_of(home: Path) -> Path:
@@ -124,7 +125,15 @@ def _python_of(home: Path) -> Path:
 
 def _is_whole(home: Path) -> bool:
     # The interpreter is a link to a Python that may have been removed since.
-    return (home / COMPLETE_NAME).is_file() and os.access(_python_of(home), os.X_OK)
+    return _is_marked(home / COMPLETE_NAME) and os.access(_python_of(home), os.X_OK)
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        mark = fileio.read_json(path)
+    except IwsltpackError:
+        return False
+    return isinstance(mark, dict) and all(isinstance(mark.get(name), str) for name in ("comet", "torch"))
 
 
 def _python_version() -> tuple[int, int]:
@@ -164,7 +173,9 @@ def _build(home: Path, progress: Progress) -> None:
             progress.note("trying it")
             _run([str(_python_of(staging)), "-c", "import comet"], log, CHECK_SECONDS)
             progress.advance()
-        fileio.write_json(staging / COMPLETE_NAME, {"requirements": requirements()})
+        found = _inspect(_python_of(staging))
+        mark = {"requirements": requirements(), "comet": found.comet, "torch": found.torch}
+        fileio.write_json(staging / COMPLETE_NAME, mark)
         staging.rename(home)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

@@ -323,8 +323,8 @@ class _Maker:
         if self._baselines or not self._metrics:
             return []
         text = (
-            "No baseline among the systems (recipe fp16, or --baseline NAME): no differences; ratios are against the "
-            "source checkpoint."
+            "No baseline among the systems (recipe fp16, or --baseline-system NAME): no differences; ratios are "
+            "against the source checkpoint."
         )
         return [text]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -86,9 +87,8 @@ def requirements() -> list[str]:
         iwsltpack or one of its requirements is not installed.
     """
     try:
-        declared = metadata.requires(DISTRIBUTION) or []
         pinned = []
-        for line in declared:
+        for line in _declared():
             if "extra ==" in line:
                 continue
             found = REQUIREMENT.match(line)
@@ -104,6 +104,19 @@ def requirements() -> list[str]:
             fix="install iwsltpack with pip, then try again",
         ) from error
     return sorted(pinned, key=str.lower)
+
+
+def _declared() -> list[str]:
+    """Return the declared requirements: of the checkout this runs from, or of the installed package.
+
+    An editable installation keeps the requirements of the day it was made, which may lack a later one.
+    """
+    project = Path(iwsltpack.__file__).parent.parent / "pyproject.toml"
+    if project.is_file():
+        data = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
+        if data.get("name") == DISTRIBUTION:
+            return list(data["dependencies"])
+    return metadata.requires(DISTRIBUTION) or []
 
 
 def _a_run(request: Request) -> Run:
