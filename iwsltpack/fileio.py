@@ -8,6 +8,8 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -35,25 +37,54 @@ def canonical_json(document: Any, *, indent: int | None = 1) -> bytes:
     return text.encode() + b"\n"
 
 
-def read_json(path: Path) -> Any:
-    """Read one JSON document; a missing or malformed file is an `InputError` that names the place."""
-    data = read_bytes(path)
+def read_json(path: Path, *, limit: int | None = None) -> Any:
+    """Read one JSON document; a missing or malformed file is an `InputError` that names the place.
+
+    `limit` is that of `read_bytes`.
+    """
+    return parse_json(read_bytes(path, limit=limit), path)
+
+
+def parse_json(data: bytes, where: object) -> Any:
+    """Parse one JSON document that came from `where`; a malformed one is an `InputError`."""
     try:
         return json.loads(data)
     except UnicodeDecodeError as error:
-        raise InputError("not UTF-8", where=path, expected="a UTF-8 JSON file", got=str(error)) from error
+        raise InputError("not UTF-8", where=where, expected="a UTF-8 JSON file", got=str(error)) from error
     except json.JSONDecodeError as error:
         raise InputError(
-            "not valid JSON", where=f"{path}:{error.lineno}", expected="a JSON document", got=error.msg
+            "not valid JSON", where=f"{where}:{error.lineno}", expected="a JSON document", got=error.msg
         ) from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets nested thousands deep: JSON by grammar, hostile by intent.
+        raise InputError("not usable JSON", where=where, got=str(error)) from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file whole; every reason it cannot be read becomes an `InputError`."""
+def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
+    """Read a file whole; every reason it cannot be read becomes an `InputError`.
+
+    With `limit`, anything but a regular file of at most that many bytes is refused before it is opened: a
+    pipe would block for ever, a sparse file fill the memory.
+    """
     try:
+        if limit is not None:
+            _check_regular(path, limit)
         return path.read_bytes()
     except OSError as error:
         raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
+
+
+def _check_regular(path: Path, limit: int) -> None:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError("not a regular file", where=path)
+    if found.st_size > limit:
+        raise InputError(
+            "the file is too large for what it is",
+            where=path,
+            expected=f"at most {limit} bytes",
+            got=f"{found.st_size} bytes",
+        )
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -104,7 +135,7 @@ def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk_errors(path: object) -> Iterator[None]:
-    """Turn the operating system's refusals to write into one clear `ResourceError`."""
+    """Turn the operating system's refusals, in the writing of `path`, into one clear `ResourceError`."""
     try:
         yield
     except OSError as error:
@@ -117,7 +148,12 @@ def disk_errors(path: object) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise ResourceError("not allowed to write here", where=path, got=error.strerror) from error
-        raise
+        raise ResourceError(
+            "the operating system refused a file operation",
+            where=error.filename or path,
+            got=error.strerror or str(error),
+            fix="see that the path is right and its disk is sound, then run the same command again",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -136,6 +172,22 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
+        fsync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Give a new folder to fill beside `path`; on success it becomes `path`, on any error it disappears."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            folder.chmod(0o755)
+            yield folder
+            folder.rename(path)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         fsync_directory(path.parent)
 

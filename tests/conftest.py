@@ -28,11 +28,17 @@ def write_checkpoint(folder: Path, tensors: dict[str, Any], config: dict[str, An
     for name, value in tensors.items():
         code, array = value if isinstance(value, tuple) else (CODES[value.dtype.name], value)
         raw = array.tobytes()
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        header[name] = {
+            "dtype": code,
+            "shape": list(array.shape),
+            "data_offsets": [len(data), len(data) + len(raw)],
+        }
         data += raw
     encoded = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(len(encoded).to_bytes(8, "little") + encoded + data)
-    (folder / "config.json").write_text(json.dumps(config or {"architectures": ["AnyModel"], "model_type": "any"}))
+    (folder / "config.json").write_text(
+        json.dumps(config or {"architectures": ["AnyModel"], "model_type": "any"})
+    )
     return folder
 
 

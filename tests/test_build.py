@@ -100,7 +100,7 @@ def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
     monkeypatch.setattr(build, "write_tensor", failing)
     with pytest.raises(ResourceError, match="no space left"):
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
-    chunk = next((tmp_path / "out.partial" / "weights.zarr" / written[0] / "c").rglob("0"))
+    chunk = next((tmp_path / "out.partial" / "artifact" / "weights.zarr" / written[0] / "c").rglob("0"))
     chunk = chunk if chunk.is_file() else chunk / "0"
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     again: list[str] = []
@@ -301,3 +301,188 @@ def test_nothing_of_this_machine_enters_an_artifact(tmp_path: Path) -> None:
             for private in (str(tmp_path), os.uname().nodename, "secret"):
                 assert private.encode() not in path.read_bytes(), (path, private)
     assert verify_artifact(tmp_path / "out") == []
+
+
+def test_a_build_killed_while_it_is_published_has_nothing_to_do_again(
+    tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iwsltpack.artifact import build
+
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        real = Path.rename
+
+        def killed(path: Path, target: Any) -> Any:
+            if Path(target) == output:
+                raise KeyboardInterrupt
+            return real(path, target)
+
+        patch.setattr(Path, "rename", killed)
+        build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
+    monkeypatch.setattr(build, "write_tensor", lambda *_: pytest.fail("a tensor was packed again"))
+    build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
+    assert tree(output) == tree(built("selected-q3", "zstd"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_builder_that_comes_late_leaves_the_finished_artifact_alone(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iwsltpack.artifact import build
+
+    real = build.plan_tensors
+
+    def finished_meanwhile(*arguments: Any) -> Any:
+        (tmp_path / "out").mkdir()
+        return real(*arguments)
+
+    monkeypatch.setattr(build, "plan_tensors", finished_meanwhile)
+    with pytest.raises(UsageError, match="the output exists"):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_source_that_changes_while_it_is_packed_is_told(
+    checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iwsltpack.artifact import build
+
+    source, real = checkpoint({"a.weight": np.ones((4, 2), dtype=np.float32)}), build.write_tensor
+
+    def touching(*arguments: Any) -> Any:
+        os.utime(source / "model.safetensors", ns=(1, 1))
+        return real(*arguments)
+
+    monkeypatch.setattr(build, "write_tensor", touching)
+    with pytest.raises(InputError, match="the checkpoint changed while it was being packed"):
+        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path: Path) -> None:
+    from threading import Event
+
+    from iwsltpack.artifact import store
+    from iwsltpack.artifact.plan import plan_tensors
+    from iwsltpack.artifact.tensor_writer import Stopped, write_tensor
+    from iwsltpack.codecs.chains import coding
+    from iwsltpack.progress import Silent
+
+    stop = Event()
+    stop.set()
+    plan = plan_tensors(open_checkpoint(tiny), BUILT_IN["fp16"])[0]
+    with pytest.raises(Stopped):
+        write_tensor(store.create_group(tmp_path), tmp_path, plan, coding("zstd"), Silent(), stop)
+
+
+def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:
+    from iwsltpack.artifact.build import _Journal
+
+    journal = _Journal(tmp_path / JOURNAL)
+    journal.append({"build": "x"})
+    with (tmp_path / JOURNAL).open("ab") as stream:
+        stream.write(b'{"tensor": {"na')
+    journal.append({"tensor": 1})
+    journal.append({"tensor": 2})
+    assert journal.records() == [{"build": "x"}, {"tensor": 2}]
+
+
+def test_group_metadata_lost_in_a_power_cut_do_not_stop_the_next_build(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iwsltpack.artifact import build
+
+    with monkeypatch.context() as patch, pytest.raises(ResourceError):
+        patch.setattr(build, "_seal", lambda *_: (_ for _ in ()).throw(ResourceError("stopped")))
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    (tmp_path / "out.partial" / "artifact" / "weights.zarr" / "zarr.json").write_bytes(b"")
+    build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    assert verify_artifact(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["../evil"], "a tensor's name cannot be that of a folder"),
+        (["a/b"], "a tensor's name cannot be that of a folder"),
+        (["zarr.json"], "a tensor's name cannot be that of a folder"),
+        (["x" * 251], "a tensor's name cannot be that of a folder"),
+        (["a.weight", "A.weight"], "differ in upper and lower case alone"),
+        ([], "the checkpoint holds no tensor"),
+    ],
+)
+def test_names_no_artifact_can_hold_are_refused_before_anything_is_written(
+    checkpoint: Make, tmp_path: Path, names: list[str], message: str
+) -> None:
+    source = checkpoint({name: np.zeros(2, dtype=np.float32) for name in names})
+    with pytest.raises(InputError, match=message):
+        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(("parent", "name"), [("file", "file/out"), ("out.partial", "out")])
+def test_a_file_where_a_folder_is_needed_is_one_sentence(
+    tiny: Path, tmp_path: Path, parent: str, name: str
+) -> None:
+    (tmp_path / parent).touch()
+    with pytest.raises(
+        ResourceError, match=r"the operating system refused(.|\n)*(Not a directory|File exists)"
+    ):
+        build_artifact(tiny, tmp_path / name, BUILT_IN["fp16"], "zstd")
+
+
+def test_a_dangling_link_counts_as_an_output_that_exists(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="the output exists"):
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"[]", "a configuration file is not an object"),
+        (b"[" * 100_000, "not usable JSON"),
+        (b'{"model_type": "\xff"}', "not UTF-8"),
+        (b'{"architectures": ["A"], "name_or_path": "x", "y": NaN}', "expected: finite numbers"),
+        (b'{"model_type": "any"}', "the configuration names no architecture"),
+    ],
+)
+def test_a_configuration_that_is_none_is_told(
+    checkpoint: Make, tmp_path: Path, raw: bytes, message: str
+) -> None:
+    source = checkpoint({"a": np.zeros(2)})
+    (source / "config.json").write_bytes(raw)
+    with pytest.raises(InputError, match=message):
+        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b'{"a": ' + b"9" * 9000 + b"}",
+        b'{"\\ud800": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "a": 1}',
+    ],
+)
+def test_a_hostile_header_is_one_sentence(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(InputError, match="the safetensors header is not JSON"):
+        open_checkpoint(tmp_path)
+
+
+def test_paths_in_the_parts_of_a_configuration_stay_behind(checkpoint: Make, tmp_path: Path) -> None:
+    config = {"architectures": ["A"], "text_config": {"_name_or_path": "/home/someone/model", "size": 3}}
+    build_artifact(checkpoint({"a": np.zeros(2)}, config), tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    written = (tmp_path / "out" / "model" / "config.json").read_text()
+    assert "someone" not in written
+    assert '"size": 3' in written
+
+
+def test_a_linear_layer_without_rows_can_be_selected(checkpoint: Make, tmp_path: Path) -> None:
+    from iwsltpack.artifact.reader import open_artifact
+    from iwsltpack.artifact.sizes import measure
+
+    build_artifact(checkpoint({"a.weight": np.zeros((0, 4), np.float32)}), tmp_path / "out", ALL, "zstd")
+    assert open_artifact(tmp_path / "out").tensor("a.weight").shape == (0, 4)
+    assert measure(tmp_path / "out").parameters == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,14 @@ import pytest
 from iwsltpack.artifact import export
 from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.codecs.dtypes import BY_CODE
 from iwsltpack.errors import UsageError
 
 
 @pytest.mark.parametrize("recipe", ["fp16", "selected-q3", "prune20-q2"])
-def test_every_tensor_is_exported_bit_by_bit(built: Callable[[str, str], Path], tmp_path: Path, recipe: str) -> None:
+def test_every_tensor_is_exported_bit_by_bit(
+    built: Callable[[str, str], Path], tmp_path: Path, recipe: str
+) -> None:
     artifact = open_artifact(built(recipe, "zstd"))
     export.export_checkpoint(artifact.path, tmp_path / "hf")
     exported = open_checkpoint(tmp_path / "hf")
@@ -30,11 +35,16 @@ def test_lossless_export_is_the_source(tiny: Path, built: Callable[[str, str], P
     export.export_checkpoint(built("fp16", "pcodec"), tmp_path / "hf")
     source, exported = open_checkpoint(tiny), open_checkpoint(tmp_path / "hf")
     for name, tensor in source.tensors.items():
-        assert tensor.rows(0, tensor.shape[0]).tobytes() == exported.tensors[name].rows(0, tensor.shape[0]).tobytes()
+        assert (
+            tensor.rows(0, tensor.shape[0]).tobytes()
+            == exported.tensors[name].rows(0, tensor.shape[0]).tobytes()
+        )
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-def test_transformers_loads_a_pruned_rounded_export_completely(built: Callable[[str, str], Path], tmp_path: Path) -> None:
+def test_transformers_loads_a_pruned_rounded_export_completely(
+    built: Callable[[str, str], Path], tmp_path: Path
+) -> None:
     torch = pytest.importorskip("torch")
     import transformers
 
@@ -59,10 +69,65 @@ def test_large_models_are_exported_in_shards(
     shards = sorted(path.name for path in (tmp_path / "hf").glob("*.safetensors"))
     assert len(shards) > 2
     assert shards[0] == f"model-00001-of-{len(shards):05}.safetensors"
-    assert sorted(open_checkpoint(tmp_path / "hf").tensors) == open_artifact(built("selected-q3", "zstd")).names()
+    assert (
+        sorted(open_checkpoint(tmp_path / "hf").tensors)
+        == open_artifact(built("selected-q3", "zstd")).names()
+    )
 
 
 def test_an_existing_folder_is_left_alone(built: Callable[[str, str], Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the output exists"):
         export.export_checkpoint(built("fp16", "zstd"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_export_leaves_an_unfinished_build_of_that_name_alone(
+    built: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "hf.partial").mkdir()
+    (tmp_path / "hf.partial" / "build.jsonl").write_text("hours of work")
+    export.export_checkpoint(built("fp16", "zstd"), tmp_path / "hf")
+    assert (tmp_path / "hf.partial" / "build.jsonl").read_text() == "hours of work"
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from iwsltpack.artifact.export import export_checkpoint
+import torch, safetensors.torch
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+export_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    built: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(built("fp16", "zstd")), str(tmp_path / "hf")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "iwsltpack.errors.ResourceError" in done.stderr
+    assert "the shard cannot be written" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensors_of_every_type_are_exported(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    from iwsltpack.artifact.build import build_artifact
+    from iwsltpack.artifact.recipes import BUILT_IN
+
+    random = np.random.default_rng(0)
+    tensors = {
+        f"t.{code}": (code, random.integers(0, 2, (3, 2), dtype=np.uint8).astype(dtype.carrier))
+        for code, dtype in BY_CODE.items()
+    }
+    source = checkpoint({**tensors, "scalar": np.array(2.5), "empty": np.zeros((0, 3))})
+    build_artifact(source, tmp_path / "art", BUILT_IN["fp16"])
+    export.export_checkpoint(tmp_path / "art", tmp_path / "hf")
+    exported = open_checkpoint(tmp_path / "hf").tensors
+    for name, tensor in open_checkpoint(source).tensors.items():
+        assert exported[name].dtype == tensor.dtype
+        rows = tensor.shape[0] if tensor.shape else 1
+        assert exported[name].rows(0, rows).tobytes() == tensor.rows(0, rows).tobytes(), name

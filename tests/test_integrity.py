@@ -114,7 +114,10 @@ def test_a_damaged_chunk_does_not_decode(copy: Path) -> None:
     ("change", "message"),
     [
         (lambda m: m["codecs"][1]["configuration"].update(elementsize=4), "the array's codecs differ"),
-        (lambda m: m["chunk_grid"]["configuration"].update(chunk_shape=[10**6, 10**6]), "the array's chunks differ"),
+        (
+            lambda m: m["chunk_grid"]["configuration"].update(chunk_shape=[10**6, 10**6]),
+            "the array's chunks differ",
+        ),
         (lambda m: m.update(shape=[172, 65]), "the array's shape differ"),
         (lambda m: m.update(data_type="int16"), "the array's type differ"),
     ],
@@ -141,7 +144,9 @@ def test_an_altered_manifest_is_refused(copy: Path) -> None:
 
 def test_an_unknown_version_is_refused(copy: Path) -> None:
     reseal(copy, lambda manifest: manifest.update(format_version=2))
-    with pytest.raises(ArtifactError, match=r"a format version this program does not know(.|\n)*install a newer"):
+    with pytest.raises(
+        ArtifactError, match=r"a format version this program does not know(.|\n)*install a newer"
+    ):
         read_manifest(copy)
 
 
@@ -167,7 +172,9 @@ def test_every_problem_of_a_manifest_is_told_at_once(copy: Path) -> None:
 def test_no_artifact_and_a_stranger_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such artifact"):
         read_manifest(tmp_path / "none")
-    with pytest.raises(ArtifactError, match="not an artifact\n  expected: a folder that holds iwsltpack.json"):
+    with pytest.raises(
+        ArtifactError, match=r"not an artifact\n  expected: a folder that holds iwsltpack\.json"
+    ):
         read_manifest(tmp_path)
     (tmp_path / MANIFEST_NAME).write_text("{}")
     with pytest.raises(ArtifactError, match="not an artifact manifest"):

@@ -52,7 +52,8 @@ def test_every_16_bit_pattern_rounds_to_the_bits_of_quantize(dtype: str, digits:
 def test_float32_values_survive_the_codes_bit_by_bit(bits: int) -> None:
     random = np.random.default_rng(1)
     values = np.concatenate(
-        [random.standard_normal(5000) * spread for spread in (1e-4, 0.0125, 1.0)] + [[0.0, -0.0, 1e-40, -1e-40]]
+        [random.standard_normal(5000) * spread for spread in (1e-4, 0.0125, 1.0)]
+        + [[0.0, -0.0, 1e-40, -1e-40]]
     ).astype(np.float32)
     rounder = Rounder(bits, "float32")
     narrow = rounder.codes16(values)

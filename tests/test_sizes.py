@@ -32,14 +32,20 @@ def test_the_total_is_every_file_on_disk(built: Built, coding: str) -> None:
 
 def test_components_hold_every_parameter_once(built: Built, tiny: Path) -> None:
     sizes = measure(built("selected-q3", "zstd"))
-    assert sum(part.parameters for part in sizes.components.values()) == sizes.parameters == sizes.source_parameters
+    assert (
+        sum(part.parameters for part in sizes.components.values())
+        == sizes.parameters
+        == sizes.source_parameters
+    )
     assert sum(part.source_bytes for part in sizes.components.values()) == 2 * sizes.parameters
     assert sizes.source_bytes == sum(path.stat().st_size for path in tiny.glob("*.safetensors"))
 
 
 def test_pruning_shows_in_the_parameters(built: Built) -> None:
     sizes = measure(built("prune20-q2", "zstd"))
-    assert sizes.source_parameters - sizes.parameters == 2 * 3 * 34 * 64  # 34 of 172 units, 3 projections, 2 layers
+    assert (
+        sizes.source_parameters - sizes.parameters == 2 * 3 * 34 * 64
+    )  # 34 of 172 units, 3 projections, 2 layers
 
 
 def test_the_papers_measure_is_payload_of_linear_layers_by_the_papers_chain(built: Built) -> None:
@@ -57,7 +63,7 @@ def test_the_papers_measure_is_payload_of_linear_layers_by_the_papers_chain(buil
 def test_entropy_is_that_of_the_codes(built: Built) -> None:
     artifact = open_artifact(built("selected-q2", "zstd"))
     entry = artifact.entry("language_model.model.layers.0.mlp.gate_proj.weight")
-    _, counts = np.unique(artifact.stored(entry.name), return_counts=True)
+    _, counts = np.unique(artifact.tensor(entry.name), return_counts=True)
     shares = counts / counts.sum()
     assert entry.entropy_bits == pytest.approx(-(shares * np.log2(shares)).sum(), abs=1e-5)
     assert artifact.entry("language_model.lm_head.weight").entropy_bits is None

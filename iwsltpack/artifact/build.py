@@ -1,18 +1,19 @@
 """Build an artifact: streamed tensor by tensor, on all cores, resumable, the same bytes every time.
 
-Everything is written into ``OUTPUT.partial``; only when every tensor is written and checked is the manifest added
-and the folder renamed. A journal in the partial folder says which tensors are done; a build that was killed goes on
-from there when it is started again with the same source, recipe and coding.
+Everything is written into ``OUTPUT.partial/artifact``; only when every tensor is written and checked is the manifest
+added and that folder renamed. A journal beside it says which tensors are done; a build that was killed, even between
+the last two steps, goes on from there when it is started again with the same source, recipe and coding.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from iwsltpack.artifact.int8 import int8_checkpoint
 from iwsltpack.artifact.plan import plan_tensors
 from iwsltpack.artifact.tensor_writer import write_tensor
 from iwsltpack.codecs.chains import DEFAULT_CODING, coding
-from iwsltpack.errors import ArtifactError, UsageError
+from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.format.artifact import ArtifactManifest, BaseModel, File, Tensor, Tool
 from iwsltpack.format.document import Part
 from iwsltpack.format.names import MANIFEST_NAME, MODEL_DIR, PARTIAL_SUFFIX, WEIGHTS_DIR
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 JOURNAL = "build.jsonl"
 LOCK = "build.lock"
+ARTIFACT = "artifact"
+"""What stands in the partial folder: which tensors are done, who is at work, and the artifact itself."""
 LIBRARIES = ("numcodecs", "numpy", "pcodec", "zarr")
 
 
@@ -83,21 +86,10 @@ def build_artifact(
     """
     packing = check_request(output, coding_name)
     checkpoint = open_checkpoint(source)
-    known_id, known_revision = sidefiles.origin(source)
-    base = BaseModel(
-        id=model_id or known_id,
-        revision=revision or known_revision,
-        architecture=sidefiles.architecture(
-            sidefiles.collect(source)[sidefiles.CONFIG], source / sidefiles.CONFIG
-        ),
-        bytes=checkpoint.nbytes,
-        parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
-        license=sidefiles.license_of(source),
-        sha256=checkpoint.sha256,
-    )
+    stamp = _stamp(checkpoint)
     draft = ArtifactManifest(
         tool=Tool(version=__version__, libraries={name: version(name) for name in LIBRARIES}),
-        base_model=base,
+        base_model=_base_model(checkpoint, model_id, revision),
         recipe=recipe,
         coding=coding_name,  # type: ignore[arg-type]
         tensors=(),
@@ -107,23 +99,57 @@ def build_artifact(
         prepared = checkpoint if folder == source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe), sidefiles.collect(folder)
         side[sidefiles.CONFIG] = _pruned_config(side[sidefiles.CONFIG], plans)
-        partial = output.with_name(output.name + PARTIAL_SUFFIX)
-        with fileio.disk_errors(partial):
-            partial.mkdir(parents=True, exist_ok=True)
-            with fileio.exclusive_lock(partial / LOCK, "another build is writing this artifact"):
-                _resume(partial, checkpoint, draft)
-                written = _write_all(partial, plans, packing, workers, progress or Silent())
-                written = [(_from_origin(tensor, checkpoint), files) for tensor, files in written]
-                manifest = _seal(partial, draft, written, _write_side_files(partial, side))
-                _publish(partial, output)
+        with fileio.disk_errors(output), _workshop(output) as workshop:
+            journal, artifact = _resume(workshop, stamp, draft), workshop / ARTIFACT
+            written = _write_all(artifact, journal, plans, packing, workers, progress or Silent())
+            if _stamp(checkpoint) != stamp:
+                raise InputError(
+                    "the checkpoint changed while it was being packed",
+                    where=source,
+                    fix=f"remove {workshop} and build again",
+                )
+            written = [(_from_origin(tensor, checkpoint), files) for tensor, files in written]
+            manifest = _seal(artifact, draft, written, _write_side_files(artifact, side))
+            _publish(artifact, output)
     return manifest
+
+
+def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | None) -> BaseModel:
+    source = checkpoint.folder
+    config = sidefiles.collect(source)[sidefiles.CONFIG]
+    known_id, known_revision = sidefiles.origin(source)
+    return BaseModel(
+        id=model_id or known_id,
+        revision=revision or known_revision,
+        architecture=sidefiles.architecture(config, source / sidefiles.CONFIG),
+        bytes=checkpoint.nbytes,
+        parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
+        license=sidefiles.license_of(source),
+        sha256=checkpoint.sha256,
+    )
+
+
+@contextmanager
+def _workshop(output: Path) -> Iterator[Path]:
+    """Give the folder in which the artifact comes into being, locked; it stays on an error, to go on from."""
+    workshop = output.with_name(output.name + PARTIAL_SUFFIX)
+    workshop.mkdir(parents=True, exist_ok=True)
+    with fileio.exclusive_lock(workshop / LOCK, "another build is writing this artifact"):
+        # It may have been finished by another process since this one looked first.
+        _check_absent(output)
+        yield workshop
+        shutil.rmtree(workshop)
 
 
 def check_request(output: Path, coding_name: str) -> Coding:
     """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
-    if output.exists():
-        raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
+    _check_absent(output)
     return coding(coding_name)
+
+
+def _check_absent(output: Path) -> None:
+    if os.path.lexists(output):
+        raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
 
 
 @contextmanager
@@ -132,7 +158,8 @@ def _prepared(source: Path, recipe: Recipe, output: Path) -> Iterator[Path]:
     if recipe.engine == "codec":
         yield source
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with fileio.disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
     with int8_checkpoint(source, output.parent) as folder:
         yield folder
 
@@ -150,59 +177,60 @@ class _Journal:
             stream.write(line)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return every whole record; a torn last line is what a kill leaves and does not count."""
+        """Return every whole record; a torn line is what a kill or a full disk leaves, and does not count."""
         if not self._path.is_file():
             return []
         lines = self._path.read_bytes().split(b"\n")[:-1]
         records = []
         for line in lines:
-            try:
+            with suppress(ValueError):
                 records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        return [record for record in records if isinstance(record, dict)]
 
 
-def _resume(partial: Path, checkpoint: Checkpoint, draft: ArtifactManifest) -> None:
+def _stamp(checkpoint: Checkpoint) -> list[list[Any]]:
+    """Tell the state of the source's files; it changes when one of them is written to or replaced."""
+    found = [(path.name, path.stat()) for path in checkpoint.files]
+    return [[name, state.st_size, state.st_mtime_ns] for name, state in found]
+
+
+def _resume(workshop: Path, stamp: list[list[Any]], draft: ArtifactManifest) -> _Journal:
     """Begin the journal, or make sure that what lies there is this very build."""
-    identity = fileio.sha256_bytes(
-        fileio.canonical_json(
-            {
-                "draft": Part.to_json(draft),
-                "files": [
-                    [path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in checkpoint.files
-                ],
-            }
-        )
-    )
-    journal = _Journal(partial / JOURNAL)
+    identity = fileio.sha256_bytes(fileio.canonical_json({"draft": Part.to_json(draft), "files": stamp}))
+    journal = _Journal(workshop / JOURNAL)
     records = journal.records()
     if not records:
-        (partial / JOURNAL).unlink(missing_ok=True)
+        (workshop / JOURNAL).unlink(missing_ok=True)
         journal.append({"build": identity})
     elif records[0].get("build") != identity:
         raise UsageError(
             "an unfinished build of another source, recipe, coding or version lies here",
-            where=partial,
+            where=workshop,
             fix="remove that folder, or choose another --output",
         )
+    return journal
 
 
 def _write_all(
-    partial: Path, plans: list[TensorPlan], packing: Coding, workers: int | None, progress: Progress
+    folder: Path,
+    journal: _Journal,
+    plans: list[TensorPlan],
+    packing: Coding,
+    workers: int | None,
+    progress: Progress,
 ) -> list[tuple[Tensor, list[File]]]:
-    journal = _Journal(partial / JOURNAL)
-    group = store.create_group(partial)
+    group = store.create_group(folder)
     progress.start("building", sum(plan.source.nbytes for plan in plans), "bytes")
-    done = _finished(partial, journal.records()[1:], progress)
+    done = _finished(folder, journal.records()[1:], progress)
     # The largest first, so that no core is left alone with one at the end.
     todo = sorted(
         (plan for plan in plans if plan.source.name not in done), key=lambda plan: -plan.source.nbytes
     )
+    stop = threading.Event()
 
     def work(plan: TensorPlan) -> tuple[Tensor, list[File]]:
         progress.note(plan.source.name)
-        tensor, files = write_tensor(group, partial, plan, packing, progress)
+        tensor, files = write_tensor(group, folder, plan, packing, progress, stop)
         journal.append({"tensor": tensor.to_json(), "files": [file.to_json() for file in files]})
         return tensor, files
 
@@ -213,6 +241,7 @@ def _write_all(
             for future in finished:
                 future.result()
         except BaseException:
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     progress.finish()
@@ -224,14 +253,14 @@ def _write_all(
 
 
 def _finished(
-    partial: Path, records: list[dict[str, Any]], progress: Progress
+    folder: Path, records: list[dict[str, Any]], progress: Progress
 ) -> dict[str, tuple[Tensor, list[File]]]:
     """Return the tensors of an earlier, killed build whose files are still what the journal says."""
     done = {}
     for record in records:
         tensor = Tensor.from_json(record["tensor"])
         files = [File.from_json(entry) for entry in record["files"]]
-        if all(_unchanged(partial / file.path, file) for file in files):
+        if all(_unchanged(folder / file.path, file) for file in files):
             done[tensor.name] = (tensor, files)
             progress.advance(sum(file.bytes for file in files))
     return done
@@ -265,9 +294,9 @@ def _from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
     return replace(tensor, source_shape=origin.shape, source_dtype=origin.dtype.name)
 
 
-def _write_side_files(partial: Path, side: dict[str, bytes]) -> list[File]:
+def _write_side_files(folder: Path, side: dict[str, bytes]) -> list[File]:
     for name, data in side.items():
-        fileio.write_bytes(partial / MODEL_DIR / name, data)
+        fileio.write_bytes(folder / MODEL_DIR / name, data)
     return [
         File(path=f"{MODEL_DIR}/{name}", bytes=len(data), sha256=fileio.sha256_bytes(data))
         for name, data in side.items()
@@ -275,9 +304,9 @@ def _write_side_files(partial: Path, side: dict[str, bytes]) -> list[File]:
 
 
 def _seal(
-    partial: Path, draft: ArtifactManifest, written: list[tuple[Tensor, list[File]]], side: list[File]
+    folder: Path, draft: ArtifactManifest, written: list[tuple[Tensor, list[File]]], side: list[File]
 ) -> ArtifactManifest:
-    group = partial / WEIGHTS_DIR / "zarr.json"
+    group = folder / WEIGHTS_DIR / "zarr.json"
     files = [
         File(path=f"{WEIGHTS_DIR}/zarr.json", bytes=group.stat().st_size, sha256=fileio.sha256_file(group)),
         *side,
@@ -288,29 +317,26 @@ def _seal(
         tensors=tuple(tensor for tensor, _ in written),
         files=tuple(sorted(files, key=lambda file: file.path)),
     ).sealed()
-    _drop_strays(partial, {file.path for file in files})
-    fileio.write_bytes(partial / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
+    _drop_strays(folder, {file.path for file in files})
+    fileio.write_bytes(folder / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
     return manifest
 
 
-def _drop_strays(partial: Path, known: set[str]) -> None:
+def _drop_strays(folder: Path, known: set[str]) -> None:
     """Remove what a killed or widened tensor left behind; only listed files may travel."""
-    for path in partial.rglob("*"):
-        if (
-            path.is_file()
-            and path.name not in (JOURNAL, LOCK)
-            and path.relative_to(partial).as_posix() not in known
-        ):
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in known:
             path.unlink()
 
 
-def _publish(partial: Path, output: Path) -> None:
+def _publish(folder: Path, output: Path) -> None:
     """Make everything durable, then give the folder its name."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(fileio.fsync_file, [path for path in partial.rglob("*") if path.is_file()]))
-    (partial / JOURNAL).unlink()
-    (partial / LOCK).unlink()
-    if output.exists():
+        list(pool.map(fileio.fsync_file, [path for path in folder.rglob("*") if path.is_file()]))
+    for directory in (path for path in folder.rglob("*") if path.is_dir()):
+        fileio.fsync_directory(directory)
+    fileio.fsync_directory(folder)
+    if os.path.lexists(output):
         raise ArtifactError("the output appeared while it was being built", where=output)
-    partial.rename(output)
+    folder.rename(output)
     fileio.fsync_directory(output.parent)

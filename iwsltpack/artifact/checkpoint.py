@@ -192,12 +192,21 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
             )
         raw = stream.read(length)
     try:
-        header = json.loads(raw)
-    except ValueError as error:
+        header = json.loads(raw, object_pairs_hook=_without_doubles)
+        fileio.canonical_json(header)
+    except (ValueError, RecursionError) as error:
         raise InputError("the safetensors header is not JSON", where=path, got=str(error)) from error
     if not isinstance(header, dict):
         raise InputError("the safetensors header is not an object", where=path)
     return header, 8 + length
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name that stands twice in an object, of which a dict would keep the last in silence."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return content
 
 
 def _check_entry(where: str, entry: Any) -> None:

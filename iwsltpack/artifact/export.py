@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,7 @@ from iwsltpack.artifact import sidefiles
 from iwsltpack.artifact.checkpoint import INDEX_NAME, SINGLE_NAME
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.codecs.dtypes import by_name
-from iwsltpack.errors import UsageError
-from iwsltpack.format.names import PARTIAL_SUFFIX
+from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -38,25 +37,23 @@ def export_checkpoint(path: Path, output: Path, progress: Progress | None = None
         `output` exists.
     ArtifactError
         The artifact is damaged.
+    ResourceError
+        The disk is full, or may not be written to; nothing is left behind.
     """
-    if output.exists():
+    if os.path.lexists(output):
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
     artifact = open_artifact(path)
     sink = progress or Silent()
-    partial = output.with_name(output.name + PARTIAL_SUFFIX)
-    shutil.rmtree(partial, ignore_errors=True)
-    with fileio.disk_errors(partial):
-        partial.mkdir(parents=True)
-        shards = _shards(artifact.manifest.tensors)
-        sink.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")
+    shards = _shards(artifact.manifest.tensors)
+    sink.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")
+    with fileio.atomic_directory(output) as folder:
+        # The side files first: they are small, and a damaged one should not be told after 16 GB.
+        _copy_side_files(artifact, folder)
         names = [SINGLE_NAME] if len(shards) == 1 else _shard_names(len(shards))
         for name, shard in zip(names, shards, strict=True):
-            _write_shard(artifact, partial / name, shard, sink)
+            _write_shard(artifact, folder / name, shard, sink)
         if len(shards) > 1:
-            _write_index(partial, names, shards)
-        _copy_side_files(artifact, partial)
-        partial.rename(output)
-    fileio.fsync_directory(output.parent)
+            _write_index(folder, names, shards)
     sink.finish()
 
 
@@ -82,6 +79,7 @@ def _shard_names(count: int) -> list[str]:
 
 def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], sink: Progress) -> None:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     content: dict[str, torch.Tensor] = {}
@@ -90,7 +88,12 @@ def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], sink: Prog
         raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
         content[tensor.name] = raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
         sink.advance(values.nbytes)
-    save_file(content, path, {"format": "pt"})
+    try:
+        save_file(content, path, {"format": "pt"})
+    except SafetensorError as error:  # its word for what the operating system refused
+        raise ResourceError(
+            "the shard cannot be written", where=path.name, got=str(error), fix="free space and run it again"
+        ) from error
     fileio.fsync_file(path)
 
 
@@ -108,8 +111,10 @@ def _write_index(folder: Path, names: list[str], shards: list[list[Tensor]]) -> 
 
 def _copy_side_files(artifact: Artifact, folder: Path) -> None:
     rounded = any(tensor.bits is not None for tensor in artifact.manifest.tensors)
-    for path in sorted(artifact.model_dir.iterdir()):
-        data = fileio.read_bytes(path)
-        if path.name == sidefiles.CONFIG and rounded:
+    for name in sidefiles.SIDE_FILES:
+        data = artifact.side_file(name)
+        if data is None:
+            continue
+        if name == sidefiles.CONFIG and rounded:
             data = sidefiles.with_dtype(data, "float16")
-        fileio.write_bytes(folder / path.name, data)
+        fileio.write_bytes(folder / name, data)

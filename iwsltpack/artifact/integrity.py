@@ -36,9 +36,8 @@ def verify_artifact(path: Path, progress: Progress | None = None) -> list[Proble
     problems = _foreign(path, set(listed))
     sink.start("verifying", sum(file.bytes for file in manifest.files), "bytes")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for file, found in zip(
-            manifest.files, pool.map(lambda file: _check(path, file), manifest.files), strict=True
-        ):
+        checked = pool.map(lambda file: _readable(path, file), manifest.files)
+        for file, found in zip(manifest.files, checked, strict=True):
             problems += [found] if found else []
             sink.advance(file.bytes)
     sink.finish()
@@ -53,13 +52,21 @@ def _foreign(path: Path, listed: set[str]) -> list[Problem]:
             problems.append(
                 Problem(rule="artifact.link", message="a link instead of a file", path=name, fix=FIX)
             )
-        elif found.is_file() and name not in listed and name != MANIFEST_NAME:
+        elif not found.is_dir() and name not in listed and name != MANIFEST_NAME:
             problems.append(
                 Problem(
                     rule="artifact.foreign-file", message="not in the manifest", path=name, fix="remove it"
                 )
             )
     return problems
+
+
+def _readable(path: Path, file: File) -> Problem | None:
+    try:
+        return _check(path, file)
+    except OSError as error:
+        message = f"{_what(file.path)} cannot be read: {error.strerror or error}"
+        return Problem(rule="artifact.unreadable", message=message, path=file.path, fix=FIX)
 
 
 def _check(path: Path, file: File) -> Problem | None:

@@ -32,7 +32,13 @@ def find_source(source: str, revision: str | None = None) -> Path:
             expected="a folder, or OWNER/NAME on the hub",
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         return Path(
@@ -47,6 +53,12 @@ def find_source(source: str, revision: str | None = None) -> Path:
             "the hub has no such model, or it is gated",
             where=source,
             fix="check the name; `hf auth login` for gated models",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError("the model has no such commit or tag", where=source, got=revision) from error
+    except HFValidationError as error:
+        raise InputError(
+            "not a hub id", where=source, expected="OWNER/NAME", got=str(error).splitlines()[0]
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ResourceError(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iwsltpack import schema
+from iwsltpack.artifact.patterns import select
 from iwsltpack.artifact.prune import plan_pruning
 from iwsltpack.codecs.dtypes import ROUNDABLE
-from iwsltpack.errors import UsageError
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.format.layout import MAX_CHUNK_VALUES, chunk_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,9 +113,12 @@ def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[TensorPlan]:
 
     Raises
     ------
+    InputError
+        The checkpoint is empty, or holds a tensor whose name or shape no artifact can hold.
     UsageError
         A pattern matches no linear layer, or a layer of a type that cannot be rounded.
     """
+    _check_storable(checkpoint)
     layers = linear_layers(checkpoint)
     bits = _bits_of_layers(layers, recipe)
     kept = plan_pruning(checkpoint, recipe.prune) if recipe.prune else {}
@@ -138,10 +146,45 @@ def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[TensorPlan]:
     return plans
 
 
+def _check_storable(checkpoint: Checkpoint) -> None:
+    """Refuse what the manifest's schema would refuse after hours of packing."""
+    if not checkpoint.tensors:
+        raise InputError("the checkpoint holds no tensor", where=checkpoint.folder)
+    folded = Counter(name.casefold() for name in checkpoint.tensors)
+    properties = schema.load_schema("artifact")["$defs"]["Tensor"]["properties"]
+    for name, tensor in checkpoint.tensors.items():
+        where = f"{tensor.path}: {name}"
+        if not re.search(properties["name"]["pattern"], name) or len(name) > properties["name"]["maxLength"]:
+            raise InputError(
+                "a tensor's name cannot be that of a folder",
+                where=where,
+                expected=f"at most {properties['name']['maxLength']} letters, digits, '_', '.' and '-'",
+                fix="rename the tensor in the checkpoint",
+            )
+        if folded[name.casefold()] > 1:
+            raise InputError(
+                "two tensors' names differ in upper and lower case alone, which not every file system tells apart",
+                where=where,
+                fix="rename one of them in the checkpoint",
+            )
+        _check_shape(where, tensor.shape, properties["shape"]["maxItems"])
+
+
+def _check_shape(where: str, shape: tuple[int, ...], most_axes: int) -> None:
+    rows = rows_per_chunk(shape) if shape else 0
+    if len(shape) > most_axes or math.prod(chunk_shape(shape, rows)) > MAX_CHUNK_VALUES:
+        raise InputError(
+            "a tensor's shape cannot be stored",
+            where=where,
+            expected=f"at most {most_axes} axes, and {MAX_CHUNK_VALUES} values in a row of the first",
+            got=list(shape),
+        )
+
+
 def _bits_of_layers(layers: list[str], recipe: Recipe) -> dict[str, int | None]:
     bits: dict[str, int | None] = {}
     for rule in recipe.layers:
-        matched = [layer for layer in layers if re.search(rule.pattern, layer)]
+        matched = select(rule.pattern, layers)
         if not matched:
             raise UsageError(
                 f"a pattern of recipe {recipe.name!r} matches no linear layer",

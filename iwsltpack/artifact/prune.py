@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iwsltpack.codecs.dtypes import to_float32
+from iwsltpack.artifact.patterns import select
+from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
     Raises
     ------
     UsageError
-        No MLP matches, or nothing would be left of one.
+        No MLP matches, nothing would be left of one, or nothing would go.
     """
     kept: dict[str, Kept] = {}
     mlps = sorted(
@@ -69,7 +69,7 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
         for name in checkpoint.tensors
         if name.endswith(".gate_proj.weight")
     )
-    matched = [mlp for mlp in mlps if re.search(rule.pattern, mlp)]
+    matched = select(rule.pattern, mlps)
     if not matched:
         raise UsageError(
             "the pruning pattern matches no gated MLP",
@@ -78,9 +78,13 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
         )
     for mlp in matched:
         units = keep_units(scores(checkpoint, mlp), rule.fraction)
-        if len(units) == 0:
+        total = checkpoint.tensors[f"{mlp}.gate_proj.weight"].shape[0]
+        if len(units) in (0, total):
             raise UsageError(
-                "pruning would leave nothing of an MLP", where=mlp, got=f"fraction {rule.fraction}"
+                f"pruning would leave {'nothing' if len(units) == 0 else 'every unit'} of an MLP",
+                where=mlp,
+                got=f"fraction {rule.fraction} of {total} units",
+                fix="choose a fraction in between, or leave pruning out of the recipe",
             )
         for projection in PROJECTIONS:
             kept[f"{mlp}.{projection}.weight"] = Kept(axis=int(projection == "down_proj"), units=units)
@@ -119,6 +123,16 @@ def scores(checkpoint: Checkpoint, mlp: str) -> NDArray[np.float64]:
             where=mlp,
             got=f"{gate.shape}, {up.shape}, {down.shape}",
         )
+    for tensor in (gate, up, down):
+        if (
+            tensor.dtype.name not in ROUNDABLE
+        ):  # of the 8-bit floats only the bits are at hand, not the magnitude
+            raise UsageError(
+                "cannot prune weights of this type",
+                where=tensor.name,
+                expected=", ".join(ROUNDABLE),
+                got=tensor.dtype.name,
+            )
     return _sums(gate, axis=1) + _sums(up, axis=1) + _sums(down, axis=0)
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iwsltpack import fileio
 from iwsltpack.artifact import store
 from iwsltpack.codecs.chains import coding, unpack
+from iwsltpack.codecs.decoding import decode_chunk
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.errors import ArtifactError
 from iwsltpack.format.artifact import ArtifactManifest, Tensor, read_manifest
+from iwsltpack.format.layout import chunk_key, chunk_shape, chunk_starts, metadata_path
 from iwsltpack.format.names import MODEL_DIR, WEIGHTS_DIR
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import zarr
 
     from iwsltpack.codecs.chains import Chain
 
@@ -39,9 +39,8 @@ class Artifact:
     def __init__(self, path: Path, manifest: ArtifactManifest) -> None:
         self.path, self.manifest = path, manifest
         self._entries = {tensor.name: tensor for tensor in manifest.tensors}
-        self._sizes = {file.path: file.bytes for file in manifest.files}
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._lock = Lock()
+        self._files = {file.path: file for file in manifest.files}
+        self._checked: set[str] = set()
 
     @property
     def model_dir(self) -> Path:
@@ -66,6 +65,22 @@ class Artifact:
             return packing.lossless(by_name(entry.dtype, name))
         return packing.rounded(entry.bits, wide=entry.wide)
 
+    def side_file(self, name: str) -> bytes | None:
+        """Return one file of `model_dir` as the manifest knows it, or None where the artifact has none.
+
+        Raises
+        ------
+        ArtifactError
+            The file is not the one the manifest describes.
+        """
+        file = self._files.get(f"{MODEL_DIR}/{name}")
+        if file is None:
+            return None
+        data = fileio.read_bytes(self.path / file.path, limit=file.bytes)
+        if fileio.sha256_bytes(data) != file.sha256:
+            raise ArtifactError("a file is damaged", where=self.path / file.path, fix=_verify(self.path))
+        return data
+
     def tensor(self, name: str, *, workers: int = 1) -> np.ndarray:
         """Return a whole tensor.
 
@@ -87,16 +102,17 @@ class Artifact:
             Unknown name, a missing or damaged chunk, or an array that is not what the manifest promises.
         """
         entry = self.entry(name)
-        if not entry.shape or 0 in entry.shape:
-            return self._read(entry, ())
         result = np.empty(entry.shape, dtype=by_name(entry.dtype, name).carrier)
+        starts = chunk_starts(entry.shape, entry.chunk_rows)
 
         def fill(start: int) -> None:
-            stop = min(start + entry.chunk_rows, entry.shape[0])
-            result[start:stop] = self._read(entry, slice(start, stop))
+            if entry.shape:
+                stop = min(start + entry.chunk_rows, entry.shape[0])
+                result[start:stop] = self._rows(entry, start, stop)
+            else:
+                result[()] = self._unpack(entry, self._chunk(entry, 0))
 
-        starts = range(0, entry.shape[0], entry.chunk_rows)
-        if workers == 1 or len(starts) == 1:
+        if workers == 1 or len(starts) < 2:
             for start in starts:
                 fill(start)
         else:
@@ -111,56 +127,57 @@ class Artifact:
             raise ArtifactError(
                 "no such rows", where=name, expected=f"within {entry.shape}", got=f"{start}:{stop}"
             )
-        return self._read(entry, slice(start, stop))
+        return self._rows(entry, start, stop)
 
-    def stored(self, name: str) -> np.ndarray:
-        """Return what the array holds, undecoded: biased or plain codes, raw bits, or the paper's float32."""
-        return np.asarray(self._array(self.entry(name))[...])
+    def _rows(self, entry: Tensor, start: int, stop: int) -> np.ndarray:
+        rows, blocks = entry.chunk_rows, []
+        if start < stop and 0 not in entry.shape:
+            for first in range(start // rows * rows, stop, rows):
+                chunk = self._chunk(entry, first)[max(start - first, 0) : stop - first]
+                blocks.append(self._unpack(entry, chunk))
+        if len(blocks) == 1:
+            return blocks[0]
+        if not blocks:
+            return np.empty((stop - start, *entry.shape[1:]), dtype=by_name(entry.dtype, entry.name).carrier)
+        return np.concatenate(blocks)
 
-    def _read(self, entry: Tensor, place: Any) -> np.ndarray:
-        array = self._array(entry)
+    def _unpack(self, entry: Tensor, stored: np.ndarray) -> np.ndarray:
+        return unpack(self.chain(entry.name), entry.bits, stored)
+
+    def _chunk(self, entry: Tensor, start: int) -> np.ndarray:
+        """Decode the chunk that begins at row `start`; the last one of a tensor is padded to full size."""
+        chain = self._checked_chain(entry)
+        shape = chunk_shape(entry.shape, entry.chunk_rows)
+        path = self.path / WEIGHTS_DIR / chunk_key(entry.name, entry.shape, start, entry.chunk_rows)
+        raw = self._read(path)
         try:
-            block = np.asarray(array[place])
-        except (OSError, RuntimeError, ValueError) as error:
+            return decode_chunk(chain, raw, math.prod(shape)).reshape(shape)
+        except (RuntimeError, ValueError) as error:
             raise ArtifactError(
-                "a chunk cannot be decoded",
-                where=f"{self.path}: {entry.name}",
-                got=str(error),
-                fix=_verify(self.path),
+                "a chunk cannot be decoded", where=path, got=str(error), fix=_verify(self.path)
             ) from error
-        return unpack(self.chain(entry.name), entry.bits, block)
 
-    def _array(self, entry: Tensor) -> zarr.Array[Any]:
-        with self._lock:
-            if entry.name not in self._arrays:
-                self._check_files(entry)
-                self._arrays[entry.name] = store.open_array(
-                    self._group, entry.name, entry.shape, entry.chunk_rows, self.chain(entry.name)
-                )
-            return self._arrays[entry.name]
+    def _read(self, path: Path) -> bytes:
+        size = self._files[path.relative_to(self.path).as_posix()].bytes
+        found = path.stat().st_size if path.is_file() else None
+        if found != size:
+            raise ArtifactError(
+                "a chunk of a tensor is missing or cut",
+                where=path,
+                expected=f"{size} bytes",
+                got="no such file" if found is None else f"{found} bytes",
+                fix=_verify(self.path),
+            )
+        return fileio.read_bytes(path, limit=size)
 
-    def _check_files(self, entry: Tensor) -> None:
-        """Refuse missing or cut chunk files: Zarr itself would read an absent chunk as zeros."""
-        if not entry.shape:
-            starts: range = range(1)
-        else:
-            starts = range(0, 0 if 0 in entry.shape else entry.shape[0], max(entry.chunk_rows, 1))
-        for start in starts:
-            key = f"{WEIGHTS_DIR}/{store.chunk_key(entry.name, entry.shape, start, max(entry.chunk_rows, 1))}"
-            path, size = self.path / key, self._sizes.get(key)
-            found = path.stat().st_size if path.is_file() else None
-            if size is None or found != size:
-                raise ArtifactError(
-                    "a chunk of a tensor is missing or cut",
-                    where=path,
-                    expected="listed in the manifest" if size is None else f"{size} bytes",
-                    got="no such file" if found is None else f"{found} bytes",
-                    fix=_verify(self.path),
-                )
-
-    @cached_property
-    def _group(self) -> zarr.Group:
-        return store.open_group(self.path)
+    def _checked_chain(self, entry: Tensor) -> Chain:
+        """Return how a tensor is packed, once its array's metadata are seen to say the same."""
+        chain = self.chain(entry.name)
+        if entry.name not in self._checked:
+            path = self.path / metadata_path(entry.name)
+            store.check_metadata(path, entry.shape, entry.chunk_rows, chain)
+            self._checked.add(entry.name)
+        return chain
 
 
 def open_artifact(path: Path) -> Artifact:

@@ -16,16 +16,14 @@ A recipe file is TOML or JSON:
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from iwsltpack import schema
+from iwsltpack import fileio, schema
+from iwsltpack.artifact import patterns
 from iwsltpack.codecs.rounding import bits_of_digits
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.fileio import read_bytes
 from iwsltpack.format.recipe import LayerRule, PruneRule, Recipe
 
 MLP = r"mlp|feed_forward|up_proj|down_proj|gate_proj"
@@ -120,19 +118,17 @@ def load_recipe(name_or_file: str) -> Recipe:
     for pattern in [rule.pattern for rule in recipe.layers] + (
         [recipe.prune.pattern] if recipe.prune else []
     ):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise UsageError(f"not a regular expression: {pattern!r}", where=path, got=str(error)) from error
+        patterns.check(pattern, path)
     return recipe
 
 
 def _parse(path: Path) -> Any:
-    raw = read_bytes(path)
+    if path.suffix == ".json":
+        return fileio.read_json(path)
     try:
-        return tomllib.loads(raw.decode("utf-8")) if path.suffix == ".toml" else json.loads(raw)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"not valid {path.suffix[1:].upper()}", where=path, got=str(error)) from error
+        return tomllib.loads(fileio.read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError("not valid TOML", where=path, got=str(error)) from error
 
 
 def _recipe(data: dict[str, Any]) -> Recipe:

@@ -51,17 +51,23 @@ def collect(folder: Path) -> dict[str, bytes]:
 
 def architecture(config: bytes, where: object) -> str:
     """Return the transformers class a configuration names."""
-    names = parse(config).get("architectures")
+    names = parse(config, where).get("architectures")
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
-        raise InputError("the configuration names no architecture", where=where, expected="one", got=names)
+        raise InputError(
+            "the configuration names no architecture",
+            where=where,
+            expected='"architectures": ["…ForConditionalGeneration"], one class of transformers',
+            got=names,
+            fix="add it to the checkpoint's config.json",
+        )
     return names[0]
 
 
 def with_intermediate_size(config: bytes, size: int) -> bytes:
     """Return the configuration of the model after pruning to `size` intermediate units."""
     document = parse(config)
-    text = document.get("text_config", document)
-    text["intermediate_size"] = size
+    text = document.get("text_config")
+    (text if isinstance(text, dict) else document)["intermediate_size"] = size
     return fileio.canonical_json(document)
 
 
@@ -80,7 +86,7 @@ def origin(folder: Path) -> tuple[str | None, str | None]:
     parts = folder.resolve().parts
     if len(parts) >= 3 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
         return parts[-3].removeprefix("models--").replace("--", "/"), parts[-1]
-    name = parse(fileio.read_bytes(folder / CONFIG)).get("_name_or_path")
+    name = parse(fileio.read_bytes(folder / CONFIG), folder / CONFIG).get("_name_or_path")
     if isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists():
         return name, None
     return None, None
@@ -102,20 +108,28 @@ def license_of(folder: Path) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def parse(raw: bytes) -> dict[str, Any]:
-    """Parse a configuration that `collect` has seen already."""
-    import json
-
-    document = json.loads(raw)
+def parse(raw: bytes, where: object = CONFIG) -> dict[str, Any]:
+    """Parse a configuration; anything but a JSON object is an `InputError`."""
+    document = fileio.parse_json(raw, where)
     if not isinstance(document, dict):
-        raise InputError("a configuration file is not an object", got=type(document).__name__)
+        raise InputError("a configuration file is not an object", where=where, got=type(document).__name__)
     return document
 
 
 def _clean_json(path: Path) -> bytes:
-    document = fileio.read_json(path)
-    if not isinstance(document, dict):
-        raise InputError("a configuration file is not an object", where=path, got=type(document).__name__)
-    if not any(key in document for key in _LOCAL_KEYS):
-        return fileio.read_bytes(path)
-    return fileio.canonical_json({key: value for key, value in document.items() if key not in _LOCAL_KEYS})
+    raw = fileio.read_bytes(path)
+    document = parse(raw, path)
+    cleaned = _without_local_keys(document)
+    if cleaned == document:
+        return raw
+    try:
+        return fileio.canonical_json(cleaned)
+    except ValueError as error:
+        raise InputError("not valid JSON", where=path, expected="finite numbers", got=str(error)) from error
+
+
+def _without_local_keys(value: Any) -> Any:
+    """Drop them from the parts of a composed model's configuration as well."""
+    if isinstance(value, dict):
+        return {key: _without_local_keys(item) for key, item in value.items() if key not in _LOCAL_KEYS}
+    return [_without_local_keys(item) for item in value] if isinstance(value, list) else value

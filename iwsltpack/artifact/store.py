@@ -1,4 +1,4 @@
-"""The Zarr side of an artifact: arrays created, written and read by zarr-python itself."""
+"""The Zarr side of an artifact: arrays created by zarr-python itself, their metadata checked before they are read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from iwsltpack import fileio
 from iwsltpack.errors import ArtifactError
 from iwsltpack.fileio import disk_errors
+from iwsltpack.format.layout import chunk_shape
 from iwsltpack.format.names import ARTIFACT_FORMAT, FORMAT_VERSION, WEIGHTS_DIR
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 
 _FILTERS = Lock()
+
+
+METADATA_LIMIT = 1 << 20
+"""Bytes of an array's metadata at most; it takes about 1 kB."""
+_LABELS = {"data_type": "type", "chunk_grid": "chunks", "chunk_key_encoding": "chunk names"}
 
 
 @contextmanager
@@ -39,33 +44,18 @@ def numcodecs_accepted() -> Iterator[None]:
 
 
 def create_group(folder: Path) -> zarr.Group:
-    """Create, or open for going on, the group of an artifact under construction."""
+    """Create the group of an artifact under construction; arrays that are there already stay."""
     import zarr
 
     with disk_errors(folder):
+        # A power cut may have left it empty, which zarr would refuse for ever.
+        (folder / WEIGHTS_DIR / "zarr.json").unlink(missing_ok=True)
         return zarr.open_group(
             folder / WEIGHTS_DIR,
             mode="a",
             zarr_format=3,
             attributes={"format": ARTIFACT_FORMAT, "format_version": FORMAT_VERSION},
         )
-
-
-def open_group(artifact: Path) -> zarr.Group:
-    """Open the group of a finished artifact for reading."""
-    import zarr
-
-    try:
-        return zarr.open_group(artifact / WEIGHTS_DIR, mode="r", zarr_format=3)
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            "the artifact's Zarr group cannot be opened", where=artifact / WEIGHTS_DIR
-        ) from error
-
-
-def chunk_shape(shape: tuple[int, ...], chunk_rows: int) -> tuple[int, ...]:
-    """Return the shape of a chunk of `chunk_rows` full rows; zero lengths count as one, as Zarr wants it."""
-    return (chunk_rows, *(max(length, 1) for length in shape[1:])) if shape else ()
 
 
 def dimension_names(shape: tuple[int, ...]) -> list[str]:
@@ -104,48 +94,37 @@ def create_array(
         )
 
 
-def open_array(
-    group: zarr.Group, name: str, shape: tuple[int, ...], chunk_rows: int, chain: Chain
-) -> zarr.Array[Any]:
-    """Open one array and refuse it unless its metadata are what the manifest promises.
+def check_metadata(path: Path, shape: tuple[int, ...], chunk_rows: int, chain: Chain) -> None:
+    """Refuse an array's ``zarr.json`` unless it says what the manifest promises, so that all readers read alike.
 
     Raises
     ------
+    InputError
+        It is missing, unreadable, or no JSON.
     ArtifactError
-        The array is missing, or its shape, type, chunks or codecs differ.
+        Its shape, type, chunks, codecs or the place of its chunks differ.
     """
-    import zarr
-
-    with numcodecs_accepted():
-        try:
-            array = group[name]
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(
-                "the array of a tensor cannot be opened", where=name, got=str(error)
-            ) from error
-    if not isinstance(array, zarr.Array):
-        raise ArtifactError("not an array", where=name)
-    metadata: Any = array.metadata.to_dict()
-    found = (array.shape, np.dtype(array.dtype), array.chunks, list(metadata["codecs"]))
-    expected = (shape, chain.kind, chunk_shape(shape, chunk_rows), chain.codecs())
-    for label, got, wanted in zip(("shape", "type", "chunks", "codecs"), found, expected, strict=True):
+    found = fileio.read_json(path, limit=METADATA_LIMIT)
+    promised = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": chain.kind.name,
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": list(chunk_shape(shape, chunk_rows))},
+        },
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": chain.codecs(),
+        "storage_transformers": [],
+    }
+    for key, wanted in promised.items():
+        got = found.get(key) if isinstance(found, dict) else None
         if got != wanted:
             raise ArtifactError(
-                f"the array's {label} differ from the manifest's",
-                where=name,
+                f"the array's {_LABELS.get(key, key)} differ from the manifest's",
+                where=path,
                 expected=wanted,
-                got=got,
+                got=str(got)[:300],
                 fix="build or download the artifact again",
             )
-    return array
-
-
-def chunk_key(name: str, shape: tuple[int, ...], start: int, chunk_rows: int) -> str:
-    """Return the path, inside the group, of the chunk that begins at row `start`.
-
-    >>> chunk_key("a.weight", (10, 4), 6, 3)
-    'a.weight/c/2/0'
-    """
-    if not shape:
-        return f"{name}/c"
-    return "/".join([name, "c", str(start // chunk_rows), *("0" for _ in shape[1:])])

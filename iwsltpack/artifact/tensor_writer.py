@@ -14,10 +14,12 @@ from iwsltpack.codecs.rounding import BIAS16, Rounder
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.fileio import disk_errors
 from iwsltpack.format.artifact import File, Tensor
+from iwsltpack.format.layout import chunk_key, metadata_path
 from iwsltpack.format.names import WEIGHTS_DIR
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from threading import Event
 
     import zarr
 
@@ -50,17 +52,26 @@ class CodeCounts:
         return round(float(abs(np.sum(shares * np.log2(shares)))), 6)
 
 
+class Stopped(Exception):
+    """The build was stopped while this tensor was being written."""
+
+
 class _TooWide(Exception):
     """A code does not fit 16 bits: the tensor is written again with 32."""
 
 
 def write_tensor(
-    group: zarr.Group, folder: Path, plan: TensorPlan, coding: Coding, progress: Progress
+    group: zarr.Group,
+    folder: Path,
+    plan: TensorPlan,
+    coding: Coding,
+    progress: Progress,
+    stop: Event,
 ) -> tuple[Tensor, list[File]]:
     """Write one tensor into `group`, which lies under `folder`, and describe it.
 
     Every chunk is read back from its file and compared bit by bit with the reference, which for rounded
-    tensors is numcodecs' own result and does not pass through the codes.
+    tensors is numcodecs' own result and does not pass through the codes. `stop` is looked at before each.
 
     Raises
     ------
@@ -72,31 +83,33 @@ def write_tensor(
         The disk is full.
     """
     if plan.bits is None:
-        return _write(group, folder, plan, coding.lossless(plan.source.dtype), progress)
+        return _write(group, folder, plan, coding.lossless(plan.source.dtype), progress, stop)
     try:
-        return _write(group, folder, plan, coding.rounded(plan.bits, wide=False), progress)
+        return _write(group, folder, plan, coding.rounded(plan.bits, wide=False), progress, stop)
     except _TooWide:
-        return _write(group, folder, plan, coding.rounded(plan.bits, wide=True), progress)
+        return _write(group, folder, plan, coding.rounded(plan.bits, wide=True), progress, stop)
 
 
 def _write(
-    group: zarr.Group, folder: Path, plan: TensorPlan, chain: Chain, progress: Progress
+    group: zarr.Group, folder: Path, plan: TensorPlan, chain: Chain, progress: Progress, stop: Event
 ) -> tuple[Tensor, list[File]]:
     name, counts = plan.source.name, CodeCounts()
     rounder = None if plan.bits is None else Rounder(plan.bits, plan.source.dtype.name)
     dtype = plan.source.dtype.name if rounder is None else "float16"
     attributes: dict[str, Any] = {"torch_dtype": dtype, **chain.attributes(plan.bits)}
     array = store.create_array(group, name, plan.shape, plan.chunk_rows, chain, attributes)
-    files = [_describe(folder, f"{WEIGHTS_DIR}/{name}/zarr.json")]
+    files = [_describe(folder, metadata_path(name))]
     done = 0
     try:
-        for start, stop in plan.blocks():
-            block = plan.read(start, stop)
+        for start, end in plan.blocks():
+            if stop.is_set():
+                raise Stopped
+            block = plan.read(start, end)
             stored, expected = block, block
             if rounder is not None:
                 stored, expected = _round(rounder, chain, block, plan, start, counts), rounder.values(block)
-            _put_and_compare(array, slice(start, stop) if plan.shape else (), stored, expected, chain, plan)
-            key = store.chunk_key(name, plan.shape, start, plan.chunk_rows)
+            _put_and_compare(array, slice(start, end) if plan.shape else (), stored, expected, chain, plan)
+            key = chunk_key(name, plan.shape, start, plan.chunk_rows)
             files.append(_describe(folder, f"{WEIGHTS_DIR}/{key}"))
             progress.advance(block.nbytes)
             done += block.nbytes

@@ -32,7 +32,7 @@ def read_config(path: Path | None) -> tuple[Path, dict[str, Any]] | None:
             return None
     try:
         return path, tomllib.loads(read_bytes(path).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError("not valid TOML", where=path, got=str(error)) from error
 
 

@@ -27,11 +27,11 @@ def command(
 
     Example: iwsltpack inspect artifacts/q3
     """
-    from iwsltpack.artifact.sizes import measure
+    from iwsltpack.artifact.sizes import folder_bytes, sizes_of
     from iwsltpack.format.artifact import read_manifest
 
     manifest = read_manifest(artifact)
-    sizes = measure(artifact)
+    sizes = sizes_of(manifest, folder_bytes(artifact))
     if json_:
         console.show_json(
             {
@@ -104,7 +104,7 @@ def _components(sizes: Sizes) -> Table:
         "all",
         f"{sizes.total_bytes:,}",
         f"{sizes.parameters:,}",
-        f"{8 * sizes.total_bytes / sizes.parameters:.2f}",
+        f"{8 * sizes.total_bytes / sizes.parameters:.2f}" if sizes.parameters else "-",
         "",
     )
     if sizes.parameters != sizes.source_parameters:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from iwsltpack import __version__
 from iwsltpack.cli import config, console
-from iwsltpack.errors import IwsltpackError
+from iwsltpack.errors import IwsltpackError, ResourceError
 
 INTERRUPTED = 130
 
@@ -81,5 +81,16 @@ def main() -> None:
         console.err.print(Text.assemble(("error: ", "bold red"), str(error)))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.err.print("interrupted")
+        _tell_interrupted()
         sys.exit(INTERRUPTED)
+    except SystemExit as stop:  # what typer makes of an interrupt inside a command
+        if stop.code == INTERRUPTED:
+            _tell_interrupted()
+        raise
+    except MemoryError:
+        console.err.print(Text.assemble(("error: ", "bold red"), "out of memory"))
+        sys.exit(ResourceError.exit_code)
+
+
+def _tell_interrupted() -> None:
+    console.err.print("interrupted; `build` and `decode` go on where they stopped when run again")

@@ -78,6 +78,21 @@ class Chain:
     holds_codes: bool = False
 
     @property
+    def packed(self) -> np.dtype[np.generic]:
+        """Type in which values lie in a chunk: `kind`, but for the paper's cast to float16."""
+        return np.dtype("<f2") if self.filters else self.kind
+
+    @property
+    def is_pcodec(self) -> bool:
+        """Whether pcodec packs the values."""
+        return self.serializer == _PCODEC
+
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether bytes are shuffled before Zstandard."""
+        return len(self.compressors) > 1
+
+    @property
     def wide(self) -> bool:
         """Whether the array holds 32-bit codes."""
         return self.holds_codes and self.kind.itemsize == 4
@@ -179,7 +194,7 @@ def unpack(chain: Chain, bits: int | None, stored: np.ndarray) -> np.ndarray:
     bits
         Rounding step 2^-bits of the tensor, None where it is lossless.
     stored
-        Any block of the array, any shape, in ``chain.kind``.
+        Any block of the array, any shape, in ``chain.kind`` or ``chain.packed``.
 
     Returns
     -------

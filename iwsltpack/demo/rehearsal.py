@@ -7,6 +7,7 @@ are those of a real submission.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,8 @@ class Step:
         return " ".join(("iwsltpack", *self.arguments))
 
 
+COMPARED = ("fp16", "selected-q2", "global-q2")
+"""Recipes the submission is compared with."""
 HYPOTHESES = "runs/demo/demo.en-zh.txt"
 CLEANED = "runs/demo/demo.en-zh.clean.txt"
 STEPS = (
@@ -72,6 +75,25 @@ STEPS = (
     Step(purpose="validate all of it", arguments=("validate", "artifact", "runs/demo", "submissions")),
     Step(purpose="tell its size", arguments=("inspect", "artifact")),
 )
+SCORE = ("--reference", "test/manifest.csv", "--metric", "chrf,bleu")
+
+
+def comparison() -> tuple[Step, ...]:
+    """Return the steps that set the submission beside two other recipes; none where scoring is not installed."""
+    if importlib.util.find_spec("sacrebleu") is None:
+        return ()
+    steps = [Step(purpose="score it raw", arguments=("score", "runs/demo", *SCORE))]
+    steps.append(Step(purpose="score it cleaned", arguments=("score", "runs/demo", *SCORE, "--clean")))
+    for recipe in COMPARED:
+        artifact, run = f"artifacts/{recipe}", f"runs/{recipe}"
+        build = ("-q", "build", "--recipe", recipe, "--output", artifact)
+        decode = ("-q", "decode", "test", "--artifact", artifact, "--output", run)
+        steps.append(Step(purpose=f"the same by recipe {recipe}", arguments=build))
+        steps.append(Step(purpose=f"decode with {recipe}", arguments=decode))
+        steps.append(Step(purpose=f"score {recipe}", arguments=("-q", "score", run, *SCORE)))
+    report = ("report", "runs", "--reference", "test/manifest.csv", "--audio", "test", "--output", "report")
+    steps.append(Step(purpose="quality beside size", arguments=report))
+    return tuple(steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +153,7 @@ def rehearse(folder: Path, announce: Callable[[Step], None]) -> list[Line]:
     IwsltpackError
         A step failed; it has printed why.
     """
-    for step in STEPS:
+    for step in (*STEPS, *comparison()):
         announce(step)
         done = subprocess.run([sys.executable, "-m", "iwsltpack", *step.arguments], cwd=folder, check=False)
         if done.returncode:

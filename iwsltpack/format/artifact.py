@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from iwsltpack import fileio
-from iwsltpack.errors import ArtifactError
+from iwsltpack.errors import ArtifactError, ValidationFailed
 from iwsltpack.format.document import Document, Part
+from iwsltpack.format.layout import find_contradictions
 from iwsltpack.format.names import ARTIFACT_FORMAT, FORMAT_VERSION, MANIFEST_NAME, PARTIAL_SUFFIX
 from iwsltpack.format.recipe import Recipe
 
@@ -17,6 +18,8 @@ Coding = Literal["paper", "zstd", "pcodec"]
 BOOKKEEPING = (".SCB", ".weight_format")
 """Scales and flags that bitsandbytes stores beside its int8 weights."""
 Component = Literal["selected", "linear", "embedding", "audio_tower", "other"]
+MANIFEST_LIMIT = 64 << 20
+"""Bytes of a manifest at most; that of a model of 7 B parameters takes about 1 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,19 +172,22 @@ class ArtifactManifest(Document):
 
 
 def read_manifest(artifact: Path) -> ArtifactManifest:
-    """Read and check an artifact's manifest: presence, version, schema, own digest.
+    """Read and check an artifact's manifest: presence, version, schema, own digest, sense.
 
     Raises
     ------
     ArtifactError
         Not an artifact, half-built, of a version this program does not know, or altered.
+    InputError
+        The manifest cannot be read, or is no JSON.
     ValidationFailed
-        The manifest does not fit its schema.
+        The manifest does not fit its schema, or contradicts itself.
     """
     path = artifact / MANIFEST_NAME
     if not path.is_file():
         raise _not_an_artifact(artifact)
-    return parse_manifest(fileio.read_bytes(path), fileio.read_json(path), path)
+    raw = fileio.read_bytes(path, limit=MANIFEST_LIMIT)
+    return parse_manifest(raw, fileio.parse_json(raw, path), path)
 
 
 def parse_manifest(raw: bytes, data: Any, path: object) -> ArtifactManifest:
@@ -197,14 +203,22 @@ def parse_manifest(raw: bytes, data: Any, path: object) -> ArtifactManifest:
             fix="install a newer iwsltpack",
         )
     manifest = ArtifactManifest.from_json(data, path=path)
-    digest = fileio.sha256_bytes(fileio.canonical_json({**data, "sha256": ""}))
-    if manifest.sha256 != digest or raw != fileio.canonical_json(data):
+    try:
+        digest = fileio.sha256_bytes(fileio.canonical_json({**data, "sha256": ""}))
+        altered = manifest.sha256 != digest or raw != fileio.canonical_json(data)
+    except ValueError as error:  # NaN, or half a character: the canonical form has neither
+        digest, altered = str(error), True
+    if altered:
         raise ArtifactError(
             "the manifest was altered: it does not match its own checksum",
             where=path,
             expected=manifest.sha256,
             got=digest,
             fix="build or download the artifact again",
+        )
+    if problems := find_contradictions(manifest):
+        raise ValidationFailed(
+            "the manifest contradicts itself", problems, where=path, fix="do not use this artifact"
         )
     return manifest
 

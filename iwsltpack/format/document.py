@@ -41,7 +41,8 @@ def _decode(kind: Any, value: Any) -> Any:
         return [_decode(get_args(kind)[0], element) for element in value]
     if origin is dict:
         return {key: _decode(get_args(kind)[1], element) for key, element in value.items()}
-    return float(value) if kind is float else value
+    # To a JSON schema 2.0 is an integer, and 2 is a number.
+    return kind(value) if kind in (float, int) else value
 
 
 def _build(cls: type, data: dict[str, Any]) -> Any:
