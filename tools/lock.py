@@ -16,7 +16,10 @@ INSTALLER = ("pip", "setuptools", "wheel")
 def main() -> None:
     """Print one ``name==version`` a line, sorted."""
     print("# Exact versions that `make test` was run with; written by `make lock`.")
-    pins = {dist.metadata["Name"].lower().replace("_", "-"): dist.version.split("+")[0] for dist in distributions()}
+    pins = {
+        dist.metadata["Name"].lower().replace("_", "-"): dist.version.split("+")[0]
+        for dist in distributions()
+    }
     for name in sorted(set(pins) - {OWN, *INSTALLER}):
         print(f"{name}=={pins[name]}")
 
