@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,3 +138,53 @@ def test_build_lists_recipes_and_codings(tmp_path: Path) -> None:
     told = iwsltpack("build", "--list", cwd=tmp_path).stdout
     for name in ("selected-q3", "prune20-q2", "bnb-int8", "gate-q2", "paper", "pcodec"):
         assert name in told
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_build_says_that_it_can_go_on(tmp_path: Path, tiny: Path, signal_: signal.Signals) -> None:
+    slow = (
+        "import time\n"
+        "from iwsltpack.artifact import build\n"
+        "real = build.write_tensor\n"
+        "build.write_tensor = lambda *a: (time.sleep(0.1), real(*a))[1]\n"
+        "from iwsltpack.cli.main import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, "-q", "build", str(tiny), "-o", "art", "--workers", "1"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while process.poll() is None and not (tmp_path / "art.partial" / "build.jsonl").exists():
+        time.sleep(0.01)
+    process.send_signal(signal_)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == "interrupted; `build` and `decode` go on where they stopped when run again\n"
+    assert iwsltpack("-q", "build", tiny, "-o", "art", cwd=tmp_path).returncode == 0
+    assert iwsltpack("-q", "verify", "art", cwd=tmp_path).returncode == 0
+
+
+def test_inspect_does_without_numpy(built: Built, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom iwsltpack.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'numpy', 'zarr', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "inspect", str(built("selected-q3", "zstd"))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("[]\n")
+
+
+def test_an_artifact_without_a_single_value_can_be_inspected(tmp_path: Path) -> None:
+    import numpy as np
+    from conftest import write_checkpoint
+
+    write_checkpoint(tmp_path / "source", {"empty.weight": np.zeros((0, 4), dtype=np.float32)})
+    for recipe in ("fp16", "global-q2"):
+        assert (
+            iwsltpack("-q", "build", "source", "--recipe", recipe, "-o", recipe, cwd=tmp_path).returncode == 0
+        )
+        assert iwsltpack("inspect", recipe, cwd=tmp_path).returncode == 0
+        assert json.loads(iwsltpack("inspect", recipe, "--json", cwd=tmp_path).stdout)["parameters"] == 0

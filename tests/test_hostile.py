@@ -23,6 +23,7 @@ from iwsltpack.codecs.decoding import content_size
 from iwsltpack.codecs.dtypes import BY_NAME
 from iwsltpack.errors import ArtifactError, InputError, ValidationFailed
 from iwsltpack.format.artifact import MANIFEST_LIMIT, read_manifest
+from iwsltpack.format.layout import ITEM_BYTES
 from iwsltpack.format.names import MANIFEST_NAME
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "v1"
@@ -292,3 +293,4 @@ def test_foreign_and_altered_side_files_are_not_exported(victim: Path, tmp_path:
 
 def test_schema_and_code_know_the_same_types() -> None:
     assert schema.load_schema("artifact")["$defs"]["dtype"]["enum"] == list(BY_NAME)
+    assert {name: dtype.carrier.itemsize for name, dtype in BY_NAME.items()} == ITEM_BYTES

@@ -31,6 +31,10 @@ def find_source(source: str, revision: str | None = None) -> Path:
             where=source,
             expected="a folder, or OWNER/NAME on the hub",
         )
+    return _from_hub(source, revision)
+
+
+def _from_hub(source: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,

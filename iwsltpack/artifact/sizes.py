@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.format.artifact import read_manifest
+from iwsltpack.format.layout import ITEM_BYTES
 
 if TYPE_CHECKING:
     from iwsltpack.format.artifact import ArtifactManifest
@@ -113,13 +114,11 @@ def folder_bytes(path: Path) -> int:
 
 def sizes_of(manifest: ArtifactManifest, total_bytes: int) -> Sizes:
     """Work out every measure from a manifest and the size of the whole folder."""
-    from iwsltpack.codecs.dtypes import by_name
-
     parts = {name: [0, 0, 0] for name in COMPONENTS}
     linear = source_linear = 0
     entropy = weights = 0.0
     for tensor in manifest.tensors:
-        source_bytes = tensor.source_parameters * by_name(tensor.source_dtype, tensor.name).carrier.itemsize
+        source_bytes = tensor.source_parameters * ITEM_BYTES[tensor.source_dtype]
         for index, amount in enumerate((tensor.bytes, tensor.parameters, source_bytes)):
             parts[tensor.component][index] += amount
         if tensor.linear:
