@@ -43,6 +43,8 @@ JOURNAL = "build.jsonl"
 LOCK = "build.lock"
 ARTIFACT = "artifact"
 """What stands in the partial folder: which tensors are done, who is at work, and the artifact itself."""
+SPARE_WORKERS = 2
+"""Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
 LIBRARIES = ("numcodecs", "numpy", "pcodec", "zarr")
 
 
@@ -70,7 +72,7 @@ def build_artifact(
     model_id, revision
         Hub name and commit of the source, where the folder does not tell.
     workers
-        Tensors written at a time; default: one a core.
+        Tensors written at a time; default: two more than cores.
 
     Returns
     -------
@@ -234,7 +236,8 @@ def _write_all(
         journal.append({"tensor": tensor.to_json(), "files": [file.to_json() for file in files]})
         return tensor, files
 
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="build") as pool:
+    workers = workers or (os.cpu_count() or 1) + SPARE_WORKERS
+    with ThreadPoolExecutor(workers, thread_name_prefix="build") as pool:
         futures = [pool.submit(work, plan) for plan in todo]
         try:
             finished, _ = wait(futures, return_when=FIRST_EXCEPTION)

@@ -10,7 +10,7 @@ import numpy as np
 from iwsltpack import fileio
 from iwsltpack.artifact import store
 from iwsltpack.codecs.chains import pack_codes, unpack
-from iwsltpack.codecs.rounding import BIAS16, Rounder
+from iwsltpack.codecs.rounding import BIAS16, TABLE_BLOCK, Rounder
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.fileio import disk_errors
 from iwsltpack.format.artifact import File, Tensor
@@ -38,7 +38,9 @@ class CodeCounts:
     def add(self, codes: np.ndarray) -> None:
         """Count the codes of one block, biased 16-bit or plain 32-bit."""
         if codes.dtype == np.uint16:
-            self.narrow += np.bincount(codes.reshape(-1), minlength=1 << 16)
+            flat = codes.reshape(-1)
+            for start in range(0, flat.size, TABLE_BLOCK):  # bincount, too, makes 64-bit copies
+                self.narrow += np.bincount(flat[start : start + TABLE_BLOCK], minlength=1 << 16)
             return
         for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
             self.wide[int(code)] = self.wide.get(int(code), 0) + int(count)

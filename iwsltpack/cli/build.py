@@ -29,7 +29,7 @@ def command(
         str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Tensors packed at a time; default: one a core.")
+        int | None, typer.Option(min=1, help="Tensors packed at a time; default: two more than cores.")
     ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="List the built-in recipes and codings, and stop.")

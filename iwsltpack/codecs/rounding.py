@@ -31,8 +31,9 @@ MIN16, MAX16 = -0x8000, 0xFFFF - BIAS16
 """Codes that fit both the biased unsigned and the signed 16-bit store."""
 MAX_BITS = 14
 """Finest step: 65504 * 2^14, the largest float16 there, still fits a signed 32-bit code."""
-TABLE_BLOCK = 1 << 14
-"""Values looked up at a time: 16-bit indices and results then stay in the first-level cache."""
+TABLE_BLOCK = 1 << 18
+"""Values looked up at a time: the 64-bit indices numpy makes stay in cache, and threads seldom wait for the
+interpreter in between (measured: 1.8 times the rate of 1 << 14 with two threads)."""
 INVALID = 0
 """Biased 16-bit code kept for a value that has none (NaN, infinity, out of the 16-bit range)."""
 
