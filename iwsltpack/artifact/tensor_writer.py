@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,13 @@ import numpy as np
 from iwsltpack import fileio
 from iwsltpack.artifact import store
 from iwsltpack.codecs.chains import pack_codes, unpack
+from iwsltpack.codecs.decoding import decode_chunk
+from iwsltpack.codecs.encoding import encode_chunk
 from iwsltpack.codecs.rounding import BIAS16, TABLE_BLOCK, Rounder
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.fileio import disk_errors
 from iwsltpack.format.artifact import File, Tensor
-from iwsltpack.format.layout import chunk_key, metadata_path
+from iwsltpack.format.layout import chunk_key, chunk_shape, metadata_path
 from iwsltpack.format.names import WEIGHTS_DIR
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ def _write(
     rounder = None if plan.bits is None else Rounder(plan.bits, plan.source.dtype.name)
     dtype = plan.source.dtype.name if rounder is None else "float16"
     attributes: dict[str, Any] = {"torch_dtype": dtype, **chain.attributes(plan.bits)}
-    array = store.create_array(group, name, plan.shape, plan.chunk_rows, chain, attributes)
+    store.create_array(group, name, plan.shape, plan.chunk_rows, chain, attributes)
     files = [_describe(folder, metadata_path(name))]
     done = 0
     try:
@@ -110,9 +113,9 @@ def _write(
             stored, expected = block, block
             if rounder is not None:
                 stored, expected = _round(rounder, chain, block, plan, start, counts), rounder.values(block)
-            _put_and_compare(array, slice(start, end) if plan.shape else (), stored, expected, chain, plan)
-            key = chunk_key(name, plan.shape, start, plan.chunk_rows)
-            files.append(_describe(folder, f"{WEIGHTS_DIR}/{key}"))
+            key = f"{WEIGHTS_DIR}/{chunk_key(name, plan.shape, start, plan.chunk_rows)}"
+            raw = _put_and_compare(folder / key, stored, expected, chain, plan)
+            files.append(File(path=key, bytes=len(raw), sha256=fileio.sha256_bytes(raw)))
             progress.advance(block.nbytes)
             done += block.nbytes
     except _TooWide:
@@ -137,7 +140,7 @@ def _write(
 def _round(
     rounder: Rounder, chain: Chain, block: np.ndarray, plan: TensorPlan, start: int, counts: CodeCounts
 ) -> np.ndarray:
-    """Return what `chain` is handed for `block`; count its codes."""
+    """Return what a chunk of `chain` holds of `block`; count its codes."""
     codes: np.ndarray | None = None if chain.wide else rounder.codes16(block)
     if codes is None:
         try:
@@ -147,27 +150,28 @@ def _round(
         if chain.holds_codes and not chain.wide:
             raise _TooWide
     counts.add(codes)
-    return pack_codes(chain, codes) if chain.holds_codes else rounder.unrounded(block)
+    return pack_codes(chain, codes) if chain.holds_codes else rounder.signed_values(block)
 
 
 def _put_and_compare(
-    array: zarr.Array[Any],
-    place: Any,
-    stored: np.ndarray,
-    expected: np.ndarray,
-    chain: Chain,
-    plan: TensorPlan,
-) -> None:
-    with disk_errors(array.store_path):
-        array[place] = stored
-    read = unpack(chain, plan.bits, np.asarray(array[place]))
+    path: Path, stored: np.ndarray, expected: np.ndarray, chain: Chain, plan: TensorPlan
+) -> bytes:
+    """Write a chunk, read it back from its file, decode it, compare; return the bytes read."""
+    shape = chunk_shape(plan.shape, plan.chunk_rows)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_chunk(chain, stored, shape))
+    raw = path.read_bytes()
+    decoded = decode_chunk(chain, raw, math.prod(shape)).reshape(shape)
+    read = unpack(chain, plan.bits, decoded[: len(expected)] if plan.shape else decoded)
     unsigned = np.dtype(f"u{expected.dtype.itemsize}")
     if read.dtype != expected.dtype or not np.array_equal(read.view(unsigned), expected.view(unsigned)):
         raise ArtifactError(
             "a chunk read back is not what was written",
-            where=f"{plan.source.name}, rows {place}",
+            where=path,
             fix="check memory and disk of this machine, then run the same command again",
         )
+    return raw
 
 
 def _locate(error: InputError, plan: TensorPlan, start: int) -> InputError:

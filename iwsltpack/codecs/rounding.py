@@ -130,15 +130,9 @@ class Rounder:
             return fold_zeros(reference(block, self.bits))
         return look_up(_value_table(self.bits, self.dtype), block.view(np.uint16))
 
-    def unrounded(self, block: np.ndarray) -> NDArray[np.float32]:
-        """Return what the paper's chain is handed for `block`: the float32 values as they are.
-
-        Between numcodecs' own steps the chain cannot round by itself, and the values are rounded here.
-        """
-        single = to_float32(block, self.dtype)
-        if digits_of_bits(self.bits) is not None:
-            return single
-        return reference(single, self.bits).astype(np.float32)
+    def signed_values(self, block: np.ndarray) -> NDArray[np.float16]:
+        """Return what the paper's filters make of `block`, signed zeros included: what a `paper` chunk holds."""
+        return reference(to_float32(block, self.dtype), self.bits)
 
     def _unusable(self, block: np.ndarray, values: NDArray[np.float16]) -> InputError:
         index = int(np.flatnonzero(~np.isfinite(values.ravel()))[0])

@@ -1,0 +1,52 @@
+"""Pack one chunk as the chain in its array's ``zarr.json`` says, byte for byte what zarr-python would write.
+
+Zarr's own pipeline packs the same bytes, but copies them several times on the way and, through numcodecs' shuffle,
+holds the interpreter's lock; a build is mostly this.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numcodecs import Shuffle, Zstd
+
+if TYPE_CHECKING:
+    from iwsltpack.codecs.chains import Chain
+
+
+def encode_chunk(chain: Chain, values: np.ndarray, shape: tuple[int, ...]) -> bytes:
+    """Return the bytes of one chunk.
+
+    Parameters
+    ----------
+    chain
+        The array's.
+    values
+        In ``chain.packed``, that is after the chain's filters; at most as many rows as a chunk has.
+    shape
+        Of a whole chunk. Zarr stores whole chunks only: missing rows are filled with zeros.
+    """
+    if values.shape != shape:
+        whole = np.zeros(shape, dtype=chain.packed)
+        whole[: len(values)] = values
+        values = whole
+    if chain.is_pcodec:
+        from numcodecs.pcodec import PCodec
+
+        return bytes(PCodec(**chain.serializer["configuration"]).encode(np.ascontiguousarray(values)))
+    raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    if chain.is_shuffled:
+        raw = _shuffled(raw, chain.packed.itemsize)
+    if not chain.compressors:
+        return raw.tobytes()
+    return bytes(Zstd(**chain.compressors[-1]["configuration"]).encode(raw))
+
+
+def _shuffled(raw: np.ndarray, itemsize: int) -> np.ndarray:
+    """Return all first bytes of the values, then all second bytes, and so on."""
+    if itemsize != 2:
+        return np.frombuffer(Shuffle(itemsize).encode(raw), np.uint8)
+    # Nearly all bytes of a model go this way; numpy's loops, unlike numcodecs', let other threads run.
+    words = raw.view("<u2")
+    return np.concatenate([words.astype(np.uint8), (words >> np.uint16(8)).astype(np.uint8)])
