@@ -74,10 +74,10 @@ def create_array(
     chunk_rows: int,
     chain: Chain,
     attributes: dict[str, Any],
-) -> zarr.Array[Any]:
-    """Create one array with exactly the codecs of `chain`; one of the same name is replaced."""
+) -> None:
+    """Create one array with exactly the codecs of `chain` and no chunks; one of the same name is replaced."""
     with numcodecs_accepted(), disk_errors(group.store_path):
-        return group.create_array(
+        group.create_array(
             name,
             shape=shape,
             dtype=chain.kind,
@@ -89,8 +89,6 @@ def create_array(
             attributes=attributes,
             dimension_names=dimension_names(shape),
             overwrite=True,
-            # A chunk of zeros is a file like any other: an absent file is always an error.
-            config={"write_empty_chunks": True},
         )
 
 

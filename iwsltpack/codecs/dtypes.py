@@ -21,11 +21,6 @@ class DType:
     name: str
     carrier: np.dtype[np.generic]
 
-    @property
-    def is_bits(self) -> bool:
-        """Whether the carrier holds raw bits of a type numpy does not have."""
-        return self.name not in (self.carrier.name, "bool")
-
 
 _TABLE = tuple(
     DType(code, name, np.dtype(carrier))
