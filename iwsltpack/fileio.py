@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HASH_BLOCK = 1 << 20
+CACHE_VARIABLE = "IWSLTPACK_CACHE"
+"""Environment variable that names another place for the cache."""
+
+
+def cache_directory() -> Path:
+    """Return the folder of everything iwsltpack keeps between runs."""
+    if told := os.environ.get(CACHE_VARIABLE):
+        return Path(told).expanduser().resolve()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "iwsltpack"
 
 
 def canonical_json(document: Any, *, indent: int | None = 1) -> bytes:

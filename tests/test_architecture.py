@@ -17,7 +17,7 @@ FLOORS = [
     {"hub", "evaluation"},
     {"submission", "inference"},
     {"artifact"},
-    {"codecs", "data", "editions"},
+    {"codecs", "data", "editions", "remote", "cluster"},
     {"format"},
     {"schema"},
     {"errors", "fileio", "progress"},

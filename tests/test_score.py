@@ -17,10 +17,11 @@ from iwsltpack import schema
 from iwsltpack.cli import score as score_command
 from iwsltpack.errors import InputError, IwsltpackError, UsageError, ValidationFailed
 from iwsltpack.evaluation import scores as scores_module
-from iwsltpack.evaluation.cache import ScoreCache, cache_directory
+from iwsltpack.evaluation.cache import ScoreCache
 from iwsltpack.evaluation.references import References, read_references, read_sources
 from iwsltpack.evaluation.scores import merge, score
 from iwsltpack.evaluation.texts import Hypotheses, digest, read_hypotheses, read_lines
+from iwsltpack.fileio import cache_directory
 from iwsltpack.format.score import Score, read_score
 
 GERMAN = [

@@ -1,26 +1,17 @@
-"""Where the user's cache lies, and scores kept there by the content they were computed from."""
+"""Scores kept in the user's cache by the content they were computed from."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack import fileio
 from iwsltpack.errors import IwsltpackError
 
-CACHE_VARIABLE = "IWSLTPACK_CACHE"
-"""Environment variable that names another place for the cache."""
+if TYPE_CHECKING:
+    from pathlib import Path
+
 VERSION = 1
 """Of the way scores are computed here: a change of it makes every entry unknown."""
-
-
-def cache_directory() -> Path:
-    """Return the folder of everything iwsltpack keeps between runs."""
-    if told := os.environ.get(CACHE_VARIABLE):
-        return Path(told).expanduser().resolve()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "iwsltpack"
 
 
 class ScoreCache:
@@ -75,4 +66,4 @@ def _digest(document: dict[str, Any]) -> str:
 
 def default_cache() -> ScoreCache:
     """Return the cache in the user's cache folder."""
-    return ScoreCache(cache_directory())
+    return ScoreCache(fileio.cache_directory())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from iwsltpack import fileio
 from iwsltpack.errors import InputError, IwsltpackError, ResourceError
-from iwsltpack.evaluation.cache import cache_directory
+from iwsltpack.fileio import cache_directory
 from iwsltpack.format.score import Checkpoint
 
 if TYPE_CHECKING:

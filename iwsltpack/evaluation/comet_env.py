@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING
 
 from iwsltpack import fileio
 from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError
-from iwsltpack.evaluation.cache import cache_directory
+from iwsltpack.fileio import cache_directory
 from iwsltpack.progress import Silent
 
 if TYPE_CHECKING:
