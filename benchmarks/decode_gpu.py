@@ -1,21 +1,36 @@
-"""Speed and memory of every way to hold the model, on one device in one run: one command, JSON on stdout.
+"""Speed and memory of every way to hold the model, on one device in one run, JSON on stdout.
 
-    python benchmarks/decode_gpu.py --checkpoint standin/ --artifact artifacts/q3 --device cuda
+Where there is neither checkpoint nor network, the first command generates a full-size stand-in on the machine itself
+and builds its artifact (17 GB + 9 GB of disk); the others measure. Each is meant to end within ten minutes:
+
+    python -m benchmarks.decode_gpu --work DIR --prepare --recipe selected-q3
+    python -m benchmarks.decode_gpu --work DIR --ways plain,load,int8 --json DIR/batch1.json
+    python -m benchmarks.decode_gpu --work DIR --ways plain,paper,cache --loop-items 8 --json DIR/paper.json
+    python -m benchmarks.decode_gpu --work DIR --ways stream --json DIR/stream.json
+    python -m benchmarks.decode_gpu --work DIR --ways plain,load,int8 --cold --items 1 --loop-items 1
+    python -m benchmarks.decode_gpu --work DIR --ways plain,load,int8 --static-cache --json DIR/static.json
+
+`--checkpoint` and `--artifact` take a checkpoint and an artifact that are there already.
 
 Compares, over the same segments: `plain` (transformers' own `from_pretrained` of the checkpoint, the paper's loop of
 batch 1), `paper` (the paper's way: every rounded layer wrapped, Zstd-packed float16 decoded at its first use, inside
 the timing), and this package's modes at batch 1 and batched. Each runs in a process of its own, so that peaks of
-memory are its own. Runs on a CPU too, for proof at a small scale.
+memory are its own. `stream` decodes seven billion weights for every token: it gets one item and `--stream-tokens`.
+`--static-cache` lets transformers compile the token step, for every way alike: then the device is measured, and not
+how fast the host starts its kernels. Runs on a CPU too, for proof at a small scale.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +38,59 @@ import numpy as np
 import torch
 
 RATE = 16_000
-WAYS = ("plain", "paper", "load", "cache", "stream")
+WAYS = ("plain", "paper", "load", "cache", "stream", "int8")
+MINIATURE = Path(__file__).resolve().parents[1] / "iwsltpack" / "demo" / "miniature"
+SELECTED = ("gate_proj", "up_proj", "down_proj")
+
+
+def prepare(work: Path, scale: str, recipe: str) -> dict[str, Any]:
+    """Generate the stand-in, give it a processor, build its artifact; return how long each took."""
+    from iwsltpack.artifact.build import build_artifact
+    from iwsltpack.artifact.recipes import load_recipe
+    from tools.standin.generate import generate
+
+    seconds: dict[str, Any] = {}
+    started = time.perf_counter()
+    if not (work / "standin" / "config.json").exists():
+        generate(work / "standin", scale)
+        add_processor(work / "standin")
+        seconds["generate_seconds"] = time.perf_counter() - started
+    started = time.perf_counter()
+    if not (work / "artifact").exists():
+        build_artifact(work / "standin", work / "artifact", load_recipe(recipe), "zstd")
+        seconds["build_seconds"] = time.perf_counter() - started
+    return seconds
+
+
+def add_processor(folder: Path) -> None:
+    """Give the stand-in the miniature's small tokenizer, and a feature extractor that hears what the model does."""
+    config, small = (json.loads((place / "config.json").read_text()) for place in (folder, MINIATURE))
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(MINIATURE / name, folder / name)
+    if config["text_config"]["vocab_size"] < small["text_config"]["vocab_size"]:
+        raise SystemExit("this scale has too few embeddings for the miniature's tokenizer")
+    config["audio_token_index"] = small["audio_token_index"]
+    config["text_config"] |= {key: small["text_config"][key] for key in ("bos_token_id", "eos_token_id")}
+    processor = json.loads((MINIATURE / "processor_config.json").read_text())
+    seconds = config["audio_config"]["max_source_positions"] // 50
+    samples = seconds * RATE
+    frames = {"chunk_length": seconds, "n_samples": samples, "nb_max_frames": samples // 160}
+    processor["feature_extractor"] |= frames
+    generation = {"eos_token_id": small["text_config"]["eos_token_id"], "pad_token_id": 0}
+    for name, document in (
+        ("config.json", config),
+        ("processor_config.json", processor),
+        ("generation_config.json", generation),
+    ):
+        (folder / name).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def forget(*folders: Path) -> None:
+    """Push the folders' files out of the system's file cache."""
+    os.sync()
+    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def make_audio(count: int, limit: float) -> list[np.ndarray[Any, Any]]:
@@ -56,12 +123,57 @@ class PaperLinear(torch.nn.Module):
 
 
 def wrap(model: torch.nn.Module, digits: int) -> None:
-    """Put the paper's wrapper around the layers of its selection."""
-    chosen = ("mlp", "feed_forward", "up_proj", "down_proj", "gate_proj")
-    for name, module in list(model.named_modules()):
-        if isinstance(module, torch.nn.Linear) and any(word in name for word in chosen):
-            parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, PaperLinear(module, digits))
+    """Put the paper's wrapper around the layers of its selection; no part of what is timed, so on all cores."""
+    chosen = ("mlp", "feed_forward", *SELECTED)
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and any(word in name for word in chosen)
+    ]
+
+    def replace(item: tuple[str, torch.nn.Linear]) -> None:
+        parent, _, leaf = item[0].rpartition(".")
+        setattr(model.get_submodule(parent), leaf, PaperLinear(item[1], digits))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(replace, found))
+
+
+def selected_bytes(model: torch.nn.Module) -> int:
+    """Return what the selected layers hold on the device, everything that belongs to them counted."""
+    total = 0
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in SELECTED:
+            held = [*module.parameters(), *module.buffers(), getattr(module, "_cached", None)]
+            if isinstance(module, PaperLinear):
+                held.append(module.weight)
+            total += sum(tensor.nbytes for tensor in held if tensor is not None)
+    return total
+
+
+def identical_weights(model: torch.nn.Module, artifact: Path) -> dict[str, Any]:
+    """Compare what int8 layers hold with what the artifact decodes to, bit for bit."""
+    from iwsltpack.artifact.reader import open_artifact
+    from iwsltpack.inference.int8 import Int8Linear
+    from iwsltpack.inference.streaming import layer_role
+    from iwsltpack.inference.weights import LazyTensor
+
+    source, equal, compared = open_artifact(artifact), 0, 0
+    rounded = {entry.name.removesuffix(".weight"): entry for entry in source.manifest.tensors if entry.bits}
+    for name, layer in model.named_modules():
+        number = next((part for part in name.split(".") if part.isdecimal()), "1")
+        if not isinstance(layer, Int8Linear) or int(number) % 8:
+            continue  # Every eighth block will do.
+        (entry,) = (
+            entry
+            for known, entry in rounded.items()
+            if (layer_role(known), "audio" in known) == (layer_role(name), "audio" in name)
+            and f".{number}." in known
+        )
+        decoded = LazyTensor(source, entry).to(layer.codes.device, layer.values.dtype)
+        compared += 1
+        equal += torch.equal(layer.weight, decoded)
+    return {"int8_layers_compared": compared, "int8_layers_identical": equal}
 
 
 def load(way: str, options: argparse.Namespace) -> tuple[Any, float]:
@@ -104,19 +216,29 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
     from iwsltpack.inference.model import processor_from
     from iwsltpack.inference.options import default_prompt
 
+    if options.cold:
+        forget(options.checkpoint, options.artifact)
     model, load_seconds = load(way, options)
     processor = processor_from(options.checkpoint)
     listener, translator = Listener(processor, default_prompt("en-zh")), Translator(model, processor)
+    if options.static_cache:
+        translator.settings.cache_implementation = "static"
     audio = make_audio(options.items, listener.limit)
+    tokens_each = options.stream_tokens if way == "stream" else options.tokens
     device = model.device
+    loaded = peak_device_bytes(device)
     synchronise(device)
     started = time.perf_counter()
     translator.generate(listener.prepare(audio[:1]), 1)
     synchronise(device)
     first = time.perf_counter() - started
-    loop = audio[: options.loop_items]
+    loop = audio[: 1 if way == "stream" else options.loop_items]
+    if options.static_cache:
+        for clip in loop:  # Compiling, and a graph for each shape, are no part of what is timed.
+            translator.generate(listener.prepare([clip]), tokens_each)
+        synchronise(device)
     started = time.perf_counter()
-    tokens = sum(translator.generate(listener.prepare([clip]), options.tokens)[0].tokens for clip in loop)
+    tokens = sum(translator.generate(listener.prepare([clip]), tokens_each)[0].tokens for clip in loop)
     synchronise(device)
     single = time.perf_counter() - started
     result = {
@@ -125,9 +247,14 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
         "artifact_to_first_token_seconds": load_seconds + first,
         "seconds_per_item_batch_1": single / len(loop),
         "tokens_per_second_batch_1": tokens / single,
+        "tokens_an_item": tokens / len(loop),
+        "selected_layers_bytes": selected_bytes(model),
+        "peak_device_bytes_after_load": loaded,
         "device_name": device_name(device),
     }
-    if way != "paper":
+    if way == "int8":
+        result |= identical_weights(model, options.artifact)
+    if way not in ("paper", "stream"):
         result |= batched(listener, translator, audio, options)
     return {**result, "peak_host_bytes": peak_host_bytes(), "peak_device_bytes": peak_device_bytes(device)}
 
@@ -152,15 +279,21 @@ def compare(ways: dict[str, dict[str, Any]]) -> dict[str, float]:
     if "plain" in ways:
         base = ways["plain"]
         for way, figures in ways.items():
+            ratios[f"{way}_selected_layers_bytes_against_plain"] = (
+                figures["selected_layers_bytes"] / base["selected_layers_bytes"]
+            )
+            if way == "stream":  # its items are shorter
+                continue
             ratios[f"{way}_seconds_per_item_against_plain"] = (
                 figures["seconds_per_item_batch_1"] / base["seconds_per_item_batch_1"]
             )
             ratios[f"{way}_first_token_against_plain"] = (
                 figures["artifact_to_first_token_seconds"] / base["artifact_to_first_token_seconds"]
             )
-    if "paper" in ways and "load" in ways:
-        loop = 1 / ways["paper"]["seconds_per_item_batch_1"]
-        ratios["batched_load_against_the_papers_loop"] = ways["load"]["items_per_second_batched"] / loop
+    if "paper" in ways:
+        for way in {"load", "cache", "int8"} & ways.keys():
+            loop = 1 / ways["paper"]["seconds_per_item_batch_1"]
+            ratios[f"batched_{way}_against_the_papers_loop"] = ways[way]["items_per_second_batched"] / loop
     return ratios
 
 
@@ -169,11 +302,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="safetensors checkpoint, as on the hub"
-    )
-    parser.add_argument("--artifact", type=Path, required=True, help="built from that checkpoint")
+    parser.add_argument("--work", type=Path, help="folder of the stand-in and its artifact")
+    parser.add_argument("--prepare", action="store_true", help="make both, measure nothing")
+    parser.add_argument("--scale", default="full", help="of the stand-in")
+    parser.add_argument("--recipe", default="selected-q3", help="of its artifact")
+    parser.add_argument("--checkpoint", type=Path, help="safetensors checkpoint, as on the hub")
+    parser.add_argument("--artifact", type=Path, help="built from that checkpoint")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--cold", action="store_true", help="empty the file cache before each way")
+    parser.add_argument("--static-cache", action="store_true", help="compiled token step, for every way")
+    parser.add_argument("--stream-tokens", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="also write the result there")
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--loop-items", type=int, default=16, help="items of the batch-1 loops")
     parser.add_argument("--batch", type=int, default=16)
@@ -182,6 +321,14 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.work:
+        options.checkpoint = options.checkpoint or options.work / "standin"
+        options.artifact = options.artifact or options.work / "artifact"
+    if options.checkpoint is None or options.artifact is None:
+        parser.error("--work, or --checkpoint and --artifact, are needed")
+    if options.prepare:
+        print(json.dumps(prepare(options.work, options.scale, options.recipe)))
+        return
     if options.only:
         print(json.dumps(measure(options.only, options)))
         return
@@ -190,11 +337,15 @@ def main() -> None:
         if way not in WAYS:
             parser.error(f"unknown way {way!r}; known: {', '.join(WAYS)}")
         with tempfile.TemporaryFile("w+") as output:
-            subprocess.run([sys.executable, *sys.argv, "--only", way], check=True, stdout=output)
+            command = [sys.executable, "-m", "benchmarks.decode_gpu", *sys.argv[1:], "--only", way]
+            subprocess.run(command, check=True, stdout=output)
             output.seek(0)
             ways[way] = json.loads(output.read().splitlines()[-1])
         print(f"{way}: {json.dumps(ways[way])}", file=sys.stderr, flush=True)
-    print(json.dumps({"torch": torch.__version__, "ways": ways, "ratios": compare(ways)}, indent=1))
+    text = json.dumps({"torch": torch.__version__, "ways": ways, "ratios": compare(ways)}, indent=1)
+    if options.json:
+        options.json.write_text(text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -130,16 +130,34 @@ def fsync_file(path: Path) -> None:
 def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
     """Hold a lock file for the length of the block; it goes with the process, however that ends.
 
+    A file system without locks (Lustre mounted without ``flock``, some NFS) is worked on without one.
+
     Raises
     ------
     UsageError
         Another process holds it; `busy` is the sentence told.
     """
+    with _locked(path, busy, fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def shared_lock(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file as one of several may; as `exclusive_lock`, which refuses while anyone does."""
+    with _locked(path, busy, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, busy: str, how: int) -> Iterator[None]:
     with path.open("ab") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, how | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(busy, where=path.parent, fix="wait for it, or stop it") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
         yield
 
 

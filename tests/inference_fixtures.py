@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -74,6 +75,9 @@ class CheckpointSource:
 
     def names(self) -> list[str]:
         return sorted(self._files)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Everything is here already."""
 
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
         import torch

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from conftest import bfloat16, write_checkpoint
 
-from iwsltpack.artifact.build import JOURNAL, build_artifact
+from iwsltpack.artifact.build import build_artifact
 from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.artifact.workshop import JOURNAL
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError
 from iwsltpack.format.artifact import read_manifest
 from iwsltpack.format.recipe import LayerRule, Recipe
@@ -144,7 +145,7 @@ def test_leftovers_of_another_build_are_not_mixed_in(
 
 
 def test_two_builders_of_one_artifact_do_not_meet(tiny: Path, tmp_path: Path) -> None:
-    from iwsltpack.artifact.build import LOCK
+    from iwsltpack.artifact.workshop import LOCK
     from iwsltpack.fileio import exclusive_lock
 
     (tmp_path / "out.partial").mkdir()
@@ -188,20 +189,28 @@ def test_a_full_disk_is_one_sentence_and_no_artifact(tiny: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+@pytest.mark.parametrize("selected", [True, False])
 def test_a_flipped_bit_between_write_and_check_is_caught(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str, selected: bool
 ) -> None:
     from iwsltpack.artifact import tensor_writer
 
-    def flipped(*arguments: Any) -> Any:
-        values = np.array(real(*arguments))
-        values.reshape(-1).view(np.uint8)[0] ^= 1
-        return values
+    def flipped(path: Path, stored: Any, values: Any, chain: Any, plan: Any) -> bytes:
+        def damaged(*arguments: Any) -> Any:
+            found = np.array(decode_chunk(*arguments))
+            found.view(np.uint8)[0] ^= 1
+            return found
 
-    real = tensor_writer.unpack
-    monkeypatch.setattr(tensor_writer, "unpack", flipped)
+        with monkeypatch.context() as patch:
+            if (plan.bits is not None) == selected:
+                patch.setattr(tensor_writer, "decode_chunk", damaged)
+            return real(path, stored, values, chain, plan)
+
+    decode_chunk, real = tensor_writer.decode_chunk, tensor_writer._put_and_compare
+    monkeypatch.setattr(tensor_writer, "_put_and_compare", flipped)
     with pytest.raises(ArtifactError, match="a chunk read back is not what was written"):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
 
 
 def test_a_pattern_that_matches_nothing_is_an_error(tiny: Path, tmp_path: Path) -> None:
@@ -376,9 +385,9 @@ def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path:
 
 
 def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:
-    from iwsltpack.artifact.build import _Journal
+    from iwsltpack.artifact.workshop import Journal
 
-    journal = _Journal(tmp_path / JOURNAL)
+    journal = Journal(tmp_path / JOURNAL)
     journal.append({"build": "x"})
     with (tmp_path / JOURNAL).open("ab") as stream:
         stream.write(b'{"tensor": {"na')
@@ -390,10 +399,10 @@ def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> 
 def test_group_metadata_lost_in_a_power_cut_do_not_stop_the_next_build(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.artifact import build
+    from iwsltpack.artifact import publishing
 
     with monkeypatch.context() as patch, pytest.raises(ResourceError):
-        patch.setattr(build, "_seal", lambda *_: (_ for _ in ()).throw(ResourceError("stopped")))
+        patch.setattr(publishing, "seal", lambda *_: (_ for _ in ()).throw(ResourceError("stopped")))
         build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
     (tmp_path / "out.partial" / "artifact" / "weights.zarr" / "zarr.json").write_bytes(b"")
     build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")

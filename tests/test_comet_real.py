@@ -49,7 +49,7 @@ def tiny_comet(environment: CometEnvironment, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("comet") / "tiny-comet"
     texts = "\n".join([*REFERENCES, *SOURCES])
     subprocess.run(
-        [environment.python, "-X", "utf8", ROOT / "tools" / "tiny_comet.py", folder],
+        [environment.python, "-X", "utf8", ROOT / "iwsltpack" / "demo" / "tiny_comet.py", folder],
         input=texts,
         text=True,
         encoding="utf-8",

@@ -26,6 +26,7 @@ from iwsltpack.format.run import (
     RunArtifact,
     RunOutput,
     RunSegment,
+    RunSession,
     RunSettings,
     RunSummary,
     RunTestSet,
@@ -378,15 +379,29 @@ def test_the_summary_adds_up(parrot: Parrot, talks: Path, tmp_path: Path) -> Non
 
 def test_the_schema_and_the_record_name_the_same_fields() -> None:
     document = load_schema("run")
-    assert (
-        {field.name for field in dataclasses.fields(Run)}
-        == set(document["properties"])
-        == set(document["required"])
-    )
-    for part in (RunArtifact, RunOutput, RunSegment, RunSettings, RunSummary, RunTestSet):
+    assert {field.name for field in dataclasses.fields(Run)} == set(document["properties"])
+    assert set(document["properties"]) - set(document["required"]) == {"sessions"}
+    for part in (RunArtifact, RunOutput, RunSegment, RunSession, RunSettings, RunSummary, RunTestSet):
         definition = document["$defs"][part.__name__]
         assert {field.name for field in dataclasses.fields(part)} == set(definition["properties"])
         assert set(definition["required"]) == set(definition["properties"])
+
+
+def test_the_record_tells_what_each_session_decoded_and_older_records_are_read_without_it(
+    parrot: Parrot, talks: Path, tmp_path: Path
+) -> None:
+    parrot.fail_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        run(talks, tmp_path / "out")
+    parrot.fail_after = 10**9
+    (done,) = run(talks, tmp_path / "out", mode="stream")
+    first, second = done.run.sessions
+    assert (first.mode, first.pieces, second.mode, second.pieces) == ("load", 6, "stream", 4)
+    assert first.seconds + second.seconds == pytest.approx(done.run.summary.decode_seconds)
+    assert done.run.summary.peak_host_bytes == max(first.peak_host_bytes, second.peak_host_bytes)
+    document = done.run.to_json()
+    del document["sessions"]
+    assert Run.from_json(document) == replace(done.run, sessions=())
 
 
 @pytest.mark.parametrize(

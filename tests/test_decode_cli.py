@@ -38,7 +38,7 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("mode", ["load", "cache", "stream"])
+@pytest.mark.parametrize("mode", ["load", "cache", "stream", "int8"])
 def test_an_artifact_decodes_a_folder(artifact: Path, clips: Path, tmp_path: Path, mode: str) -> None:
     output = tmp_path / "out"
     result = run(

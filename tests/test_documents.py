@@ -23,6 +23,10 @@ for module in pkgutil.iter_modules(iwsltpack.format.__path__):
 DOCUMENTS: list[type[Document]] = sorted(Document.__subclasses__(), key=lambda cls: cls.__name__)
 
 
+ADDED_LATER = {"Run": {"sessions"}}
+"""Properties that earlier documents do not have."""
+
+
 def parts(cls: type) -> dict[str, type]:
     """Return every dataclass reachable from the fields of `cls`, by name."""
     import typing
@@ -53,7 +57,7 @@ def test_schema_and_dataclass_have_the_same_properties(cls: type[Document]) -> N
         fields = {field.name for field in dataclasses.fields(part)}
         assert set(described["properties"]) == fields, name
         assert described["additionalProperties"] is False, name
-        assert set(described["required"]) == fields, name
+        assert set(described["required"]) == fields - ADDED_LATER.get(name, set()), name
 
 
 @pytest.mark.parametrize("name", schema.schema_names())

@@ -296,8 +296,8 @@ def test_unknown_devices_dtypes_and_modes_are_refused(source: CheckpointSource) 
         resolve_device("tpu9")
     with pytest.raises(UsageError, match="unknown dtype 'float8'"):
         resolve_dtype("float8", torch.device("cpu"))
-    with pytest.raises(UsageError, match="unknown mode 'int8'"):
-        load_from(source, device="cpu", mode="int8")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown mode 'int4'"):
+        load_from(source, device="cpu", mode="int4")  # type: ignore[arg-type]
 
 
 def test_the_dtype_suits_the_device() -> None:

@@ -1,34 +1,42 @@
 """Build an artifact: streamed tensor by tensor, on all cores, resumable, the same bytes every time.
 
-Everything is written into ``OUTPUT.partial/artifact``; only when every tensor is written and checked is the manifest
-added and that folder renamed. A journal beside it says which tensors are done; a build that was killed, even between
-the last two steps, goes on from there when it is started again with the same source, recipe and coding.
+Everything is written into ``OUTPUT.partial/artifact`` (see `workshop`); only when every tensor is written and checked
+is the manifest added and that folder renamed. A journal beside it says which tensors are done; a build that was killed,
+even between the last two steps, goes on from there when it is started again with the same source, recipe and coding,
+on this machine, on a cluster or in shards.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from iwsltpack import __version__, fileio
-from iwsltpack.artifact import sidefiles, store
+from iwsltpack import __version__, fileio, memory
+from iwsltpack.artifact import publishing, sidefiles, store
 from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.int8 import int8_checkpoint
 from iwsltpack.artifact.plan import plan_tensors
 from iwsltpack.artifact.tensor_writer import write_tensor
+from iwsltpack.artifact.workshop import (
+    ARTIFACT,
+    BuildPlan,
+    PlannedTensor,
+    SourceFile,
+    agree,
+    check_absent,
+    finished,
+    journal_of,
+    whole_workshop,
+)
 from iwsltpack.codecs.chains import DEFAULT_CODING, coding
-from iwsltpack.errors import ArtifactError, InputError, UsageError
-from iwsltpack.format.artifact import ArtifactManifest, BaseModel, File, Tensor, Tool
-from iwsltpack.format.document import Part
-from iwsltpack.format.names import MANIFEST_NAME, MODEL_DIR, PARTIAL_SUFFIX, WEIGHTS_DIR
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.format.artifact import ArtifactManifest, BaseModel, Tensor, Tool
 from iwsltpack.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -36,16 +44,54 @@ if TYPE_CHECKING:
 
     from iwsltpack.artifact.checkpoint import Checkpoint
     from iwsltpack.artifact.plan import TensorPlan
+    from iwsltpack.artifact.workshop import Journal, Written
     from iwsltpack.codecs.chains import Coding
     from iwsltpack.format.recipe import Recipe
 
-JOURNAL = "build.jsonl"
-LOCK = "build.lock"
-ARTIFACT = "artifact"
-"""What stands in the partial folder: which tensors are done, who is at work, and the artifact itself."""
+T = TypeVar("T")
 SPARE_WORKERS = 2
 """Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
 LIBRARIES = ("numcodecs", "numpy", "pcodec", "zarr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that is known of a build before a tensor is packed.
+
+    Attributes
+    ----------
+    checkpoint
+        The source.
+    plans
+        What becomes of each tensor; their sources may lie in a checkpoint that another library made of it.
+    side
+        Name -> bytes of the files beside the weights.
+    coding
+        How tensors are packed.
+    plan
+        The same, as it is written down.
+    """
+
+    checkpoint: Checkpoint
+    plans: list[TensorPlan]
+    side: dict[str, bytes]
+    coding: Coding
+    plan: BuildPlan
+
+    def check_source(self, workshop: Path) -> None:
+        """Refuse to finish if the checkpoint is not what it was in the beginning."""
+        if _stamp(self.checkpoint) != self.plan.source:
+            raise InputError(
+                "the checkpoint changed while it was being packed",
+                where=self.checkpoint.folder,
+                fix=f"remove {workshop} and build again",
+            )
+
+    def note(self, journal: Journal, written: Written) -> Written:
+        """Record a finished tensor; return it as recorded."""
+        tensor, files = _from_origin(written[0], self.checkpoint), written[1]
+        journal.add((tensor, files))
+        return tensor, files
 
 
 def build_artifact(
@@ -57,6 +103,7 @@ def build_artifact(
     model_id: str | None = None,
     revision: str | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     progress: Progress | None = None,
 ) -> ArtifactManifest:
     """Build the artifact of a checkpoint folder.
@@ -72,7 +119,10 @@ def build_artifact(
     model_id, revision
         Hub name and commit of the source, where the folder does not tell.
     workers
-        Tensors written at a time; default: two more than cores.
+        Tensors written at a time; default: two more than cores. Not for a cluster, which has workers of its own.
+    cluster
+        Address of a dask cluster that packs the tensors (see `iwsltpack.cluster.connection.connect`); source and
+        output lie in folders that all its workers see.
 
     Returns
     -------
@@ -84,9 +134,57 @@ def build_artifact(
     UsageError
         `output` exists, or a partial build of something else lies there.
     InputError, ArtifactError, ResourceError
-        See `open_checkpoint` and `write_tensor`. The partial folder stays and is gone on with.
+        See `open_checkpoint`, `write_tensor` and `pack_on_cluster`. The partial folder stays and is gone on with.
+    """
+    memory.keep_freed_blocks()
+    progress = progress or Silent()
+    with (
+        prepared_job(source, output, recipe, coding_name, model_id, revision, alone=cluster is None) as job,
+        fileio.disk_errors(output),
+        whole_workshop(output) as workshop,
+    ):
+        agree(workshop, job.plan)
+        artifact = workshop / ARTIFACT
+        written = _write_all(workshop, job, workers, cluster, progress)
+        job.check_source(workshop)
+        publishing.write_side_files(artifact, job.side)
+        manifest = publishing.seal(artifact, job.plan, written)
+        publishing.publish(artifact, output)
+    return manifest
+
+
+@contextmanager
+def prepared_job(
+    source: Path,
+    output: Path,
+    recipe: Recipe,
+    coding_name: str,
+    model_id: str | None,
+    revision: str | None,
+    *,
+    alone: bool,
+) -> Iterator[Job]:
+    """Look at source and recipe and plan the build.
+
+    Parameters
+    ----------
+    alone
+        Whether this process does all the work; some recipes cannot be shared.
+
+    Raises
+    ------
+    UsageError
+        `output` exists; the recipe does not fit the model, or cannot be shared.
+    InputError
+        See `open_checkpoint`.
     """
     packing = check_request(output, coding_name)
+    if not alone and recipe.engine != "codec":
+        raise UsageError(
+            "another library packs this recipe, in one piece",
+            where=recipe.name,
+            fix="build it without --dask and --shard",
+        )
     checkpoint = open_checkpoint(source)
     stamp = _stamp(checkpoint)
     draft = ArtifactManifest(
@@ -101,19 +199,13 @@ def build_artifact(
         prepared = checkpoint if folder == source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe), sidefiles.collect(folder)
         side[sidefiles.CONFIG] = _pruned_config(side[sidefiles.CONFIG], plans)
-        with fileio.disk_errors(output), _workshop(output) as workshop:
-            journal, artifact = _resume(workshop, stamp, draft), workshop / ARTIFACT
-            written = _write_all(artifact, journal, plans, packing, workers, progress or Silent())
-            if _stamp(checkpoint) != stamp:
-                raise InputError(
-                    "the checkpoint changed while it was being packed",
-                    where=source,
-                    fix=f"remove {workshop} and build again",
-                )
-            written = [(_from_origin(tensor, checkpoint), files) for tensor, files in written]
-            manifest = _seal(artifact, draft, written, _write_side_files(artifact, side))
-            _publish(artifact, output)
-    return manifest
+        plan = BuildPlan(
+            manifest=draft,
+            source=stamp,
+            tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
+            side=publishing.describe_side_files(side),
+        )
+        yield Job(checkpoint=checkpoint, plans=plans, side=side, coding=packing, plan=plan)
 
 
 def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | None) -> BaseModel:
@@ -131,27 +223,10 @@ def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | No
     )
 
 
-@contextmanager
-def _workshop(output: Path) -> Iterator[Path]:
-    """Give the folder in which the artifact comes into being, locked; it stays on an error, to go on from."""
-    workshop = output.with_name(output.name + PARTIAL_SUFFIX)
-    workshop.mkdir(parents=True, exist_ok=True)
-    with fileio.exclusive_lock(workshop / LOCK, "another build is writing this artifact"):
-        # It may have been finished by another process since this one looked first.
-        _check_absent(output)
-        yield workshop
-        shutil.rmtree(workshop)
-
-
 def check_request(output: Path, coding_name: str) -> Coding:
     """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
-    _check_absent(output)
+    check_absent(output)
     return coding(coding_name)
-
-
-def _check_absent(output: Path) -> None:
-    if os.path.lexists(output):
-        raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
 
 
 @contextmanager
@@ -166,111 +241,69 @@ def _prepared(source: Path, recipe: Recipe, output: Path) -> Iterator[Path]:
         yield folder
 
 
-class _Journal:
-    """Append-only record of finished tensors; safe to use from several threads."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-
-    def append(self, record: dict[str, Any]) -> None:
-        line = fileio.canonical_json(record, indent=None)
-        with self._lock, self._path.open("ab") as stream:
-            # Not synced: what a power cut takes from the journal is built again, and resuming hashes every file.
-            stream.write(line)
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return every whole record; a torn line is what a kill or a full disk leaves, and does not count."""
-        if not self._path.is_file():
-            return []
-        lines = self._path.read_bytes().split(b"\n")[:-1]
-        records = []
-        for line in lines:
-            with suppress(ValueError):
-                records.append(json.loads(line))
-        return [record for record in records if isinstance(record, dict)]
-
-
-def _stamp(checkpoint: Checkpoint) -> list[list[Any]]:
+def _stamp(checkpoint: Checkpoint) -> tuple[SourceFile, ...]:
     """Tell the state of the source's files; it changes when one of them is written to or replaced."""
     found = [(path.name, path.stat()) for path in checkpoint.files]
-    return [[name, state.st_size, state.st_mtime_ns] for name, state in found]
-
-
-def _resume(workshop: Path, stamp: list[list[Any]], draft: ArtifactManifest) -> _Journal:
-    """Begin the journal, or make sure that what lies there is this very build."""
-    identity = fileio.sha256_bytes(fileio.canonical_json({"draft": Part.to_json(draft), "files": stamp}))
-    journal = _Journal(workshop / JOURNAL)
-    records = journal.records()
-    if not records:
-        (workshop / JOURNAL).unlink(missing_ok=True)
-        journal.append({"build": identity})
-    elif records[0].get("build") != identity:
-        raise UsageError(
-            "an unfinished build of another source, recipe, coding or version lies here",
-            where=workshop,
-            fix="remove that folder, or choose another --output",
-        )
-    return journal
+    return tuple(
+        SourceFile(name=name, bytes=state.st_size, mtime_ns=state.st_mtime_ns) for name, state in found
+    )
 
 
 def _write_all(
+    workshop: Path, job: Job, workers: int | None, cluster: str | None, progress: Progress
+) -> dict[str, Written]:
+    """Pack what is not packed yet; return every tensor by name."""
+    store.create_group(workshop / ARTIFACT)
+    sizes, journal = job.plan.sizes, journal_of(workshop)
+    progress.start("building", sum(sizes.values()), "bytes")
+    done = finished(workshop, sizes, sizes, progress)
+    todo = [plan for plan in job.plans if plan.source.name not in done]
+
+    def note(written: Written) -> None:
+        noted = job.note(journal, written)
+        done[noted[0].name] = noted
+
+    if cluster is None:
+        _write_here(workshop / ARTIFACT, todo, job.coding, workers, note, progress)
+    elif todo:
+        from iwsltpack.artifact.on_cluster import pack_on_cluster
+
+        pack_on_cluster(cluster, workshop, todo, job.coding, job.plan.source, note, progress)
+    progress.finish()
+    return done
+
+
+def _write_here(
     folder: Path,
-    journal: _Journal,
-    plans: list[TensorPlan],
+    todo: list[TensorPlan],
     packing: Coding,
     workers: int | None,
+    note: Callable[[Written], None],
     progress: Progress,
-) -> list[tuple[Tensor, list[File]]]:
-    group = store.create_group(folder)
-    progress.start("building", sum(plan.source.nbytes for plan in plans), "bytes")
-    done = _finished(folder, journal.records()[1:], progress)
-    # The largest first, so that no core is left alone with one at the end.
-    todo = sorted(
-        (plan for plan in plans if plan.source.name not in done), key=lambda plan: -plan.source.nbytes
-    )
-    stop = threading.Event()
+) -> None:
+    group, stop = store.create_group(folder), threading.Event()
 
-    def work(plan: TensorPlan) -> tuple[Tensor, list[File]]:
+    def work(plan: TensorPlan) -> None:
         progress.note(plan.source.name)
-        tensor, files = write_tensor(group, folder, plan, packing, progress, stop)
-        journal.append({"tensor": tensor.to_json(), "files": [file.to_json() for file in files]})
-        return tensor, files
+        note(write_tensor(group, folder, plan, packing, progress, stop))
 
-    workers = workers or (os.cpu_count() or 1) + SPARE_WORKERS
+    # The largest first, so that no core is left alone with one at the end.
+    ordered = sorted(todo, key=lambda plan: -plan.source.nbytes)
+    in_threads(work, ordered, workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
+
+
+def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop: threading.Event) -> None:
+    """Call `work` on every item, `workers` at a time; the first error sets `stop`, ends the rest and is raised."""
     with ThreadPoolExecutor(workers, thread_name_prefix="build") as pool:
-        futures = [pool.submit(work, plan) for plan in todo]
+        futures = [pool.submit(work, item) for item in items]
         try:
-            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in finished:
+            finished_, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in finished_:
                 future.result()
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    progress.finish()
-    written = {
-        **done,
-        **{tensor.name: (tensor, files) for tensor, files in (future.result() for future in futures)},
-    }
-    return [written[plan.source.name] for plan in plans]
-
-
-def _finished(
-    folder: Path, records: list[dict[str, Any]], progress: Progress
-) -> dict[str, tuple[Tensor, list[File]]]:
-    """Return the tensors of an earlier, killed build whose files are still what the journal says."""
-    done = {}
-    for record in records:
-        tensor = Tensor.from_json(record["tensor"])
-        files = [File.from_json(entry) for entry in record["files"]]
-        if all(_unchanged(folder / file.path, file) for file in files):
-            done[tensor.name] = (tensor, files)
-            progress.advance(sum(file.bytes for file in files))
-    return done
-
-
-def _unchanged(path: Path, file: File) -> bool:
-    return path.is_file() and path.stat().st_size == file.bytes and fileio.sha256_file(path) == file.sha256
 
 
 def _pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
@@ -295,51 +328,3 @@ def _from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
     if origin is None:
         return replace(tensor, source_shape=(0,))
     return replace(tensor, source_shape=origin.shape, source_dtype=origin.dtype.name)
-
-
-def _write_side_files(folder: Path, side: dict[str, bytes]) -> list[File]:
-    for name, data in side.items():
-        fileio.write_bytes(folder / MODEL_DIR / name, data)
-    return [
-        File(path=f"{MODEL_DIR}/{name}", bytes=len(data), sha256=fileio.sha256_bytes(data))
-        for name, data in side.items()
-    ]
-
-
-def _seal(
-    folder: Path, draft: ArtifactManifest, written: list[tuple[Tensor, list[File]]], side: list[File]
-) -> ArtifactManifest:
-    group = folder / WEIGHTS_DIR / "zarr.json"
-    files = [
-        File(path=f"{WEIGHTS_DIR}/zarr.json", bytes=group.stat().st_size, sha256=fileio.sha256_file(group)),
-        *side,
-        *(file for _, entries in written for file in entries),
-    ]
-    manifest = replace(
-        draft,
-        tensors=tuple(tensor for tensor, _ in written),
-        files=tuple(sorted(files, key=lambda file: file.path)),
-    ).sealed()
-    _drop_strays(folder, {file.path for file in files})
-    fileio.write_bytes(folder / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
-    return manifest
-
-
-def _drop_strays(folder: Path, known: set[str]) -> None:
-    """Remove what a killed or widened tensor left behind; only listed files may travel."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path.relative_to(folder).as_posix() not in known:
-            path.unlink()
-
-
-def _publish(folder: Path, output: Path) -> None:
-    """Make everything durable, then give the folder its name."""
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(fileio.fsync_file, [path for path in folder.rglob("*") if path.is_file()]))
-    for directory in (path for path in folder.rglob("*") if path.is_dir()):
-        fileio.fsync_directory(directory)
-    fileio.fsync_directory(folder)
-    if os.path.lexists(output):
-        raise ArtifactError("the output appeared while it was being built", where=output)
-    folder.rename(output)
-    fileio.fsync_directory(output.parent)

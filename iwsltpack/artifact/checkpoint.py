@@ -1,21 +1,20 @@
 """A source checkpoint: safetensors files, single or sharded, read tensor by tensor.
 
 Files are read with positioned reads rather than mapped: a truncated file is then an error and not a bus
-error, and pages read do not count as this program's memory.
+error, and pages read do not count as this program's memory. A checkpoint too large for the page cache is read past it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iwsltpack import fileio
+from iwsltpack import directio, fileio
 from iwsltpack.codecs.dtypes import DType, by_code
 from iwsltpack.errors import InputError
 
@@ -27,13 +26,14 @@ HEADER_LIMIT = 100_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class SourceTensor:
-    """Where one tensor lies: file, byte offset in it, type and shape."""
+    """Where one tensor lies: file, byte offset in it, type and shape; `past_cache` as `directio.read` takes it."""
 
     name: str
     path: Path
     offset: int
     dtype: DType
     shape: tuple[int, ...]
+    past_cache: bool = False
 
     @property
     def count(self) -> int:
@@ -64,17 +64,15 @@ class SourceTensor:
             The file ends too early.
         """
         shape = (stop - start, *self.shape[1:]) if self.shape else ()
-        block = np.empty(shape, dtype=self.dtype.carrier)
-        position = self.offset + start * self.row * self.dtype.carrier.itemsize
-        view = block.reshape(-1).view(np.uint8)
-        with self.path.open("rb", buffering=0) as stream:
-            done = 0
-            while done < view.size:
-                got = os.preadv(stream.fileno(), [view[done:].data], position + done)
-                if got == 0:
-                    raise InputError("the checkpoint file ends too early", where=f"{self.path}: {self.name}")
-                done += got
-        return block
+        kind = self.dtype.carrier
+        size = math.prod(shape) * kind.itemsize
+        position = self.offset + start * self.row * kind.itemsize
+        raw = directio.read(self.path, position, size, past_cache=self.past_cache)
+        if len(raw) < size:
+            raise InputError("the checkpoint file ends too early", where=f"{self.path}: {self.name}")
+        block = np.frombuffer(raw, dtype=kind).reshape(shape)
+        # A header of an odd length puts values at odd addresses, which numpy computes with slowly.
+        return block if block.flags.aligned else block.copy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +116,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 raise InputError("the same tensor stands in two files", where=path, got=name)
             tensors[name] = tensor
     _check_index(folder, tensors, headers)
+    if directio.exceeds_cache(sum(path.stat().st_size for path in files)):
+        tensors = {name: replace(tensor, past_cache=True) for name, tensor in tensors.items()}
     return Checkpoint(
         folder=folder,
         tensors=tensors,

@@ -10,6 +10,7 @@ import numpy as np
 from iwsltpack import fileio
 from iwsltpack.artifact import sidefiles
 from iwsltpack.artifact.checkpoint import INDEX_NAME, SINGLE_NAME
+from iwsltpack.artifact.location import local_copy
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.errors import ResourceError, UsageError
@@ -18,6 +19,7 @@ from iwsltpack.progress import Progress, Silent
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iwsltpack.artifact.location import Place
     from iwsltpack.artifact.reader import Artifact
     from iwsltpack.format.artifact import Tensor
 
@@ -25,7 +27,7 @@ SHARD_BYTES = 1_000_000_000
 """A shard is held in memory while it is written."""
 
 
-def export_checkpoint(path: Path, output: Path, progress: Progress | None = None) -> None:
+def export_checkpoint(where: Place, output: Path, progress: Progress | None = None) -> None:
     """Write the artifact's tensors, decoded, as safetensors shards with an index, and its side files.
 
     Rounded tensors come as float16, which holds their values exactly; the configuration's dtype is set to
@@ -38,12 +40,12 @@ def export_checkpoint(path: Path, output: Path, progress: Progress | None = None
     ArtifactError
         The artifact is damaged.
     ResourceError
-        The disk is full, or may not be written to; nothing is left behind.
+        The disk is full, or may not be written to; nothing is left behind. Or a remote artifact cannot be fetched.
     """
     if os.path.lexists(output):
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
-    artifact = open_artifact(path)
     sink = progress or Silent()
+    artifact = open_artifact(local_copy(where, sink))
     shards = _shards(artifact.manifest.tensors)
     sink.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")
     with fileio.atomic_directory(output) as folder:

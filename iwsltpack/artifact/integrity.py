@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from iwsltpack import fileio
-from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed
+from iwsltpack.artifact.location import is_address, local_copy
+from iwsltpack.errors import ArtifactError, IwsltpackError, Problem, ValidationFailed
 from iwsltpack.format.artifact import read_manifest
 from iwsltpack.format.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.progress import Progress, Silent
@@ -15,21 +16,31 @@ from iwsltpack.progress import Progress, Silent
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iwsltpack.artifact.location import Place
     from iwsltpack.format.artifact import File
 
 FIX = "build or download the artifact again"
 
 
-def verify_artifact(path: Path, progress: Progress | None = None) -> list[Problem]:
+def verify_artifact(where: Place, progress: Progress | None = None) -> list[Problem]:
     """Return every difference between an artifact's files and its manifest; an empty list means it is whole.
 
-    Every file is hashed; missing, cut, altered, foreign and linked files are named, chunks with their tensor.
+    Every file is hashed; missing, cut, altered, foreign and linked files are named, chunks with their tensor. Of a
+    remote artifact every file is fetched that the cache does not hold whole.
+
+    Raises
+    ------
+    UsageError, InputError, ResourceError, MissingDependency
+        A remote artifact cannot be fetched; see `local_copy`.
     """
     try:
+        path = local_copy(where, progress, recheck=True)
         manifest = read_manifest(path)
     except ValidationFailed as error:
         return error.problems
     except IwsltpackError as error:
+        if is_address(where) and not isinstance(error, ArtifactError):
+            raise
         return [Problem(rule="artifact.manifest", message=error.what, path=error.where, fix=error.fix or FIX)]
     sink = progress or Silent()
     listed = {file.path: file for file in manifest.files}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from iwsltpack import fileio
 from iwsltpack.artifact.checkpoint import INDEX_NAME
 from iwsltpack.artifact.sidefiles import SIDE_FILES
-from iwsltpack.errors import InputError, ResourceError
+from iwsltpack.errors import InputError
+from iwsltpack.remote.hub_errors import hub_errors
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -19,8 +21,8 @@ def find_source(source: str, revision: str | None = None) -> Path:
     ------
     InputError
         Neither a folder nor a hub id, or the hub has no such model or revision.
-    ResourceError
-        The hub cannot be reached and the cache does not hold the model.
+    UsageError, ResourceError
+        See `hub_errors`; without the hub, a model that the local cache holds is found all the same.
     """
     path = Path(source)
     if path.is_dir():
@@ -36,38 +38,8 @@ def find_source(source: str, revision: str | None = None) -> Path:
 
 def _from_hub(source: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    try:
-        return Path(
-            snapshot_download(
-                source,
-                revision=revision,
-                allow_patterns=["*.safetensors", INDEX_NAME, "README.md", *SIDE_FILES],
-            )
-        )
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            "the hub has no such model, or it is gated",
-            where=source,
-            fix="check the name; `hf auth login` for gated models",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise InputError("the model has no such commit or tag", where=source, got=revision) from error
-    except HFValidationError as error:
-        raise InputError(
-            "not a hub id", where=source, expected="OWNER/NAME", got=str(error).splitlines()[0]
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ResourceError(
-            "the hub cannot be reached, and the model is not in the local cache",
-            where=source,
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            fix="check the network, or name a folder that holds the checkpoint",
-        ) from error
+    wanted = ["*.safetensors", INDEX_NAME, "README.md", *SIDE_FILES]
+    where = source if revision is None else f"{source}@{revision}"
+    with fileio.disk_errors(where), hub_errors(where):
+        return Path(snapshot_download(source, revision=revision, allow_patterns=wanted))

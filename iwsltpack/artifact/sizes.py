@@ -6,15 +6,14 @@ linear layers alone, in GiB, and called it GB.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.format.artifact import read_manifest
+from iwsltpack.artifact.location import locate
 from iwsltpack.format.layout import ITEM_BYTES
 
 if TYPE_CHECKING:
+    from iwsltpack.artifact.location import Place
     from iwsltpack.format.artifact import ArtifactManifest
 
 GB = 10**9
@@ -98,18 +97,14 @@ class Sizes:
         }
 
 
-def measure(path: Path) -> Sizes:
-    """Measure an artifact on disk; see `read_manifest` for what is raised.
+def measure(where: Place) -> Sizes:
+    """Measure an artifact; see `locate` for what is raised.
 
-    The total is what the file system holds, not what the manifest says.
+    The total of a folder is what the file system holds, not what the manifest says. Of a remote artifact only the
+    manifest is read, and its word taken.
     """
-    manifest = read_manifest(path)
-    return sizes_of(manifest, folder_bytes(path))
-
-
-def folder_bytes(path: Path) -> int:
-    """Return the exact bytes of every file below `path`, links counted as themselves."""
-    return sum((Path(root) / name).lstat().st_size for root, _, names in os.walk(path) for name in names)
+    found = locate(where)
+    return sizes_of(found.manifest, found.total_bytes)
 
 
 def sizes_of(manifest: ArtifactManifest, total_bytes: int) -> Sizes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iwsltpack import fileio
+from iwsltpack import directio, fileio
 from iwsltpack.artifact import store
 from iwsltpack.codecs.chains import pack_codes, unpack
 from iwsltpack.codecs.decoding import decode_chunk
@@ -75,8 +75,9 @@ def write_tensor(
 ) -> tuple[Tensor, list[File]]:
     """Write one tensor into `group`, which lies under `folder`, and describe it.
 
-    Every chunk is read back from its file and compared bit by bit with the reference, which for rounded
-    tensors is numcodecs' own result and does not pass through the codes. `stop` is looked at before each.
+    Every chunk is read back from its file and compared bit by bit with the reference, which for rounded tensors is
+    numcodecs' own result: with its values, or with the codes that were held against them pattern by pattern.
+    `stop` is looked at before each.
 
     Raises
     ------
@@ -110,11 +111,12 @@ def _write(
             if stop.is_set():
                 raise Stopped
             block = plan.read(start, end)
-            stored, expected = block, block
+            stored, values = block, None
             if rounder is not None:
-                stored, expected = _round(rounder, chain, block, plan, start, counts), rounder.values(block)
+                stored = _round(rounder, chain, block, plan, start, counts)
+                values = None if _codes_suffice(rounder, chain) else rounder.values(block)
             key = f"{WEIGHTS_DIR}/{chunk_key(name, plan.shape, start, plan.chunk_rows)}"
-            raw = _put_and_compare(folder / key, stored, expected, chain, plan)
+            raw = _put_and_compare(folder / key, stored, values, chain, plan)
             files.append(File(path=key, bytes=len(raw), sha256=fileio.sha256_bytes(raw)))
             progress.advance(block.nbytes)
             done += block.nbytes
@@ -153,17 +155,28 @@ def _round(
     return pack_codes(chain, codes) if chain.holds_codes else rounder.signed_values(block)
 
 
+def _codes_suffice(rounder: Rounder, chain: Chain) -> bool:
+    """Tell whether equal codes in a chunk mean equal weights, because each code was held against its weight before."""
+    return rounder.exact_codes and chain.holds_codes and not chain.wide
+
+
 def _put_and_compare(
-    path: Path, stored: np.ndarray, expected: np.ndarray, chain: Chain, plan: TensorPlan
+    path: Path, stored: np.ndarray, values: np.ndarray | None, chain: Chain, plan: TensorPlan
 ) -> bytes:
-    """Write a chunk, read it back from its file, decode it, compare; return the bytes read."""
-    shape = chunk_shape(plan.shape, plan.chunk_rows)
+    """Write a chunk, read it back from its file, decode it, compare; return the bytes read.
+
+    What is compared is the weights with `values`, or, where that is None, what the chunk holds with `stored`.
+    """
+    shape, past_cache = chunk_shape(plan.shape, plan.chunk_rows), plan.source.past_cache
+    packed = encode_chunk(chain, stored, shape)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_chunk(chain, stored, shape))
-    raw = path.read_bytes()
+        directio.write(path, packed, past_cache=past_cache)
+        raw = bytes(directio.read(path, 0, len(packed) + 1, past_cache=past_cache))
     decoded = decode_chunk(chain, raw, math.prod(shape)).reshape(shape)
-    read = unpack(chain, plan.bits, decoded[: len(expected)] if plan.shape else decoded)
+    read, expected = decoded[: len(stored)] if plan.shape else decoded, stored
+    if values is not None:
+        read, expected = unpack(chain, plan.bits, read), values
     unsigned = np.dtype(f"u{expected.dtype.itemsize}")
     if read.dtype != expected.dtype or not np.array_equal(read.view(unsigned), expected.view(unsigned)):
         raise ArtifactError(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.cli.sharing import check_sharing
+from iwsltpack.errors import UsageError
+
+if TYPE_CHECKING:
+    from iwsltpack.cluster.shards import Shard
 
 HUB_MODEL = "Qwen/Qwen2-Audio-7B-Instruct"
 
@@ -31,13 +36,28 @@ def command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Tensors packed at a time; default: two more than cores.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Pack only the I-th of N shares, for arrays of jobs; join: iwsltpack merge."
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Pack on the workers of a cluster: local (a worker for each core), local:N, "
+            "tcp://HOST:PORT, or a scheduler file.",
+        ),
+    ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="List the built-in recipes and codings, and stop.")
     ] = False,
 ) -> None:
     """Compress a checkpoint into an artifact.
 
-    Streams tensor by tensor and checks every chunk it wrote. Killed, it goes on where it stopped when started again.
+    Streams tensor by tensor and checks every chunk it wrote. Killed, it goes on where it stopped when started again,
+    also in another mode: the bytes are the same on one machine, on a cluster and in shards.
 
     Example: iwsltpack build Qwen/Qwen2-Audio-7B-Instruct --recipe selected-q3 --output artifacts/q3
     """
@@ -47,24 +67,38 @@ def command(
     from iwsltpack.artifact.build import build_artifact, check_request
     from iwsltpack.artifact.origin import find_source
     from iwsltpack.artifact.recipes import load_recipe
-    from iwsltpack.artifact.sizes import GIB, measure
 
+    share = _check_sharing(shard, dask, workers)
     loaded = load_recipe(recipe)
     target = output or Path("artifacts") / f"{loaded.name}-{coding}"
     check_request(target, coding)
+    names: list[str] = []
     with console.progress() as progress:
         folder = find_source(source, revision)
-        hub_id = None if Path(source).is_dir() else source
-        build_artifact(
-            folder,
-            target,
-            loaded,
-            coding,
-            model_id=base_model or hub_id,
-            revision=revision,
-            workers=workers,
-            progress=progress,
+        known: dict[str, Any] = {
+            "model_id": base_model or (None if Path(source).is_dir() else source),
+            "revision": revision,
+            "workers": workers,
+            "progress": progress,
+        }
+        if share is None:
+            build_artifact(folder, target, loaded, coding, cluster=dask, **known)
+        else:
+            from iwsltpack.artifact.shards import build_shard
+
+            names = build_shard(folder, target, loaded, coding, shard=share, **known)
+    if share is None:
+        tell_artifact(target)
+    else:
+        console.say(
+            f"shard {share}: {len(names)} tensors packed; with all shards: iwsltpack merge {target}", "green"
         )
+
+
+def tell_artifact(target: Path) -> None:
+    """Sum a finished artifact up, and print its path."""
+    from iwsltpack.artifact.sizes import GIB, measure
+
     sizes = measure(target)
     console.say(
         f"{target}: {sizes.total_bytes:,} bytes ({sizes.total_bytes / GIB:.3f} GiB) on disk, "
@@ -72,6 +106,16 @@ def command(
         "green",
     )
     console.show(str(target))
+
+
+def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> Shard | None:
+    """Refuse options that exclude each other, and addresses that cannot be, before anything is read."""
+    if dask is not None and workers is not None:
+        raise UsageError(
+            "--workers and --dask do not go together",
+            fix="the cluster has its own workers; --dask local:N starts N of them here",
+        )
+    return check_sharing(shard, dask)
 
 
 def _list() -> None:

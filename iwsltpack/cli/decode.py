@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.cli.sharing import check_sharing
 
 if TYPE_CHECKING:
     from iwsltpack.format.run import Run
+    from iwsltpack.inference.decode import DecodedShard
+    from iwsltpack.inference.record import DecodedSet
 
 Device = Literal["auto", "cuda", "cpu"]
-Mode = Literal["load", "cache", "stream"]
+Mode = Literal["load", "cache", "stream", "int8"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Format = Literal["iwslt", "acl6060", "csv", "folder"]
 
@@ -26,7 +29,12 @@ def command(
             help="Test set: FILE_ORDER (+ YAML), a CSV manifest, recordings; or a folder of several.",
         ),
     ],
-    artifact: Annotated[Path, typer.Option(help="The model: a folder made by `iwsltpack build`.")],
+    artifact: Annotated[
+        str,
+        typer.Option(
+            help="The model: a folder made by `iwsltpack build`, or an hf://, s3:// or https:// address."
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -39,7 +47,9 @@ def command(
     device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = "auto",
     mode: Annotated[
         Mode,
-        typer.Option(help="Weights: all decoded at once, at first use, or at every use (smallest memory)."),
+        typer.Option(
+            help="Weights: all decoded at once, at first use, or at every use; int8: rounded ones held as codes."
+        ),
     ] = "load",
     dtype: Annotated[Dtype, typer.Option(help="auto: float16 on CUDA, float32 on CPU.")] = "auto",
     edition: Annotated[
@@ -76,6 +86,20 @@ def command(
         Path | None,
         typer.Option(help="TOML file with a table of settings for each test set that needs its own."),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Decode only the I-th of N shares, for arrays of jobs; join: iwsltpack merge."
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Decode on the workers of a cluster: local (a worker for each GPU or core), local:N, "
+            "tcp://HOST:PORT, or a scheduler file.",
+        ),
+    ] = None,
 ) -> None:
     """Decode test sets into raw hypotheses, one line a segment; started again, go on where it stopped.
 
@@ -83,9 +107,11 @@ def command(
 
     Example: iwsltpack decode test/ --artifact artifacts/q3 --output runs/q3 --device cuda
     """
-    from iwsltpack.inference.decode import decode
+    from iwsltpack.artifact.location import name_of
+    from iwsltpack.inference.decode import decode, decode_shard
     from iwsltpack.inference.options import DecodeOptions, read_per_set, read_template
 
+    share = check_sharing(shard, dask)
     options = DecodeOptions(
         pair=pair,
         device=device,
@@ -106,22 +132,36 @@ def command(
         name=name,
     )
     settings = None if per_set is None else read_per_set(per_set)
+    folder = output or Path("runs") / name_of(artifact)
+    done: list[DecodedSet] = []
+    shards: list[DecodedShard] = []
     with console.progress() as progress:
-        done = decode(
-            test_dir,
-            artifact,
-            output or Path("runs") / artifact.resolve().name,
-            options,
-            progress,
-            console.say,
-            settings,
-        )
+        if share is not None:
+            shards = decode_shard(test_dir, artifact, folder, share, options, progress, console.say, settings)
+        elif dask is not None:
+            from iwsltpack.inference.distributed import decode_on
+
+            done = decode_on(dask, test_dir, artifact, folder, options, progress, console.say, settings)
+        else:
+            done = decode(test_dir, artifact, folder, options, progress, console.say, settings)
     for item in done:
         console.show(str(item.folder / item.run.output.path))
-        _tell(item.run)
+        tell_run(item.run)
+    for part in shards:
+        console.show(str(part.journal))
+    if shards:
+        _tell_next(folder, shards)
 
 
-def _tell(run: Run) -> None:
+def _tell_next(folder: Path, shards: list[DecodedShard]) -> None:
+    """Say what to do after a shard."""
+    if any(part.left for part in shards):
+        console.say(f"when the other shards are done, too: iwsltpack merge {folder}")
+    else:
+        console.say(f"every shard is done; now: iwsltpack merge {folder}")
+
+
+def tell_run(run: Run) -> None:
     """Sum a run up for the person watching; what asks for action comes last, in colour."""
     figures = run.summary
     console.say(

@@ -17,6 +17,14 @@ def command(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to work in; an earlier demo's is replaced.")
     ] = Path("iwsltpack-demo"),
+    comet: Annotated[
+        bool | None,
+        typer.Option(
+            help="Score by COMET too, with a tiny checkpoint that is no judge of translation; builds COMET's "
+            "environment (1.4 GB, once). Default: where that environment is there already.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Go the whole way on a miniature model: build, decode, clean, submit, validate, inspect, score, report.
 
@@ -24,24 +32,33 @@ def command(
 
     Example: iwsltpack demo
     """
-    from iwsltpack.demo.rehearsal import STEPS, comparison, lay_out, rehearse
+    from iwsltpack.demo.rehearsal import STEPS, comparison, lay_out, make_tiny_comet, rehearse
+    from iwsltpack.evaluation.comet_env import is_built
 
     lay_out(output)
     console.say(f"Working in {output}/ (settings: {output}/iwsltpack.toml)")
-    count, steps = 0, (*STEPS, *comparison())
+    scored_by_comet = is_built() if comet is None else comet
+    count, steps = 0, (*STEPS, *comparison(comet=scored_by_comet))
+    if scored_by_comet:
+        with console.progress() as progress:
+            make_tiny_comet(output, progress)
 
     def announce(step: Step) -> None:
         nonlocal count
         count += 1
         console.say(f"\n[{count}/{len(steps)}] {step.purpose}\n$ {step.line}", "bold")
 
-    lines = rehearse(output, announce)
+    lines = rehearse(output, steps, announce)
     _show(lines)
     right = sum(line.reference == line.hypothesis for line in lines)
     console.say(f"\n{right} of {len(lines)} clips translated exactly as the reference.", "green")
     console.say(f"The submission lies in {output}/submissions/; its UPLOAD.md says what to do with it.")
     if len(steps) > len(STEPS):
         console.say(f"Every segment, heard and compared: {output}/report/index.html")
+    if scored_by_comet:
+        console.say("COMET here is a tiny checkpoint made for the demo: it shows the way, it judges nothing.")
+    else:
+        console.say("Not scored by COMET: `iwsltpack demo --comet` does, and builds its environment once.")
 
 
 def _show(lines: list[Line]) -> None:

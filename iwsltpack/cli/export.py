@@ -11,7 +11,9 @@ from iwsltpack.cli import console
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    artifact: Annotated[
+        str, typer.Argument(help="Artifact: a folder, or an hf://, s3:// or https:// address.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
 ) -> None:
     """Write an artifact back as a plain Hugging Face checkpoint (safetensors).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,18 +19,22 @@ UNITS = "GB = 10^9 bytes, GiB = 2^30 bytes; bits/weight counts all files of a co
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    artifact: Annotated[
+        str, typer.Argument(help="Artifact: a folder, or an hf://, s3:// or https:// address.")
+    ],
     json_: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
 ) -> None:
     """Show what an artifact is and how large, in exact bytes and by both measures in use.
 
+    Of a remote artifact only the manifest is fetched.
+
     Example: iwsltpack inspect artifacts/q3
     """
-    from iwsltpack.artifact.sizes import folder_bytes, sizes_of
-    from iwsltpack.format.artifact import read_manifest
+    from iwsltpack.artifact.location import locate
+    from iwsltpack.artifact.sizes import sizes_of
 
-    manifest = read_manifest(artifact)
-    sizes = sizes_of(manifest, folder_bytes(artifact))
+    found = locate(artifact)
+    manifest, sizes = found.manifest, sizes_of(found.manifest, found.total_bytes)
     if json_:
         console.show_json(
             {

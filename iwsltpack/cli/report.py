@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 def command(
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Runs, artifacts, score.json files, or folders of these.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            help="Runs, artifacts (also hf://, s3://, https://), score.json files, or folders of these.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for page, tables and graphs.")

@@ -23,7 +23,11 @@ def command(
         ),
     ],
     artifact: Annotated[
-        Path, typer.Option(help="The artifact the runs were decoded with.", show_default=False)
+        str,
+        typer.Option(
+            help="The artifact the runs were decoded with: a folder, or an hf://, s3:// or https:// address.",
+            show_default=False,
+        ),
     ],
     team: Annotated[
         str, typer.Option(help="Team name, as it becomes part of the model name.", show_default=False)

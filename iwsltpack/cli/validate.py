@@ -25,9 +25,10 @@ class Format(StrEnum):
 
 def command(
     path: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="Hypothesis files, runs, artifacts, submissions, archives, or a folder of them.",
+            help="Hypothesis files, runs, artifacts (also hf://, s3://, https://), submissions, archives, or a "
+            "folder of them.",
             show_default=False,
         ),
     ],
@@ -59,6 +60,7 @@ def command(
     Example: iwsltpack validate runs/ submissions/
     """
     from iwsltpack import editions
+    from iwsltpack.artifact.location import shown
     from iwsltpack.format.names import PAIRS
     from iwsltpack.submission import validation
 
@@ -71,7 +73,7 @@ def command(
     with console.progress() as progress:
         for item in path:
             kind, problems = validation.validate(item, options, progress)
-            results.append((item, kind, problems))
+            results.append((shown(item), kind, problems))
     chosen = Format.json if json else format
     _PRINTERS[chosen](results)
     found = [problem for _, _, problems in results for problem in problems]
@@ -86,7 +88,7 @@ def _exit_code() -> int:
     return ValidationFailed.exit_code
 
 
-Results = Sequence[tuple[Path, str | None, "list[Problem]"]]
+Results = Sequence[tuple[str, str | None, "list[Problem]"]]
 
 
 def _print_table(results: Results) -> None:
@@ -115,7 +117,7 @@ def _print_table(results: Results) -> None:
 def _print_json(results: Results) -> None:
     console.show_json(
         [
-            {"path": str(path), "kind": kind, "problems": [item.to_json() for item in problems]}
+            {"path": path, "kind": kind, "problems": [item.to_json() for item in problems]}
             for path, kind, problems in results
         ]
     )

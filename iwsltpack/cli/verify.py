@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,14 +10,19 @@ from iwsltpack.cli import console
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    artifact: Annotated[
+        str, typer.Argument(help="Artifact: a folder, or an hf://, s3:// or https:// address.")
+    ],
     json_: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
     """Check every byte of an artifact against its checksums; name damaged tensors and chunks.
 
+    Of a remote artifact everything is fetched that the cache does not hold whole.
+
     Example: iwsltpack verify artifacts/q3
     """
     from iwsltpack.artifact.integrity import verify_artifact
+    from iwsltpack.artifact.location import shown
     from iwsltpack.errors import ValidationFailed
 
     with console.progress() as progress:
@@ -26,6 +30,6 @@ def command(
     if json_:
         console.show_json([problem.to_json() for problem in problems])
     if problems:
-        raise ValidationFailed("the artifact is damaged", problems, where=artifact)
+        raise ValidationFailed("the artifact is damaged", problems, where=shown(artifact))
     if not json_:
-        console.show(f"{artifact}: whole")
+        console.show(f"{shown(artifact)}: whole")

@@ -214,3 +214,34 @@ def unpack_codes(chain: Chain, stored: np.ndarray) -> np.ndarray:
     if stored.dtype.itemsize == 2:
         return stored if chain.bias else stored.view(np.uint16) + np.uint16(BIAS16)
     return (stored - np.uint32(BIAS32)).view(np.int32) if chain.bias else stored
+
+
+def integer_codes(chain: Chain, bits: int, stored: np.ndarray) -> np.ndarray:
+    """Turn what the array of a rounded tensor holds into its codes k, of which k * 2^-bits is the weight, exactly.
+
+    Parameters
+    ----------
+    chain, bits, stored
+        As for `unpack`.
+
+    Returns
+    -------
+    ndarray
+        Same shape, signed: int16, or int32 where the chain is wide or holds values.
+
+    Raises
+    ------
+    ValueError
+        The array holds values, and one is no multiple of the step that a code stands for.
+    """
+    if chain.wide:
+        return unpack_codes(chain, stored)
+    if chain.holds_codes:
+        return (stored - np.uint16(chain.bias)).view(np.int16) if chain.bias else stored
+    # Exact: a float16 times a power of two, far from float32's ends.
+    scaled = stored.astype(np.float32) * np.float32(2.0**bits)
+    with np.errstate(invalid="ignore"):
+        codes = scaled.astype(np.int32)
+    if not np.array_equal(codes.astype(np.float32), scaled):
+        raise ValueError(f"a value is no multiple of 2^-{bits}")
+    return codes

@@ -19,7 +19,7 @@ import numpy as np
 from numcodecs import Quantize
 
 from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
-from iwsltpack.errors import InputError, UsageError
+from iwsltpack.errors import ArtifactError, InputError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,9 +102,13 @@ class Rounder:
         if dtype not in ROUNDABLE:
             raise InputError("cannot round this type", expected=", ".join(ROUNDABLE), got=dtype)
         self.bits, self.dtype = bits, dtype
+        self.exact_codes = dtype != "float32"
 
     def codes16(self, block: np.ndarray) -> NDArray[np.uint16] | None:
-        """Return the biased codes k + `BIAS16` of `block`, or None if a value has no 16-bit code."""
+        """Return the biased codes k + `BIAS16` of `block`, or None if a value has no 16-bit code.
+
+        Where `exact_codes`, they stand for what `values` gives: that was checked for all 65,536 bit patterns.
+        """
         if self.dtype == "float32":
             codes = _biased(reference(block, self.bits), self.bits)
         else:
@@ -192,7 +196,17 @@ def _value_table(bits: int, dtype: str) -> NDArray[np.float16]:
 
 @cache
 def _code_table(bits: int, dtype: str) -> NDArray[np.uint16]:
-    return _biased(_value_table(bits, dtype), bits)
+    """Return the code of every bit pattern, once each is seen to stand for the reference's very value."""
+    values = _value_table(bits, dtype)
+    codes = _biased(values, bits)
+    given_back = _decode_table(bits)[codes]
+    if not np.array_equal(
+        given_back.view(np.uint16)[codes != INVALID], values.view(np.uint16)[codes != INVALID]
+    ):
+        raise ArtifactError(
+            "integer codes do not give back what this numcodecs rounds to", where=f"{dtype}, step 2^-{bits}"
+        )
+    return codes
 
 
 @cache

@@ -20,7 +20,9 @@ from iwsltpack import fileio
 from iwsltpack.errors import InputError, IwsltpackError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from iwsltpack.progress import Progress
 
 MARK = ".iwsltpack-demo"
 """Says that a folder was made by the demo and may be made anew."""
@@ -75,23 +77,31 @@ STEPS = (
     Step(purpose="validate all of it", arguments=("validate", "artifact", "runs/demo", "submissions")),
     Step(purpose="tell its size", arguments=("inspect", "artifact")),
 )
-SCORE = ("--reference", "test/manifest.csv", "--metric", "chrf,bleu")
+TINY_COMET = "tiny-comet-no-judge"
+"""Folder and, with that, name of the checkpoint the demo scores with: it stands in every table and signature."""
+REFERENCES = "test/manifest.csv"
 
 
-def comparison() -> tuple[Step, ...]:
-    """Return the steps that set the submission beside two other recipes; none where scoring is not installed."""
+def comparison(*, comet: bool = False) -> tuple[Step, ...]:
+    """Return the steps that set the submission beside two other recipes; none where scoring is not installed.
+
+    With `comet`, every system is also scored by the tiny checkpoint of `make_tiny_comet`.
+    """
     if importlib.util.find_spec("sacrebleu") is None:
         return ()
-    steps = [Step(purpose="score it raw", arguments=("score", "runs/demo", *SCORE))]
-    steps.append(Step(purpose="score it cleaned", arguments=("score", "runs/demo", *SCORE, "--clean")))
+    scoring: tuple[str, ...] = ("--reference", REFERENCES, "--metric", "chrf,bleu")
+    if comet:
+        scoring = (*scoring[:-1], "chrf,bleu,comet", "--comet-model", TINY_COMET, "--comet-device", "cpu")
+    steps = [Step(purpose="score it raw", arguments=("score", "runs/demo", *scoring))]
+    steps.append(Step(purpose="score it cleaned", arguments=("score", "runs/demo", *scoring, "--clean")))
     for recipe in COMPARED:
         artifact, run = f"artifacts/{recipe}", f"runs/{recipe}"
         build = ("-q", "build", "--recipe", recipe, "--output", artifact)
         decode = ("-q", "decode", "test", "--artifact", artifact, "--output", run)
         steps.append(Step(purpose=f"the same by recipe {recipe}", arguments=build))
         steps.append(Step(purpose=f"decode with {recipe}", arguments=decode))
-        steps.append(Step(purpose=f"score {recipe}", arguments=("-q", "score", run, *SCORE)))
-    report = ("report", "runs", "--reference", "test/manifest.csv", "--audio", "test", "--output", "report")
+        steps.append(Step(purpose=f"score {recipe}", arguments=("-q", "score", run, *scoring)))
+    report = ("report", "runs", "--reference", REFERENCES, "--audio", "test", "--output", "report")
     steps.append(Step(purpose="quality beside size", arguments=report))
     return tuple(steps)
 
@@ -133,13 +143,47 @@ def lay_out(folder: Path) -> None:
         fileio.write_bytes(folder / "iwsltpack.toml", SETTINGS.encode())
 
 
-def rehearse(folder: Path, announce: Callable[[Step], None]) -> list[Line]:
-    """Run every step in `folder`; each prints for itself.
+def make_tiny_comet(folder: Path, progress: Progress) -> None:
+    """Make the demo's COMET checkpoint in `folder`; COMET's environment is built first if it is not there.
+
+    Raises
+    ------
+    IwsltpackError
+        The environment cannot be built, or COMET in it cannot make the checkpoint.
+    """
+    from iwsltpack.evaluation.comet_env import ensure_environment, worker_environment
+
+    python = ensure_environment(progress).python
+    texts = fileio.read_bytes(folder / REFERENCES)
+    script = resources.files("iwsltpack.demo") / "tiny_comet.py"
+    progress.start("making a tiny COMET checkpoint", 1)
+    with resources.as_file(script) as path:
+        done = subprocess.run(
+            [python, "-X", "utf8", path, folder / TINY_COMET],
+            input=texts,
+            capture_output=True,
+            check=False,
+            env=worker_environment(offline=True),
+        )
+    progress.finish()
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise IwsltpackError(
+            "COMET's environment cannot make the demo's checkpoint",
+            got=words[0] if words else f"exit code {done.returncode}",
+            fix="run the demo with --no-comet, or build the environment anew (docs/scoring.md)",
+        )
+
+
+def rehearse(folder: Path, steps: Sequence[Step], announce: Callable[[Step], None]) -> list[Line]:
+    """Run `steps` in `folder`; each prints for itself.
 
     Parameters
     ----------
     folder
         As `lay_out` made it.
+    steps
+        `STEPS`, and those of `comparison`.
     announce
         Called before each step.
 
@@ -153,7 +197,7 @@ def rehearse(folder: Path, announce: Callable[[Step], None]) -> list[Line]:
     IwsltpackError
         A step failed; it has printed why.
     """
-    for step in (*STEPS, *comparison()):
+    for step in steps:
         announce(step)
         done = subprocess.run([sys.executable, "-m", "iwsltpack", *step.arguments], cwd=folder, check=False)
         if done.returncode:

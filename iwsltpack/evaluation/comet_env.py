@@ -89,6 +89,11 @@ def environment_path() -> Path:
     return environments_directory() / fileio.sha256_bytes(fileio.canonical_json(key))[:16]
 
 
+def is_built() -> bool:
+    """Tell whether `ensure_environment` would return without building anything."""
+    return bool(os.environ.get(PYTHON_VARIABLE)) or _is_whole(environment_path())
+
+
 def ensure_environment(progress: Progress | None = None) -> CometEnvironment:
     """Return the environment, built first if it is not there yet.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from iwsltpack.artifact.location import Place
     from iwsltpack.evaluation.references import References
     from iwsltpack.evaluation.systems import Measure, System
     from iwsltpack.progress import Progress
@@ -43,7 +44,7 @@ class Report:
         return next(path for path in self.files if path.name == PAGE_NAME)
 
 
-def collect(paths: Sequence[Path], tables: Sequence[str] = ()) -> list[System]:
+def collect(paths: Sequence[Place], tables: Sequence[str] = ()) -> list[System]:
     """Return the systems under `paths` and in the published `tables`.
 
     Raises

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack import fileio
-from iwsltpack.artifact.sizes import Sizes, measure
+from iwsltpack.artifact.location import is_address, locate, name_of
+from iwsltpack.artifact.sizes import Sizes, sizes_of
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.evaluation.texts import Hypotheses, digest, read_hypotheses, read_lines
-from iwsltpack.format.artifact import ArtifactManifest, read_manifest
+from iwsltpack.format.artifact import ArtifactManifest
 from iwsltpack.format.names import (
     CLEANED_SCORE_NAME,
     MANIFEST_NAME,
@@ -26,6 +27,8 @@ from iwsltpack.format.score import Score, read_score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from iwsltpack.artifact.location import Place
 
 Measure = Literal["whole", "linear"]
 MEASURES: tuple[Measure, ...] = ("whole", "linear")
@@ -113,13 +116,14 @@ class _Found:
     """Everything that lies under the paths given."""
 
     runs: list[Path] = field(default_factory=list)
-    artifacts: list[Path] = field(default_factory=list)
+    artifacts: list[Place] = field(default_factory=list)
     scores: list[Path] = field(default_factory=list)
     results: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Artifact:
+    name: str
     manifest: ArtifactManifest
     sizes: Sizes
 
@@ -150,11 +154,12 @@ def published(name: str) -> list[System]:
     return _published_rows(read_results(Path(name)))
 
 
-def gather(paths: Sequence[Path]) -> list[System]:
+def gather(paths: Sequence[Place]) -> list[System]:
     """Return every system found in runs, artifacts, score documents, results documents and folders of these.
 
     A run's sizes come from its artifact where that was given too; otherwise the whole folder's size is known from
-    the run. Scores lie beside a run as ``score.json`` and ``score.cleaned.json``.
+    the run. Scores lie beside a run as ``score.json`` and ``score.cleaned.json``. An address is that of an artifact,
+    of which only the manifest is read.
 
     Raises
     ------
@@ -162,12 +167,18 @@ def gather(paths: Sequence[Path]) -> list[System]:
         A path holds none of these, or scores that are not of the run they lie beside.
     """
     found = _Found()
-    for path in paths:
-        _look(path, found)
+    for place in paths:
+        if is_address(place):
+            found.artifacts.append(place)
+        else:
+            _look(Path(place), found)
     artifacts = {}
-    for path in found.artifacts:
-        manifest = read_manifest(path)
-        artifacts[manifest.sha256] = _Artifact(manifest=manifest, sizes=measure(path))
+    for place in found.artifacts:
+        opened = locate(place)
+        sizes = sizes_of(opened.manifest, opened.total_bytes)
+        artifacts[opened.manifest.sha256] = _Artifact(
+            name=name_of(place), manifest=opened.manifest, sizes=sizes
+        )
     systems: list[System] = []
     places: list[Path] = []
     for path in found.runs:
@@ -186,7 +197,7 @@ def gather(paths: Sequence[Path]) -> list[System]:
     for key, artifact in artifacts.items():
         if key not in used:
             systems.append(_artifact_row(artifact))
-            places.append(found.artifacts[list(artifacts).index(key)])
+            places.append(Path(artifact.name))
     for path in found.results:
         rows = _published_rows(read_results(path))
         systems += rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 ARTIFACT_FORMAT = "iwsltpack.artifact"
 RUN_FORMAT = "iwsltpack.run"
+PLAN_FORMAT = "iwsltpack.decoding-plan"
 SUBMISSION_FORMAT = "iwsltpack.submission"
 SCORE_FORMAT = "iwsltpack.score"
 RESULTS_FORMAT = "iwsltpack.results"
@@ -20,6 +21,9 @@ PARTIAL_SUFFIX = ".partial"
 
 RUN_NAME = "run.json"
 JOURNAL_NAME = "journal.jsonl"
+SHARDS_DIR = "shards"
+"""In a run's folder: the plan its shards share, and a folder with a journal for each of them."""
+PLAN_NAME = "plan.json"
 
 SUBMISSION_NAME = "submission.json"
 

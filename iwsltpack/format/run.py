@@ -118,6 +118,32 @@ class RunOutput(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunSession(Part):
+    """One load of the model, by one process, and what was decoded with it.
+
+    Attributes
+    ----------
+    worker
+        Which of several processes: ``2/4`` is a shard, ``dask-2`` a worker; None where one process decodes alone.
+    device_name, mode, load_seconds
+        The device's model, how the weights were held, and how long it took until they were.
+    pieces, seconds
+        What it decoded, and in how long.
+    peak_host_bytes, peak_device_bytes
+        Most memory, as far as it was journaled: resident, and allocated by torch on a CUDA device (None elsewhere).
+    """
+
+    worker: str | None
+    device_name: str
+    mode: Literal["load", "cache", "stream", "int8"]
+    load_seconds: float
+    pieces: int
+    seconds: float
+    peak_host_bytes: int
+    peak_device_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSummary(Part):
     """Figures of the whole run, over all its sessions.
 
@@ -126,7 +152,8 @@ class RunSummary(Part):
     load_seconds
         From the artifact to a model ready on the device, in the last session that loaded it.
     decode_seconds
-        Wall clock of decoding: waiting for audio, generation, journal.
+        Seconds of decoding: waiting for audio, generation, journal. Where several processes shared the work, their
+        seconds are added up, so that the figures below stay those of one device.
     seconds_per_segment
         `decode_seconds` over the decoded segments: the paper's sec/item.
     tokens_per_second
@@ -142,9 +169,9 @@ class RunSummary(Part):
     signs
         Segments that show each hallucination sign.
     peak_host_bytes, peak_device_bytes
-        Most memory of the last session: resident, and allocated by torch on a CUDA device (None elsewhere).
+        Most memory of any session: resident, and allocated by torch on a CUDA device (None elsewhere).
     device_name
-        The device's model.
+        The device's model; several, joined by commas, where sessions ran on different ones.
     sessions
         Times the model was loaded for this run.
     """
@@ -166,7 +193,10 @@ class RunSummary(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Document):
-    """``run.json``: written last, so that its presence means the run is whole."""
+    """``run.json``: written last, so that its presence means the run is whole.
+
+    Records of before `sessions` was kept have none.
+    """
 
     SCHEMA: ClassVar[str] = "run"
 
@@ -180,6 +210,7 @@ class Run(Document):
     output: RunOutput
     segments: tuple[RunSegment, ...]
     summary: RunSummary
+    sessions: tuple[RunSession, ...] = ()
 
 
 def read_run(folder: Path) -> Run:

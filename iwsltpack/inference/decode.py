@@ -1,4 +1,4 @@
-"""Decode test sets with an artifact: examine, plan, translate, journal, write.
+"""Decode test sets with an artifact: prepare, translate, journal, write.
 
 Everything that can be wrong with the input is found before the model is loaded. The model is loaded once, for the
 test sets that have something left to decode.
@@ -11,18 +11,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.data.discovery import find_test_sets
-from iwsltpack.data.survey import Survey, survey
-from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
-from iwsltpack.fileio import canonical_json, sha256_bytes
-from iwsltpack.format.names import JOURNAL_NAME, RUN_NAME
-from iwsltpack.inference.batching import Batch, plan_batches, plan_digest
-from iwsltpack.inference.device import device_name
-from iwsltpack.inference.generation import Listener, Translator
-from iwsltpack.inference.journal import Journal, Session
-from iwsltpack.inference.model import audio_limit, load_from, processor_from, resolve_device, resolve_dtype
+from iwsltpack.format.names import JOURNAL_NAME
+from iwsltpack.inference.device import device_name, peak_device_bytes, peak_host_bytes
+from iwsltpack.inference.generation import Translator
+from iwsltpack.inference.jobs import Job, prepare_jobs
+from iwsltpack.inference.journal import Journal, Session, kept_from_writers
+from iwsltpack.inference.merging import decoded_anywhere, take_in_shards
+from iwsltpack.inference.model import load_from, resolve_device
 from iwsltpack.inference.options import DecodeOptions
-from iwsltpack.inference.record import build_settings, describe_artifact, finish_run, libraries
+from iwsltpack.inference.record import DecodedSet, describe_artifact, finish_run, libraries
+from iwsltpack.inference.sharding import keep_plan, shard_journal, shares
 from iwsltpack.inference.translate import translate_batches
 from iwsltpack.progress import Silent
 
@@ -30,43 +28,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from iwsltpack.format.run import Run, RunArtifact, RunSettings
+    import torch
+
+    from iwsltpack.artifact.location import Place
+    from iwsltpack.cluster.shards import Shard
+    from iwsltpack.format.run import RunArtifact
+    from iwsltpack.inference.batching import Batch
+    from iwsltpack.inference.journal import Key
     from iwsltpack.inference.weights import TensorSource
     from iwsltpack.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodedSet:
-    """A finished run and the folder it lies in."""
+class Work:
+    """What is left to decode of a test set, and the open journal it goes into; `worker` as in `Session`."""
 
-    folder: Path
-    run: Run
+    job: Job
+    journal: Journal
+    batches: list[Batch]
+    worker: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One test set to decode, examined and planned, with its settings, its journal open."""
+class DecodedShard:
+    """What a shard has decoded of one test set: its journal, the pieces in it, and the batches that the run as a whole
+    still lacks."""
 
-    survey: Survey
-    batches: list[Batch]
-    folder: Path
-    options: DecodeOptions
-    settings: RunSettings
-    listener: Listener
-    journal: Journal
-
-    @property
-    def pending(self) -> list[Batch]:
-        """Batches of which a piece is not decoded yet; they are searched whole again."""
-        done = self.journal.decoded
-        return [
-            batch for batch in self.batches if any((piece.segment, piece.part) not in done for piece in batch)
-        ]
+    journal: Path
+    pieces: int
+    left: int
 
 
 def decode(
     test_dir: Path,
-    artifact: Path,
+    artifact: Place,
     output: Path,
     options: DecodeOptions | None = None,
     progress: Progress | None = None,
@@ -80,7 +75,7 @@ def decode(
     test_dir
         A test set, or a folder of several.
     artifact
-        The model's artifact.
+        The model's artifact: its folder, or the address of a remote one, of which chunks are fetched when needed.
     output
         Folder for the run; with several test sets, for one subfolder each.
     options
@@ -90,14 +85,18 @@ def decode(
     per_set
         Settings that single test sets are decoded with, by name; see `options.read_per_set`.
     """
-    from iwsltpack.artifact.reader import open_artifact
-    from iwsltpack.artifact.sizes import measure
-
-    source = open_artifact(artifact)
-    described = describe_artifact(source.manifest, measure(artifact).total_bytes)
+    source, described = open_source(artifact)
     return decode_with(
         source, described, test_dir, output, options or DecodeOptions(), progress or Silent(), tell, per_set
     )
+
+
+def open_source(artifact: Place) -> tuple[TensorSource, RunArtifact]:
+    """Open an artifact; return it with what a run records of it."""
+    from iwsltpack.artifact.reader import open_artifact
+
+    source = open_artifact(artifact)
+    return source, describe_artifact(source.manifest, source.total_bytes)
 
 
 def decode_with(
@@ -110,7 +109,7 @@ def decode_with(
     tell: Callable[[str], None] | None = None,
     per_set: dict[str, dict[str, Any]] | None = None,
 ) -> list[DecodedSet]:
-    """Decode every test set at `test_dir` with an opened artifact, going on where an earlier run stopped.
+    """Decode every test set at `test_dir` with an opened artifact, going on where an earlier run or shards stopped.
 
     Returns
     -------
@@ -125,176 +124,157 @@ def decode_with(
         See the functions called; nothing that could be mistaken for a result is left behind.
     """
     say = tell or (lambda _: None)
-    options = options.resolved()
-    processor = processor_from(source.model_dir)
-    limit = audio_limit(processor)
-    test_sets = find_test_sets(test_dir, kind=options.kind, name=options.name)
-    apart = _options_per_set(options, per_set or {}, [item.name for item in test_sets])
-    surveys = [survey(test_set, limit, progress) for test_set in test_sets]
-    _apply_policy(surveys, options, limit, say)
-    with ExitStack() as stack:
-        jobs = [
-            _open_job(
-                found,
-                output / found.test_set.name if len(surveys) > 1 else output,
-                described,
-                apart[found.test_set.name],
-                source,
-                processor,
-                stack,
-            )
-            for found in surveys
-        ]
-        _translate(jobs, source, options, progress, say)
-        device = resolve_device(options.device)
-        return [
-            DecodedSet(
-                folder=job.folder,
-                run=finish_run(
-                    job.folder, job.survey, job.journal, described, job.settings, job.options, device
-                ),
-            )
-            for job in jobs
-        ]
-
-
-def _options_per_set(
-    options: DecodeOptions, per_set: dict[str, dict[str, Any]], names: list[str]
-) -> dict[str, DecodeOptions]:
-    """Return the options of every test set; settings for one that is not there are refused."""
-    if unknown := sorted(per_set.keys() - set(names)):
-        raise UsageError(
-            f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)
-        )
-    return {name: options.changed(per_set.get(name, {})) for name in names}
-
-
-def _apply_policy(
-    surveys: list[Survey], options: DecodeOptions, limit: float, say: Callable[[str], None]
-) -> None:
-    """Act on what is wrong with the audio as the options say, before anything is loaded or written."""
-    found = [problem for item in surveys for problem in (*item.test_set.notices, *item.problems)]
-    errors = [problem for problem in found if problem.severity == "error"]
-    if errors and options.on_bad_audio == "error":
-        raise ValidationFailed(
-            f"{len(errors)} of {sum(len(item.durations) for item in surveys)} segments have audio that cannot be used",
-            errors,
-            fix="mend the files, or write a placeholder on their lines: --on-bad-audio placeholder",
-        )
-    for problem in found:
-        say(str(problem))
-    if errors:
-        say(f"{len(errors)} segments get the placeholder {options.placeholder!r}")
-    for item in surveys:
-        if item.long and options.long == "error":
-            raise ValidationFailed(
-                f"{len(item.long)} segments are longer than the {limit:g} s the model hears",
-                [_too_long(item, index, limit) for index in item.long],
-                where=item.test_set.name,
-                fix="cut them at silences and join the outputs: --long segment",
-            )
-        if item.long:
-            say(
-                f"{item.test_set.name}: {len(item.long)} segments over {limit:g} s are cut at silences, one line each"
-            )
-
-
-def _too_long(item: Survey, index: int, limit: float) -> Problem:
-    segment = item.test_set.segments[index]
-    return Problem(
-        rule="audio.long",
-        message=f"segment {segment.id}: {item.durations[index]:.2f} s, the model hears {limit:g} s",
-        path=segment.audio,
-        line=index + 1,
-    )
-
-
-def _open_job(
-    found: Survey,
-    folder: Path,
-    described: RunArtifact,
-    options: DecodeOptions,
-    source: TensorSource,
-    processor: Any,
-    stack: ExitStack,
-) -> _Job:
     device = resolve_device(options.device)
-    settings = build_settings(options, device, resolve_dtype(options.dtype, device), source.model_dir)
-    listener = Listener(processor, settings.prompt, settings.system_prompt, settings.chat_template)
-    batches = plan_batches(found.pieces, options.batch_size, options.batch_seconds)
-    if (folder / RUN_NAME).exists() and not (folder / JOURNAL_NAME).exists():
-        raise UsageError(
-            "the output folder holds a finished run without its journal",
-            where=folder,
-            fix="give another --output, or remove the folder to decode again",
-        )
-    binding = _binding(found, batches, described, settings, options)
-    journal = stack.enter_context(Journal(folder / JOURNAL_NAME, binding))
-    planned = {(piece.segment, piece.part) for batch in batches for piece in batch}
-    if not journal.decoded.keys() <= planned:
-        raise InputError("the journal holds pieces the test set does not have", where=journal.path)
-    return _Job(
-        survey=found,
-        batches=batches,
-        folder=folder,
-        options=options,
-        settings=settings,
-        listener=listener,
-        journal=journal,
-    )
+    jobs = prepare_jobs(source, described, test_dir, output, options, device, progress, say, per_set)
+    with ExitStack() as stack:
+        works = [open_work(job, stack, say) for job in jobs]
+        translate_here(works, source, device, progress, say)
+        return finish(works)
 
 
-def _binding(
-    found: Survey, batches: list[Batch], described: RunArtifact, settings: RunSettings, options: DecodeOptions
-) -> dict[str, Any]:
-    """Return what a journal is bound to. The mode is left out: all modes compute with the same weights, so a run that
-    did not fit the device may go on as `stream`."""
-    bound = {key: value for key, value in settings.to_json().items() if key != "mode"}
-    return {
-        "pair": options.pair,
-        "artifact": described.sha256,
-        "test_set": {
-            "name": found.test_set.name,
-            "sha256": found.sha256,
-            "segments": len(found.durations),
-            "unusable": sha256_bytes(canonical_json(sorted(found.unusable))) if found.unusable else None,
-        },
-        "plan": plan_digest(batches),
-        "settings": bound,
-    }
+def decode_shard(
+    test_dir: Path,
+    artifact: Place,
+    output: Path,
+    shard: Shard,
+    options: DecodeOptions | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+    per_set: dict[str, dict[str, Any]] | None = None,
+) -> list[DecodedShard]:
+    """Decode one shard's share of every test set at `test_dir`; see `decode_shard_with`, and `decode` for the rest."""
+    source, described = open_source(artifact)
+    options, progress = options or DecodeOptions(), progress or Silent()
+    return decode_shard_with(source, described, test_dir, output, shard, options, progress, tell, per_set)
 
 
-def _translate(
-    jobs: list[_Job],
+def decode_shard_with(
     source: TensorSource,
+    described: RunArtifact,
+    test_dir: Path,
+    output: Path,
+    shard: Shard,
     options: DecodeOptions,
+    progress: Progress,
+    tell: Callable[[str], None] | None = None,
+    per_set: dict[str, dict[str, Any]] | None = None,
+) -> list[DecodedShard]:
+    """Decode one shard's share of every test set at `test_dir`, into its own journals; see `merging.merge_shards`.
+
+    Shards run at the same time or one after the other, on any machines that see `output`, with the same options.
+
+    Returns
+    -------
+    list of DecodedShard
+        One a test set, in the order they were found.
+
+    Raises
+    ------
+    UsageError
+        The shard, or a process without a shard, is at work in this folder; or other shards have other settings.
+    IwsltpackError
+        As `decode_with`.
+    """
+    say = tell or (lambda _: None)
+    device = resolve_device(options.device)
+    jobs = prepare_jobs(source, described, test_dir, output, options, device, progress, say, per_set)
+    with ExitStack() as stack:
+        works = [_open_share(job, shard, stack, say) for job in jobs]
+        translate_here(works, source, device, progress, say)
+    return [
+        DecodedShard(
+            journal=work.journal.path,
+            pieces=len(work.journal.decoded),
+            left=len(job.pending(_settled(job))),
+        )
+        for job, work in zip(jobs, works, strict=True)
+    ]
+
+
+def _open_share(job: Job, shard: Shard, stack: ExitStack, say: Callable[[str], None]) -> Work:
+    """Open a shard's journal; what is decoded anywhere in the folder is not decoded again."""
+    keep_plan(job.folder, job.plan, job.binding)
+    journal = stack.enter_context(Journal(shard_journal(job.folder, shard), job.binding))
+    # Its own journal first: whoever wants the whole folder locks all of them, so that one of the two sees the other.
+    stack.enter_context(kept_from_writers(job.folder / JOURNAL_NAME))
+    settled = _settled(job)
+    job.check(settled, job.folder)
+    share = shares(job.batches, shard.count, job.binding["plan"])[shard.index - 1]
+    left = job.pending(settled, share)
+    say(
+        f"{job.name}: shard {shard} has {sum(map(len, share))} of {sum(map(len, job.batches))} pieces, "
+        f"{sum(map(len, left))} to decode"
+    )
+    return Work(job=job, journal=journal, batches=left, worker=str(shard))
+
+
+def _settled(job: Job) -> set[Key]:
+    return decoded_anywhere(job.folder, job.binding, with_placeholders=job.keeps_placeholders)
+
+
+def open_work(job: Job, stack: ExitStack, say: Callable[[str], None]) -> Work:
+    """Open a test set's journal, with what shards have decoded taken in; `stack` keeps them locked."""
+    journal = stack.enter_context(Journal(job.folder / JOURNAL_NAME, job.binding))
+    take_in_shards(job.folder, journal, job.binding, stack)
+    job.check(journal.decoded, journal.path)
+    if journal.dropped:
+        say(
+            f"{job.folder.name}: {journal.dropped} bytes of an unfinished batch were dropped from the journal"
+        )
+    settled = journal.settled(with_placeholders=job.keeps_placeholders)
+    if settled:
+        share = f"{len(settled)} of {sum(map(len, job.batches))} pieces"
+        say(f"{job.name}: {share} were decoded before; going on")
+    return Work(job=job, journal=journal, batches=job.pending(settled))
+
+
+def finish(works: list[Work]) -> list[DecodedSet]:
+    """Write hypotheses and record of every test set; their journals hold every piece."""
+    return [
+        DecodedSet(folder=work.job.folder, run=finish_run(work.job.folder, work.job.plan, work.journal))
+        for work in works
+    ]
+
+
+def translate_here(
+    works: list[Work],
+    source: TensorSource,
+    device: torch.device,
     progress: Progress,
     say: Callable[[str], None],
 ) -> None:
     """Load the model and decode what is left; nothing is loaded where nothing is left."""
-    left = [job for job in jobs if job.pending]
-    for job in jobs:
-        if job.journal.dropped:
-            say(
-                f"{job.folder.name}: {job.journal.dropped} bytes of an unfinished batch were dropped from the journal"
-            )
-        if job.journal.decoded:
-            share = f"{len(job.journal.decoded)} of {len(job.survey.pieces)} pieces"
-            say(f"{job.survey.test_set.name}: {share} were decoded before; going on")
+    left = [work for work in works if work.batches]
     if not left:
         return
-    device = resolve_device(options.device)
+    settings = left[0].job.plan.settings
     progress.start("loading the model", 1)
     started = time.perf_counter()
-    model = load_from(source, device=device, mode=options.mode, dtype=left[0].settings.dtype)
+    model = load_from(source, device=device, mode=settings.mode, dtype=settings.dtype, tell=say)
     load_seconds = time.perf_counter() - started
     progress.finish()
-    translator = Translator(model, left[0].listener.processor)
-    session = Session(
-        device_name=device_name(device), mode=options.mode, load_seconds=load_seconds, libraries=libraries()
-    )
-    for job in left:
-        job.journal.begin_session(session)
-        translate_batches(
-            job.survey, job.pending, job.journal, job.listener, translator, job.settings, progress, say
+    translator = Translator(model, left[0].job.listener.processor)
+    for work in left:
+        session = work.journal.begin_session(
+            Session(
+                device_name=device_name(device),
+                mode=settings.mode,
+                load_seconds=load_seconds,
+                libraries=libraries(),
+                worker=work.worker,
+                peak_host_bytes=peak_host_bytes(),
+                peak_device_bytes=peak_device_bytes(device),
+            )
         )
+        job = work.job
+        translate_batches(
+            job.survey,
+            work.batches,
+            work.journal,
+            job.listener,
+            translator,
+            job.plan.settings,
+            progress,
+            say,
+        )
+        work.journal.note_peak(session, peak_host_bytes(), peak_device_bytes(device))

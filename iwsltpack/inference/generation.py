@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 Finish = Literal["stop", "length"]
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Settings of sampling; under greedy search they do nothing but raise warnings."""
+
+_one_at_a_time = threading.Lock()
+"""A tokenizer that pads for two threads at once ends in an error of its Rust part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +108,14 @@ class Listener:
                     expected=f"float32, shape (n,), n <= {most}",
                     got=f"{samples.dtype}, shape {samples.shape}",
                 )
-        inputs = self.processor(
-            text=[self.conversation] * len(audio),
-            audio=audio,
-            sampling_rate=self.rate,
-            return_tensors="pt",
-            padding=True,
-        )
+        with _one_at_a_time:
+            inputs = self.processor(
+                text=[self.conversation] * len(audio),
+                audio=audio,
+                sampling_rate=self.rate,
+                return_tensors="pt",
+                padding=True,
+            )
         prepared = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
         ids, mask = prepared["input_ids"], prepared["attention_mask"]
         # A repetition penalty counts padding as text. A padding token that every prompt holds anyway changes nothing,

@@ -19,11 +19,11 @@ from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, R
 from iwsltpack.inference.weights import LazyStateDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from iwsltpack.inference.weights import TensorSource
 
-Mode = Literal["load", "cache", "stream"]
+Mode = Literal["load", "cache", "stream", "int8"]
 DEFAULT_LIMIT_SECONDS = 30.0
 """What audio models of this family hear where their processor does not say."""
 
@@ -36,21 +36,26 @@ def load_model(
     device: str | torch.device = "auto",
     mode: Mode = "load",
     dtype: torch.dtype | str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Any:
     """Load the model of an artifact for inference.
 
     Parameters
     ----------
     path
-        The artifact.
+        The artifact: its folder, an ``hf://``, ``s3://`` or ``https://`` address, or the hub id ``OWNER/NAME`` of a
+        model that no folder here is named like. What lies elsewhere is fetched when it is needed, and kept in a cache.
     device
         ``auto`` takes a CUDA device where there is one.
     mode
         ``load`` decodes everything onto the device, tensor by tensor; ``cache`` decodes a linear layer at its first
-        use; ``stream`` at every use, for devices smaller than the model. All three compute with the same weights.
+        use; ``stream`` at every use, for devices smaller than the model; ``int8`` holds rounded layers as 8-bit codes,
+        half the memory of float16, and multiplies these. All compute with the same weights.
     dtype
         Of the floats; by default float16 on CUDA, float32 on CPU. Rounded weights are multiples of 2^-b, which
         float16 holds exactly; bfloat16, with 8 significant bits, would round them again.
+    tell
+        Where remarks go, such as layers that `int8` had to decode.
 
     Returns
     -------
@@ -64,18 +69,23 @@ def load_model(
     MissingDependency
         CUDA is asked for and absent.
     ResourceError
-        The model does not fit the device's memory.
+        The model does not fit the device's memory, or cannot be fetched.
+    UsageError
+        ``int8`` is asked for and no layer of the artifact is rounded.
     """
-    from iwsltpack.artifact.reader import open_artifact
+    from iwsltpack.artifact.reader import open_by_name
 
-    return load_from(open_artifact(Path(path)), device=device, mode=mode, dtype=dtype)
+    return load_from(open_by_name(path), device=device, mode=mode, dtype=dtype, tell=tell)
 
 
 def load_processor(path: Path | str) -> Any:
-    """Load the processor (tokenizer, feature extractor, chat template) of an artifact; nothing is fetched."""
-    from iwsltpack.artifact.reader import open_artifact
+    """Load the processor (tokenizer, feature extractor, chat template) of an artifact; see `load_model`.
 
-    return processor_from(open_artifact(Path(path)).model_dir)
+    Of a remote artifact only the processor's files are fetched, no weights.
+    """
+    from iwsltpack.artifact.reader import open_by_name
+
+    return processor_from(open_by_name(path).model_dir)
 
 
 def load_from(
@@ -84,26 +94,73 @@ def load_from(
     device: str | torch.device = "auto",
     mode: Mode = "load",
     dtype: torch.dtype | str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Any:
     """Load the model of an opened artifact; see `load_model`."""
-    if mode not in get_args(Mode):
-        raise UsageError(f"unknown mode {mode!r}", expected=", ".join(get_args(Mode)))
+    streamed = check_mode(source, mode)
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
     config, cls = _architecture(source.model_dir)
-    streamed: frozenset[str] = frozenset()
     extra: dict[str, Any] = {}
     if mode != "load":
-        from iwsltpack.inference.streaming import StreamingConfig, streamable
+        from iwsltpack.inference.streaming import StreamingConfig
 
-        streamed = streamable(source.manifest)
         extra["quantization_config"] = StreamingConfig(source, streamed, mode, kind, place)
-    model, info = _pull(source, cls, config, LazyStateDict(source, kind, streamed), kind, place, mode, extra)
+    weights = LazyStateDict(source, kind, streamed)
+    source.expect(weights)
+    model, info = _pull(source, cls, config, weights, kind, place, mode, extra)
     _refuse_incomplete(info, source)
     if mode != "load":
         _refuse_unfilled(model, source)
+    if mode == "int8" and tell is not None:
+        _tell_int8(model, extra["quantization_config"].decoded, place, tell)
     model.generation_config = generation_config(source.model_dir)
     return model.eval()
+
+
+def check_mode(source: TensorSource, mode: Mode) -> frozenset[str]:
+    """Return the tensors that `mode` does not decode when loading; needs nothing but the manifest.
+
+    Raises
+    ------
+    UsageError
+        An unknown mode, or ``int8`` for an artifact without rounded layers.
+    """
+    if mode not in get_args(Mode):
+        raise UsageError(f"unknown mode {mode!r}", expected=", ".join(get_args(Mode)))
+    if mode == "load":
+        return frozenset()
+    from iwsltpack.inference.streaming import rounded, streamable
+
+    if mode != "int8":
+        return streamable(source.manifest)
+    if names := rounded(source.manifest):
+        return names
+    raise UsageError(
+        "mode int8 needs an artifact with rounded layers, and this one has none",
+        expected="a recipe that rounds linear layers of the numbered blocks, such as selected-q3",
+        got=source.manifest.recipe.name,
+        fix="use --mode load",
+    )
+
+
+def _tell_int8(model: Any, decoded: list[str], place: torch.device, tell: Callable[[str], None]) -> None:
+    """Say what is held as codes and what is not, and where the fast way to multiply them is missing."""
+    from iwsltpack.inference.int8 import OUTLIER_SHARE, has_kernel, held_as_int8
+
+    held = held_as_int8(model)
+    tell(
+        f"int8: {held.layers} layers held as codes in {held.bytes / 2**30:.2f} GiB "
+        f"(float16: {2 * held.weights / 2**30:.2f}), {held.outliers} codes outside int8 apart"
+    )
+    if decoded:
+        named = ", ".join(decoded[:3]) + (" …" if len(decoded) > 3 else "")
+        tell(
+            f"int8: {len(decoded)} rounded layers decoded as in load, over {OUTLIER_SHARE:.2%} of their codes "
+            f"are outside int8: {named}"
+        )
+    if place.type == "cuda" and not has_kernel():
+        tell("int8: Triton is not installed: the codes are decoded for each product, which is slower")
 
 
 def _pull(
@@ -337,7 +394,9 @@ def _too_small(place: torch.device, mode: Mode) -> ResourceError:
         "the model does not fit the device's memory",
         where=place,
         got=f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
-        fix="use --mode stream" if mode != "stream" else "use a larger device, or --device cpu",
+        fix="use --mode stream (begun as int8: with another --output)"
+        if mode != "stream"
+        else "use a larger device, or --device cpu",
     )
 
 

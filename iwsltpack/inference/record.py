@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import torch
+
 from iwsltpack import __version__, fileio
-from iwsltpack.errors import InputError
+from iwsltpack.errors import InputError, UsageError
 from iwsltpack.format.artifact import Tool
-from iwsltpack.format.names import RUN_NAME
+from iwsltpack.format.names import JOURNAL_NAME, PAIRS, RUN_NAME
 from iwsltpack.format.run import (
     Finish,
     Run,
     RunArtifact,
     RunOutput,
     RunSegment,
+    RunSession,
     RunSettings,
     RunSummary,
-    RunTestSet,
     read_run,
 )
-from iwsltpack.inference.device import device_name, peak_device_bytes, peak_host_bytes
+from iwsltpack.inference.device import device_name, peak_host_bytes
 from iwsltpack.inference.generation import greedy
 from iwsltpack.inference.model import generation_config
 from iwsltpack.inference.options import DEFAULT_MAX_NEW_TOKENS
@@ -29,16 +33,22 @@ from iwsltpack.inference.signs import count_signs, find_signs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
-    from iwsltpack.data.survey import Survey
     from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.format.decoding_plan import DecodingPlan
     from iwsltpack.inference.journal import Decoded, Journal
     from iwsltpack.inference.options import DecodeOptions
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr")
 JOINT = {"zh": "", "de": " "}
 """What stands between the outputs of a segment's pieces: Chinese is written without spaces."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedSet:
+    """A finished run and the folder it lies in."""
+
+    folder: Path
+    run: Run
 
 
 def libraries() -> dict[str, str]:
@@ -83,18 +93,10 @@ def build_settings(
     )
 
 
-def finish_run(
-    folder: Path,
-    survey: Survey,
-    journal: Journal,
-    artifact: RunArtifact,
-    settings: RunSettings,
-    options: DecodeOptions,
-    device: torch.device,
-) -> Run:
+def finish_run(folder: Path, plan: DecodingPlan, journal: Journal) -> Run:
     """Write the hypotheses, then ``run.json``, from a journal that holds every piece; or find both written already."""
-    text_name = f"{survey.test_set.name}.{options.pair}.txt"
-    lines, segments = _assemble(survey, journal, options)
+    text_name = f"{plan.test_set.name}.{plan.pair}.txt"
+    lines, segments = _assemble(plan, journal)
     data = "".join(f"{line}\n" for line in lines).encode()
     digest = fileio.sha256_bytes(data)
     finished = read_finished(folder)
@@ -108,19 +110,14 @@ def finish_run(
         tool=Tool(
             version=__version__, libraries=journal.sessions[-1].libraries if journal.sessions else libraries()
         ),
-        pair=options.pair,
-        artifact=artifact,
-        test_set=RunTestSet(
-            name=survey.test_set.name,
-            kind=survey.test_set.kind,
-            sha256=survey.sha256,
-            segments=len(lines),
-            audio_seconds=survey.audio_seconds,
-        ),
-        settings=settings,
+        pair=plan.pair,
+        artifact=plan.artifact,
+        test_set=plan.test_set,
+        settings=plan.settings,
         output=RunOutput(path=text_name, sha256=digest, lines=len(lines)),
         segments=segments,
-        summary=_summarise(survey, segments, journal, device),
+        summary=_summarise(plan, segments, journal),
+        sessions=_sessions(journal),
     )
     document = run.to_json()
     fileio.write_lines(folder / text_name, lines)
@@ -137,65 +134,106 @@ def read_finished(folder: Path) -> Run | None:
     return run if text.is_file() and fileio.sha256_file(text) == run.output.sha256 else None
 
 
-def _assemble(
-    survey: Survey, journal: Journal, options: DecodeOptions
-) -> tuple[list[str], tuple[RunSegment, ...]]:
+def refuse_lost_journal(folder: Path) -> None:
+    """Refuse to write over a finished run that cannot be made again from its journal."""
+    if (folder / RUN_NAME).exists() and not (folder / JOURNAL_NAME).exists():
+        raise UsageError(
+            "the output folder holds a finished run without its journal",
+            where=folder,
+            fix="give another --output, or remove the folder to decode again",
+        )
+
+
+def _assemble(plan: DecodingPlan, journal: Journal) -> tuple[list[str], tuple[RunSegment, ...]]:
     """Join the pieces of every segment; one line and one entry a segment, in the test set's order."""
-    pieces: dict[int, list[Decoded]] = {}
-    for piece in survey.pieces:
-        result = journal.decoded.get((piece.segment, piece.part))
-        if result is None:
-            raise InputError("the journal lacks a piece", where=journal.path, got=(piece.segment, piece.part))
-        pieces.setdefault(piece.segment, []).append(result)
+    language = PAIRS[plan.pair]
     lines, segments = [], []
-    for segment, duration in zip(survey.test_set.segments, survey.durations, strict=True):
-        results = pieces.get(segment.index, [])
-        usable = segment.index not in survey.unusable
-        line = JOINT[options.language].join(result.text for result in results if result.text)
-        line = line if usable else options.placeholder
+    for index, segment in enumerate(plan.segments):
+        results = _pieces(journal, index, len(segment.pieces))
+        finish = _finish(results)
+        line = JOINT[language].join(result.text for result in results if result.text)
+        line = plan.settings.placeholder if finish == "placeholder" else line
         lines.append(line)
         segments.append(
             RunSegment(
-                index=segment.index,
+                index=index,
                 id=segment.id,
                 audio=segment.audio,
                 offset=segment.offset,
-                duration=duration,
+                duration=segment.duration,
                 tokens=sum(result.tokens for result in results),
-                finish=_finish(results, usable),
+                finish=finish,
                 seconds=sum(result.seconds for result in results),
                 pieces=len(results),
-                signs=find_signs(line, options.language, duration, segment.source) if usable else (),
+                signs=find_signs(line, language, segment.duration, segment.source)
+                if finish != "placeholder"
+                else (),
             )
         )
     return lines, tuple(segments)
 
 
-def _finish(results: list[Decoded], usable: bool) -> Finish:
-    if not usable:
+def _pieces(journal: Journal, segment: int, count: int) -> list[Decoded]:
+    """Return a segment's outputs."""
+    results = [journal.decoded.get((segment, part)) for part in range(count)]
+    for part, result in enumerate(results):
+        if result is None:
+            raise InputError("the journal lacks a piece", where=journal.path, got=(segment, part))
+    return [result for result in results if result is not None]
+
+
+def _finish(results: list[Decoded]) -> Finish:
+    """Tell how a segment ended; one without pieces has unusable audio."""
+    ends = {result.finish for result in results}
+    if not ends or "placeholder" in ends:
         return "placeholder"
-    return "length" if any(result.finish == "length" for result in results) else "stop"
+    return "length" if "length" in ends else "stop"
 
 
-def _summarise(
-    survey: Survey, segments: tuple[RunSegment, ...], journal: Journal, device: torch.device
-) -> RunSummary:
+def _sessions(journal: Journal) -> tuple[RunSession, ...]:
+    """Return every load of the model with what was decoded by it."""
+    pieces = Counter(journal.owners.values())
+    seconds = dict.fromkeys(pieces, 0.0)
+    for key, owner in journal.owners.items():
+        seconds[owner] += journal.decoded[key].seconds
+    return tuple(
+        RunSession(
+            worker=session.worker or None,
+            device_name=session.device_name,
+            mode=session.mode,  # type: ignore[arg-type]
+            load_seconds=session.load_seconds,
+            pieces=pieces[index],
+            seconds=seconds.get(index, 0.0),
+            peak_host_bytes=session.peak_host_bytes,
+            peak_device_bytes=session.peak_device_bytes,
+        )
+        for index, session in enumerate(journal.sessions)
+    )
+
+
+def _summarise(plan: DecodingPlan, segments: tuple[RunSegment, ...], journal: Journal) -> RunSummary:
     seconds = sum(segment.seconds for segment in segments)
     tokens = sum(segment.tokens for segment in segments)
-    decoded = len(segments) - len(survey.unusable)
-    last = journal.sessions[-1] if journal.sessions else None
+    placeholders = sum(segment.finish == "placeholder" for segment in segments)
+    decoded = len(segments) - placeholders
+    audio_seconds = plan.test_set.audio_seconds
+    sessions = journal.sessions
+    on_device = [session.peak_device_bytes for session in sessions if session.peak_device_bytes is not None]
+    names = sorted({session.device_name for session in sessions})
     return RunSummary(
-        load_seconds=last.load_seconds if last else 0.0,
+        load_seconds=sessions[-1].load_seconds if sessions else 0.0,
         decode_seconds=seconds,
         seconds_per_segment=seconds / decoded if decoded else 0.0,
         tokens_per_second=tokens / seconds if seconds else 0.0,
-        real_time_factor=seconds / survey.audio_seconds if survey.audio_seconds else 0.0,
+        real_time_factor=seconds / audio_seconds if audio_seconds else 0.0,
         truncated=sum(segment.finish == "length" for segment in segments),
-        placeholders=len(survey.unusable),
-        segmented=len(survey.long),
+        placeholders=placeholders,
+        segmented=sum(len(segment.pieces) > 1 for segment in plan.segments),
         signs=count_signs([segment.signs for segment in segments]),
-        peak_host_bytes=peak_host_bytes(),
-        peak_device_bytes=peak_device_bytes(device),
-        device_name=last.device_name if last else device_name(device),
-        sessions=len(journal.sessions),
+        # Journals of before peaks were kept know none.
+        peak_host_bytes=max((session.peak_host_bytes for session in sessions), default=0)
+        or peak_host_bytes(),
+        peak_device_bytes=max(on_device, default=None),
+        device_name=", ".join(names) or device_name(torch.device("cpu")),
+        sessions=len(sessions),
     )

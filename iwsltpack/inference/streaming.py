@@ -1,12 +1,14 @@
-"""Linear layers that stay compressed: decoded at first use (`cache`) or for each forward (`stream`).
+"""Linear layers that stay compressed: decoded at first use (`cache`) or for each forward (`stream`), or held as
+codes (`int8`).
 
 transformers does the loading and the renaming; a small `HfQuantizer` swaps the linear layers for holders before, and
-the holders for `CodedLinear` after. What reaches a holder is the number of the tensor (`weights.Handle`), so the
-mapping from checkpoint to module is transformers' own.
+the holders for `CodedLinear` or `Int8Linear` after. What reaches a holder is the number of the tensor
+(`weights.Handle`), so the mapping from checkpoint to module is transformers' own.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -16,16 +18,19 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from iwsltpack.errors import ArtifactError
+from iwsltpack.inference.int8 import Int8Linear, read_codes
 from iwsltpack.inference.weights import LazyTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.format.artifact import ArtifactManifest, Tensor
     from iwsltpack.inference.weights import TensorSource
 
 METHOD = "iwsltpack"
-Keep = Literal["cache", "stream"]
+Keep = Literal["cache", "stream", "int8"]
+THREADS = 4
+"""Layers read at once as codes: as many as transformers' own loader reads."""
 
 
 def layer_role(name: str) -> str | None:
@@ -58,6 +63,20 @@ def streamable(manifest: ArtifactManifest) -> frozenset[str]:
         if entry.name.endswith(".weight")
         and roles.get(layer_role(entry.name.removesuffix(".weight")) or "", False)
     )
+
+
+def rounded(manifest: ArtifactManifest) -> frozenset[str]:
+    """Return those of the `streamable` tensors that the `int8` mode takes over: roles that have a rounded layer.
+
+    A lossless layer among them is decoded: layers are swapped by role, all or none.
+    """
+    names = streamable(manifest)
+    roles = {
+        layer_role(entry.name.removesuffix(".weight"))
+        for entry in manifest.tensors
+        if entry.name in names and entry.bits is not None
+    }
+    return frozenset(name for name in names if layer_role(name.removesuffix(".weight")) in roles)
 
 
 class _Holder(nn.Module):
@@ -93,7 +112,7 @@ class CodedLinear(nn.Module):
         bias: nn.Parameter | None,
         dtype: torch.dtype,
         device: torch.device,
-        keep: Keep,
+        keep: Literal["cache", "stream"],
     ) -> None:
         super().__init__()
         self.bias, self.keep = bias, keep
@@ -135,7 +154,13 @@ class CodedLinear(nn.Module):
 
 
 class StreamingConfig(QuantizationConfigMixin):
-    """Tells transformers to use `StreamingQuantizer`; lives as long as the load, is never written."""
+    """Tells transformers to use `StreamingQuantizer`; lives as long as the load, is never written.
+
+    Attributes
+    ----------
+    decoded
+        After a load as `int8`: the rounded layers of which too many codes are none, so that they were decoded.
+    """
 
     def __init__(
         self,
@@ -149,6 +174,7 @@ class StreamingConfig(QuantizationConfigMixin):
         self.quant_method = METHOD  # type: ignore[assignment]
         self.source, self.streamed, self.keep = source, streamed, keep
         self.dtype, self.device = dtype, device or torch.device("cpu")
+        self.decoded: list[str] = []
 
     def __deepcopy__(self, _: dict[int, Any]) -> StreamingConfig:
         # transformers copies configurations; an opened artifact holds locks and is meant to be shared.
@@ -182,16 +208,22 @@ class StreamingQuantizer(HfQuantizer):
         if source is None:
             raise ArtifactError("a model that streams its weights cannot be loaded without its artifact")
         entries = sorted(source.manifest.tensors, key=lambda entry: entry.name)
+        found: list[tuple[str, _Holder, Tensor]] = []
         for name, module in list(model.named_modules()):
             if not isinstance(module, _Holder):
                 continue
             number = int(module.weight.item())
             entry = entries[number] if 0 <= number < len(entries) else None
             # A holder that received nothing, or another layer's number, stays: `unfilled` finds it.
-            if entry is None or entry.name not in config.streamed or entry.shape != module.shape:
-                continue
-            tensor = LazyTensor(source, entry)
-            _replace(model, name, CodedLinear(tensor, module.bias, config.dtype, config.device, config.keep))
+            if entry is not None and entry.name in config.streamed and entry.shape == module.shape:
+                found.append((name, module, entry))
+        # Codes are read here and now; the other modes read nothing yet.
+        with ThreadPoolExecutor(THREADS if config.keep == "int8" else 1) as pool:
+            layers = list(pool.map(lambda item: _make_layer(config, source, item[1].bias, item[2]), found))
+        for (place, _holder, entry), layer in zip(found, layers, strict=True):
+            _replace(model, place, layer)
+            if entry.bits is not None and isinstance(layer, nn.Linear):
+                config.decoded.append(place)
         return model
 
     def param_needs_quantization(self, *_: Any, **__: Any) -> bool:
@@ -206,6 +238,23 @@ class StreamingQuantizer(HfQuantizer):
     def is_trainable(self) -> bool:
         """Whether the weights can be trained: no."""
         return False
+
+
+def _make_layer(
+    config: StreamingConfig, source: TensorSource, bias: nn.Parameter | None, entry: Tensor
+) -> nn.Module:
+    tensor = LazyTensor(source, entry)
+    if config.keep != "int8":
+        return CodedLinear(tensor, bias, config.dtype, config.device, config.keep)
+    if entry.bits is not None:
+        codes = read_codes(source, entry, config.device, config.dtype)
+        if codes is not None:
+            return Int8Linear(codes, bias)
+    out_features, in_features = entry.shape
+    linear = nn.Linear(in_features, out_features, bias=False, device="meta")
+    linear.weight = nn.Parameter(tensor.to(config.device, config.dtype))
+    linear.register_parameter("bias", bias)
+    return linear
 
 
 def unfilled(model: nn.Module) -> list[str]:

@@ -1,4 +1,4 @@
-"""The loop: batches through the model, each into the journal before the next is begun."""
+"""Batches through the model, and the loop of one process: each into the journal before the next is begun."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -17,6 +17,7 @@ from iwsltpack.inference.journal import Decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from iwsltpack.data.audio import Samples
     from iwsltpack.data.survey import Survey
@@ -28,11 +29,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Heard:
+class Heard:
     """A batch's audio at the model's rate, and the model's inputs."""
 
     audio: list[Samples]
     inputs: dict[str, torch.Tensor]
+
+
+class Room(Protocol):
+    """Remembers how many pieces fit the device at once; None while all have."""
+
+    cap: int | None
+
+    def set_cap(self, items: int) -> None:
+        """Remember that at most `items` fit."""
 
 
 def translate_batches(
@@ -55,32 +65,32 @@ def translate_batches(
         A recording changed since it was examined.
     """
     segments = survey.test_set.segments
-    left = Counter(piece.segment for batch in batches for piece in batch)
-    search = _Search(listener, translator, settings, journal, say)
+    search = Search(listener, translator, settings, journal, say)
 
-    def hear(batch: Batch) -> _Heard:
-        audio = [
-            read_span(segments[piece.segment].path, piece.offset, piece.duration, listener.rate)
-            for piece in batch
-        ]
-        return _Heard(audio=audio, inputs=listener.prepare(audio))
+    def prepare(batch: Batch) -> Heard:
+        return hear(batch, [segments[piece.segment].path for piece in batch], listener)
 
-    progress.start(f"decoding {survey.test_set.name}", len(left))
-    started = before = time.perf_counter()
-    heard_seconds = 0.0
-    for batch, heard in work_ahead(batches, hear):
+    meter = Meter(progress, f"decoding {survey.test_set.name}", batches)
+    before = time.perf_counter()
+    for batch, heard in work_ahead(batches, prepare):
         hypotheses = search.run(heard)
         now = time.perf_counter()
-        journal.record(_results(batch, hypotheses, now - before))
+        journal.record(outputs(batch, hypotheses, now - before))
         before = now
-        heard_seconds += sum(piece.duration for piece in batch)
-        progress.note(f"{heard_seconds / (now - started):.1f} s of audio a second")
-        left.subtract(piece.segment for piece in batch)
-        progress.advance(sum(left[segment] == 0 for segment in {piece.segment for piece in batch}))
+        meter.advance(batch)
     progress.finish()
 
 
-def _results(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list[Decoded]:
+def hear(batch: Batch, paths: list[Path], listener: Listener) -> Heard:
+    """Read a batch's audio and make the model's inputs of it; `paths` are its recordings, one a piece."""
+    audio = [
+        read_span(path, piece.offset, piece.duration, listener.rate)
+        for piece, path in zip(batch, paths, strict=True)
+    ]
+    return Heard(audio=audio, inputs=listener.prepare(audio))
+
+
+def outputs(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list[Decoded]:
     """Return what is journaled of a batch that took `seconds`."""
     return [
         Decoded(
@@ -95,7 +105,41 @@ def _results(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list
     ]
 
 
-class _Search:
+class Meter:
+    """Counts whole segments and the seconds heard, for the person watching.
+
+    Parameters
+    ----------
+    progress
+        Where it is shown.
+    description
+        Of the stage.
+    batches
+        What is to be decoded; with `names`, of the test sets named, one name a batch.
+    """
+
+    def __init__(
+        self, progress: Progress, description: str, batches: list[Batch], names: list[str] | None = None
+    ) -> None:
+        self.progress = progress
+        self._left = Counter(
+            (name, piece.segment)
+            for name, batch in zip(names or [""] * len(batches), batches, strict=True)
+            for piece in batch
+        )
+        self._heard, self._started = 0.0, time.perf_counter()
+        progress.start(description, len(self._left))
+
+    def advance(self, batch: Batch, name: str = "") -> None:
+        """Take note of a batch that is decoded."""
+        self._heard += sum(piece.duration for piece in batch)
+        self.progress.note(f"{self._heard / (time.perf_counter() - self._started):.1f} s of audio a second")
+        keys = [(name, piece.segment) for piece in batch]
+        self._left.subtract(keys)
+        self.progress.advance(sum(self._left[key] == 0 for key in set(keys)))
+
+
+class Search:
     """Generation that halves the batch when the device's memory runs out, and retries what was cut off."""
 
     def __init__(
@@ -103,13 +147,13 @@ class _Search:
         listener: Listener,
         translator: Translator,
         settings: RunSettings,
-        journal: Journal,
+        room: Room,
         say: Callable[[str], None],
     ) -> None:
         self.listener, self.translator, self.settings = listener, translator, settings
-        self.journal, self.say = journal, say
+        self.room, self.say = room, say
 
-    def run(self, heard: _Heard) -> list[Hypothesis]:
+    def run(self, heard: Heard) -> list[Hypothesis]:
         """Return a hypothesis for every recording of a batch."""
         found = self._fitting(heard.audio, self.settings.max_new_tokens, heard.inputs)
         again = [place for place, hypothesis in enumerate(found) if hypothesis.finish == "length"]
@@ -124,7 +168,7 @@ class _Search:
     ) -> list[Hypothesis]:
         """Search all of `audio` at once, or in as many parts as the device's memory makes needed."""
         while True:
-            size = min(len(audio), self.journal.cap or len(audio))
+            size = min(len(audio), self.room.cap or len(audio))
             try:
                 return [
                     hypothesis
@@ -136,7 +180,9 @@ class _Search:
                     raise ResourceError(
                         "one piece of audio alone does not fit the device's memory",
                         where=self.translator.model.device,
-                        fix="run the same command again with --mode stream, or in another folder with --device cpu",
+                        fix="decode into another folder with --mode stream or --device cpu"
+                        if self.settings.mode == "int8"
+                        else "run the same command again with --mode stream, or in another folder with --device cpu",
                     ) from error
             # Outside of the handler: the exception's traceback would keep the failed batch's tensors alive.
             self._shrink(size)
@@ -154,5 +200,5 @@ class _Search:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.journal.set_cap(size // 2)
+        self.room.set_cap(size // 2)
         self.say(f"out of memory with {size} pieces at once: going on with {size // 2}")

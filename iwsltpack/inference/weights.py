@@ -7,7 +7,7 @@ block of rows by block of rows, so that the host never holds more than a few blo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -61,11 +61,17 @@ class TensorSource(Protocol):
     def model_dir(self) -> Path:
         """Folder with configuration, tokenizer and processor files."""
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Learn which tensors will be asked for soon: what lies far away may be fetched meanwhile."""
+
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
         """Return one tensor's values; bfloat16 as uint16 bits."""
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Return rows `start` to `stop` of the first axis."""
+
+    def codes(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return the integer codes of such rows of a rounded tensor, int16 or int32."""
 
 
 class LazyTensor:

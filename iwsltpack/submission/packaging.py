@@ -33,6 +33,7 @@ from iwsltpack.submission.validation.runs import check_loaded_run, load_run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iwsltpack.artifact.location import Place
     from iwsltpack.editions import Edition
     from iwsltpack.format.artifact import ArtifactManifest
     from iwsltpack.format.run import Run
@@ -47,7 +48,7 @@ class Request:
     runs
         Folders of finished runs, or folders that hold such folders (then only runs of `pair` are taken).
     artifact
-        The artifact that the runs were decoded with.
+        The artifact that the runs were decoded with: its folder, or the address of a remote one.
     type
         ``primary`` or ``contrastive``.
     datasets
@@ -66,7 +67,7 @@ class Request:
     condition: str
     type: str
     runs: tuple[Path, ...]
-    artifact: Path
+    artifact: Place
     datasets: tuple[str, ...] = ()
     label: str | None = None
     release_outputs: bool | None = None
@@ -96,11 +97,15 @@ def prepare(request: Request, progress: Progress | None = None) -> Package:
         With every problem found in runs, artifact and request.
     UsageError
         A pair, condition, type, team or label that cannot be.
+    IwsltpackError
+        A remote artifact cannot be fetched; see `local_copy`.
     """
+    from iwsltpack.artifact.location import local_copy
+
     naming.check_label(request.label)
     sink = progress or Silent()
     request.edition.pair(request.pair)
-    problems, manifest, artifact = _check_artifact(request, sink)
+    problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, sink), sink)
     problems += _check_datasets(request)
     runs, run_problems = _collect_runs(request)
     problems += run_problems + _check_test_sets(request, [run for _, run in runs])
@@ -150,21 +155,21 @@ def finish(submission: Submission, edition: Edition, files: dict[str, bytes]) ->
 
 
 def _check_artifact(
-    request: Request, sink: Progress
+    request: Request, folder: Path, sink: Progress
 ) -> tuple[list[Problem], ArtifactManifest | None, SubmissionArtifact | None]:
     from iwsltpack.artifact.integrity import verify_artifact
     from iwsltpack.artifact.sizes import measure
 
     try:
-        manifest = read_manifest(request.artifact)
-        sizes = measure(request.artifact)
+        manifest = read_manifest(folder)
+        sizes = measure(folder)
     except ValidationFailed as error:
         return error.problems, None, None
     except IwsltpackError as error:
         return [problem("artifact.unreadable", error.what, path=error.where, fix=error.fix)], None, None
     problems = [
         problem("submit.artifact-damaged", f"[{found.rule}] {found.message}", path=found.path)
-        for found in verify_artifact(request.artifact, sink)
+        for found in verify_artifact(folder, sink)
         if found.severity == "error"
     ]
     base = manifest.base_model

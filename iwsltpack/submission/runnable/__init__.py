@@ -63,13 +63,15 @@ def make_runnable(
         iwsltpack is not installed as a package, so its requirements are not known.
     """
     from iwsltpack.artifact.integrity import verify_artifact
+    from iwsltpack.artifact.location import local_copy
 
     run = _a_run(request)
+    source = local_copy(request.artifact, progress)
     files = {**_code(), **_texts(submission, run)}
     _check_private(files, submission)
     with locked(root), fileio.disk_errors(root):
         folder = write_folder(root, 0, files)
-        _copy_artifact(request.artifact, folder / "artifact", progress or Silent())
+        _copy_artifact(source, folder / "artifact", progress or Silent())
         for name in ("setup.sh", "run.sh"):
             (folder / name).chmod(0o755)
         if problems := verify_artifact(folder / "artifact", progress):

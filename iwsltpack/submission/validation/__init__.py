@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from iwsltpack.errors import IwsltpackError, Problem, UsageError
@@ -12,8 +13,7 @@ from iwsltpack.submission.validation.hypotheses import read_hypotheses
 from iwsltpack.submission.validation.rules import RULES, Rule, problem
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from iwsltpack.artifact.location import Place
     from iwsltpack.editions import Edition
     from iwsltpack.progress import Progress
 
@@ -66,16 +66,26 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def validate(
-    path: Path, options: Options | None = None, progress: Progress | None = None
+    where: Place, options: Options | None = None, progress: Progress | None = None
 ) -> tuple[Kind | None, list[Problem]]:
-    """Find out what `path` is and return that with every problem found, errors and warnings alike.
+    """Find out what lies at `where` and return that with every problem found, errors and warnings alike.
+
+    An address is that of an artifact.
 
     Raises
     ------
     InputError
         The test set in `options` cannot be read.
+    UsageError, InputError, ResourceError, MissingDependency
+        A remote artifact cannot be fetched; see `verify_artifact`.
     """
-    options = options or Options()
+    from iwsltpack.artifact.location import is_address
+
+    if is_address(where):
+        from iwsltpack.artifact.integrity import verify_artifact
+
+        return "artifact", verify_artifact(where, progress)
+    path, options = Path(where), options or Options()
     kind = kind_of(path)
     if kind is None:
         what = (

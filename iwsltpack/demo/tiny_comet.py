@@ -1,8 +1,9 @@
 """Make a tiny COMET checkpoint whose scores mean something, with no network and no training.
 
-    COMET_PYTHON tools/tiny_comet.py OUTPUT < texts
+    COMET_PYTHON iwsltpack/demo/tiny_comet.py OUTPUT < texts
 
-COMET_PYTHON is the Python of an environment that has unbabel-comet (``iwsltpack score --metric comet`` builds one).
+COMET_PYTHON is the Python of an environment that has unbabel-comet (``iwsltpack score --metric comet`` builds one);
+nothing else of iwsltpack is there, so this file imports nothing of it.
 The checkpoint has wmt22-comet-da's architecture (XLM-R encoder, sparsemax layer mix, estimator) at toy size and goes
 through the same loading code. The encoder is random, with one piece a character, over the characters of the texts
 read from standard input and ASCII; the estimator is set by hand to 1 + tanh(tanh(-s * |hypothesis - reference|)),

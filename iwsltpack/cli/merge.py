@@ -1,0 +1,36 @@
+"""``iwsltpack merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+
+def command(
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="What the shards were given as --output.")],
+) -> None:
+    """Join what the shards of one build or one run have made, into the files that one process would have written.
+
+    Needs neither the checkpoint of a build, nor the test set and artifact of a run.
+
+    Example: iwsltpack merge artifacts/q3
+    """
+    from iwsltpack.artifact.shards import holds_build, merge_build
+
+    if holds_build(output):
+        from iwsltpack.cli.build import tell_artifact
+
+        with console.progress() as progress:
+            merge_build(output, progress=progress)
+        tell_artifact(output)
+        return
+    from iwsltpack.cli.decode import tell_run
+    from iwsltpack.inference.merging import merge_shards
+
+    for item in merge_shards(output):
+        console.show(str(item.folder / item.run.output.path))
+        tell_run(item.run)

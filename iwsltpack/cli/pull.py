@@ -1,0 +1,43 @@
+"""``iwsltpack pull``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+
+def command(
+    repo: Annotated[
+        str,
+        typer.Argument(
+            metavar="OWNER/NAME[@REVISION]", help="Model repository, with or without hf:// before it."
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to create; default: NAME, here.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Bring an artifact from the Hugging Face hub; every file is checked as it comes, and the whole at the end.
+
+    Private repositories need huggingface_hub's own login: `hf auth login`, or HF_TOKEN. Run again after an
+    interruption, it goes on.
+
+    Example: iwsltpack pull my-team/qwen2-audio-q3@main --output artifacts/q3
+    """
+    from iwsltpack.hub.pull import pull_artifact
+
+    with console.progress() as progress:
+        pulled = pull_artifact(repo, output, progress=progress)
+    if json_:
+        console.show_json(pulled.to_json())
+        return
+    console.say(
+        f"{pulled.files_fetched} files fetched ({pulled.bytes_fetched:,} bytes), {pulled.files_kept} kept from before; "
+        f"verified: {pulled.repo}@{pulled.commit}"
+    )
+    console.show(pulled.output)

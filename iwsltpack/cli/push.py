@@ -1,0 +1,67 @@
+"""``iwsltpack push``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iwsltpack.cli import console
+
+
+class Card(StrEnum):
+    """What happens to the model card."""
+
+    auto = "auto"
+    overwrite = "overwrite"
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Model repository; created if need be.")],
+    revision: Annotated[
+        str | None,
+        typer.Option("--revision", "--branch", help="Branch to push to, created if need be; default: main."),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create the repository for its members only.")
+    ] = False,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Message of the commits.")] = None,
+    card: Annotated[
+        Card,
+        typer.Option(
+            help="README.md: auto writes it where there is none and renews its own; overwrite replaces any."
+        ),
+    ] = Card.auto,
+    json_: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Send an artifact to the Hugging Face hub, verified before and after; only what the hub lacks is sent.
+
+    The login is huggingface_hub's own: `hf auth login`, or HF_TOKEN. Run again after an interruption, it goes on.
+
+    Example: iwsltpack push artifacts/q3 my-team/qwen2-audio-q3 --private
+    """
+    from iwsltpack.hub.push import push_artifact
+
+    with console.progress() as progress:
+        pushed = push_artifact(
+            artifact,
+            repo,
+            branch=revision,
+            private=private,
+            message=message,
+            card=card.value,
+            progress=progress,
+        )
+    if json_:
+        console.show_json(pushed.to_json())
+        return
+    console.say(
+        f"{pushed.files_sent} files sent ({pushed.bytes_sent:,} bytes), {pushed.files_kept} there already, "
+        f"{len(pushed.removed)} of an older artifact removed; checked against the hub's listing"
+    )
+    if pushed.card == "kept":
+        console.say("README.md was edited by people and is kept; --card overwrite replaces it")
+    console.show(pushed.url)

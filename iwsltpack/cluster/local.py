@@ -1,0 +1,146 @@
+"""A cluster on this machine: one process a worker, on the loopback interface, gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.errors import ResourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOOPBACK = "127.0.0.1"
+DEATHS_ALLOWED = 1
+"""Deaths of its worker after which an item is not handed on; it is then tried alone (see `items.run_items`)."""
+DEVICES_VARIABLE = "CUDA_VISIBLE_DEVICES"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SPAWN_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+
+
+@contextmanager
+def local_cluster(count: int | None = None, *, gpus: bool = False, threads: int = 1) -> Iterator[Any]:
+    """Start worker processes and give their `distributed.SpecCluster`.
+
+    Parameters
+    ----------
+    count
+        Workers; default: one for each visible GPU if `gpus` and there is one, else one for each core.
+    gpus
+        Whether each worker is to see one GPU.
+    threads
+        Items that a worker works on at the same time.
+
+    Raises
+    ------
+    ResourceError
+        The processes cannot be started.
+    """
+    import dask
+
+    devices = visible_gpus() if gpus else []
+    count = count or len(devices) or cores()
+    with _environment_kept(), _scratch() as scratch, dask.config.set(_settings(count, scratch)):
+        try:
+            cluster = _start(count, devices, scratch, threads)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise ResourceError(
+                f"{count} local workers could not be started", got=str(error) or type(error).__name__
+            ) from error
+        with cluster:
+            # Without a dashboard it would serve nothing, and still hold a port.
+            cluster.scheduler.http_server.stop()
+            yield cluster
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    import torch
+
+    number = torch.cuda.device_count()
+    told = [name.strip() for name in os.environ.get(DEVICES_VARIABLE, "").split(",") if name.strip()]
+    return (told or [str(index) for index in range(number)])[:number]
+
+
+def _start(count: int, devices: list[str], scratch: str, threads: int) -> Any:
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    from iwsltpack.cluster.connection import SILENT
+
+    worker = {
+        "nthreads": threads,
+        "host": LOOPBACK,
+        "local_directory": scratch,
+        "dashboard": False,
+        # No spilling, no pausing: an item's memory is its own, and a model is meant to fill it.
+        "memory_limit": 0,
+        "silence_logs": SILENT,
+    }
+    return SpecCluster(  # type: ignore[no-untyped-call]
+        name="iwsltpack",
+        scheduler={
+            "cls": Scheduler,
+            "options": {"host": LOOPBACK, "dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
+        },
+        workers={
+            index: {"cls": Nanny, "options": {**worker, "env": _device(devices, index)}}
+            for index in range(count)
+        },
+        silence_logs=SILENT,
+    )
+
+
+def _device(devices: list[str], index: int) -> dict[str, str]:
+    return {DEVICES_VARIABLE: devices[index % len(devices)]} if devices else {}
+
+
+def _settings(count: int, scratch: str) -> dict[str, Any]:
+    import dask
+    import distributed  # noqa: F401 - brings the defaults of its settings
+
+    threads = dict.fromkeys(THREAD_VARIABLES, max(1, cores() // count))
+    return {
+        "temporary-directory": scratch,
+        # Nannies start dead workers again; the cluster would dismiss a nanny that is just about to.
+        "distributed.deploy.lost-worker-timeout": "1000 days",
+        "distributed.scheduler.allowed-failures": DEATHS_ALLOWED,
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        # Watching itself costs distributed a tenth of a core, which on one machine the work could have.
+        "distributed.worker.profile.enabled": False,
+        "distributed.scheduler.active-memory-manager.start": False,
+        "distributed.admin.tick.interval": "500ms",
+        "distributed.admin.system-monitor.interval": "10s",
+        "distributed.admin.system-monitor.disk": False,
+        "distributed.admin.system-monitor.gil.enabled": False,
+        SPAWN_ENVIRONMENT: {**dask.config.get(SPAWN_ENVIRONMENT), **threads},
+    }
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Put back the variables that distributed sets here so that its children inherit them."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="iwsltpack-workers-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

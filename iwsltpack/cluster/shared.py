@@ -1,0 +1,121 @@
+"""A folder that is to be the same folder on every machine."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iwsltpack.errors import InputError
+from iwsltpack.fileio import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distributed import Client
+
+PROBE = ".iwsltpack-probe-"
+ATTEMPTS, PAUSE_S = 10, 0.5
+"""How long a network file system is given to show what another machine wrote."""
+ATTEMPTS_OLD = 3
+"""The same for files that were there before."""
+
+
+def check_shared(client: Client, folder: Path) -> None:
+    """Make sure that every worker sees `folder` and what this machine writes into it, and the other way round.
+
+    Raises
+    ------
+    InputError
+        A worker does not see the folder, sees another one of that name, or cannot write to it.
+    ResourceError
+        This machine cannot write to it.
+    """
+    folder = folder.resolve()
+    token = secrets.token_hex(8)
+    probe = folder / f"{PROBE}{token}"
+    with disk_errors(folder):
+        probe.write_text(token)
+    try:
+        answers = client.run(_answer, str(probe), token, on_error="return")
+        for address, answer in sorted(answers.items()):
+            reply = folder / str(answer)
+            if (
+                isinstance(answer, BaseException)
+                or not answer.startswith(PROBE)
+                or not _appears(reply, token)
+            ):
+                raise InputError(
+                    "a worker does not share this folder",
+                    where=folder,
+                    expected="a folder that every machine sees under this path and may write to",
+                    got=f"worker {address}: {answer}",
+                    fix="use a folder of the shared file system, mounted at the same place everywhere",
+                )
+    finally:
+        for path in folder.glob(f"{PROBE}{token}*"):
+            path.unlink(missing_ok=True)
+
+
+def check_readable(client: Client, files: Iterable[Path]) -> None:
+    """Make sure that every worker sees these files as this machine does; nothing is written.
+
+    Raises
+    ------
+    InputError
+        A worker does not see one of them, or sees another one of that name.
+    """
+    sizes = {str(path): path.stat().st_size for path in files}
+    answers = client.run(_first_unseen, sizes, on_error="return")
+    for address, answer in sorted(answers.items()):
+        if answer is not None:
+            raise InputError(
+                "a worker does not see the same files as this machine",
+                where=answer,
+                got=f"worker {address}",
+                expected="files that every machine sees under this path",
+                fix="put them on the shared file system, mounted at the same place everywhere",
+            )
+
+
+def _first_unseen(sizes: dict[str, int]) -> str | None:
+    """Return, on a worker, the first file that is not there with its size; network file systems are given time."""
+    for name, size in sizes.items():
+        for attempt in range(ATTEMPTS_OLD):
+            if attempt:
+                time.sleep(PAUSE_S)
+            with suppress(OSError):
+                if Path(name).stat().st_size == size:
+                    break
+        else:
+            return name
+    return None
+
+
+def _answer(name: str, token: str) -> str:
+    """Write, on a worker, a reply beside the probe; return its name, or what is wrong."""
+    probe = Path(name)
+    if not probe.parent.is_dir():
+        return "no such folder there"
+    if not _appears(probe, token):
+        return "another folder of the same name there"
+    reply = probe.with_name(f"{probe.name}-{secrets.token_hex(4)}")
+    try:
+        reply.write_text(token)
+    except OSError as error:
+        return f"cannot write there: {error.strerror}"
+    return reply.name
+
+
+def _appears(path: Path, token: str) -> bool:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE_S)
+        try:
+            if path.read_text() == token:
+                return True
+        except OSError:
+            continue
+    return False

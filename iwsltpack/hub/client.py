@@ -1,0 +1,161 @@
+"""The hub as push and pull see it: a quiet client, and what a repository holds at a commit."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iwsltpack import __version__, fileio
+from iwsltpack.errors import UsageError
+from iwsltpack.remote.hub_errors import hub_errors, is_transient, wait_s
+from iwsltpack.remote.location import HubLocation, is_remote, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ModelInfo
+
+    from iwsltpack.format.artifact import File
+
+MAIN = "main"
+FIRST_ANSWER_S = 10.0
+"""Seconds the hub has for its first answer: without a network that is how long a command lasts at most."""
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 330.0
+"""Seconds between two tries, doubled each time; the hub counts requests in windows of five minutes."""
+SILENCE_S = 120.0
+"""Seconds without a byte after which a connection counts as dead; the library would wait for ever."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as the hub lists it.
+
+    Attributes
+    ----------
+    bytes
+        Of the content, wherever it is stored.
+    sha256
+        Of the content, where it is stored as a large file.
+    blob
+        Git's name of what the repository itself stores: the content, or a pointer to the large file.
+    """
+
+    bytes: int
+    sha256: str | None
+    blob: str
+
+    def holds(self, file: File, local: Path | None = None) -> bool:
+        """Tell whether this is `file`; `local` is where its bytes lie, read only if the hub gives no SHA-256.
+
+        Without `local`, a file of the right size whose SHA-256 the hub does not give counts as the same.
+        """
+        if self.bytes != file.bytes:
+            return False
+        if self.sha256 is not None:
+            return self.sha256 == file.sha256
+        return local is None or self.blob == blob_of(local.read_bytes())
+
+
+def blob_of(data: bytes) -> str:
+    """Return Git's name of a content: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
+
+    >>> blob_of(b"")
+    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def locate(name: str) -> HubLocation:
+    """Take ``OWNER/NAME[@REVISION]`` apart, with or without ``hf://`` before it.
+
+    Raises
+    ------
+    UsageError
+        Malformed, or an address of another kind of store.
+    """
+    location = parse(name if is_remote(name) else f"hf://{name}")
+    if isinstance(location, HubLocation):
+        return location
+    raise UsageError(
+        "not a repository on the hub", where=location.shown, expected="OWNER/NAME or hf://OWNER/NAME"
+    )
+
+
+@contextmanager
+def connected(where: str, *, endpoint: str | None = None) -> Iterator[HfApi]:
+    """Give a client of the hub; inside the block the library is silent, and its exceptions become ours.
+
+    Parameters
+    ----------
+    where
+        The repository, for errors.
+    endpoint
+        URL of another hub than HF_ENDPOINT names.
+
+    Raises
+    ------
+    InputError, UsageError, ResourceError
+        See `hub_errors` and `fileio.disk_errors`.
+    """
+    from huggingface_hub import HfApi, get_session
+
+    with fileio.disk_errors(where), hub_errors(where), _quiet():
+        # One client for all requests of this process; it may have been replaced after a broken connection.
+        session = get_session()
+        before, session.timeout = session.timeout, SILENCE_S
+        try:
+            yield HfApi(endpoint=endpoint, library_name="iwsltpack", library_version=__version__)
+        finally:
+            session.timeout = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's bars and retry messages, which quote signed addresses, off the terminal."""
+    from huggingface_hub.utils import logging as hub_logging
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    level, hidden = hub_logging.get_verbosity(), are_progress_bars_disabled()
+    hub_logging.set_verbosity(logging.CRITICAL)
+    if not hidden:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(level)
+        if not hidden:
+            enable_progress_bars()
+
+
+def first_answer(api: HfApi, repo: str, revision: str | None = None) -> ModelInfo:
+    """Ask for a repository's description, as the first question: it must be answered soon or not at all."""
+    return api.model_info(repo, revision=revision, timeout=FIRST_ANSWER_S)
+
+
+def pause_s(error: Exception, tried: int, tries: int) -> float | None:
+    """Return how long to wait before another try, after the `tried`-th of `tries`; None: there is no use in one."""
+    pause = wait_s(error) or FIRST_PAUSE_S * 2.0 ** (tried - 1)
+    return pause if tried < tries and is_transient(error) and pause <= LONGEST_PAUSE_S else None
+
+
+def listing(api: HfApi, repo: str, commit: str) -> dict[str, RemoteFile]:
+    """Return path -> file of everything a repository holds at a commit."""
+    from huggingface_hub.hf_api import RepoFile
+
+    return {
+        entry.path: RemoteFile(
+            bytes=entry.size, sha256=entry.lfs.sha256 if entry.lfs else None, blob=entry.blob_id
+        )
+        for entry in api.list_repo_tree(repo, recursive=True, revision=commit)
+        if isinstance(entry, RepoFile)
+    }

@@ -1,0 +1,40 @@
+"""What the machine's memory allows, and how the C library deals with it."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from pathlib import Path
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's options, from its malloc.h."""
+KEPT = 1 << 30
+LARGEST_FROM_HEAP = 32 << 20
+"""The largest blocks glibc itself ever moves from the kernel to its heap."""
+
+
+def available() -> int | None:
+    """Return the bytes new programs can take without swapping, caches given up; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if found is None else int(found) << 10
+
+
+@cache
+def keep_freed_blocks() -> None:
+    """Let this process keep the blocks it frees, up to 1 GiB, instead of handing each back to the kernel.
+
+    Chunks are packed and unpacked in blocks of some 8 MB, thousands of times over. glibc gives such blocks back when
+    they are freed, and the kernel then clears every page of the next one: two thirds of a build's system time
+    (docs/measurements.md). Elsewhere than on glibc nothing is done.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGEST_FROM_HEAP)
+        mallopt(_M_TRIM_THRESHOLD, KEPT)

@@ -1,0 +1,373 @@
+"""The local cache: for each artifact a folder laid out like it, holding what was needed of it so far.
+
+CACHE/artifacts/<manifest SHA-256>/…   a file gets its name once its size and checksum are the manifest's
+CACHE/artifacts/.incoming/             files on their way
+CACHE/artifacts/.locks/                one process at a time fetches a file
+CACHE/artifacts/.known/                which artifact a hub address led to last, for work without a network
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import stat
+import tempfile
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import BoundedSemaphore, Event, Lock, Thread
+from typing import TYPE_CHECKING, TypeVar
+
+from iwsltpack import fileio
+from iwsltpack.errors import ArtifactError, Problem, ValidationFailed
+from iwsltpack.format.artifact import MANIFEST_LIMIT, parse_manifest, read_manifest
+from iwsltpack.format.names import MANIFEST_NAME
+from iwsltpack.progress import Progress, Silent
+from iwsltpack.remote.failure import Failure, OfflineError
+from iwsltpack.remote.location import HubLocation
+from iwsltpack.remote.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from iwsltpack.format.artifact import ArtifactManifest, File
+    from iwsltpack.remote.location import Location
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+FETCHES = 8
+"""Files that one caller fetches at a time, and as many again ahead of all callers: enough to hide a store's latency."""
+SLOTS = 16
+"""Files fetched at a time in all: few enough to be a polite guest."""
+LOCKS = 1024
+LOCK_PATIENCE_S = 120.0
+"""A process that was stopped in the middle of a fetch keeps its lock; a second fetch is better than no end."""
+STALE_S = 24 * 3600.0
+"""Age at which a file on its way was left by a process that is gone."""
+
+
+class Mirror:
+    """An artifact that lies elsewhere, and the folder that holds what was fetched of it.
+
+    Attributes
+    ----------
+    location
+        Where the artifact lies.
+    manifest
+        As fetched and checked.
+    folder
+        Laid out like the artifact; complete after `fetch_all`.
+    """
+
+    def __init__(self, store: Store, manifest: ArtifactManifest, manifest_bytes: int, folder: Path) -> None:
+        self.location, self.manifest, self.folder = store.location, manifest, folder
+        self._store = store
+        self._files = {file.path: file for file in manifest.files}
+        self._manifest_bytes = manifest_bytes
+        self._slots = BoundedSemaphore(SLOTS)
+        self._ahead: deque[File] = deque()
+        self._fetching_ahead: list[Thread] = []
+        self._lock = Lock()
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of the whole artifact by its manifest: a store need not offer a listing that could be summed."""
+        return self._manifest_bytes + sum(file.bytes for file in self.manifest.files)
+
+    def need(self, paths: Iterable[str]) -> None:
+        """Fetch those of some files that are not here yet; may be called from several threads and processes.
+
+        Raises
+        ------
+        ArtifactError, InputError, ResourceError
+            See `Store.fetch`; what was fetched before stays.
+        """
+        missing = [file for file in map(self._entry, paths) if not self._here(file)]
+        for _ in _in_parallel(self._fetch, missing):
+            pass
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """Fetch files in the background, in this order, that will be needed; returns at once.
+
+        What goes wrong is not told here: whoever needs the file will be told.
+        """
+        with self._lock:
+            self._ahead.extend(file for file in map(self._entry, paths) if not self._here(file))
+            self._fetching_ahead = [thread for thread in self._fetching_ahead if thread.is_alive()]
+            wanted = min(FETCHES, len(self._ahead)) - len(self._fetching_ahead)
+            for _ in range(wanted):
+                # Daemons: a process that has what it came for does not wait for what it only expected.
+                thread = Thread(target=self._fetch_ahead, name="iwsltpack-ahead", daemon=True)
+                self._fetching_ahead.append(thread)
+                thread.start()
+
+    def _fetch_ahead(self) -> None:
+        while True:
+            try:
+                file = self._ahead.popleft()
+            except IndexError:
+                return
+            try:
+                self._fetch(file, Event())
+            except Exception:  # noqa: BLE001  # none is lost: the caller that needs the file meets it again
+                self._ahead.clear()
+                return
+
+    def fetch_all(self, progress: Progress | None = None, *, recheck: bool = False) -> Path:
+        """Complete the folder and return it.
+
+        Parameters
+        ----------
+        progress
+            Told the bytes.
+        recheck
+            Hash what is here already, and fetch anew what was damaged since.
+
+        Raises
+        ------
+        ValidationFailed
+            Files are missing or damaged at their source; each is named.
+        InputError, ResourceError
+            See `Store.fetch`; what was fetched before stays.
+        """
+        sink = progress or Silent()
+        if recheck:
+            self._drop_damaged(sink)
+        missing = [file for file in self.manifest.files if not self._here(file)]
+        problems: list[Problem] = []
+        sink.start("fetching", sum(file.bytes for file in missing), "bytes")
+        for file, error in _in_parallel(self._fetch_or_tell, missing):
+            if error is not None:
+                problems.append(
+                    Problem(rule="artifact.source", message=f"{error.what}: {error.got}", path=file.path)
+                )
+            sink.advance(file.bytes)
+        sink.finish()
+        if problems:
+            raise ValidationFailed(
+                "the artifact is damaged at its source",
+                sorted(problems, key=lambda problem: problem.path or ""),
+                where=self.location.shown,
+                fix="publish it again",
+            )
+        return self.folder
+
+    def keep_manifest(self, raw: bytes) -> None:
+        """Write the manifest, unless it is here already."""
+        path = self.folder / MANIFEST_NAME
+        with fileio.disk_errors(path):
+            if path.is_file() and path.read_bytes() == raw:
+                return
+            with _arriving(path) as arriving:
+                arriving.write_bytes(raw)
+
+    def _entry(self, path: str) -> File:
+        if path not in self._files:
+            raise ArtifactError(
+                "no such file in the artifact's manifest", where=f"{self.location.shown}/{path}"
+            )
+        return self._files[path]
+
+    def _target(self, file: File) -> Path:
+        # The schema admits no path that leads out; nothing is written on that word alone.
+        target = self.folder / file.path
+        if not Path(os.path.normpath(target)).is_relative_to(self.folder):
+            raise ArtifactError("a file's path leads out of the artifact", where=file.path)
+        return target
+
+    def _here(self, file: File) -> bool:
+        try:
+            found = self._target(file).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == file.bytes
+
+    def _fetch(self, file: File, stop: Event) -> None:
+        target = self._target(file)
+        with _turn(f"{self.manifest.sha256}/{file.path}"):
+            if self._here(file):  # another was faster
+                return
+            with self._slots, _arriving(target) as arriving:
+                self._store.fetch(file.path, arriving, file.bytes, lambda path: _check(path, file), stop)
+
+    def _fetch_or_tell(self, file: File, stop: Event) -> tuple[File, ArtifactError | None]:
+        try:
+            self._fetch(file, stop)
+        except ArtifactError as error:
+            return file, error
+        return file, None
+
+    def _drop_damaged(self, sink: Progress) -> None:
+        here = [file for file in self.manifest.files if self._here(file)]
+        sink.start("checking the cache", sum(file.bytes for file in here), "bytes")
+        for file, whole in _in_parallel(lambda file, _: (file, self._whole(file)), here):
+            if not whole:
+                with fileio.disk_errors(self.folder):
+                    self._target(file).unlink(missing_ok=True)
+            sink.advance(file.bytes)
+        sink.finish()
+
+    def _whole(self, file: File) -> bool:
+        try:
+            return fileio.sha256_file(self._target(file)) == file.sha256
+        except OSError:
+            return False
+
+
+def open_mirror(location: Location) -> Mirror:
+    """Fetch and check an artifact's manifest, and nothing else.
+
+    Raises
+    ------
+    ArtifactError, InputError, ValidationFailed
+        What lies there is no artifact that can be read; see `read_manifest`.
+    ResourceError
+        The store cannot be reached; see `Store.fetch`.
+    MissingDependency
+        The scheme needs a package that is not here.
+    """
+    store = Store(location)
+    _sweep()
+    try:
+        raw = _fetch_manifest(store)
+    except OfflineError:
+        if (known := _recall(location)) is None:
+            raise
+        return _open_offline(store, known)
+    where = f"{location.shown}/{MANIFEST_NAME}"
+    manifest = parse_manifest(raw, fileio.parse_json(raw, where), where)
+    mirror = Mirror(store, manifest, len(raw), _root() / manifest.sha256)
+    mirror.keep_manifest(raw)
+    _remember(location, manifest.sha256)
+    return mirror
+
+
+def _root() -> Path:
+    return fileio.cache_directory() / "artifacts"
+
+
+def _fetch_manifest(store: Store) -> bytes:
+    with _new_file() as path:
+        store.fetch(MANIFEST_NAME, path, MANIFEST_LIMIT, lambda _: None)
+        return fileio.read_bytes(path, limit=MANIFEST_LIMIT)
+
+
+def _open_offline(store: Store, sha256: str) -> Mirror:
+    folder = _root() / sha256
+    return Mirror(store, read_manifest(folder), (folder / MANIFEST_NAME).stat().st_size, folder)
+
+
+def _check(path: Path, file: File) -> None:
+    """Raise the `Failure` of a file that is not what the manifest says, in the words of the difference."""
+    with fileio.disk_errors(path):
+        size = path.stat().st_size
+        digest = fileio.sha256_file(path) if size == file.bytes else None
+    if digest is None:
+        raise Failure("damaged", f"{size} bytes", expected=f"{file.bytes} bytes")
+    if digest != file.sha256:
+        raise Failure("damaged", f"SHA-256 {digest}", expected=f"SHA-256 {file.sha256}")
+
+
+def _in_parallel(work: Callable[[Item, Event], Result], items: list[Item]) -> Iterator[Result]:
+    """Yield results as they come; the first error ends it: what was not begun is not begun, and nothing tried again."""
+    stop = Event()
+    if len(items) < 2:
+        yield from (work(item, stop) for item in items)
+        return
+    pool = ThreadPoolExecutor(min(FETCHES, len(items)), thread_name_prefix="iwsltpack-fetch")
+    try:
+        for done in as_completed([pool.submit(work, item, stop) for item in items]):
+            yield done.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        stop.set()
+        pool.shutdown()
+
+
+@contextmanager
+def _new_file() -> Iterator[Path]:
+    """Give the path of an empty file in the folder of those on their way; what is left there in the end goes."""
+    incoming = _root() / ".incoming"
+    with fileio.disk_errors(incoming):
+        incoming.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=incoming, suffix=".part")
+        os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        with suppress(OSError):
+            Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _arriving(target: Path) -> Iterator[Path]:
+    """Give the path of a file to fill; without an error it becomes `target`, durable and in one step."""
+    with _new_file() as path:
+        yield path
+        with fileio.disk_errors(target):
+            fileio.fsync_file(path)
+            path.chmod(0o644)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+
+
+@contextmanager
+def _turn(name: str) -> Iterator[None]:
+    """Hold the lock of a file, so that threads and processes do not fetch it at once; without one where there is none.
+
+    Locks only save traffic: what keeps the cache whole is that files are renamed into their place when complete.
+    """
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % LOCKS
+    path = _root() / ".locks" / f"{number:03x}"
+    with fileio.disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("ab")
+    with stream:
+        until = time.monotonic() + LOCK_PATIENCE_S
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:  # a file system without locks
+                break
+        yield
+
+
+def _sweep() -> None:
+    """Remove what killed processes left on its way."""
+    oldest = time.time() - STALE_S
+    with suppress(OSError):
+        for path in (_root() / ".incoming").glob("*.part"):
+            with suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+
+def _note_path(location: Location) -> Path | None:
+    """Return where it is noted what a hub address led to; of other stores nothing is, they are asked every time."""
+    if not isinstance(location, HubLocation):
+        return None
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    return _root() / ".known" / fileio.sha256_bytes(f"{endpoint} {location.shown}".encode())
+
+
+def _remember(location: Location, sha256: str) -> None:
+    path = _note_path(location)
+    if path is not None and _recall(location) != sha256:
+        fileio.write_bytes(path, sha256.encode())
+
+
+def _recall(location: Location) -> str | None:
+    path = _note_path(location)
+    if path is None or not path.is_file():
+        return None
+    sha256 = fileio.read_bytes(path, limit=64).decode("ascii", "replace")
+    whole = re.fullmatch(r"[0-9a-f]{64}", sha256) is not None
+    return sha256 if whole and (_root() / sha256 / MANIFEST_NAME).is_file() else None

@@ -1,0 +1,100 @@
+"""One store, whichever scheme: files by their path, with patience where patience helps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from iwsltpack.format.names import MANIFEST_NAME
+from iwsltpack.remote.failure import Failure, as_error, persist
+from iwsltpack.remote.location import HubLocation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from threading import Event
+
+    from iwsltpack.remote.location import Location
+
+
+class RemoteFiles(Protocol):
+    """Files below a root; `fetch` may be called from several threads once a first call has returned."""
+
+    login: str
+    """What to do where the store lets nobody in."""
+
+    def fetch(self, relative: str, into: Path, limit: int) -> None:
+        """Write one file of at most `limit` bytes to `into`; raises `Failure`."""
+
+
+class Store:
+    """An artifact's files at their source.
+
+    Attributes
+    ----------
+    location
+        Where that is.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._files = _connect(location)
+        self._spoken = False
+
+    def fetch(
+        self,
+        relative: str,
+        into: Path,
+        limit: int,
+        check: Callable[[Path], None],
+        stop: Event | None = None,
+    ) -> None:
+        """Write one file to `into`, tried again as long as that makes sense.
+
+        Parameters
+        ----------
+        relative
+            Path below the artifact's top.
+        into
+            Overwritten by each try.
+        limit
+            Bytes at most; a store that sends more is cut off.
+        check
+            Looks at what came; raises `Failure` of kind ``damaged`` if it is not what it should be.
+        stop
+            Once set, there is no further try.
+
+        Raises
+        ------
+        ArtifactError
+            Missing at its source, or damaged however often it is fetched.
+        InputError
+            The store does not let us in.
+        ResourceError
+            The store cannot be reached, keeps failing or refuses; or there is no space left. `OfflineError` where
+            HF_HUB_OFFLINE forbids to ask.
+        """
+
+        def once() -> None:
+            self._files.fetch(relative, into, limit)
+            self._spoken = True
+            check(into)
+
+        try:
+            persist(once, patient=self._spoken, stop=stop)
+        except Failure as failure:
+            wrong = failure
+        else:
+            return
+        # Raised here, where no context is left that could hold an address with its password.
+        where = f"{self.location.shown}/{relative}"
+        raise as_error(wrong, where, login=self._files.login, manifest=relative == MANIFEST_NAME)
+
+
+def _connect(location: Location) -> RemoteFiles:
+    if isinstance(location, HubLocation):
+        from iwsltpack.remote.hub import HubFiles
+
+        return HubFiles(location)
+    from iwsltpack.remote.urls import BucketFiles, WebFiles
+
+    return BucketFiles(location) if location.scheme == "s3" else WebFiles(location)

@@ -1,0 +1,306 @@
+"""A build in shards: in any order, at once, killed and resumed, then merged into the bytes of one process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import write_checkpoint
+from test_build import run, tree
+
+from iwsltpack import fileio
+from iwsltpack.artifact import build, packing, shards
+from iwsltpack.artifact.build import build_artifact
+from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.artifact.shards import build_shard, merge_build
+from iwsltpack.artifact.workshop import LOCK, PLAN, shared_workshop
+from iwsltpack.cluster.shards import Shard
+from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError, ValidationFailed
+
+Built = Callable[[str, str], Path]
+RECIPE = BUILT_IN["selected-q3"]
+
+
+def shard(index: int, count: int = 3) -> Shard:
+    return Shard(index=index, count=count)
+
+
+@pytest.mark.parametrize("packed", ["paper", "zstd", "pcodec"])
+def test_shards_in_any_order_merge_into_the_bytes_of_one_process(
+    tiny: Path, built: Built, tmp_path: Path, packed: str
+) -> None:
+    names = [build_shard(tiny, tmp_path / "out", RECIPE, packed, shard=shard(i)) for i in (2, 3, 1)]
+    assert sorted(name for part in names for name in part) == sorted(
+        {name for part in names for name in part}
+    )
+    manifest = merge_build(tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(built("selected-q3", packed))
+    assert len(manifest.tensors) == 66
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_merge_needs_no_checkpoint(built: Built, tiny: Path, tmp_path: Path) -> None:
+    from shutil import copytree, rmtree
+
+    source = copytree(tiny, tmp_path / "source")
+    for index in (1, 2):
+        build_shard(source, tmp_path / "out", BUILT_IN["prune20-q2"], "zstd", shard=shard(index, 2))
+    rmtree(source)
+    merge_build(tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(built("prune20-q2", "zstd"))
+
+
+SHARD = """
+import sys
+from pathlib import Path
+from iwsltpack.artifact.shards import build_shard
+from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.artifact import packing
+from iwsltpack.cluster.shards import Shard
+packing.BUNDLE_BYTES = 2048
+build_shard(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd", shard=Shard.parse(sys.argv[3]))
+"""
+
+
+def test_shards_at_the_same_time_and_one_killed(tiny: Path, built: Built, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    processes = {index: run(SHARD, tiny, output, f"{index}/3") for index in (1, 2, 3)}
+    journal = tmp_path / "out.partial" / "build.shard-2-of-3.jsonl"
+    while processes[2].poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 2):
+        time.sleep(0.001)
+    processes[2].send_signal(signal.SIGKILL)
+    for process in processes.values():
+        process.communicate()
+    assert (processes[1].returncode, processes[3].returncode) == (0, 0)
+    if processes[2].returncode == -signal.SIGKILL:
+        with pytest.raises(ValidationFailed, match=r"shard 2/3: \d+ of \d+ tensors are missing: \S+, \S+"):
+            merge_build(output)
+    build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))
+    merge_build(output)
+    assert tree(output) == tree(built("selected-q3", "zstd"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_resumed_shard_packs_only_what_is_missing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "BUNDLE_BYTES", 2048)
+    real, begun = shards.pack_bundle, []
+
+    def failing(bundle: Any, *arguments: Any, **options: Any) -> Any:
+        if len(begun) == 4:
+            raise ResourceError("no space left to write")
+        begun.append(str(bundle))
+        return real(bundle, *arguments, **options)
+
+    monkeypatch.setattr(shards, "pack_bundle", failing)
+    with pytest.raises(ResourceError, match="no space left"):
+        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1), workers=1)
+    again: list[str] = []
+    monkeypatch.setattr(shards, "pack_bundle", lambda b, *a, **o: (again.append(str(b)), real(b, *a, **o))[1])
+    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1), workers=1)
+    assert again
+    assert not set(begun) & set(again)
+
+
+def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_work(
+    tiny: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1))
+    packed: list[str] = []
+    real = build.write_tensor
+
+    def half(*arguments: Any) -> Any:
+        if len(packed) == 10:
+            raise ResourceError("stopped")
+        packed.append(arguments[2].source.name)
+        return real(*arguments)
+
+    monkeypatch.setattr(build, "write_tensor", half)
+    with pytest.raises(ResourceError, match="stopped"):
+        build_artifact(tiny, tmp_path / "out", RECIPE, "zstd", workers=1)
+    assert not set(done) & set(packed)
+    # Another number of shards cuts the rest anew.
+    for index in (1, 2):
+        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+    merge_build(tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
+
+
+def test_a_merge_names_every_shard_that_is_not_complete(tiny: Path, tmp_path: Path) -> None:
+    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(2, 4))
+    with pytest.raises(ValidationFailed, match="not every shard is packed yet") as caught:
+        merge_build(tmp_path / "out")
+    assert [problem.message.partition(":")[0] for problem in caught.value.problems] == [
+        "shard 1/4", "shard 3/4", "shard 4/4",
+    ]  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_does_not_take_damaged_work(tiny: Path, tmp_path: Path) -> None:
+    for index in (1, 2):
+        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+    artifact = tmp_path / "out.partial" / "artifact"
+    victim = next(path for path in (artifact / "weights.zarr").rglob("*") if path.name == "0")
+    data = victim.read_bytes()
+    victim.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(ValidationFailed, match="1 of 33 tensors are missing"):
+        merge_build(tmp_path / "out")
+    victim.write_bytes(data)
+    (artifact / "model" / "config.json").write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"config\.json: a file beside the weights is missing or altered"):
+        merge_build(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_without_a_build_or_with_a_damaged_plan_is_told(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no build has been begun here"):
+        merge_build(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1, 1))
+    for text in ("[]", "{}", '{"manifest": 1, "source": [], "tensors": [], "side": []}'):
+        (tmp_path / "out.partial" / PLAN).write_text(text)
+        with pytest.raises(ArtifactError, match="the plan of the build is damaged"):
+            merge_build(tmp_path / "out")
+
+
+def test_shards_of_different_builds_do_not_mix(tiny: Path, tmp_path: Path) -> None:
+    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1))
+    for other in ((BUILT_IN["selected-q2"], "zstd"), (RECIPE, "pcodec")):
+        with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding"):
+            build_shard(tiny, tmp_path / "out", *other, shard=shard(2))
+
+
+def test_of_two_first_shards_with_different_plans_one_wins(tiny: Path, tmp_path: Path) -> None:
+    from iwsltpack.artifact import workshop
+
+    # As if the other one had written its plan between look and write.
+    (tmp_path / PLAN).write_bytes(b"the other's")
+    workshop._create(tmp_path / PLAN, b"mine")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the other's"]
+
+
+def test_who_may_work_at_the_same_time(tiny: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    build_shard(tiny, output, RECIPE, "zstd", shard=shard(1))
+    with shared_workshop(output, shard(2)), shared_workshop(output, shard(3)):
+        with pytest.raises(UsageError, match="shard 2/3 is being built by another process"):
+            build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))
+        with pytest.raises(UsageError, match="another build is writing this artifact, or a shard of it"):
+            merge_build(output)
+        with pytest.raises(UsageError, match="another build is writing this artifact, or a shard of it"):
+            build_artifact(tiny, output, RECIPE, "zstd")
+    with (
+        fileio.exclusive_lock(output.with_name("out.partial") / LOCK, "held"),
+        pytest.raises(UsageError, match="a build or a merge is writing this artifact"),
+    ):
+        build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))
+
+
+def test_a_file_system_without_locks_is_worked_on_without(
+    tiny: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    for index in (1, 2):
+        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+    merge_build(tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
+
+
+def test_the_same_shard_twice_at_once_does_no_harm_where_there_are_no_locks(
+    tiny: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is half-way through a tensor when the second packs it; both put it in its place."""
+    output = tmp_path / "out"
+
+    def unsupported(*_: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    real, inside = packing.write_tensor, []
+
+    def overtaken(*arguments: Any) -> Any:
+        if not inside:
+            inside.append(True)
+            build_shard(tiny, output, RECIPE, "zstd", shard=shard(1, 1))
+        return real(*arguments)
+
+    monkeypatch.setattr(packing, "write_tensor", overtaken)
+    build_shard(tiny, output, RECIPE, "zstd", shard=shard(1, 1), workers=1)
+    merge_build(output)
+    assert tree(output) == tree(built("selected-q3", "zstd"))
+
+
+def test_more_shards_than_tensors_leave_some_with_nothing(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "source", {"a": np.ones(3, dtype=np.float32)})
+    fp16 = BUILT_IN["fp16"]
+    done = [build_shard(source, tmp_path / "out", fp16, "zstd", shard=shard(i)) for i in (1, 2, 3)]
+    assert sorted(done) == [[], [], ["a"]]
+    merge_build(tmp_path / "out")
+    build_artifact(source, tmp_path / "one", fp16, "zstd")
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")
+
+
+def test_an_artifact_that_is_whole_is_left_alone(tiny: Path, built: Built, tmp_path: Path) -> None:
+    whole = built("selected-q3", "zstd")
+    before = tree(whole)
+    with pytest.raises(UsageError, match="the output exists"):
+        build_shard(tiny, whole, RECIPE, "zstd", shard=shard(1))
+    with pytest.raises(UsageError, match="the artifact is whole already"):
+        merge_build(whole)
+    assert tree(whole) == before
+
+
+def test_a_killed_merge_is_done_again(
+    tiny: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in (1, 2):
+        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shards.publishing, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        merge_build(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    merge_build(tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
+
+
+def test_leftovers_of_killed_workers_go_with_the_workshop(tiny: Path, tmp_path: Path) -> None:
+    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1, 1))
+    left = tmp_path / "out.partial" / "staging" / "tmpx" / "weights.zarr"
+    left.mkdir(parents=True)
+    (left / "chunk").write_bytes(b"half")
+    merge_build(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list((tmp_path / "out").rglob("chunk"))
+
+
+def test_shards_and_merge_from_the_command_line(tiny: Path, built: Built, tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "iwsltpack"
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    first = call("build", tiny, "-o", "out", "--shard", "1/2")
+    assert (first.returncode, first.stdout) == (0, ""), first.stderr
+    assert "tensors packed; with all shards: iwsltpack merge out" in first.stderr
+    early = call("merge", "out")
+    assert early.returncode == ValidationFailed.exit_code
+    assert "shard 2/2" in early.stderr
+    assert call("build", tiny, "-o", "out", "--shard", "2/2").returncode == 0
+    merged = call("merge", "out")
+    assert (merged.returncode, merged.stdout) == (0, "out\n"), merged.stderr
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
