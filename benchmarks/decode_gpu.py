@@ -252,11 +252,11 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
         "peak_device_bytes_after_load": loaded,
         "device_name": device_name(device),
     }
-    if way == "int8":
-        result |= identical_weights(model, options.artifact)
     if way not in ("paper", "stream"):
         result |= batched(listener, translator, audio, options)
-    return {**result, "peak_host_bytes": peak_host_bytes(), "peak_device_bytes": peak_device_bytes(device)}
+    result |= {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": peak_device_bytes(device)}
+    # Last: comparing decodes layers, which would show in the peaks.
+    return {**result, **(identical_weights(model, options.artifact) if way == "int8" else {})}
 
 
 def batched(listener: Any, translator: Any, audio: list[Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,21 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 BLOCK = 1 << 16
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """Give this process and its children an empty cache below `folder`, no proxies, and no pauses between tries."""
+    from iwsltpack.remote import failure
+
+    monkeypatch.setenv("IWSLTPACK_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(failure, "FIRST_PAUSE_S", 0.01)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return folder / "cache" / "artifacts"
 
 
 @dataclass

@@ -211,18 +211,24 @@ def test_a_client_killed_mid_way_leaves_what_any_mode_can_go_on_with(
 
     script, output = tmp_path / "client.py", tmp_path / "out"
     script.write_text(CLIENT)
+    (tmp_path / "scratch").mkdir()
     cluster = address if target == "external" else target
     process = subprocess.Popen(
         [sys.executable, str(script), str(tiny), str(output), cluster],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path / "scratch")},
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     journal = tmp_path / "out.partial" / JOURNAL
     while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 3):
         time.sleep(0.002)
     children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal_)
+    # A terminal's Ctrl-C goes to the whole group.
+    (os.killpg if signal_ == signal.SIGINT else os.kill)(process.pid, signal_)
     _, told = process.communicate(timeout=60)
     assert process.returncode == -signal_, told
+    if signal_ == signal.SIGINT:
+        assert told.count("Traceback") == 1, told
+        assert not list((tmp_path / "scratch").iterdir())
     assert psutil.wait_procs(children, timeout=20)[1] == []
     build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
     assert tree(output) == tree(built("selected-q3", "zstd"))

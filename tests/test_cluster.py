@@ -34,6 +34,8 @@ from iwsltpack.errors import (
 )
 
 POISON = (7, 8)
+PROBLEMS = [Problem(rule="a.b", message="m" * 40, line=line) for line in range(1000)]
+"""More than dask lets an error say."""
 
 
 def square(number: int) -> int:
@@ -70,7 +72,7 @@ def refuse(number: int) -> int:
 
 
 def find_problems(number: int) -> int:
-    raise ValidationFailed("wrong", [Problem(rule="a.b", message="m", line=3)], where="here", fix="mend")
+    raise ValidationFailed("wrong", PROBLEMS, where="here", fix="mend")
 
 
 def fail_by_mistake(number: int) -> int:
@@ -165,12 +167,26 @@ def slowly(seconds: float, number: int) -> int:
     return number
 
 
-def test_items_that_kill_are_lost_alone_and_their_neighbours_are_not_blamed(client: Any) -> None:
-    # Five others wait at each worker: they die with it as often as the culprit, and must still be done.
+def test_items_that_kill_are_lost_alone(client: Any) -> None:
     results, lost = collect(client, die_on_poison, range(24), ahead=5)
     assert [entry.item for entry in lost] == list(POISON)
     assert all("killed its worker 2 times when tried alone" in entry.reason for entry in lost)
     assert sorted(results) == [number for number in range(24) if number not in POISON]
+
+
+def die_among_others(number: int) -> int:
+    time.sleep(0.1 if number == 2 else 0.6)
+    if number == 2:
+        die()
+    return number
+
+
+def test_those_at_work_beside_a_killer_are_not_blamed() -> None:
+    # Four threads of one process: the others die with the killer as often as dask forgives, and are done all the same.
+    with connect("local:1", threads=4) as client:
+        results, lost = collect(client, die_among_others, range(5))
+    assert [entry.item for entry in lost] == [2]
+    assert sorted(results) == [0, 1, 3, 4]
 
 
 def test_workers_that_die_of_everything_end_the_run(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,8 +203,8 @@ def test_an_error_of_ours_arrives_as_it_was_raised(client: Any) -> None:
     )
     with pytest.raises(ValidationFailed) as failed:
         collect(client, find_problems, range(3))
-    assert failed.value.problems == [Problem(rule="a.b", message="m", line=3)]
-    assert str(failed.value) == "here: wrong\n  to do: mend\n  - 3: error [a.b] m"
+    assert failed.value.problems == PROBLEMS
+    assert str(failed.value) == str(ValidationFailed("wrong", PROBLEMS, where="here", fix="mend"))
 
 
 def test_any_other_error_arrives_too(client: Any) -> None:

@@ -98,6 +98,6 @@ def test_errors_come_out_as_they_are(artifact: Path, clips: Path, tmp_path: Path
 
 
 def test_a_mode_that_is_not_there_is_not_offered(artifact: Path, clips: Path) -> None:
-    result = run(clips, "--artifact", artifact, "--mode", "int8")
+    result = run(clips, "--artifact", artifact, "--mode", "int4")
     assert result.exit_code == 2
-    assert "int8" in result.stderr
+    assert "int4" in result.stderr

@@ -169,6 +169,14 @@ def test_the_record_of_a_merged_run_is_honest_about_who_decoded_what(
     assert (done.run.summary.sessions, done.run.summary.peak_host_bytes) == (2, 2 * 10**9)
 
 
+def test_shards_may_hold_the_weights_in_different_ways(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
+    run_shard(talks, tmp_path / "out", 1, 2, mode="load")
+    run_shard(talks, tmp_path / "out", 2, 2, mode="stream")
+    (done,) = merge_shards(tmp_path / "out")
+    assert [session.mode for session in done.run.sessions] == ["load", "stream"]
+    assert done.run.settings.mode == "stream"
+
+
 def test_shares_hold_every_batch_once_and_about_as_many_seconds(tmp_path: Path) -> None:
     pieces = [
         Piece(segment=number, part=0, offset=0.0, duration=0.5 + (number * 7919 % 97) / 10)

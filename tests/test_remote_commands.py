@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import typer
 from conftest import REPOSITORY
-from http_store import HttpStore
+from http_store import HttpStore, isolate
 from hub_server import READER, HubServer
 from inference_fixtures import MINIATURE, write_tone
 from submission_fixtures import LINES, artifact_fixture, request, run_fixture  # noqa: F401
@@ -22,23 +22,18 @@ from typer.testing import CliRunner
 
 import iwsltpack
 from iwsltpack.cli import decode as decode_command
-from iwsltpack.errors import ArtifactError, InputError, ResourceError, ValidationFailed
+from iwsltpack.errors import ArtifactError, InputError, ResourceError
 from iwsltpack.format.names import MANIFEST_NAME
 from iwsltpack.format.run import read_run
 from iwsltpack.inference.decode import decode
 from iwsltpack.inference.options import DecodeOptions
-from iwsltpack.remote import failure
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("IWSLTPACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(failure, "FIRST_PAUSE_S", 0.01)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "cache" / "artifacts"
+    return isolate(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -177,12 +172,13 @@ def test_validate_takes_addresses_among_paths() -> None:
 
 
 def test_validate_names_what_is_damaged_at_its_source() -> None:
+    from iwsltpack.submission.validation import validate
+
     with HttpStore(GOLDEN) as store:
         store.fail("norm.weight/c/0", times=None, flip=0)
-        told = run_command("validate", f"{store.url}/zstd", "--json")
-        assert told.returncode == ValidationFailed.exit_code, told.stderr
-        ((problem,),) = [item["problems"] for item in json.loads(told.stdout)]
-        assert (problem["rule"], problem["path"]) == ("artifact.source", "weights.zarr/norm.weight/c/0")
+        kind, (problem,) = validate(f"{store.url}/zstd")
+    assert (kind, problem.severity) == ("artifact", "error")
+    assert (problem.rule, problem.path) == ("artifact.source", "weights.zarr/norm.weight/c/0")
 
 
 def test_a_report_reads_manifests_alone(run: Path, artifact: Path, tmp_path: Path) -> None:

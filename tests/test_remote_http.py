@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from http_store import HttpStore
+from http_store import HttpStore, isolate
 
 from iwsltpack import fileio
 from iwsltpack.artifact.integrity import verify_artifact
@@ -42,12 +42,7 @@ CHUNK = f"weights.zarr/{LAYER}/c/0/0"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and no pauses to speak of between tries."""
-    monkeypatch.setenv("IWSLTPACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(failure, "FIRST_PAUSE_S", 0.01)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "cache" / "artifacts"
+    return isolate(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from http_store import HttpStore
+from http_store import HttpStore, isolate
 from hub_server import READER, WRITER, HubServer
 
 from iwsltpack.artifact.integrity import verify_artifact
@@ -27,12 +27,9 @@ LAYER = "block.mlp.up_proj.weight"
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """A hub that this process takes for the real one, logged in to as `READER`; large files on a second server."""
-    monkeypatch.setenv("IWSLTPACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(failure, "FIRST_PAUSE_S", 0.01)
+    isolate(monkeypatch, tmp_path)
     monkeypatch.setenv("HF_TOKEN", READER)
     monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     with HubServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
         server.publish("team/q3", GOLDEN / "zstd")

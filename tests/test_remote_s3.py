@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from http_store import HttpStore, isolate
 from moto.server import ThreadedMotoServer
 
 from iwsltpack.artifact.integrity import verify_artifact
@@ -20,7 +21,6 @@ from iwsltpack.remote import failure
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 LAYER = "block.mlp.up_proj.weight"
 CHUNK = f"weights.zarr/{LAYER}/c/0/0"
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,8 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def environment(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("IWSLTPACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(failure, "FIRST_PAUSE_S", 0.01)
-    for name in (*PROXIES, "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+    isolate(monkeypatch, tmp_path)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
@@ -147,8 +146,6 @@ def test_no_network_is_told_at_once_and_no_key_with_it(monkeypatch: pytest.Monke
 def test_what_a_server_answers_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception], complaint: str
 ) -> None:
-    from http_store import HttpStore
-
     with HttpStore(tmp_path) as store:
         monkeypatch.setenv("AWS_ENDPOINT_URL", store.url)
         store.fail("", times=None, status=status)

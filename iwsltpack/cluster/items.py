@@ -105,7 +105,7 @@ def run_items(
 
 @dataclass(frozen=True)
 class _Raised:
-    """An error of ours on its way from a worker: pickle alone would lose keyword arguments."""
+    """An error of ours on its way from a worker: dask turns what cannot be pickled, or is long, into another one."""
 
     kind: type[IwsltpackError]
     arguments: tuple[Any, ...]

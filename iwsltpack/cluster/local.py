@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import ResourceError
@@ -45,7 +47,8 @@ def local_cluster(count: int | None = None, *, gpus: bool = False, threads: int 
     count = count or len(devices) or cores()
     with _environment_kept(), _scratch() as scratch, dask.config.set(_settings(count, scratch)):
         try:
-            cluster = _start(count, devices, scratch, threads)
+            with _deaf_children():
+                cluster = _start(count, devices, scratch, threads)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ResourceError(
                 f"{count} local workers could not be started", got=str(error) or type(error).__name__
@@ -135,6 +138,21 @@ def _environment_kept() -> Iterator[None]:
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let workers not hear Ctrl-C, which a terminal sends to all: the client hears it, and ends them in order.
+
+    The thread that starts them, now and whenever one has died, begins in this block and inherits its signal mask.
+    """
+    # It would be started in between, and lift the mask.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

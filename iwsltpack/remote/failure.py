@@ -125,42 +125,37 @@ def as_error(failure: Failure, where: str, *, login: str, manifest: bool = False
     manifest
         Whether it was the artifact's manifest that was asked for.
     """
+    if failure.kind == "missing" and manifest:
+        return ArtifactError("no artifact here", where=where, got=failure.got, fix="check the address")
+    kind, what, fix = _TOLD[failure.kind]
     tries = TRIES.get(failure.kind, 1)
-    if failure.kind == "missing":
-        what = "no artifact here" if manifest else "a file of the artifact is missing at its source"
-        fix = "check the address" if manifest else "publish the artifact again"
-        return ArtifactError(what, where=where, got=failure.got, fix=fix)
-    if failure.kind == "denied":
-        return InputError("not allowed to read this", where=where, got=failure.got, fix=login)
-    if failure.kind == "unreachable":
-        return ResourceError(
-            "the store cannot be reached",
-            where=where,
-            got=failure.got,
-            fix="check the address and the network",
-        )
-    if failure.kind == "offline":
-        return OfflineError(
-            "not in the local cache, and the hub may not be asked",
-            where=where,
-            got=failure.got,
-            fix="unset HF_HUB_OFFLINE once, with a network, to fetch it",
-        )
-    if failure.kind == "damaged":
-        return ArtifactError(
-            "a file of the artifact is damaged, at its source or on its way",
-            where=where,
-            expected=failure.expected,
-            got=f"{failure.got}, {tries} times",
-            fix="publish the artifact again",
-        )
-    if failure.kind == "transient":
-        return ResourceError(
-            "the store keeps failing",
-            where=where,
-            got=f"{failure.got}, {tries} times",
-            fix="run the same command again later: what was fetched is kept",
-        )
-    return ResourceError(
-        "the store refuses the request", where=where, got=failure.got, fix="check the address"
-    )
+    got = f"{failure.got}, {tries} times" if tries > 1 and failure.kind != "unreachable" else failure.got
+    return kind(what, where=where, expected=failure.expected, got=got, fix=fix or login)
+
+
+_TOLD: dict[Kind, tuple[type[IwsltpackError], str, str | None]] = {
+    "missing": (
+        ArtifactError,
+        "a file of the artifact is missing at its source",
+        "publish the artifact again",
+    ),
+    "denied": (InputError, "not allowed to read this", None),
+    "unreachable": (ResourceError, "the store cannot be reached", "check the address and the network"),
+    "offline": (
+        OfflineError,
+        "not in the local cache, and the hub may not be asked",
+        "unset HF_HUB_OFFLINE once, with a network, to fetch it",
+    ),
+    "damaged": (
+        ArtifactError,
+        "a file of the artifact is damaged, at its source or on its way",
+        "publish the artifact again",
+    ),
+    "transient": (
+        ResourceError,
+        "the store keeps failing",
+        "run the same command again later: what was fetched is kept",
+    ),
+    "refused": (ResourceError, "the store refuses the request", "check the address"),
+}
+"""Of each kind: the class of the error, what is wrong, and what to do, where that does not depend on the store."""

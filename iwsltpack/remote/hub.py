@@ -36,11 +36,6 @@ class HubFiles:
         self._location = location
         self._commit: str | None = None
 
-    @property
-    def commit(self) -> str | None:
-        """The commit files are of, once the first has come."""
-        return self._commit
-
     def fetch(self, relative: str, into: Path, limit: int) -> None:
         """Write one file of at most `limit` bytes to `into`; raises `Failure`."""
         from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
