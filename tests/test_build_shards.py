@@ -153,7 +153,7 @@ def test_a_merge_does_not_take_damaged_work(tiny: Path, tmp_path: Path) -> None:
     victim = next(path for path in (artifact / "weights.zarr").rglob("*") if path.name == "0")
     data = victim.read_bytes()
     victim.write_bytes(bytes([data[0] ^ 1]) + data[1:])
-    with pytest.raises(ValidationFailed, match="1 of 33 tensors are missing"):
+    with pytest.raises(ValidationFailed, match=r"shard ./2: 1 of \d+ tensors are missing"):
         merge_build(tmp_path / "out")
     victim.write_bytes(data)
     (artifact / "model" / "config.json").write_bytes(b"{}")

@@ -159,7 +159,7 @@ def test_a_stopped_build_says_that_it_can_go_on(tmp_path: Path, tiny: Path, sign
     process.send_signal(signal_)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == "interrupted; `build` and `decode` go on where they stopped when run again\n"
+    assert told == "interrupted; build, decode, push and pull go on where they stopped when run again\n"
     assert iwsltpack("-q", "build", tiny, "-o", "art", cwd=tmp_path).returncode == 0
     assert iwsltpack("-q", "verify", "art", cwd=tmp_path).returncode == 0
 

@@ -93,4 +93,4 @@ def main() -> None:
 
 
 def _tell_interrupted() -> None:
-    console.err.print("interrupted; `build` and `decode` go on where they stopped when run again")
+    console.err.print("interrupted; build, decode, push and pull go on where they stopped when run again")

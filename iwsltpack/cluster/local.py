@@ -20,6 +20,12 @@ DEATHS_ALLOWED = 1
 """Deaths of its worker after which an item is not handed on; it is then tried alone (see `items.run_items`)."""
 DEVICES_VARIABLE = "CUDA_VISIBLE_DEVICES"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+QUIET = {
+    "DASK_LOGGING": str(
+        dict.fromkeys(("distributed", "distributed.client", "tornado.application"), "critical")
+    )
+}
+"""From a worker's first line on; its own option for that begins late and ends early."""
 SPAWN_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 
 
@@ -124,7 +130,7 @@ def _settings(count: int, scratch: str) -> dict[str, Any]:
         "distributed.admin.system-monitor.interval": "10s",
         "distributed.admin.system-monitor.disk": False,
         "distributed.admin.system-monitor.gil.enabled": False,
-        SPAWN_ENVIRONMENT: {**dask.config.get(SPAWN_ENVIRONMENT), **threads},
+        SPAWN_ENVIRONMENT: {**dask.config.get(SPAWN_ENVIRONMENT), **threads, **QUIET},
     }
 
 

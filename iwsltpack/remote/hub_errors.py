@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import InputError, IwsltpackError, ResourceError, UsageError
+from iwsltpack.remote.failure import asked_pause
 from iwsltpack.remote.location import without_secrets
 
 if TYPE_CHECKING:
@@ -182,12 +183,8 @@ def wait_s(error: BaseException) -> float | None:
     """Return the seconds the hub asks to be left alone, where it does."""
     for cause in _causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", None)
-        if headers is None:
-            continue
-        if window := re.search(r"\br=0\s*;\s*t=(\d{1,6})\b", headers.get("ratelimit", "")):
-            return float(window[1]) + 1
-        told = headers.get("retry-after", "").strip()
-        return float(told) if re.fullmatch(r"\d{1,6}", told) else None
+        if headers is not None:
+            return asked_pause(headers)
     return None
 
 
