@@ -1,10 +1,12 @@
 """Build and read an artifact against plain copying and against the paper's own way, in one run.
 
-    python -m benchmarks.artifact SOURCE --work DIR [--recipe selected-q2] [--coding zstd] [--json FILE]
+    python -m benchmarks.artifact SOURCE --work DIR [--recipe selected-q2] [--coding zstd] [--settle] [--json FILE]
 
 SOURCE is a checkpoint folder, say the full-size stand-in (``python -m tools.standin.generate --scale full``). Every
 side runs in a process of its own, after the page cache was dropped where that is allowed; wall clock in seconds, peak
-resident memory in bytes. Sides:
+resident memory in bytes, and the CPU time it took. On a virtual machine whose host takes back memory that lies idle,
+the first touch of each page is slow, and slower the longer the machine was idle; ``--settle`` lets another program
+touch all free memory right before each side, so that no side pays for that. Sides:
 
 copy
     Copy SOURCE's tensor files, then the finished artifact, to new files; synced.
@@ -103,17 +105,44 @@ def paper_read(arguments: argparse.Namespace) -> None:
     print(len(state))
 
 
-def run_side(side: str, command: list[str]) -> dict[str, float]:
-    """Run one side in its own process; return seconds and peak bytes."""
+SETTLE = """
+import numpy as np
+from iwsltpack.memory import available
+np.empty(int(available() * 0.85), np.uint8)[::4096] = 1
+"""
+
+
+def run_side(side: str, command: list[str], *, settle: bool) -> dict[str, float]:
+    """Run one side in its own process; return seconds, CPU seconds and peak bytes."""
     subprocess.run(["sync"], check=True)
     cold = _drop_caches()
+    if settle:
+        subprocess.run([sys.executable, "-c", SETTLE], check=True)
+    stolen = _stolen_seconds()
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.artifact", *command, "--side", side])
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if status:
         raise SystemExit(f"{side} failed with status {status}")
-    return {"seconds": round(seconds, 2), "peak_bytes": usage.ru_maxrss * 1024, "cold_cache": cold}
+    return {
+        "seconds": round(seconds, 2),
+        "user_seconds": round(usage.ru_utime, 2),
+        "system_seconds": round(usage.ru_stime, 2),
+        "stolen_seconds": round(_stolen_seconds() - stolen, 2),
+        "peak_bytes": usage.ru_maxrss * 1024,
+        "cold_cache": cold,
+        "settled": settle,
+    }
+
+
+def _stolen_seconds() -> float:
+    """Return the time, over all cores, that the host gave to others since the machine's start; 0 where unknown."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()
+    except OSError:
+        return 0.0
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 else 0.0
 
 
 def _drop_caches() -> bool:
@@ -128,7 +157,8 @@ def signature(arguments: argparse.Namespace) -> dict[str, object]:
     """Return what a reader needs to compare figures."""
     libraries = ("iwsltpack", "zarr", "numcodecs", "pcodec", "torch", "numpy", "safetensors")
     return {
-        "command": f"python -m benchmarks.artifact SOURCE --recipe {arguments.recipe} --coding {arguments.coding}",
+        "command": f"python -m benchmarks.artifact SOURCE --recipe {arguments.recipe} --coding {arguments.coding}"
+        + (" --settle" if arguments.settle else ""),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in libraries},
@@ -147,6 +177,7 @@ def main() -> None:
     )
     parser.add_argument("--recipe", default="selected-q2", choices=PAPER_DIGITS)
     parser.add_argument("--coding", default="zstd")
+    parser.add_argument("--settle", action="store_true", help="touch all free memory before each side")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -168,7 +199,7 @@ def main() -> None:
     ]
     results = {}
     for side in SIDES:
-        results[side] = run_side(side, command)
+        results[side] = run_side(side, command, settle=arguments.settle)
         print(
             f"{side:12} {results[side]['seconds']:8.1f} s   {results[side]['peak_bytes'] / 2**30:6.2f} GiB",
             flush=True,

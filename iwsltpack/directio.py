@@ -8,7 +8,9 @@ cache; where the file system knows no direct access, ordinary reads and writes d
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 ALIGNMENT = 4096
 """Memory, offsets and lengths of direct access are multiples of it on every disk in use."""
 _DIRECT = getattr(os, "O_DIRECT", 0)
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -41,20 +42,13 @@ def read(path: Path, offset: int, length: int, *, past_cache: bool) -> memoryvie
         Of bytes, writable, nobody else's. Begins at a multiple of 8 where `offset` does.
     """
     if not (past_cache and _DIRECT):
-        return _read(path, offset, length, 0, 0)
+        return _read(path, offset, length, 0)
     try:
-        cached = _read(path, offset, length, 0, _NOWAIT)
-        if len(cached) == length:
-            return cached
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, *_UNSUPPORTED):
-            raise
-    try:
-        return _read(path, offset, length, _DIRECT, 0)
+        return _read(path, offset, length, 0 if is_cached(path, offset, length) else _DIRECT)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        return _read(path, offset, length, 0, 0)
+        return _read(path, offset, length, 0)
 
 
 def write(path: Path, data: bytes, *, past_cache: bool) -> None:
@@ -73,7 +67,30 @@ def write(path: Path, data: bytes, *, past_cache: bool) -> None:
         path.write_bytes(data)
 
 
-def _read(path: Path, offset: int, length: int, how: int, flags: int) -> memoryview:
+def is_cached(path: Path, offset: int, length: int) -> bool:
+    """Tell whether all of a span is in the page cache; False where that cannot be known.
+
+    Asked of the kernel, because a read that shall not wait (``RWF_NOWAIT``) starts to fill the cache.
+    """
+    mincore = getattr(memory.c_library(), "mincore", None)
+    start = offset - offset % mmap.ALLOCATIONGRANULARITY
+    with path.open("rb") as stream:
+        stop = min(offset + length, os.fstat(stream.fileno()).st_size)
+        if mincore is None or stop <= offset:
+            return False
+        with mmap.mmap(stream.fileno(), stop - start, prot=mmap.PROT_READ, offset=start) as pages:
+            resident = np.zeros(-(-len(pages) // mmap.PAGESIZE), dtype=np.uint8)
+            span = np.frombuffer(pages, dtype=np.uint8)
+            failed = mincore(
+                ctypes.c_void_p(span.ctypes.data),
+                ctypes.c_size_t(len(pages)),
+                ctypes.c_void_p(resident.ctypes.data),
+            )
+            del span  # the map cannot be closed while it is looked at
+    return not failed and bool((resident & 1).all())
+
+
+def _read(path: Path, offset: int, length: int, how: int) -> memoryview:
     before = offset % ALIGNMENT
     whole = _aligned(-(-(before + length) // ALIGNMENT) * ALIGNMENT)
     wanted = whole if how else whole[: before + length]
@@ -82,7 +99,7 @@ def _read(path: Path, offset: int, length: int, how: int, flags: int) -> memoryv
     try:
         while done < before + length:
             start = offset - before + done
-            got = os.preadv(descriptor, [wanted[done:]], start, *([flags] if flags else []))
+            got = os.preadv(descriptor, [wanted[done:]], start)
             done += got
             # A direct read that stops between blocks has met the end of the file; another would be refused.
             if got == 0 or (how and done % ALIGNMENT):

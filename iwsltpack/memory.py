@@ -25,6 +25,12 @@ def available() -> int | None:
 
 
 @cache
+def c_library() -> ctypes.CDLL | None:
+    """Return the C library this process runs on; None where it has none to ask."""
+    return ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+
+@cache
 def keep_freed_blocks() -> None:
     """Let this process keep the blocks it frees, up to 1 GiB, instead of handing each back to the kernel.
 
@@ -32,9 +38,7 @@ def keep_freed_blocks() -> None:
     they are freed, and the kernel then clears every page of the next one: two thirds of a build's system time
     (docs/measurements.md). Elsewhere than on glibc nothing is done.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(c_library(), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGEST_FROM_HEAP)
         mallopt(_M_TRIM_THRESHOLD, KEPT)

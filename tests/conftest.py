@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
+
+# On CI the same examples every time: a change is judged by what it changed. Everywhere else new ones are tried.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 MINIATURE = REPOSITORY / "iwsltpack" / "demo" / "miniature"
 TESTSET = REPOSITORY / "iwsltpack" / "demo" / "testset"

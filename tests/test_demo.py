@@ -42,7 +42,7 @@ def test_the_demo_goes_the_whole_way_and_scores_every_recipe(tmp_path: Path) -> 
         found = {entry["metric"]: entry for entry in json.loads(path.read_text(encoding="utf-8"))["metrics"]}
         assert set(found) == ({"chrf", "bleu", "comet"} if comet else {"chrf", "bleu"}), path
         if comet:
-            assert f"ckpt:{TINY_COMET}:" in found["comet"]["signature"]["text"]
+            assert found["comet"]["signature"]["checkpoint"]["name"] == TINY_COMET
     assert (f"COMET ({TINY_COMET})" in done.stdout) == comet
 
 

@@ -71,6 +71,21 @@ def test_a_file_that_ends_before_gives_what_there_is(
     assert found == content(100_001)[offset : offset + 5000]
 
 
+def test_what_is_cached_is_known_and_asking_does_not_fill_the_cache(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content(100_001))
+    if not directio.is_cached(path, 5000, 10_000):
+        pytest.skip("this file system does not tell what is cached")
+    drop_from_cache(path)
+    if directio.is_cached(path, 5000, 10_000):
+        pytest.skip("this file system keeps everything in memory")
+    directio.read(path, 5000, 10_000, past_cache=True)
+    assert not directio.is_cached(path, 5000, 10_000)
+    directio.read(path, 5000, 10_000, past_cache=False)
+    assert directio.is_cached(path, 5000, 10_000)
+    assert not directio.is_cached(path, 200_000, 10)
+
+
 def refusing(real: Callable[..., int], code: int) -> Callable[..., int]:
     """Open files as a file system does that knows no direct access."""
 

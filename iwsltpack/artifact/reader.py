@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from iwsltpack.codecs.chains import Chain
     from iwsltpack.format.artifact import Tensor
 
+SPARE_READERS = 2
+"""Readers beyond one a core: they decode while the others wait for the disk."""
+
 
 class Artifact:
     """An artifact open for reading, in a folder or elsewhere; what lies elsewhere is fetched when it is needed.
@@ -114,7 +117,7 @@ class Artifact:
         name
             Checkpoint name.
         workers
-            Threads that decode its chunks; 0 for one a core.
+            Threads that decode its chunks; 0 for a few more than cores.
 
         Returns
         -------
@@ -142,7 +145,8 @@ class Artifact:
             for start in starts:
                 fill(start)
         else:
-            with ThreadPoolExecutor(min(workers or os.cpu_count() or 1, len(starts))) as pool:
+            threads = workers or (os.cpu_count() or 1) + SPARE_READERS
+            with ThreadPoolExecutor(min(threads, len(starts))) as pool:
                 list(pool.map(fill, starts))
         return result
 
