@@ -35,6 +35,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.page_cache import drop_caches
+
 SIDES = ("build", "copy", "paper-build", "read", "paper-read")
 PAPER_DIGITS = {"selected-q3": 3, "selected-q2": 2}
 
@@ -115,7 +117,7 @@ np.empty(int(available() * 0.85), np.uint8)[::4096] = 1
 def run_side(side: str, command: list[str], *, settle: bool) -> dict[str, float]:
     """Run one side in its own process; return seconds, CPU seconds and peak bytes."""
     subprocess.run(["sync"], check=True)
-    cold = _drop_caches()
+    cold = drop_caches()
     if settle:
         subprocess.run([sys.executable, "-c", SETTLE], check=True)
     stolen = _stolen_seconds()
@@ -143,14 +145,6 @@ def _stolen_seconds() -> float:
     except OSError:
         return 0.0
     return int(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 else 0.0
-
-
-def _drop_caches() -> bool:
-    try:
-        Path("/proc/sys/vm/drop_caches").write_text("3")
-    except OSError:
-        return False
-    return True
 
 
 def signature(arguments: argparse.Namespace) -> dict[str, object]:

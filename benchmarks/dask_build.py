@@ -36,6 +36,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page_cache import drop_caches
+
 LIBRARIES = ("iwsltpack", "distributed", "zarr", "numcodecs", "pcodec", "numpy")
 
 
@@ -101,7 +103,7 @@ def _in_its_own_process(
     side: str, coding: str, output: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     subprocess.run(["sync"], check=True)
-    cold = _drop_caches()
+    cold = drop_caches()
     command = [sys.executable, "-m", "benchmarks.dask_build", str(arguments.source), "--work", str(output)]
     command += ["--recipe", arguments.recipe, "--codings", coding, "--side", side]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -123,14 +125,6 @@ def _ratios(sides: dict[str, Any]) -> dict[str, Any]:
             if first
         },
     }
-
-
-def _drop_caches() -> bool:
-    try:
-        Path("/proc/sys/vm/drop_caches").write_text("3")
-    except OSError:
-        return False
-    return True
 
 
 def signature(arguments: argparse.Namespace) -> dict[str, object]:

@@ -144,8 +144,10 @@ def test_an_artifact_is_the_same_both_ways(
         assert (tmp_path / "cached" / file).read_bytes() == (tmp_path / "direct" / file).read_bytes(), file
         drop_from_cache(tmp_path / "direct" / file)
     direct = open_artifact(tmp_path / "direct")
+    assert direct._past_cache
     monkeypatch.undo()
     cached = open_artifact(tmp_path / "cached")
+    assert not cached._past_cache
     for name in cached.names():
         assert direct.tensor(name).tobytes() == cached.tensor(name).tobytes(), name
 

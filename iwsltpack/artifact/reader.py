@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,8 +50,13 @@ class Artifact:
         self._files = {file.path: file for file in self.manifest.files}
         self._checked: set[str] = set()
         memory.keep_freed_blocks()
+
+    @cached_property
+    def _past_cache(self) -> bool:
+        """Whether chunks and the tensors made of them are too much for the page cache, by the manifest."""
+        stored = sum(file.bytes for file in self.manifest.files)
         decoded = sum(tensor.parameters * ITEM_BYTES[tensor.dtype] for tensor in self.manifest.tensors)
-        self._past_cache = directio.exceeds_cache(located.total_bytes + decoded)
+        return directio.exceeds_cache(stored + decoded)
 
     @property
     def model_dir(self) -> Path:
