@@ -87,7 +87,7 @@ def read(arguments: argparse.Namespace) -> None:
     from iwsltpack.artifact.reader import open_artifact
 
     artifact = open_artifact(arguments.work / "artifact")
-    tensors = {name: artifact.tensor(name, workers=0) for name in artifact.names()}
+    tensors = dict(artifact.tensors(artifact.names()))
     print(sum(tensor.nbytes for tensor in tensors.values()))
 
 

@@ -19,8 +19,8 @@ from iwsltpack import fileio, schema
 from iwsltpack.artifact.export import export_checkpoint
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.codecs.decoding import content_size
 from iwsltpack.codecs.dtypes import BY_NAME
+from iwsltpack.codecs.frames import content_size
 from iwsltpack.errors import ArtifactError, InputError, ValidationFailed
 from iwsltpack.format.artifact import MANIFEST_LIMIT, read_manifest
 from iwsltpack.format.layout import ITEM_BYTES

@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from iwsltpack.format.recipe import Recipe
 
 T = TypeVar("T")
-SPARE_WORKERS = 2
+SPARE_WORKERS = 6
 """Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
-LIBRARIES = ("numcodecs", "numpy", "pcodec", "zarr")
+LIBRARIES = ("numcodecs", "numpy", "pcodec", "zarr", "zstandard")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,10 +85,11 @@ def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], sink: Prog
     from safetensors.torch import save_file
 
     content: dict[str, torch.Tensor] = {}
-    for tensor in shard:
-        values = artifact.tensor(tensor.name, workers=0)
+    entries = {tensor.name: tensor for tensor in shard}
+    for name, values in artifact.tensors(entries):
+        tensor = entries[name]
         raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
-        content[tensor.name] = raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
+        content[name] = raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
         sink.advance(values.nbytes)
     try:
         save_file(content, path, {"format": "pt"})

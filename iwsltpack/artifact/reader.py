@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,23 +15,26 @@ import numpy as np
 from iwsltpack import directio, fileio, memory
 from iwsltpack.artifact import store
 from iwsltpack.artifact.location import hub_address, locate
-from iwsltpack.codecs.chains import coding, integer_codes, unpack
-from iwsltpack.codecs.decoding import decode_chunk
+from iwsltpack.codecs.chains import coding, integer_codes
+from iwsltpack.codecs.decoding import decode_chunk, decode_weights
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.errors import ArtifactError, IwsltpackError
 from iwsltpack.format.layout import ITEM_BYTES, chunk_key, chunk_shape, chunk_starts, metadata_path
 from iwsltpack.format.names import MODEL_DIR, WEIGHTS_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     from iwsltpack.artifact.location import Located, Place
     from iwsltpack.codecs.chains import Chain
     from iwsltpack.format.artifact import Tensor
 
-SPARE_READERS = 2
+SPARE_READERS = 4
 """Readers beyond one a core: they decode while the others wait for the disk."""
+AHEAD_BYTES = 256 << 20
+"""Tensors beyond the one in use that are decoded ahead, all together about this much."""
 
 
 class Artifact:
@@ -135,30 +140,60 @@ class Artifact:
         ArtifactError
             Unknown name, a missing or damaged chunk, or an array that is not what the manifest promises.
         """
+        if workers != 1:
+            return next(self.tensors([name], workers=workers))[1]
         entry = self.entry(name)
-        result = np.empty(entry.shape, dtype=by_name(entry.dtype, name).carrier)
-        starts = chunk_starts(entry.shape, entry.chunk_rows)
-        self._need(_chunk_files(entry, starts))
-
-        def fill(start: int) -> None:
-            if entry.shape:
-                stop = min(start + entry.chunk_rows, entry.shape[0])
-                result[start:stop] = self._rows(entry, start, stop, self._unpack)
-            else:
-                result[()] = self._unpack(entry, self._chunk(entry, 0))
-
-        if workers == 1 or len(starts) < 2:
-            for start in starts:
-                fill(start)
-        else:
-            threads = workers or (os.cpu_count() or 1) + SPARE_READERS
-            with ThreadPoolExecutor(min(threads, len(starts))) as pool:
-                list(pool.map(fill, starts))
+        result = self._empty(entry)
+        for start in self._whole(entry):
+            self._fill(entry, start, result)
         return result
+
+    def tensors(self, names: Iterable[str], *, workers: int = 0) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield whole tensors by name, in this order; while one is being used, the next are decoded.
+
+        Parameters
+        ----------
+        names
+            Checkpoint names.
+        workers
+            Threads that decode chunks; 0 for a few more than cores.
+
+        Raises
+        ------
+        ArtifactError
+            As `tensor`.
+        """
+        todo, ahead = iter(names), 0
+        begun: deque[tuple[str, np.ndarray, list[Future[None]]]] = deque()
+        with ThreadPoolExecutor(workers or (os.cpu_count() or 1) + SPARE_READERS) as pool:
+            try:
+                while True:
+                    while (not begun or ahead < AHEAD_BYTES) and (name := next(todo, None)) is not None:
+                        entry = self.entry(name)
+                        result = self._empty(entry)
+                        chunks = [
+                            pool.submit(self._fill, entry, start, result) for start in self._whole(entry)
+                        ]
+                        begun.append((name, result, chunks))
+                        ahead += result.nbytes
+                    if not begun:
+                        return
+                    name, result, chunks = begun.popleft()
+                    for chunk in chunks:
+                        chunk.result()
+                    ahead -= result.nbytes
+                    yield name, result
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return rows `start` to `stop` of the first axis; see `tensor`."""
-        return self._rows(self.entry(name), start, stop, self._unpack)
+        entry = self.entry(name)
+        chunks = self._span(entry, start, stop)
+        result = np.empty((stop - start, *entry.shape[1:]), dtype=by_name(entry.dtype, name).carrier)
+        for first in chunks:
+            self._fill(entry, first, result, start)
+        return result
 
     def codes(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return the integer codes of rows `start` to `stop` of a rounded tensor.
@@ -176,32 +211,75 @@ class Artifact:
         entry = self.entry(name)
         if entry.bits is None:
             raise ArtifactError("the tensor is not rounded: it has no codes", where=f"{self.path}: {name}")
-        return self._rows(entry, start, stop, self._unpack_codes)
+        blocks = [
+            self._unpack_codes(entry, self._chunk(entry, first)[max(start - first, 0) : stop - first])
+            for first in self._span(entry, start, stop)
+        ]
+        if len(blocks) == 1:
+            return blocks[0]
+        none = np.empty((0, *entry.shape[1:]), dtype=np.int32 if entry.wide else np.int16)
+        return np.concatenate(blocks or [none])
 
-    def _rows(
-        self, entry: Tensor, start: int, stop: int, turn: Callable[[Tensor, np.ndarray], np.ndarray]
-    ) -> np.ndarray:
+    def _empty(self, entry: Tensor) -> np.ndarray:
+        return np.empty(entry.shape, dtype=by_name(entry.dtype, entry.name).carrier)
+
+    def _whole(self, entry: Tensor) -> range:
+        """Return the first rows of all chunks of a tensor, once they are here."""
+        starts = chunk_starts(entry.shape, entry.chunk_rows)
+        self._need(_chunk_files(entry, starts))
+        return starts
+
+    def _span(self, entry: Tensor, start: int, stop: int) -> range:
+        """Return the first rows of the chunks that hold rows `start` to `stop`, once they are here."""
         if not entry.shape or not 0 <= start <= stop <= entry.shape[0]:
             raise ArtifactError(
                 "no such rows", where=entry.name, expected=f"within {entry.shape}", got=f"{start}:{stop}"
             )
-        rows, blocks = entry.chunk_rows, []
-        if start < stop and 0 not in entry.shape:
-            starts = range(start // rows * rows, stop, rows)
-            self._need(_chunk_files(entry, starts))
-            for first in starts:
-                chunk = self._chunk(entry, first)[max(start - first, 0) : stop - first]
-                blocks.append(turn(entry, chunk))
-        if len(blocks) == 1:
-            return blocks[0]
-        if not blocks:
-            return turn(
-                entry, np.empty((stop - start, *entry.shape[1:]), dtype=self.chain(entry.name).packed)
-            )
-        return np.concatenate(blocks)
+        rows = entry.chunk_rows
+        if start == stop or 0 in entry.shape:
+            return range(0)
+        chunks = range(start // rows * rows, stop, rows)
+        self._need(_chunk_files(entry, chunks))
+        return chunks
 
-    def _unpack(self, entry: Tensor, stored: np.ndarray) -> np.ndarray:
-        return unpack(self.chain(entry.name), entry.bits, stored)
+    def _fill(self, entry: Tensor, first: int, result: np.ndarray, offset: int = 0) -> None:
+        """Decode the chunk that begins at row `first` into `result`, which begins at row `offset`."""
+        if not entry.shape:
+            self._decode(entry, first, result.reshape(1))
+            return
+        begin, end = max(first, offset), min(first + entry.chunk_rows, offset + len(result))
+        target = result[begin - offset : end - offset]
+        if begin == first:
+            self._decode(entry, first, target.reshape(-1))
+        else:
+            whole = np.empty((end - first, *entry.shape[1:]), dtype=result.dtype)
+            self._decode(entry, first, whole.reshape(-1))
+            target[:] = whole[begin - first :]
+
+    def _decode(self, entry: Tensor, first: int, out: np.ndarray) -> None:
+        """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
+        count = math.prod(chunk_shape(entry.shape, entry.chunk_rows))
+        with self._opened(entry, first) as (chain, raw):
+            decode_weights(chain, entry.bits, raw, count, out)
+
+    def _chunk(self, entry: Tensor, first: int) -> np.ndarray:
+        """Return what the chunk that begins at row `first` holds; the last one of a tensor is padded to full size."""
+        shape = chunk_shape(entry.shape, entry.chunk_rows)
+        with self._opened(entry, first) as (chain, raw):
+            return decode_chunk(chain, raw, math.prod(shape)).reshape(shape)
+
+    @contextmanager
+    def _opened(self, entry: Tensor, first: int) -> Iterator[tuple[Chain, memoryview]]:
+        """Give a chunk's chain and bytes; what goes wrong with them inside is told of the chunk's file."""
+        chain = self._checked_chain(entry)
+        path = self.path / WEIGHTS_DIR / chunk_key(entry.name, entry.shape, first, entry.chunk_rows)
+        raw = self._read(path)
+        try:
+            yield chain, raw
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(
+                "a chunk cannot be decoded", where=path, got=str(error), fix=self._verify()
+            ) from error
 
     def _unpack_codes(self, entry: Tensor, stored: np.ndarray) -> np.ndarray:
         try:
@@ -214,20 +292,7 @@ class Artifact:
                 fix=self._verify(),
             ) from error
 
-    def _chunk(self, entry: Tensor, start: int) -> np.ndarray:
-        """Decode the chunk that begins at row `start`; the last one of a tensor is padded to full size."""
-        chain = self._checked_chain(entry)
-        shape = chunk_shape(entry.shape, entry.chunk_rows)
-        path = self.path / WEIGHTS_DIR / chunk_key(entry.name, entry.shape, start, entry.chunk_rows)
-        raw = self._read(path)
-        try:
-            return decode_chunk(chain, raw, math.prod(shape)).reshape(shape)
-        except (RuntimeError, ValueError) as error:
-            raise ArtifactError(
-                "a chunk cannot be decoded", where=path, got=str(error), fix=self._verify()
-            ) from error
-
-    def _read(self, path: Path) -> bytes:
+    def _read(self, path: Path) -> memoryview:
         size = self._files[path.relative_to(self.path).as_posix()].bytes
         found = path.stat().st_size if path.is_file() else None
         if found != size:
@@ -239,7 +304,7 @@ class Artifact:
                 fix=self._verify(),
             )
         try:
-            return bytes(directio.read(path, 0, size, past_cache=self._past_cache))
+            return directio.read(path, 0, size, past_cache=self._past_cache)
         except OSError as error:
             raise ArtifactError(
                 "a chunk of a tensor cannot be read", where=path, got=error.strerror or str(error)

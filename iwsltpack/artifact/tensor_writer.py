@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from iwsltpack import directio, fileio
 from iwsltpack.artifact import store
+from iwsltpack.artifact.code_counts import CodeCounts
 from iwsltpack.codecs.chains import pack_codes, unpack
 from iwsltpack.codecs.decoding import decode_chunk
 from iwsltpack.codecs.encoding import encode_chunk
-from iwsltpack.codecs.rounding import BIAS16, TABLE_BLOCK, Rounder
+from iwsltpack.codecs.rounding import Rounder
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.fileio import disk_errors
 from iwsltpack.format.artifact import File, Tensor
@@ -29,32 +29,6 @@ if TYPE_CHECKING:
     from iwsltpack.artifact.plan import TensorPlan
     from iwsltpack.codecs.chains import Chain, Coding
     from iwsltpack.progress import Progress
-
-
-@dataclass
-class CodeCounts:
-    """How often each code occurs in a tensor: a table for 16-bit codes, a dict for the rest."""
-
-    narrow: np.ndarray = field(default_factory=lambda: np.zeros(1 << 16, dtype=np.int64))
-    wide: dict[int, int] = field(default_factory=dict)
-
-    def add(self, codes: np.ndarray) -> None:
-        """Count the codes of one block, biased 16-bit or plain 32-bit."""
-        if codes.dtype == np.uint16:
-            flat = codes.reshape(-1)
-            for start in range(0, flat.size, TABLE_BLOCK):  # bincount, too, makes 64-bit copies
-                self.narrow += np.bincount(flat[start : start + TABLE_BLOCK], minlength=1 << 16)
-            return
-        for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
-            self.wide[int(code)] = self.wide.get(int(code), 0) + int(count)
-
-    def entropy(self) -> float:
-        """Return the Shannon entropy, bits a code; 0 for no codes at all."""
-        merged = dict(self.wide)
-        for index in np.flatnonzero(self.narrow):
-            merged[int(index) - BIAS16] = merged.get(int(index) - BIAS16, 0) + int(self.narrow[index])
-        shares = np.array(list(merged.values()), dtype=np.float64) / max(sum(merged.values()), 1)
-        return round(float(abs(np.sum(shares * np.log2(shares)))), 6)
 
 
 class Stopped(Exception):
@@ -162,7 +136,7 @@ def _codes_suffice(rounder: Rounder, chain: Chain) -> bool:
 
 def _put_and_compare(
     path: Path, stored: np.ndarray, values: np.ndarray | None, chain: Chain, plan: TensorPlan
-) -> bytes:
+) -> memoryview:
     """Write a chunk, read it back from its file, decode it, compare; return the bytes read.
 
     What is compared is the weights with `values`, or, where that is None, what the chunk holds with `stored`.
@@ -172,7 +146,7 @@ def _put_and_compare(
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         directio.write(path, packed, past_cache=past_cache)
-        raw = bytes(directio.read(path, 0, len(packed) + 1, past_cache=past_cache))
+        raw = directio.read(path, 0, len(packed) + 1, past_cache=past_cache)
     decoded = decode_chunk(chain, raw, math.prod(shape)).reshape(shape)
     read, expected = decoded[: len(stored)] if plan.shape else decoded, stored
     if values is not None:

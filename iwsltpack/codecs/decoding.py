@@ -7,14 +7,14 @@ for a terabyte. Here the size comes from the manifest, which has been checked, a
 from __future__ import annotations
 
 import numpy as np
-from numcodecs import Shuffle, Zstd
+from numcodecs import Shuffle
 
-from iwsltpack.codecs.chains import Chain
+from iwsltpack.codecs.chains import Chain, unpack
+from iwsltpack.codecs.frames import Buffer, unpack_frame
+from iwsltpack.codecs.rounding import values_of_planes
 
-_MAGIC = b"\x28\xb5\x2f\xfd"
 
-
-def decode_chunk(chain: Chain, raw: bytes, count: int) -> np.ndarray:
+def decode_chunk(chain: Chain, raw: Buffer, count: int) -> np.ndarray:
     """Return the `count` values packed in `raw`, flat, in ``chain.packed``.
 
     Raises
@@ -24,49 +24,72 @@ def decode_chunk(chain: Chain, raw: bytes, count: int) -> np.ndarray:
     """
     if chain.is_pcodec:
         return _pcodec(raw, np.empty(count, chain.packed))
+    plain = _plain(chain, raw, count)
+    if not chain.is_shuffled:
+        return plain.view(chain.packed)
+    if chain.packed.itemsize == 2:
+        words = np.empty(count, np.uint16)
+        low, high = plain.reshape(2, -1)
+        _join(low, high, words)
+        return words.view(chain.packed)
+    return np.frombuffer(Shuffle(chain.packed.itemsize).decode(plain), chain.packed)
+
+
+def decode_weights(chain: Chain, bits: int | None, raw: Buffer, count: int, out: np.ndarray) -> None:
+    """Fill `out` with the first values of a tensor that are packed in `raw`.
+
+    The same as `unpack` makes of `decode_chunk`, with fewer copies.
+
+    Parameters
+    ----------
+    chain, bits
+        As for `unpack`.
+    raw, count
+        As for `decode_chunk`.
+    out
+        Flat, contiguous, of the type `unpack` returns, at most `count` values: the end of a chunk may be padding.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        As `decode_chunk`.
+    """
+    if chain.is_pcodec and bits is None and out.size == count:
+        _pcodec(raw, out)
+    elif chain.is_shuffled and chain.packed.itemsize == 2:
+        low, high = _plain(chain, raw, count).reshape(2, -1)[:, : out.size]
+        if bits is None:
+            _join(low, high, out.view(np.uint16))
+        else:
+            values_of_planes(low, high, bits, out)
+    else:
+        out[:] = unpack(chain, bits, decode_chunk(chain, raw, count)[: out.size])
+
+
+def _plain(chain: Chain, raw: Buffer, count: int) -> np.ndarray:
+    """Return the bytes of `count` values as they lay before Zstandard, where the chain has it."""
     size = count * chain.packed.itemsize
     if chain.compressors:
-        if (declared := content_size(raw)) != size:
-            raise ValueError(f"holds {declared} bytes instead of {size}")
-        raw = Zstd().decode(raw)
+        return unpack_frame(raw, size)
     if len(raw) != size:
         raise ValueError(f"holds {len(raw)} bytes instead of {size}")
-    if chain.is_shuffled:
-        return _unshuffled(np.frombuffer(raw, np.uint8), chain.packed)
-    return np.frombuffer(raw, chain.packed)
+    return np.frombuffer(raw, np.uint8)
 
 
-def _unshuffled(raw: np.ndarray, kind: np.dtype[np.generic]) -> np.ndarray:
-    if kind.itemsize != 2:
-        return np.frombuffer(Shuffle(kind.itemsize).decode(raw), kind)
-    # Nearly all bytes of a model come this way. numcodecs' loop holds the interpreter's lock, numpy's do not.
-    low, high = raw.reshape(2, -1)
-    result = high.astype("<u2")
-    result <<= 8
-    result |= low
-    return result.view(kind)
+def _join(low: np.ndarray, high: np.ndarray, words: np.ndarray) -> None:
+    """Fill `words` from their low and high bytes.
+
+    Nearly all bytes of a model come this way. numcodecs' loop holds the interpreter's lock, numpy's do not.
+    """
+    words[:] = high
+    words <<= 8
+    words |= low
 
 
-def _pcodec(raw: bytes, result: np.ndarray) -> np.ndarray:
+def _pcodec(raw: Buffer, result: np.ndarray) -> np.ndarray:
     from pcodec import standalone
 
-    progress = standalone.simple_decompress_into(raw, result)
+    progress = standalone.simple_decompress_into(bytes(raw), result)
     if progress.n_processed != result.size or not progress.finished:
         raise ValueError(f"does not hold {result.size} values")
     return result
-
-
-def content_size(frame: bytes) -> int | None:
-    """Return how many bytes a Zstandard frame says it unpacks to; None where it does not say, or is none.
-
-    Source: RFC 8878, section 3.1.1.1.
-    """
-    if len(frame) < 5 or frame[:4] != _MAGIC:
-        return None
-    descriptor = frame[4]
-    single_segment = bool(descriptor & 0x20)
-    width = (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]
-    start = 5 + (not single_segment) + (0, 1, 2, 4)[descriptor & 3]
-    if not width or len(frame) < start + width:
-        return None
-    return int.from_bytes(frame[start : start + width], "little") + (256 if width == 2 else 0)

@@ -1,6 +1,6 @@
-"""Pack one chunk as the chain in its array's ``zarr.json`` says, byte for byte what zarr-python would write.
+"""Pack one chunk as the chain in its array's ``zarr.json`` says, so that zarr-python reads it.
 
-Zarr's own pipeline packs the same bytes, but copies them several times on the way and, through numcodecs' shuffle,
+Zarr's own pipeline packs the same values, but copies them several times on the way and, through numcodecs' shuffle,
 holds the interpreter's lock; a build is mostly this.
 """
 
@@ -9,10 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numcodecs import Shuffle, Zstd
+from numcodecs import Shuffle
+
+from iwsltpack.codecs.frames import pack_frame
 
 if TYPE_CHECKING:
     from iwsltpack.codecs.chains import Chain
+
+SPLIT_BLOCK = 1 << 18
+"""Values taken apart at a time: what numpy makes on the way stays in cache."""
 
 
 def encode_chunk(chain: Chain, values: np.ndarray, shape: tuple[int, ...]) -> bytes:
@@ -40,7 +45,7 @@ def encode_chunk(chain: Chain, values: np.ndarray, shape: tuple[int, ...]) -> by
         raw = _shuffled(raw, chain.packed.itemsize)
     if not chain.compressors:
         return raw.tobytes()
-    return bytes(Zstd(**chain.compressors[-1]["configuration"]).encode(raw))
+    return pack_frame(raw, **chain.compressors[-1]["configuration"])
 
 
 def _shuffled(raw: np.ndarray, itemsize: int) -> np.ndarray:
@@ -49,4 +54,9 @@ def _shuffled(raw: np.ndarray, itemsize: int) -> np.ndarray:
         return np.frombuffer(Shuffle(itemsize).encode(raw), np.uint8)
     # Nearly all bytes of a model go this way; numpy's loops, unlike numcodecs', let other threads run.
     words = raw.view("<u2")
-    return np.concatenate([words.astype(np.uint8), (words >> np.uint16(8)).astype(np.uint8)])
+    planes = np.empty((2, words.size), np.uint8)
+    for start in range(0, words.size, SPLIT_BLOCK):
+        block = slice(start, start + SPLIT_BLOCK)
+        planes[0, block] = words[block].astype(np.uint8)
+        planes[1, block] = words[block] >> np.uint16(8)
+    return planes.reshape(-1)

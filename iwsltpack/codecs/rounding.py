@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BIAS16 = 0x8080
 """Added to a code to store it unsigned in 16 bits: codes -128..127 then share the constant high byte 0x80."""
+SHORT = BIAS16 >> 8
+"""That high byte."""
 BIAS32 = 0x8000_0080
 MIN16, MAX16 = -0x8000, 0xFFFF - BIAS16
 """Codes that fit both the biased unsigned and the signed 16-bit store."""
@@ -165,6 +167,34 @@ def look_up(table: np.ndarray, indices: NDArray[np.uint16]) -> np.ndarray:
     return result.reshape(indices.shape)
 
 
+def are_short(codes: NDArray[np.uint16]) -> bool:
+    """Tell whether all of some biased 16-bit codes, at least one, are -128..127: one byte tells them apart."""
+    return bool(codes.min() >> 8 == SHORT and codes.max() >> 8 == SHORT)
+
+
+def values_of_planes(
+    low: NDArray[np.uint8], high: NDArray[np.uint8], bits: int, out: NDArray[np.float16]
+) -> None:
+    """Fill `out` with the weights of biased 16-bit codes, given by their low and their high bytes; exact.
+
+    Codes -128..127, as most are, are looked up two at a time.
+
+    Parameters
+    ----------
+    low, high, out
+        Flat and contiguous, of one length.
+    """
+    for start in range(0, out.size, TABLE_BLOCK):
+        block = slice(start, start + TABLE_BLOCK)
+        target, first, second = out[block], low[block], high[block]
+        if second.size % 2 == 0 and second.min() == second.max() == SHORT:
+            pairs = first.view(np.uint16)
+            np.take(_pair_table(bits), pairs, out=target.view(np.uint32), mode="clip")
+        else:
+            codes = first | second.astype(np.uint16) << np.uint16(8)
+            np.take(_decode_table(bits), codes, out=target, mode="clip")
+
+
 def values_of_codes16(codes: NDArray[np.uint16], bits: int) -> NDArray[np.float16]:
     """Return the weights k * 2^-bits of biased 16-bit codes; exact."""
     return look_up(_decode_table(bits), codes)
@@ -207,6 +237,14 @@ def _code_table(bits: int, dtype: str) -> NDArray[np.uint16]:
             "integer codes do not give back what this numcodecs rounds to", where=f"{dtype}, step 2^-{bits}"
         )
     return codes
+
+
+@cache
+def _pair_table(bits: int) -> NDArray[np.uint32]:
+    """Return, for the low bytes of two codes -128..127 that stand one after the other, the two weights."""
+    first = np.arange(1 << 16, dtype=np.uint16).view(np.uint8)
+    pairs: NDArray[np.uint32] = _decode_table(bits)[first.astype(np.uint16) | SHORT << 8].view(np.uint32)
+    return pairs
 
 
 @cache

@@ -1,0 +1,61 @@
+"""How often each code occurs in a tensor, and the entropy that makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from iwsltpack.codecs.rounding import BIAS16, SHORT, are_short
+
+COUNT_BLOCK = 1 << 20
+"""Codes counted at a time: numpy makes 64-bit copies of what it counts, and a fresh table for each block."""
+
+
+def _table() -> np.ndarray:
+    return np.zeros(1 << 16, dtype=np.int64)
+
+
+@dataclass
+class CodeCounts:
+    """How often each code occurs in a tensor.
+
+    Attributes
+    ----------
+    narrow
+        By biased 16-bit code.
+    pairs
+        By the low bytes of two codes -128..127 in a row: half as many to count.
+    wide
+        By plain 32-bit code.
+    """
+
+    narrow: np.ndarray = field(default_factory=_table)
+    pairs: np.ndarray = field(default_factory=_table)
+    wide: dict[int, int] = field(default_factory=dict)
+
+    def add(self, codes: np.ndarray) -> None:
+        """Count the codes of one block, biased 16-bit or plain 32-bit."""
+        if codes.dtype == np.uint16:
+            flat = codes.reshape(-1)
+            for start in range(0, flat.size, COUNT_BLOCK):
+                self._add_narrow(flat[start : start + COUNT_BLOCK])
+            return
+        for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+            self.wide[int(code)] = self.wide.get(int(code), 0) + int(count)
+
+    def _add_narrow(self, codes: np.ndarray) -> None:
+        if codes.size % 2 == 0 and are_short(codes):
+            self.pairs += np.bincount(codes.astype(np.uint8).view(np.uint16), minlength=1 << 16)
+        else:
+            self.narrow += np.bincount(codes, minlength=1 << 16)
+
+    def entropy(self) -> float:
+        """Return the Shannon entropy, bits a code; 0 for no codes at all."""
+        narrow, pairs = self.narrow.copy(), self.pairs.reshape(256, 256)
+        narrow[SHORT << 8 : (SHORT + 1) << 8] += pairs.sum(axis=0) + pairs.sum(axis=1)
+        merged = dict(self.wide)
+        for index in np.flatnonzero(narrow):
+            merged[int(index) - BIAS16] = merged.get(int(index) - BIAS16, 0) + int(narrow[index])
+        shares = np.array(list(merged.values()), dtype=np.float64) / max(sum(merged.values()), 1)
+        return round(float(abs(np.sum(shares * np.log2(shares)))), 6)
