@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import bfloat16, write_checkpoint
 
+from iwsltpack import directio
 from iwsltpack.artifact.build import build_artifact
 from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.integrity import verify_artifact
@@ -189,6 +192,10 @@ def test_a_full_disk_is_one_sentence_and_no_artifact(tiny: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+def is_selected(path: Path) -> bool:
+    return re.search(r"language_model.*\.mlp\..*_proj\.weight/c/", path.as_posix()) is not None
+
+
 @pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
 @pytest.mark.parametrize("selected", [True, False])
 def test_a_flipped_bit_between_write_and_check_is_caught(
@@ -196,21 +203,43 @@ def test_a_flipped_bit_between_write_and_check_is_caught(
 ) -> None:
     from iwsltpack.artifact import tensor_writer
 
-    def flipped(path: Path, stored: Any, values: Any, chain: Any, plan: Any) -> bytes:
-        def damaged(*arguments: Any) -> Any:
-            found = np.array(decode_chunk(*arguments))
-            found.view(np.uint8)[0] ^= 1
-            return found
+    flipped: list[Path] = []
 
-        with monkeypatch.context() as patch:
-            if (plan.bits is not None) == selected:
-                patch.setattr(tensor_writer, "decode_chunk", damaged)
-            return real(path, stored, values, chain, plan)
+    def read(path: Path, offset: int, length: int, *, past_cache: bool) -> memoryview:
+        raw = bytearray(directio.read(path, offset, length, past_cache=past_cache))
+        if is_selected(path) == selected:
+            raw[len(raw) // 2] ^= 1
+            flipped.append(path)
+        return memoryview(raw)
 
-    decode_chunk, real = tensor_writer.decode_chunk, tensor_writer._put_and_compare
-    monkeypatch.setattr(tensor_writer, "_put_and_compare", flipped)
-    with pytest.raises(ArtifactError, match="a chunk read back is not what was written"):
+    monkeypatch.setattr(tensor_writer, "directio", SimpleNamespace(read=read, write=directio.write))
+    with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
+    assert caught.value.where == str(flipped[0])
+
+
+@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+@pytest.mark.parametrize("selected", [True, False])
+def test_a_sound_chunk_of_other_weights_is_caught(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str, selected: bool
+) -> None:
+    from iwsltpack.artifact.chunks import ChunkPacker, PackedChunk
+
+    pack = ChunkPacker.pack
+
+    def pack_other(packer: ChunkPacker, block: np.ndarray) -> PackedChunk:
+        wanted = pack(packer, block)
+        if (packer._bits is not None) != selected:
+            return wanted
+        other = block.copy()
+        patterns = other.reshape(-1).view(np.uint16)
+        patterns[np.argmax(patterns & 0x7FFF)] ^= 0x8000  # the sign of the largest
+        return PackedChunk(pack(packer, other).data, wanted.matches)
+
+    monkeypatch.setattr(ChunkPacker, "pack", pack_other)
+    with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
+        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
+    assert is_selected(Path(str(caught.value.where))) == selected
 
 
 def test_a_pattern_that_matches_nothing_is_an_error(tiny: Path, tmp_path: Path) -> None:

@@ -44,9 +44,17 @@ class CodeCounts:
         for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
             self.wide[int(code)] = self.wide.get(int(code), 0) + int(count)
 
+    def add_short(self, low: np.ndarray) -> None:
+        """Count codes -128..127, given by the low bytes of the biased codes, flat uint8."""
+        for start in range(0, low.size, COUNT_BLOCK):
+            block = low[start : start + COUNT_BLOCK]
+            if block.size % 2:
+                self.narrow[int(block[-1]) | SHORT << 8] += 1
+            self.pairs += np.bincount(block[: block.size // 2 * 2].view(np.uint16), minlength=1 << 16)
+
     def _add_narrow(self, codes: np.ndarray) -> None:
-        if codes.size % 2 == 0 and are_short(codes):
-            self.pairs += np.bincount(codes.astype(np.uint8).view(np.uint16), minlength=1 << 16)
+        if are_short(codes):
+            self.add_short(codes.astype(np.uint8))
         else:
             self.narrow += np.bincount(codes, minlength=1 << 16)
 

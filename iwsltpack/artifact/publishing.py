@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack import fileio
@@ -13,8 +14,6 @@ from iwsltpack.format.artifact import ArtifactManifest, File
 from iwsltpack.format.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from iwsltpack.artifact.workshop import BuildPlan, Written
 
 SYNCERS = 8
@@ -64,18 +63,22 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
 
 def _drop_strays(folder: Path, known: set[str]) -> None:
     """Remove what a killed or widened tensor left behind; only listed files may travel."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path.relative_to(folder).as_posix() not in known:
-            path.unlink()
+    for place, _, names in os.walk(folder):
+        inside = Path(place).relative_to(folder).as_posix() + "/" if place != str(folder) else ""
+        for name in names:
+            if inside + name not in known:
+                Path(place, name).unlink()
 
 
 def publish(folder: Path, output: Path) -> None:
     """Make everything durable, then give the folder its name."""
+    directories, files = [], []
+    for place, _, names in os.walk(folder):
+        directories.append(Path(place))
+        files += [Path(place, name) for name in names]
     with ThreadPoolExecutor(SYNCERS) as pool:
-        list(pool.map(fileio.fsync_file, [path for path in folder.rglob("*") if path.is_file()]))
-    for directory in (path for path in folder.rglob("*") if path.is_dir()):
-        fileio.fsync_directory(directory)
-    fileio.fsync_directory(folder)
+        list(pool.map(fileio.fsync_file, files))
+        list(pool.map(fileio.fsync_directory, directories))
     if os.path.lexists(output):
         raise ArtifactError("the output appeared while it was being built", where=output)
     folder.rename(output)

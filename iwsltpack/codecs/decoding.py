@@ -24,7 +24,7 @@ def decode_chunk(chain: Chain, raw: Buffer, count: int) -> np.ndarray:
     """
     if chain.is_pcodec:
         return _pcodec(raw, np.empty(count, chain.packed))
-    plain = _plain(chain, raw, count)
+    plain = plain_of(chain, raw, count)
     if not chain.is_shuffled:
         return plain.view(chain.packed)
     if chain.packed.itemsize == 2:
@@ -57,7 +57,7 @@ def decode_weights(chain: Chain, bits: int | None, raw: Buffer, count: int, out:
     if chain.is_pcodec and bits is None and out.size == count:
         _pcodec(raw, out)
     elif chain.is_shuffled and chain.packed.itemsize == 2:
-        low, high = _plain(chain, raw, count).reshape(2, -1)[:, : out.size]
+        low, high = plain_of(chain, raw, count).reshape(2, -1)[:, : out.size]
         if bits is None:
             _join(low, high, out.view(np.uint16))
         else:
@@ -66,8 +66,14 @@ def decode_weights(chain: Chain, bits: int | None, raw: Buffer, count: int, out:
         out[:] = unpack(chain, bits, decode_chunk(chain, raw, count)[: out.size])
 
 
-def _plain(chain: Chain, raw: Buffer, count: int) -> np.ndarray:
-    """Return the bytes of `count` values as they lay before Zstandard, where the chain has it."""
+def plain_of(chain: Chain, raw: Buffer, count: int) -> np.ndarray:
+    """Return a chunk of `count` values as it lay before Zstandard, flat uint8; not for pcodec.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        As `decode_chunk`.
+    """
     size = count * chain.packed.itemsize
     if chain.compressors:
         return unpack_frame(raw, size)

@@ -12,6 +12,7 @@ import numpy as np
 from numcodecs import Shuffle
 
 from iwsltpack.codecs.frames import pack_frame
+from iwsltpack.codecs.rounding import SHORT
 
 if TYPE_CHECKING:
     from iwsltpack.codecs.chains import Chain
@@ -32,20 +33,38 @@ def encode_chunk(chain: Chain, values: np.ndarray, shape: tuple[int, ...]) -> by
     shape
         Of a whole chunk. Zarr stores whole chunks only: missing rows are filled with zeros.
     """
-    if values.shape != shape:
-        whole = np.zeros(shape, dtype=chain.packed)
-        whole[: len(values)] = values
-        values = whole
-    if chain.is_pcodec:
-        from numcodecs.pcodec import PCodec
+    if not chain.is_pcodec:
+        return pack_plain(chain, plain_bytes(chain, values, shape))
+    from numcodecs.pcodec import PCodec
 
-        return bytes(PCodec(**chain.serializer["configuration"]).encode(np.ascontiguousarray(values)))
-    raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    if chain.is_shuffled:
-        raw = _shuffled(raw, chain.packed.itemsize)
-    if not chain.compressors:
-        return raw.tobytes()
-    return pack_frame(raw, **chain.compressors[-1]["configuration"])
+    whole = np.ascontiguousarray(_padded(chain, values, shape))
+    return bytes(PCodec(**chain.serializer["configuration"]).encode(whole))
+
+
+def plain_bytes(chain: Chain, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return one chunk as it lies before Zstandard, flat uint8; parameters as for `encode_chunk`. Not for pcodec."""
+    raw = np.ascontiguousarray(_padded(chain, values, shape)).reshape(-1).view(np.uint8)
+    return _shuffled(raw, chain.packed.itemsize) if chain.is_shuffled else raw
+
+
+def plain_of_short(low: np.ndarray) -> np.ndarray:
+    """Return what `plain_bytes` makes of biased 16-bit codes -128..127, given by their low bytes, flat uint8."""
+    return np.concatenate([low, np.full(low.size, SHORT, np.uint8)])
+
+
+def pack_plain(chain: Chain, plain: np.ndarray) -> bytes:
+    """Return the bytes of one chunk that lies as `plain_bytes` gives it."""
+    return (
+        pack_frame(plain, **chain.compressors[-1]["configuration"]) if chain.compressors else plain.tobytes()
+    )
+
+
+def _padded(chain: Chain, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if values.shape == shape:
+        return values
+    whole = np.zeros(shape, dtype=chain.packed)
+    whole[: len(values)] = values
+    return whole
 
 
 def _shuffled(raw: np.ndarray, itemsize: int) -> np.ndarray:

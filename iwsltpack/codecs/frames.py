@@ -58,7 +58,7 @@ def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
 
 
 def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
-    """Unpack a frame that holds `size` bytes; no more memory than that is taken, whatever the frame says.
+    """Unpack a frame that holds `size` bytes, at least one; no more memory than that is taken, whatever the frame says.
 
     Returns
     -------
@@ -73,8 +73,7 @@ def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
     if (declared := content_size(frame)) != size:
         raise ValueError(f"holds {declared} bytes instead of {size}")
     plain = np.empty(size, np.uint8)
-    if size:  # numcodecs takes an empty buffer for none
-        Zstd().decode(frame, plain)
+    Zstd().decode(frame, plain)
     return plain
 
 

@@ -36,6 +36,8 @@ MAX_BITS = 14
 TABLE_BLOCK = 1 << 18
 """Values looked up at a time: the 64-bit indices numpy makes stay in cache, and threads seldom wait for the
 interpreter in between (measured: 1.8 times the rate of 1 << 14 with two threads)."""
+_MAGNITUDE = np.uint16(0x7FFF)
+"""All bits of a 16-bit float but its sign."""
 INVALID = 0
 """Biased 16-bit code kept for a value that has none (NaN, infinity, out of the 16-bit range)."""
 
@@ -116,6 +118,19 @@ class Rounder:
         else:
             codes = look_up(_code_table(self.bits, self.dtype), block.view(np.uint16))
         return None if (codes == INVALID).any() else codes
+
+    def short_codes(self, block: np.ndarray) -> NDArray[np.uint8] | None:
+        """Return the low bytes of what `codes16` gives, flat, if all codes are -128..127 and the source has 16 bits.
+
+        None where a value is so large that its code, or that of its negative, may not be.
+        """
+        if self.dtype == "float32":
+            return None
+        table, largest = _short_table(self.bits, self.dtype)
+        patterns = block.view(np.uint16).reshape(-1)
+        if not patterns.size or (patterns & _MAGNITUDE).max() > largest:
+            return None
+        return look_up(table, patterns)
 
     def codes32(self, block: np.ndarray) -> NDArray[np.int32]:
         """Return the codes k of `block`, whatever their range.
@@ -237,6 +252,15 @@ def _code_table(bits: int, dtype: str) -> NDArray[np.uint16]:
             "integer codes do not give back what this numcodecs rounds to", where=f"{dtype}, step 2^-{bits}"
         )
     return codes
+
+
+@cache
+def _short_table(bits: int, dtype: str) -> tuple[NDArray[np.uint8], int]:
+    """Return the low byte of every bit pattern's code, and up to which magnitude, as a pattern, codes are short."""
+    codes = _code_table(bits, dtype)
+    long = codes >> 8 != SHORT
+    either = long[: _MAGNITUDE + 1] | long[_MAGNITUDE + 1 :]
+    return codes.astype(np.uint8), int(np.argmax(either)) - 1
 
 
 @cache

@@ -1,0 +1,221 @@
+"""The fast ways of packing and reading a chunk give what the plain ways give, bit for bit."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import bfloat16, write_checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from numcodecs import Shuffle, Zstd
+
+from iwsltpack.artifact.build import build_artifact
+from iwsltpack.artifact.chunks import ChunkPacker
+from iwsltpack.artifact.code_counts import COUNT_BLOCK, CodeCounts
+from iwsltpack.artifact.reader import AHEAD_BYTES, open_artifact
+from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.codecs.chains import coding, unpack
+from iwsltpack.codecs.decoding import decode_chunk, decode_weights
+from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.codecs.encoding import SPLIT_BLOCK, encode_chunk
+from iwsltpack.codecs.frames import pack_frame, unpack_frame
+from iwsltpack.codecs.rounding import BIAS16, TABLE_BLOCK, Rounder, values_of_codes16, values_of_planes
+from iwsltpack.errors import ArtifactError
+
+RANDOM = np.random.default_rng(11)
+EVERY_PATTERN = np.arange(1 << 16, dtype=np.uint16)
+
+
+@pytest.mark.parametrize("bits", [0, 4, 7, 8, 10, 14])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_short_codes_are_those_of_the_table_or_none(dtype: str, bits: int) -> None:
+    rounder, found = Rounder(bits, dtype), 0
+    for magnitude in range(0, 1 << 15, 7):
+        block = np.array([magnitude, magnitude | 0x8000], np.uint16)
+        short, codes = rounder.short_codes(block.view(np.float16) if dtype == "float16" else block), None
+        if short is None:
+            continue
+        found += 1
+        codes = rounder.codes16(block.view(np.float16) if dtype == "float16" else block)
+        assert codes is not None
+        assert (codes >> 8 == 0x80).all()
+        assert (codes & 0xFF).tolist() == short.tolist()
+    assert 0 < found < 4682  # neither everything, such as infinity, nor nothing
+    assert rounder.short_codes(np.array([0x7F80], np.uint16)) is None
+    assert Rounder(bits, "float32").short_codes(np.zeros(2, np.float32)) is None
+
+
+@pytest.mark.parametrize("bits", [7, 10])
+@pytest.mark.parametrize("size", [0, 1, 2, 255, TABLE_BLOCK - 1, TABLE_BLOCK + 2, 2 * TABLE_BLOCK + 5])
+@pytest.mark.parametrize("spread", [20, 400])
+def test_planes_give_the_weights_of_their_codes(bits: int, size: int, spread: float) -> None:
+    codes = (np.rint(RANDOM.standard_normal(size) * spread) + BIAS16).astype(np.uint16)
+    if size > TABLE_BLOCK:
+        codes[:TABLE_BLOCK] = BIAS16 + 127  # one block of short codes, others of long ones
+    out = np.empty(size, np.float16)
+    values_of_planes((codes & 0xFF).astype(np.uint8), (codes >> 8).astype(np.uint8), bits, out)
+    assert np.array_equal(out.view(np.uint16), values_of_codes16(codes, bits).view(np.uint16))
+
+
+def test_the_pair_table_knows_every_pair() -> None:
+    low, out = EVERY_PATTERN.view(np.uint8), np.empty(2 << 16, np.float16)
+    values_of_planes(low, np.full(low.size, 0x80, np.uint8), 7, out)
+    assert np.array_equal(out, (low.astype(np.float32) - 128) / 128)
+    values_of_planes(
+        low[:-1], np.full(low.size - 1, 0x80, np.uint8), 7, out[:-1]
+    )  # an odd number: one by one
+    assert np.array_equal(out, (low.astype(np.float32) - 128) / 128)
+
+
+@pytest.mark.parametrize("name", ["paper", "zstd", "pcodec"])
+@pytest.mark.parametrize("bits", [None, 7, 10])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("rows", [6, 4])
+def test_weights_decoded_in_place_are_those_of_the_plain_way(
+    name: str, bits: int | None, wide: bool, rows: int
+) -> None:
+    packing = coding(name)
+    chain = packing.lossless(by_name("bfloat16", "x")) if bits is None else packing.rounded(bits, wide=wide)
+    shape = (6, 35)
+    if bits is None:
+        values = RANDOM.integers(0, 1 << 16, (rows, 35)).astype(np.uint16)
+    elif name == "paper":
+        values = (np.rint(RANDOM.standard_normal((rows, 35)) * 90) / 2**bits).astype(np.float16)
+    else:
+        bias = chain.bias if chain.bias else 0
+        values = (np.rint(RANDOM.standard_normal((rows, 35)) * 90).astype(np.int64) + bias).astype(chain.kind)
+    raw = encode_chunk(chain, values, shape)
+    wanted = unpack(chain, bits, values)
+    out = np.empty(rows * 35, wanted.dtype)
+    decode_weights(chain, bits, raw, math.prod(shape), out)
+    assert out.tobytes() == wanted.tobytes()
+    with pytest.raises((ValueError, RuntimeError)):
+        decode_weights(chain, bits, raw, math.prod(shape) + 1, np.empty(rows * 35, wanted.dtype))
+    assert decode_chunk(chain, raw, math.prod(shape)).reshape(shape)[:rows].tobytes() == values.tobytes()
+
+
+@given(st.binary(min_size=1, max_size=4000), st.sampled_from([1, 3]), st.booleans())
+def test_frames_are_zstandards(data: bytes, level: int, checksum: bool) -> None:
+    raw = np.frombuffer(data, np.uint8)
+    frame = pack_frame(raw, level=level, checksum=checksum)
+    assert bytes(Zstd().decode(frame)) == data
+    assert unpack_frame(frame, len(data)).tobytes() == data
+    assert frame == pack_frame(raw, level=level, checksum=checksum)
+    assert bool(frame[4] & 4) == checksum
+    for size in (len(data) + 1, len(data) - 1):
+        with pytest.raises(ValueError, match="bytes instead of"):
+            unpack_frame(frame, size)
+
+
+def test_level_3_is_zstandards_own_and_level_1_smaller_than_its_own() -> None:
+    codes = np.rint(RANDOM.standard_normal(1 << 18) * 1.6).astype(np.int8).view(np.uint8)
+    assert pack_frame(codes, level=3, checksum=False) == bytes(Zstd(level=3).encode(codes))
+    assert len(pack_frame(codes, level=1, checksum=True)) < 0.98 * len(Zstd(level=1).encode(codes))
+
+
+@pytest.mark.parametrize("size", [3, SPLIT_BLOCK, SPLIT_BLOCK + 7])
+def test_the_shuffle_is_numcodecs_own(size: int) -> None:
+    chain = coding("zstd").lossless(by_name("bfloat16", "x"))
+    values = RANDOM.integers(0, 1 << 16, size).astype(np.uint16)
+    plain = Zstd().decode(encode_chunk(chain, values, values.shape))
+    assert bytes(plain) == bytes(Shuffle(2).encode(values))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4097, COUNT_BLOCK + 3])
+@pytest.mark.parametrize("spread", [3, 300])
+def test_codes_are_counted_however_they_come(size: int, spread: float) -> None:
+    k = np.rint(RANDOM.standard_normal(size) * spread).astype(np.int32)
+    shares = np.array(list(Counter(k.tolist()).values())) / size
+    wanted = round(float(abs(np.sum(shares * np.log2(shares)))), 6)
+    ways = [CodeCounts() for _ in range(3)]
+    ways[0].add((k + BIAS16).astype(np.uint16))
+    ways[1].add(k)
+    ways[2].add((k[: size // 2] + BIAS16).astype(np.uint16))
+    ways[2].add(k[size // 2 :])
+    if spread == 3:
+        ways.append(CodeCounts())
+        ways[3].add_short((k + BIAS16).astype(np.uint16).astype(np.uint8))
+    assert {counts.entropy() for counts in ways} == {wanted}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("largest", [0.1, 3.0])
+def test_a_chunk_of_short_codes_is_packed_as_any_other(dtype: str, largest: float) -> None:
+    single = (RANDOM.standard_normal((8, 64)) * 0.05).astype(np.float32)
+    single[3, 5] = largest
+    block = {"bfloat16": bfloat16(single)[1], "float16": single.astype(np.float16), "float32": single}[dtype]
+    packer = ChunkPacker(coding("zstd").rounded(7, wide=False), block.shape, 7, dtype)
+    packed, codes = packer.pack(block), Rounder(7, dtype).codes16(block)
+    assert codes is not None
+    assert packed.data == encode_chunk(coding("zstd").rounded(7, wide=False), codes, block.shape)
+    counts = CodeCounts()
+    counts.add(codes)
+    assert packer.counts.entropy() == counts.entropy()
+    assert packed.matches(memoryview(packed.data))
+
+
+def test_tensors_come_in_the_order_asked_for(built_tiny: Path) -> None:
+    artifact = open_artifact(built_tiny)
+    names = artifact.names()[::-1] + artifact.names()[:3]
+    found = list(artifact.tensors(names, workers=3))
+    assert [name for name, _ in found] == names
+    for name, values in found:
+        assert values.tobytes() == artifact.tensor(name).tobytes(), name
+    assert list(artifact.tensors([])) == []
+
+
+def test_tensors_are_read_only_so_far_ahead(built_tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iwsltpack.artifact import reader
+
+    assert AHEAD_BYTES >= 1 << 20
+    monkeypatch.setattr(reader, "AHEAD_BYTES", 1)
+    artifact, asked = open_artifact(built_tiny), []
+
+    def names() -> object:
+        for name in artifact.names():
+            asked.append(name)
+            yield name
+
+    run = artifact.tensors(names())  # type: ignore[arg-type]
+    next(run)
+    assert len(asked) == 1
+    run.close()
+    assert len(asked) == 1
+
+
+def test_a_damaged_chunk_ends_the_row_of_tensors(built_tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    victim = tmp_path / "art"
+    shutil.copytree(built_tiny, victim)
+    artifact = open_artifact(victim)
+    name = artifact.names()[4]
+    chunk = next(path for path in (victim / "weights.zarr" / name).rglob("c/**/*") if path.is_file())
+    raw = bytearray(chunk.read_bytes())
+    raw[len(raw) // 2 :] = bytes(len(raw) - len(raw) // 2)
+    chunk.write_bytes(raw)
+    seen = []
+    with pytest.raises(ArtifactError, match="a chunk cannot be decoded"):
+        for found, _ in artifact.tensors(artifact.names()):
+            seen.append(found)
+    assert seen == artifact.names()[:4]
+
+
+@pytest.fixture(scope="module")
+def built_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("packing")
+    tensors = {
+        f"language_model.model.layers.{layer}.mlp.{role}_proj.weight": bfloat16(
+            RANDOM.standard_normal((40, 24)) * 0.02
+        )
+        for layer in range(3)
+        for role in ("gate", "up", "down")
+    }
+    tensors["language_model.model.norm.weight"] = bfloat16(RANDOM.standard_normal(24))
+    source = write_checkpoint(root / "source", tensors)
+    build_artifact(source, root / "out", BUILT_IN["selected-q2"], "zstd")
+    return root / "out"
