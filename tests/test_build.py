@@ -98,7 +98,7 @@ def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
     def failing(*arguments: Any) -> Any:
         if len(written) == 5:
             raise ResourceError("no space left to write")
-        written.append(arguments[2].source.name)
+        written.append(arguments[1].source.name)
         return real(*arguments)
 
     monkeypatch.setattr(build, "write_tensor", failing)
@@ -108,7 +108,7 @@ def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
     chunk = chunk if chunk.is_file() else chunk / "0"
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     again: list[str] = []
-    monkeypatch.setattr(build, "write_tensor", lambda *a: (again.append(a[2].source.name), real(*a))[1])
+    monkeypatch.setattr(build, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
     build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
     assert written[0] in again
     assert not set(written[1:]) & set(again)
@@ -400,7 +400,6 @@ def test_a_source_that_changes_while_it_is_packed_is_told(
 def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path: Path) -> None:
     from threading import Event
 
-    from iwsltpack.artifact import store
     from iwsltpack.artifact.plan import plan_tensors
     from iwsltpack.artifact.tensor_writer import Stopped, write_tensor
     from iwsltpack.codecs.chains import coding
@@ -410,7 +409,7 @@ def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path:
     stop.set()
     plan = plan_tensors(open_checkpoint(tiny), BUILT_IN["fp16"])[0]
     with pytest.raises(Stopped):
-        write_tensor(store.create_group(tmp_path), tmp_path, plan, coding("zstd"), Silent(), stop)
+        write_tensor(tmp_path, plan, coding("zstd"), Silent(), stop)
 
 
 def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:

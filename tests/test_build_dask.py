@@ -153,7 +153,7 @@ def test_a_tensor_that_kills_is_named_and_the_rest_is_packed(
 
     packed: list[str] = []
     real = build.write_tensor
-    monkeypatch.setattr(build, "write_tensor", lambda *a: (packed.append(a[2].source.name), real(*a))[1])
+    monkeypatch.setattr(build, "write_tensor", lambda *a: (packed.append(a[1].source.name), real(*a))[1])
     build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
     assert packed == [POISON]
     assert tree(output) == tree(built("selected-q3", "zstd"))
@@ -174,7 +174,7 @@ def test_a_cluster_goes_on_where_one_process_stopped(
     def failing(*arguments: Any) -> Any:
         if len(begun) == 20:
             raise ResourceError("no space left to write")
-        begun.append(arguments[2].source.name)
+        begun.append(arguments[1].source.name)
         return real(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(ResourceError, match="no space left"):

@@ -122,7 +122,7 @@ def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_wo
     def half(*arguments: Any) -> Any:
         if len(packed) == 10:
             raise ResourceError("stopped")
-        packed.append(arguments[2].source.name)
+        packed.append(arguments[1].source.name)
         return real(*arguments)
 
     monkeypatch.setattr(build, "write_tensor", half)

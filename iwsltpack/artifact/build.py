@@ -281,11 +281,11 @@ def _write_here(
     note: Callable[[Written], None],
     progress: Progress,
 ) -> None:
-    group, stop = store.create_group(folder), threading.Event()
+    stop = threading.Event()
 
     def work(plan: TensorPlan) -> None:
         progress.note(plan.source.name)
-        note(write_tensor(group, folder, plan, packing, progress, stop))
+        note(write_tensor(folder, plan, packing, progress, stop))
 
     # The largest first, so that no core is left alone with one at the end.
     ordered = sorted(todo, key=lambda plan: -plan.source.nbytes)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack import memory
-from iwsltpack.artifact import store
 from iwsltpack.artifact.tensor_writer import write_tensor
 from iwsltpack.artifact.workshop import ARTIFACT, STAGING, Written
 from iwsltpack.errors import InputError
@@ -108,11 +107,9 @@ def pack_bundle(
     staging = workshop / STAGING
     with disk_errors(staging):
         folder = Path(tempfile.mkdtemp(dir=staging))
-        group = store.create_group(folder)
         abandoned = _Abandoned(folder, stop)
         written = [
-            write_tensor(group, folder, plan, coding, progress or Silent(), abandoned)
-            for plan in bundle.plans
+            write_tensor(folder, plan, coding, progress or Silent(), abandoned) for plan in bundle.plans
         ]
     return Staged(folder=str(folder), written=tuple(written))
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
-    import zarr
-
     from iwsltpack.artifact.plan import TensorPlan
     from iwsltpack.codecs.chains import Chain, Coding
     from iwsltpack.progress import Progress
@@ -31,14 +29,13 @@ class Stopped(Exception):
 
 
 def write_tensor(
-    group: zarr.Group,
     folder: Path,
     plan: TensorPlan,
     coding: Coding,
     progress: Progress,
     stop: Event,
 ) -> tuple[Tensor, list[File]]:
-    """Write one tensor into `group`, which lies under `folder`, and describe it.
+    """Write one tensor into the artifact under construction in `folder`, and describe it.
 
     Every chunk is read back from its file and compared bit by bit with what was to be stored; see `ChunkPacker`.
     `stop` is looked at before each.
@@ -53,22 +50,22 @@ def write_tensor(
         The disk is full.
     """
     if plan.bits is None:
-        return _write(group, folder, plan, coding.lossless(plan.source.dtype), progress, stop)
+        return _write(folder, plan, coding.lossless(plan.source.dtype), progress, stop)
     try:
-        return _write(group, folder, plan, coding.rounded(plan.bits, wide=False), progress, stop)
+        return _write(folder, plan, coding.rounded(plan.bits, wide=False), progress, stop)
     except TooWide:
-        return _write(group, folder, plan, coding.rounded(plan.bits, wide=True), progress, stop)
+        return _write(folder, plan, coding.rounded(plan.bits, wide=True), progress, stop)
 
 
 def _write(
-    group: zarr.Group, folder: Path, plan: TensorPlan, chain: Chain, progress: Progress, stop: Event
+    folder: Path, plan: TensorPlan, chain: Chain, progress: Progress, stop: Event
 ) -> tuple[Tensor, list[File]]:
     name, shape = plan.source.name, chunk_shape(plan.shape, plan.chunk_rows)
     dtype = plan.source.dtype.name if plan.bits is None else "float16"
     attributes: dict[str, Any] = {"torch_dtype": dtype, **chain.attributes(plan.bits)}
-    store.create_array(group, name, plan.shape, plan.chunk_rows, chain, attributes)
+    metadata = store.create_array(folder, name, plan.shape, plan.chunk_rows, chain, attributes)
     packer = ChunkPacker(chain, shape, plan.bits, plan.source.dtype.name)
-    files = [_describe(folder, metadata_path(name))]
+    files = [_describe(metadata_path(name), metadata)]
     done = 0
     try:
         for start, end in plan.blocks():
@@ -81,7 +78,7 @@ def _write(
             except InputError as error:
                 raise _locate(error, plan, start) from error
             raw = _put_and_compare(folder / key, packed, past_cache=plan.source.past_cache)
-            files.append(File(path=key, bytes=len(raw), sha256=fileio.sha256_bytes(raw)))
+            files.append(_describe(key, raw))
             progress.advance(block.nbytes)
             done += block.nbytes
     except TooWide:
@@ -137,6 +134,5 @@ def _locate(error: InputError, plan: TensorPlan, start: int) -> InputError:
     )
 
 
-def _describe(folder: Path, path: str) -> File:
-    full = folder / path
-    return File(path=path, bytes=full.stat().st_size, sha256=fileio.sha256_file(full))
+def _describe(path: str, data: bytes | memoryview) -> File:
+    return File(path=path, bytes=len(data), sha256=fileio.sha256_bytes(data))
