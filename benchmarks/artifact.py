@@ -19,6 +19,12 @@ read
     Every tensor of the artifact into memory.
 paper-read
     ``torch.load`` of that pickle, then the first-use decode of every layer.
+safetensors-read
+    Every tensor of SOURCE into memory, by safetensors: what no compression costs.
+load
+    `iwsltpack.load_model` of the artifact on the CPU, float16.
+safetensors-load
+    transformers' `from_pretrained` of SOURCE, the same.
 """
 
 from __future__ import annotations
@@ -34,10 +40,28 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.page_cache import drop_caches
 
-SIDES = ("build", "copy", "paper-build", "read", "paper-read")
+SIDES = (
+    "build",
+    "copy",
+    "paper-build",
+    "read",
+    "paper-read",
+    "safetensors-read",
+    "load",
+    "safetensors-load",
+)
+RATIOS = (
+    ("paper-build", "build"),
+    ("build", "copy"),
+    ("paper-read", "read"),
+    ("read", "safetensors-read"),
+    ("load", "safetensors-load"),
+)
+"""Sides whose times are divided, the first by the second."""
 PAPER_DIGITS = {"selected-q3": 3, "selected-q2": 2}
 
 
@@ -107,6 +131,38 @@ def paper_read(arguments: argparse.Namespace) -> None:
     print(len(state))
 
 
+def safetensors_read(arguments: argparse.Namespace) -> None:
+    """Read every tensor of the checkpoint."""
+    from safetensors import safe_open
+
+    state = {}
+    for path in sorted(arguments.source.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            state |= {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+    print(sum(tensor.nbytes for tensor in state.values()))
+
+
+def load(arguments: argparse.Namespace) -> None:
+    """Load the artifact's model."""
+    from iwsltpack.inference.model import load_model
+
+    _print_bytes(load_model(arguments.work / "artifact", device="cpu", dtype="float16"))
+
+
+def safetensors_load(arguments: argparse.Namespace) -> None:
+    """Load the checkpoint's model, every weight copied out of the mapped file and into the type that is asked for."""
+    import torch
+    import transformers
+
+    name = json.loads((arguments.source / "config.json").read_text())["architectures"][0]
+    cls = getattr(transformers, name)
+    _print_bytes(cls.from_pretrained(arguments.source, dtype=torch.float16, device_map={"": "cpu"}))
+
+
+def _print_bytes(model: Any) -> None:
+    print(sum(tensor.nbytes for tensor in model.state_dict().values()))
+
+
 SETTLE = """
 import numpy as np
 from iwsltpack.memory import available
@@ -149,7 +205,17 @@ def _stolen_seconds() -> float:
 
 def signature(arguments: argparse.Namespace) -> dict[str, object]:
     """Return what a reader needs to compare figures."""
-    libraries = ("iwsltpack", "zarr", "numcodecs", "pcodec", "torch", "numpy", "safetensors")
+    libraries = (
+        "iwsltpack",
+        "zarr",
+        "numcodecs",
+        "pcodec",
+        "torch",
+        "transformers",
+        "numpy",
+        "safetensors",
+        "zstandard",
+    )
     return {
         "command": f"python -m benchmarks.artifact SOURCE --recipe {arguments.recipe} --coding {arguments.coding}"
         + (" --settle" if arguments.settle else ""),
@@ -172,13 +238,12 @@ def main() -> None:
     parser.add_argument("--recipe", default="selected-q2", choices=PAPER_DIGITS)
     parser.add_argument("--coding", default="zstd")
     parser.add_argument("--settle", action="store_true", help="touch all free memory before each side")
+    parser.add_argument("--sides", default=",".join(SIDES), help="which to run, in this order")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        {"build": build, "copy": copy, "paper-build": paper_build, "read": read, "paper-read": paper_read}[
-            arguments.side
-        ](arguments)
+        globals()[arguments.side.replace("-", "_")](arguments)
         return
     shutil.rmtree(arguments.work, ignore_errors=True)
     arguments.work.mkdir(parents=True)
@@ -192,17 +257,19 @@ def main() -> None:
         arguments.coding,
     ]
     results = {}
-    for side in SIDES:
+    for side in arguments.sides.split(","):
         results[side] = run_side(side, command, settle=arguments.settle)
         print(
-            f"{side:12} {results[side]['seconds']:8.1f} s   {results[side]['peak_bytes'] / 2**30:6.2f} GiB",
+            f"{side:17} {results[side]['seconds']:8.1f} s   {results[side]['peak_bytes'] / 2**30:6.2f} GiB",
             flush=True,
         )
         shutil.rmtree(arguments.work / "copy", ignore_errors=True)
+        if side == "paper-read":
+            (arguments.work / "paper.pt").unlink()
     ratios = {
-        "build against the paper's way": results["paper-build"]["seconds"] / results["build"]["seconds"],
-        "build against copying": results["build"]["seconds"] / results["copy"]["seconds"],
-        "read against the paper's way": results["paper-read"]["seconds"] / results["read"]["seconds"],
+        f"{one} against {other}": results[one]["seconds"] / results[other]["seconds"]
+        for one, other in RATIOS
+        if one in results and other in results
     }
     for label, ratio in ratios.items():
         print(f"{label:32} {ratio:.2f}x")

@@ -53,6 +53,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     draw = random.Random(1)
+    if arguments.work:
+        arguments.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
         copy = Path(folder) / "artifact"
         shutil.copytree(arguments.artifact, copy)

@@ -34,6 +34,7 @@ from iwsltpack.artifact.workshop import (
     journal_of,
     whole_workshop,
 )
+from iwsltpack.cluster.versions import PACKAGES
 from iwsltpack.codecs.chains import DEFAULT_CODING, coding
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.format.artifact import ArtifactManifest, BaseModel, Tensor, Tool
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SPARE_WORKERS = 6
 """Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
-LIBRARIES = ("numcodecs", "numpy", "pcodec", "zarr", "zstandard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ def prepared_job(
     checkpoint = open_checkpoint(source)
     stamp = _stamp(checkpoint)
     draft = ArtifactManifest(
-        tool=Tool(version=__version__, libraries={name: version(name) for name in LIBRARIES}),
+        tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
         base_model=_base_model(checkpoint, model_id, revision),
         recipe=recipe,
         coding=coding_name,  # type: ignore[arg-type]

@@ -11,8 +11,8 @@ import numpy as np
 from iwsltpack.artifact.code_counts import CodeCounts
 from iwsltpack.codecs.chains import pack_codes, unpack
 from iwsltpack.codecs.decoding import decode_chunk, plain_of
-from iwsltpack.codecs.encoding import encode_chunk, pack_plain, plain_bytes, plain_of_short
-from iwsltpack.codecs.rounding import Rounder
+from iwsltpack.codecs.encoding import encode_chunk, pack_plain, plain_bytes
+from iwsltpack.codecs.rounding import SHORT, Rounder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,15 +87,16 @@ class ChunkPacker:
         return self._with_plain(plain_bytes(self._chain, stored, self._shape))
 
     def _short(self, block: np.ndarray) -> np.ndarray | None:
-        """Return the bytes of a whole chunk of codes -128..127, as most are, without making the codes first."""
+        """Return what lies before Zstandard of a chunk of codes -128..127, as most are; no codes are made first."""
         chain = self._chain
         if self._rounder is None or not (chain.is_shuffled and chain.bias) or chain.wide:
             return None
-        low = self._rounder.short_codes(block) if block.shape == self._shape else None
-        if low is None:
+        planes = np.empty((2, math.prod(self._shape)), np.uint8)
+        if block.shape != self._shape or not self._rounder.short_codes(block, planes[0]):
             return None
-        self.counts.add_short(low)
-        return plain_of_short(low)
+        planes[1] = SHORT
+        self.counts.add_short(planes[0])
+        return planes.reshape(-1)
 
     def _round(self, rounder: Rounder, block: np.ndarray) -> np.ndarray:
         """Return what a chunk holds of `block`; count its codes."""
@@ -116,7 +117,7 @@ class ChunkPacker:
         count = math.prod(self._shape)
         return PackedChunk(
             pack_plain(self._chain, plain),
-            lambda raw: bool(np.array_equal(plain_of(self._chain, raw, count), plain)),
+            lambda raw: _same_bytes(plain_of(self._chain, raw, count), plain),
         )
 
     def _with_values(self, stored: np.ndarray, values: np.ndarray | None) -> PackedChunk:
@@ -133,3 +134,13 @@ class ChunkPacker:
             )
 
         return PackedChunk(encode_chunk(self._chain, stored, self._shape), matches)
+
+
+def _same_bytes(one: np.ndarray, other: np.ndarray) -> bool:
+    """Compare two flat uint8 arrays, eight bytes at a time: numpy makes an array of the answers."""
+    if one.size != other.size:
+        return False
+    words = one.size // 8 * 8
+    return np.array_equal(one[words:], other[words:]) and np.array_equal(
+        one[:words].view(np.uint64), other[:words].view(np.uint64)
+    )

@@ -46,6 +46,7 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
         Every tensor of the plan, by name.
     """
     group = folder / WEIGHTS_DIR / "zarr.json"
+    fileio.fsync_file(group)
     files = [
         File(path=f"{WEIGHTS_DIR}/zarr.json", bytes=group.stat().st_size, sha256=fileio.sha256_file(group)),
         *plan.side,
@@ -71,14 +72,10 @@ def _drop_strays(folder: Path, known: set[str]) -> None:
 
 
 def publish(folder: Path, output: Path) -> None:
-    """Make everything durable, then give the folder its name."""
-    directories, files = [], []
-    for place, _, names in os.walk(folder):
-        directories.append(Path(place))
-        files += [Path(place, name) for name in names]
+    """Make the folders durable, as every file is already, then give the whole its name."""
+    folders = [Path(place) for place, _, _ in os.walk(folder)]
     with ThreadPoolExecutor(SYNCERS) as pool:
-        list(pool.map(fileio.fsync_file, files))
-        list(pool.map(fileio.fsync_directory, directories))
+        list(pool.map(fileio.fsync_directory, folders))
     if os.path.lexists(output):
         raise ArtifactError("the output appeared while it was being built", where=output)
     folder.rename(output)

@@ -38,7 +38,7 @@ def write_tensor(
     """Write one tensor into the artifact under construction in `folder`, and describe it.
 
     Every chunk is read back from its file and compared bit by bit with what was to be stored; see `ChunkPacker`.
-    `stop` is looked at before each.
+    `stop` is looked at before each. In the end all files are durable; their folders are not yet.
 
     Raises
     ------
@@ -84,6 +84,9 @@ def _write(
     except TooWide:
         progress.advance(-done)
         raise
+    with disk_errors(folder / WEIGHTS_DIR / name):
+        for file in files:
+            fileio.fsync_file(folder / file.path)
     return Tensor(
         name=name,
         shape=plan.shape,

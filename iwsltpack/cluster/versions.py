@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 PYTHON, OURS = "python", "iwsltpack"
-PACKAGES = ("numcodecs", "numpy", "pcodec", "zarr")
+PACKAGES = ("numcodecs", "numpy", "pcodec", "zarr", "zstandard")
 """Packages that decide the bytes of an artifact."""
 
 

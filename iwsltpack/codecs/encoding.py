@@ -12,7 +12,6 @@ import numpy as np
 from numcodecs import Shuffle
 
 from iwsltpack.codecs.frames import pack_frame
-from iwsltpack.codecs.rounding import SHORT
 
 if TYPE_CHECKING:
     from iwsltpack.codecs.chains import Chain
@@ -45,11 +44,6 @@ def plain_bytes(chain: Chain, values: np.ndarray, shape: tuple[int, ...]) -> np.
     """Return one chunk as it lies before Zstandard, flat uint8; parameters as for `encode_chunk`. Not for pcodec."""
     raw = np.ascontiguousarray(_padded(chain, values, shape)).reshape(-1).view(np.uint8)
     return _shuffled(raw, chain.packed.itemsize) if chain.is_shuffled else raw
-
-
-def plain_of_short(low: np.ndarray) -> np.ndarray:
-    """Return what `plain_bytes` makes of biased 16-bit codes -128..127, given by their low bytes, flat uint8."""
-    return np.concatenate([low, np.full(low.size, SHORT, np.uint8)])
 
 
 def pack_plain(chain: Chain, plain: np.ndarray) -> bytes:

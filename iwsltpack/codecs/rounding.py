@@ -119,18 +119,23 @@ class Rounder:
             codes = look_up(_code_table(self.bits, self.dtype), block.view(np.uint16))
         return None if (codes == INVALID).any() else codes
 
-    def short_codes(self, block: np.ndarray) -> NDArray[np.uint8] | None:
-        """Return the low bytes of what `codes16` gives, flat, if all codes are -128..127 and the source has 16 bits.
+    def short_codes(self, block: np.ndarray, out: NDArray[np.uint8]) -> bool:
+        """Fill `out` with the low bytes of what `codes16` gives, if all codes are -128..127 and the source has 16 bits.
 
-        None where a value is so large that its code, or that of its negative, may not be.
+        Returns
+        -------
+        bool
+            False, and `out` untouched, where a value is so large that its code, or that of its negative, may not be.
         """
         if self.dtype == "float32":
-            return None
+            return False
         table, largest = _short_table(self.bits, self.dtype)
         patterns = block.view(np.uint16).reshape(-1)
-        if not patterns.size or (patterns & _MAGNITUDE).max() > largest:
-            return None
-        return look_up(table, patterns)
+        for start in range(0, patterns.size, TABLE_BLOCK):
+            if (patterns[start : start + TABLE_BLOCK] & _MAGNITUDE).max() > largest:
+                return False
+        _look_up_into(table, patterns, out)
+        return True
 
     def codes32(self, block: np.ndarray) -> NDArray[np.int32]:
         """Return the codes k of `block`, whatever their range.
@@ -175,11 +180,15 @@ def look_up(table: np.ndarray, indices: NDArray[np.uint16]) -> np.ndarray:
     """
     flat = np.ascontiguousarray(indices).reshape(-1)
     result = np.empty(flat.size, dtype=table.dtype)
-    for start in range(0, flat.size, TABLE_BLOCK):
-        stop = start + TABLE_BLOCK
-        # A 16-bit index cannot leave the table, so "clip" changes nothing but skips a copy of the output.
-        np.take(table, flat[start:stop], out=result[start:stop], mode="clip")
+    _look_up_into(table, flat, result)
     return result.reshape(indices.shape)
+
+
+def _look_up_into(table: np.ndarray, indices: NDArray[np.uint16], out: np.ndarray) -> None:
+    for start in range(0, indices.size, TABLE_BLOCK):
+        block = slice(start, start + TABLE_BLOCK)
+        # A 16-bit index cannot leave the table, so "clip" changes nothing but skips a copy of the output.
+        np.take(table, indices[block], out=out[block], mode="clip")
 
 
 def are_short(codes: NDArray[np.uint16]) -> bool:

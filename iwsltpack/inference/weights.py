@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from iwsltpack.format.artifact import ArtifactManifest, Tensor
 
-BLOCK_BYTES = 64 << 20
-"""Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory."""
+BLOCK_BYTES = 32 << 20
+"""Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
+would come fresh from the kernel each time (see `iwsltpack.memory`)."""
 
 DTYPES = {
     "float64": torch.float64,
@@ -110,7 +111,8 @@ class LazyTensor:
         if dtype is None:
             dtype = self._default if self._default is not None and self.is_floating_point() else self.dtype
         rows = _rows_at_once(self._entry, self.dtype.itemsize)
-        if rows >= (self.shape[0] if self.shape else 1):
+        in_place = dtype == self.dtype and torch.device(device or "cpu").type == "cpu"
+        if in_place or rows >= (self.shape[0] if self.shape else 1):
             return _torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
         target = torch.empty(self.shape, dtype=dtype, device=device)
         for start in range(0, self.shape[0], rows):

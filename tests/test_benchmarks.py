@@ -1,0 +1,66 @@
+"""The benchmarks run, at a small scale; what they measure is for a quiet machine, not for a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+
+def run(*arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("standin") / "tiny"
+    run("tools.standin.generate", "--scale", "tiny", "--output", folder)
+    return folder
+
+
+def test_building_and_reading_against_every_other_way(standin: Path, tmp_path: Path) -> None:
+    run("benchmarks.artifact", standin, "--work", tmp_path / "work", "--json", tmp_path / "out.json")
+    document = json.loads((tmp_path / "out.json").read_text())
+    sides, source = document["sides"], document["signature"]["source_bytes"]
+    assert set(sides) == {
+        "build", "copy", "paper-build", "read", "paper-read", "safetensors-read", "load", "safetensors-load",
+    }  # fmt: skip
+    assert all(side["seconds"] > 0 and side["peak_bytes"] > 1 << 20 for side in sides.values())
+    assert len(document["ratios"]) == 5
+    assert document["ratios"]["build against copy"] == pytest.approx(
+        sides["build"]["seconds"] / sides["copy"]["seconds"]
+    )
+    assert source == sum(path.stat().st_size for path in standin.glob("*.safetensors"))
+    assert not (tmp_path / "work" / "copy").exists()
+    assert (tmp_path / "work" / "artifact" / "iwsltpack.json").is_file()
+
+
+def test_lossless_packing_against_zipnn(standin: Path, tmp_path: Path) -> None:
+    pytest.importorskip("zipnn")
+    shown = run("benchmarks.lossless", standin, "--json", tmp_path / "out.json")
+    ways = json.loads((tmp_path / "out.json").read_text())["ways"]
+    assert {name.split(",")[0] for name in ways} == {"zstd", "pcodec", "zipnn"}
+    assert len({way["source_bytes"] for way in ways.values()}) == 1
+    for name, way in ways.items():
+        assert 8 < way["bits_per_weight"] < 14, name
+        assert f"{way['packed_bytes']:,}" in shown
+
+
+def test_stages_of_one_chunk() -> None:
+    lines = run("benchmarks.stages").splitlines()
+    sizes = [line.split()[-2:] for line in lines if "bytes, its own and ours" in line]
+    assert len(sizes) == 2
+    for own, ours in sizes:
+        assert int(ours.replace(",", "")) < int(own.replace(",", ""))
