@@ -38,7 +38,7 @@ from typing import Any
 
 from benchmarks.page_cache import drop_caches
 
-LIBRARIES = ("iwsltpack", "distributed", "zarr", "numcodecs", "pcodec", "numpy")
+LIBRARIES = ("iwsltpack", "distributed", "zarr", "numcodecs", "pcodec", "numpy", "zstandard")
 
 
 def run_side(side: str, source: Path, output: Path, recipe: str, coding: str) -> dict[str, float]:
