@@ -64,3 +64,23 @@ def test_stages_of_one_chunk() -> None:
     assert len(sizes) == 2
     for own, ours in sizes:
         assert int(ours.replace(",", "")) < int(own.replace(",", ""))
+
+
+def test_every_weight_is_held_against_quantize(standin: Path, tmp_path: Path) -> None:
+    for recipe in ("selected-q2", "selected-q3"):
+        run("iwsltpack", "build", standin, "--recipe", recipe, "--output", tmp_path / recipe)
+        shown = run("benchmarks.identical", standin, tmp_path / recipe)
+        assert shown == "66 of 66 tensors identical; 6 are rounded\n"
+    other = tmp_path / "other"
+    run("tools.standin.generate", "--scale", "tiny", "--output", other)
+    path = sorted(other.glob("*.safetensors"))[0]
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 0x80  # the sign of the last weight
+    path.write_bytes(raw)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.identical", other, tmp_path / "selected-q2"],
+        capture_output=True, text=True, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.startswith("65 of 66")
+    assert "different: " in done.stderr
