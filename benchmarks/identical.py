@@ -4,7 +4,7 @@
 
 SOURCE is the bfloat16 checkpoint the artifact was built from, by a recipe that prunes nothing and rounds to whole
 decimal digits. Rounded tensors must be what Quantize and the cast to float16 make of the source, zeros folded, the
-others the source's own bits. Shares no rounding code with the builder. Ends with status 1 and the names of those that differ.
+others the source's own bits. Shares no rounding code with the builder. Ends with status 1 and the names that differ.
 """
 
 from __future__ import annotations
