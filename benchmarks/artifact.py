@@ -90,18 +90,14 @@ def paper_build(arguments: argparse.Namespace) -> None:
     """Encode and pickle as the paper did."""
     import torch
     from numcodecs import Quantize, Zstd
-    from safetensors import safe_open
 
     from iwsltpack.artifact.recipes import MLP
 
     digits = PAPER_DIGITS[arguments.recipe]
     quantize, zstd = Quantize(digits=digits, dtype="f4", astype="f2"), Zstd(level=3)
-    state: dict[str, object] = {}
-    for path in sorted(arguments.source.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            state |= {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+    state = _all_tensors(arguments.source)
     for name in [name for name in state if name.endswith("_proj.weight") and re.search(MLP, name)]:
-        weight = state[name].detach().cpu().to(torch.float32).numpy()  # type: ignore[attr-defined]
+        weight = state[name].detach().cpu().to(torch.float32).numpy()
         state[name] = {"shape": weight.shape, "payload": bytes(zstd.encode(quantize.encode(weight)))}
     torch.save(state, arguments.work / "paper.pt")
 
@@ -133,13 +129,18 @@ def paper_read(arguments: argparse.Namespace) -> None:
 
 def safetensors_read(arguments: argparse.Namespace) -> None:
     """Read every tensor of the checkpoint."""
+    print(sum(tensor.nbytes for tensor in _all_tensors(arguments.source).values()))
+
+
+def _all_tensors(source: Path) -> dict[str, Any]:
+    """Return every tensor of a checkpoint, copied out of the mapped files."""
     from safetensors import safe_open
 
-    state = {}
-    for path in sorted(arguments.source.glob("*.safetensors")):
+    state: dict[str, Any] = {}
+    for path in sorted(source.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             state |= {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-    print(sum(tensor.nbytes for tensor in state.values()))
+    return state
 
 
 def load(arguments: argparse.Namespace) -> None:
@@ -218,7 +219,8 @@ def signature(arguments: argparse.Namespace) -> dict[str, object]:
     )
     return {
         "command": f"python -m benchmarks.artifact SOURCE --recipe {arguments.recipe} --coding {arguments.coding}"
-        + (" --settle" if arguments.settle else ""),
+        + (" --settle" if arguments.settle else "")
+        + (f" --sides {arguments.sides}" if arguments.sides != ",".join(SIDES) else ""),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in libraries},

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Sum:
         }
 
 
-def ours(name: str, plan: TensorPlan, values: np.ndarray, threads: int, total: Sum) -> np.ndarray:
+def ours(name: str, threads: int, plan: TensorPlan, values: np.ndarray, total: Sum) -> np.ndarray:
     """Pack and unpack the chunks of one tensor by a coding of this package."""
     chain, shape = coding(name).lossless(plan.source.dtype), chunk_shape(plan.shape, plan.chunk_rows)
     spans, back, count = list(plan.blocks()), np.empty_like(values), math.prod(shape)
@@ -78,7 +79,7 @@ def ours(name: str, plan: TensorPlan, values: np.ndarray, threads: int, total: S
     return back
 
 
-def theirs(plan: TensorPlan, values: np.ndarray, threads: int, total: Sum) -> np.ndarray:
+def theirs(threads: int, plan: TensorPlan, values: np.ndarray, total: Sum) -> np.ndarray:
     """Pack and unpack one tensor by zipnn."""
     from zipnn import ZipNN
 
@@ -99,14 +100,8 @@ def ways(cores: int) -> dict[str, Callable[[TensorPlan, np.ndarray, Sum], np.nda
     table: dict[str, Callable[[TensorPlan, np.ndarray, Sum], np.ndarray]] = {}
     for threads in sorted({1, cores}):
         for name in ("zstd", "pcodec"):
-            table[f"{name}, {threads} threads"] = lambda plan, values, total, name=name, threads=threads: (
-                ours(  # type: ignore[misc]
-                    name, plan, values, threads, total
-                )
-            )
-        table[f"zipnn, {threads} threads"] = lambda plan, values, total, threads=threads: theirs(  # type: ignore[misc]
-            plan, values, threads, total
-        )
+            table[f"{name}, {threads} threads"] = partial(ours, name, threads)
+        table[f"zipnn, {threads} threads"] = partial(theirs, threads)
     return table
 
 

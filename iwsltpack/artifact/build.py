@@ -119,7 +119,7 @@ def build_artifact(
     model_id, revision
         Hub name and commit of the source, where the folder does not tell.
     workers
-        Tensors written at a time; default: two more than cores. Not for a cluster, which has workers of its own.
+        Tensors written at a time; default: six more than cores. Not for a cluster, which has workers of its own.
     cluster
         Address of a dask cluster that packs the tensors (see `iwsltpack.cluster.connection.connect`); source and
         output lie in folders that all its workers see.

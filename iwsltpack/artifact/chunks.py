@@ -91,8 +91,10 @@ class ChunkPacker:
         chain = self._chain
         if self._rounder is None or not (chain.is_shuffled and chain.bias) or chain.wide:
             return None
-        planes = np.empty((2, math.prod(self._shape)), np.uint8)
-        if block.shape != self._shape or not self._rounder.short_codes(block, planes[0]):
+        if block.shape != self._shape:  # the missing rows are padding, which has no code
+            return None
+        planes = np.empty((2, block.size), np.uint8)
+        if not self._rounder.short_codes(block, planes[0]):
             return None
         planes[1] = SHORT
         self.counts.add_short(planes[0])

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import zarr
-
     from iwsltpack.codecs.chains import Chain
 
 
@@ -46,14 +44,14 @@ def numcodecs_accepted() -> Iterator[None]:
         yield
 
 
-def create_group(folder: Path) -> zarr.Group:
+def create_group(folder: Path) -> None:
     """Create the group of an artifact under construction; arrays that are there already stay."""
     import zarr
 
     with disk_errors(folder):
         # A power cut may have left it empty, which zarr would refuse for ever.
         (folder / WEIGHTS_DIR / "zarr.json").unlink(missing_ok=True)
-        return zarr.open_group(
+        zarr.open_group(
             folder / WEIGHTS_DIR,
             mode="a",
             zarr_format=3,

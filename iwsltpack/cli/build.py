@@ -34,7 +34,7 @@ def command(
         str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Tensors packed at a time; default: two more than cores.")
+        int | None, typer.Option(min=1, help="Tensors packed at a time; default: six more than cores.")
     ] = None,
     shard: Annotated[
         str | None,

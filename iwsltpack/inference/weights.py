@@ -111,7 +111,7 @@ class LazyTensor:
         if dtype is None:
             dtype = self._default if self._default is not None and self.is_floating_point() else self.dtype
         rows = _rows_at_once(self._entry, self.dtype.itemsize)
-        in_place = dtype == self.dtype and torch.device(device or "cpu").type == "cpu"
+        in_place = dtype == self.dtype and (device is None or torch.device(device).type == "cpu")
         if in_place or rows >= (self.shape[0] if self.shape else 1):
             return _torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
         target = torch.empty(self.shape, dtype=dtype, device=device)
