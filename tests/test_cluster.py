@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import REPOSITORY
 
@@ -415,6 +417,37 @@ def test_a_local_cluster_is_silent_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.stderr == ""
     # The scheduler and a nanny for each worker; no dashboard.
     assert done.stdout == f"7 1 [] {['127.0.0.1'] * 3}\n"
+
+
+def test_a_worker_being_started_again_is_not_told_to_end_halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import SpecCluster
+
+    at_the_end: list[set[int]] = []
+    leave = SpecCluster.__exit__
+
+    def look(cluster: Any, *error: Any) -> Any:
+        at_the_end.append({worker.pid for worker in cluster.scheduler.workers.values()})
+        return leave(cluster, *error)
+
+    monkeypatch.setattr(SpecCluster, "__exit__", look)
+    with connect("local:2") as client:
+        client.wait_for_workers(2)
+        living, killed = client.run(os.getpid).values()
+        os.kill(killed, signal.SIGKILL)
+    assert len(at_the_end[0]) == 2
+    assert living in at_the_end[0]
+    assert killed not in at_the_end[0]
+
+
+def test_a_worker_that_does_not_come_back_does_not_keep_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(cluster: Any) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(local, "_all_back", never)
+    monkeypatch.setattr(local, "BACK_S", 0.1)
+    with connect("local:1") as client:
+        (worker,) = client.run(os.getpid).values()
+    assert not psutil.pid_exists(worker)
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/4", "5/4", "1/0", "-1/4", "1/4/2", "a/b", "1/100001"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ QUIET = {
     )
 }
 """From a worker's first line on; its own option for that begins late and ends early."""
+BACK_S = 10.0
+"""Seconds to wait, before the cluster ends, for workers that have just died to be back."""
+BACK_LOOK_S = 0.02
 SPAWN_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 
 
@@ -62,7 +66,11 @@ def local_cluster(count: int | None = None, *, gpus: bool = False, threads: int 
         with cluster:
             # Without a dashboard it would serve nothing, and still hold a port.
             cluster.scheduler.http_server.stop()
-            yield cluster
+            try:
+                yield cluster
+            finally:
+                with suppress(TimeoutError):
+                    cluster.sync(_all_back, cluster, callback_timeout=BACK_S)
 
 
 def cores() -> int:
@@ -105,6 +113,25 @@ def _start(count: int, devices: list[str], scratch: str, threads: int) -> Any:
         },
         silence_logs=SILENT,
     )
+
+
+async def _all_back(cluster: Any) -> None:
+    """Wait until no worker is being started again: one that is told to end halfway through prints a traceback.
+
+    The scheduler is asked, not the nannies: one whose worker died right after it had started takes the word of
+    the dead worker for that of the next.
+    """
+    from distributed.core import Status
+
+    def up() -> set[int]:
+        known = cluster.scheduler.workers.values()
+        return {worker.pid for worker in known if worker.status == Status.running}
+
+    def awaited() -> set[int | None]:
+        return {nanny.pid for nanny in cluster.workers.values() if nanny.status == Status.running}
+
+    while not awaited() <= up():
+        await asyncio.sleep(BACK_LOOK_S)
 
 
 def _device(devices: list[str], index: int) -> dict[str, str]:
