@@ -58,6 +58,12 @@ def test_lossless_packing_against_zipnn(standin: Path, tmp_path: Path) -> None:
         assert f"{way['packed_bytes']:,}" in shown
 
 
+def test_vllm_says_what_decode_says(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    shown = run("benchmarks.vllm_export", "--work", tmp_path / "work", "--json", tmp_path / "out.json")
+    assert shown.startswith("8 of 8 texts")
+
+
 def test_stages_of_one_chunk() -> None:
     lines = run("benchmarks.stages").splitlines()
     sizes = [line.split()[-2:] for line in lines if "bytes, its own and ours" in line]

@@ -68,6 +68,8 @@ def test_large_models_are_exported_in_shards(
     export.export_checkpoint(built("selected-q3", "zstd"), tmp_path / "hf")
     shards = sorted(path.name for path in (tmp_path / "hf").glob("*.safetensors"))
     assert len(shards) > 2
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "hf").iterdir()}
+    assert set(modes.values()) == {0o644}, modes
     assert shards[0] == f"model-00001-of-{len(shards):05}.safetensors"
     assert (
         sorted(open_checkpoint(tmp_path / "hf").tensors)

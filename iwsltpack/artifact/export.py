@@ -97,6 +97,7 @@ def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], sink: Prog
         raise ResourceError(
             "the shard cannot be written", where=path.name, got=str(error), fix="free space and run it again"
         ) from error
+    path.chmod(0o644)  # safetensors makes files for their owner alone
     fileio.fsync_file(path)
 
 
