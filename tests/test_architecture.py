@@ -20,7 +20,7 @@ FLOORS = [
     {"codecs", "data", "editions", "remote", "cluster"},
     {"format"},
     {"schema"},
-    {"errors", "fileio", "directio", "memory", "progress"},
+    {"errors", "fileio", "directio", "memory", "progress", "quiet"},
 ]
 """From the roof down. A module imports from floors below its own, never from a room beside it."""
 WITHIN_FLOOR = {("fileio", "errors"), ("directio", "memory")}

@@ -434,6 +434,9 @@ def test_a_worker_being_started_again_is_not_told_to_end_halfway(monkeypatch: py
         client.wait_for_workers(2)
         living, killed = client.run(os.getpid).values()
         os.kill(killed, signal.SIGKILL)
+        # Until its death is known there is nothing to wait for.
+        while killed in {worker.pid for worker in client.cluster.scheduler.workers.values()}:
+            time.sleep(0.01)
     assert len(at_the_end[0]) == 2
     assert living in at_the_end[0]
     assert killed not in at_the_end[0]

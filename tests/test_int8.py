@@ -28,8 +28,11 @@ def test_without_bitsandbytes_one_sentence_names_the_extra(
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 @pytest.mark.filterwarnings("ignore")  # of bitsandbytes and its kernels, not of this package
-def test_the_int8_save_is_packed_as_bitsandbytes_writes_it(tmp_path: Path) -> None:
+def test_the_int8_save_is_packed_as_bitsandbytes_writes_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     manifest = build_artifact(MINIATURE, tmp_path / "out", BUILT_IN["bnb-int8"], "paper")
+    assert capfd.readouterr().err == ""
     names = {tensor.name: tensor for tensor in manifest.tensors}
     layer = "language_model.model.layers.0.mlp.up_proj.weight"
     assert names[layer].dtype == "int8"

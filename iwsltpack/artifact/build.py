@@ -139,7 +139,9 @@ def build_artifact(
     memory.keep_freed_blocks()
     progress = progress or Silent()
     with (
-        prepared_job(source, output, recipe, coding_name, model_id, revision, alone=cluster is None) as job,
+        prepared_job(
+            source, output, recipe, coding_name, model_id, revision, alone=cluster is None, progress=progress
+        ) as job,
         fileio.disk_errors(output),
         whole_workshop(output) as workshop,
     ):
@@ -163,6 +165,7 @@ def prepared_job(
     revision: str | None,
     *,
     alone: bool,
+    progress: Progress,
 ) -> Iterator[Job]:
     """Look at source and recipe and plan the build.
 
@@ -170,6 +173,8 @@ def prepared_job(
     ----------
     alone
         Whether this process does all the work; some recipes cannot be shared.
+    progress
+        Shows what another library does first.
 
     Raises
     ------
@@ -195,7 +200,7 @@ def prepared_job(
         tensors=(),
         files=(),
     )
-    with _prepared(source, recipe, output) as folder:
+    with _prepared(source, recipe, output, progress) as folder:
         prepared = checkpoint if folder == source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe), sidefiles.collect(folder)
         side[sidefiles.CONFIG] = _pruned_config(side[sidefiles.CONFIG], plans)
@@ -230,14 +235,14 @@ def check_request(output: Path, coding_name: str) -> Coding:
 
 
 @contextmanager
-def _prepared(source: Path, recipe: Recipe, output: Path) -> Iterator[Path]:
+def _prepared(source: Path, recipe: Recipe, output: Path, progress: Progress) -> Iterator[Path]:
     """Give the folder whose tensors are packed: the source, or what another library made of it."""
     if recipe.engine == "codec":
         yield source
         return
     with fileio.disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-    with int8_checkpoint(source, output.parent) as folder:
+    with int8_checkpoint(source, output.parent, progress) as folder:
         yield folder
 
 

@@ -77,7 +77,9 @@ def build_shard(
     """
     progress = progress or Silent()
     with (
-        prepared_job(source, output, recipe, coding_name, model_id, revision, alone=False) as job,
+        prepared_job(
+            source, output, recipe, coding_name, model_id, revision, alone=False, progress=progress
+        ) as job,
         fileio.disk_errors(output),
         shared_workshop(output, shard) as workshop,
     ):

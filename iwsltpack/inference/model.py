@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -17,17 +15,16 @@ import torch
 
 from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
 from iwsltpack.inference.weights import LazyStateDict
+from iwsltpack.quiet import quiet_transformers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from iwsltpack.inference.weights import TensorSource
 
 Mode = Literal["load", "cache", "stream", "int8"]
 DEFAULT_LIMIT_SECONDS = 30.0
 """What audio models of this family hear where their processor does not say."""
-
-_progress_bars = threading.Lock()
 
 
 def load_model(
@@ -175,7 +172,7 @@ def _pull(
 ) -> tuple[Any, dict[str, Any]]:
     """Let transformers pull the tensors; return the model and what it says about them."""
     try:
-        with _quiet():
+        with quiet_transformers():
             model, info = cls.from_pretrained(
                 None,
                 config=config,
@@ -403,24 +400,6 @@ def _too_small(place: torch.device, mode: Mode) -> ResourceError:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return " ".join(text.split())[:300] if text else type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bar and load report out of the way, and leave its settings as they were."""
-    from transformers.utils import logging
-
-    with _progress_bars:
-        shown = logging.is_progress_bar_enabled()
-        verbosity = logging.get_verbosity()
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if shown:
-                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 __all__ = ["audio_limit", "generation_config", "load_from", "load_model", "load_processor", "processor_from"]

@@ -1,0 +1,44 @@
+"""Other libraries' bars and remarks, kept off stderr while their work is a part of ours."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_settings = threading.Lock()
+"""What is set here holds for the whole process."""
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and load report out of the way, and leave its settings as they were."""
+    from transformers.utils import logging as theirs
+
+    with _settings:
+        shown = theirs.is_progress_bar_enabled()
+        verbosity = theirs.get_verbosity()
+        theirs.disable_progress_bar()  # type: ignore[no-untyped-call]
+        theirs.set_verbosity_error()  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            theirs.set_verbosity(verbosity)
+            if shown:
+                theirs.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def quiet_logger(name: str) -> Iterator[None]:
+    """Let the logger `name`, and those below it, tell errors only."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
