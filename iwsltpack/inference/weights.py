@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.format.artifact import ArtifactManifest, Tensor
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 8 << 20
 """Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
 would come fresh from the kernel each time (see `iwsltpack.memory`)."""
 
@@ -110,11 +110,11 @@ class LazyTensor:
         """Decode onto `device` as `dtype` (the source's where None and no default was set)."""
         if dtype is None:
             dtype = self._default if self._default is not None and self.is_floating_point() else self.dtype
-        rows = _rows_at_once(self._entry, self.dtype.itemsize)
-        in_place = dtype == self.dtype and (device is None or torch.device(device).type == "cpu")
-        if in_place or rows >= (self.shape[0] if self.shape else 1):
+        on_cpu = device is None or torch.device(device).type == "cpu"
+        if not self.shape or (on_cpu and dtype == self.dtype):
             return _torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
-        target = torch.empty(self.shape, dtype=dtype, device=device)
+        target = _empty(self.shape, dtype) if on_cpu else torch.empty(self.shape, dtype=dtype, device=device)
+        rows = _rows_at_once(self._entry, self.dtype.itemsize)
         for start in range(0, self.shape[0], rows):
             stop = min(start + rows, self.shape[0])
             target[start:stop] = _torch(self._source.rows(self._entry.name, start, stop), self.dtype)
@@ -128,6 +128,11 @@ def _rows_at_once(entry: Tensor, itemsize: int) -> int:
     row = max(1, int(np.prod(entry.shape[1:], dtype=np.int64)) * itemsize)
     chunk = max(1, entry.chunk_rows)
     return max(chunk, BLOCK_BYTES // row // chunk * chunk)
+
+
+def _empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Return a new tensor in memory of numpy's, which unlike torch asks for huge pages: fewer to wait for."""
+    return torch.from_numpy(np.empty(shape.numel() * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
 def _torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
