@@ -21,7 +21,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPE = "selected-q3"
 SECONDS = 30
 TOKENS = 64
 
@@ -57,7 +56,7 @@ def widen(source: Path, target: Path) -> None:
     (target / "processor_config.json").write_text(json.dumps(processor))
 
 
-def ours(work: Path, talks: Path) -> tuple[list[str], str]:
+def ours(work: Path, talks: Path, recipe: str) -> tuple[list[str], str]:
     """Build, export and decode; return the texts, and the conversation as the model is given it."""
     from iwsltpack.inference.generation import Listener
     from iwsltpack.inference.model import load_processor
@@ -69,7 +68,7 @@ def ours(work: Path, talks: Path) -> tuple[list[str], str]:
             stdout=subprocess.DEVNULL,
         )
 
-    iwsltpack("build", work / "source", "--recipe", RECIPE, "--output", work / "artifact")
+    iwsltpack("build", work / "source", "--recipe", recipe, "--output", work / "artifact")
     iwsltpack("export", work / "artifact", "--output", work / "export")
     iwsltpack(
         "decode",
@@ -106,7 +105,7 @@ def theirs(checkpoint: str, conversation: str, audio: list[str]) -> dict[str, An
     return {"version": vllm.__version__, "texts": texts}
 
 
-def compare(work: Path, python: str) -> dict[str, Any]:
+def compare(work: Path, python: str, recipe: str) -> dict[str, Any]:
     """Decode the demo's talks both ways."""
     import torch
     import transformers
@@ -117,7 +116,7 @@ def compare(work: Path, python: str) -> dict[str, Any]:
     home = Path(demo.__file__).parent
     work.mkdir(parents=True)
     widen(home / "miniature", work / "source")
-    expected, conversation = ours(work, home / "testset")
+    expected, conversation = ours(work, home / "testset", recipe)
     with (home / "testset" / "manifest.csv").open(encoding="utf-8", newline="") as lines:
         audio = [str(home / "testset" / row["audio_path"]) for row in csv.DictReader(lines)]
     task = [str(work / "export"), conversation, audio]
@@ -137,7 +136,7 @@ def compare(work: Path, python: str) -> dict[str, Any]:
     found = json.loads((work / "vllm.json").read_text())
     run = json.loads((work / "run" / "run.json").read_text())
     return {
-        "recipe": RECIPE,
+        "recipe": recipe,
         "segments": len(expected),
         "same": sum(one == other for one, other in zip(expected, found["texts"], strict=True)),
         "texts": {"iwsltpack": expected, "vllm": found["texts"]},
@@ -160,6 +159,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, help="folder to make; must not be there")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has vLLM")
+    parser.add_argument("--recipe", default="selected-q3")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--task", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -168,7 +168,7 @@ def main() -> None:
         return
     if arguments.work is None:
         parser.error("--work is needed")
-    result = compare(arguments.work, arguments.python)
+    result = compare(arguments.work, arguments.python, arguments.recipe)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(
