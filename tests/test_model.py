@@ -123,7 +123,18 @@ def test_a_large_tensor_is_decoded_block_by_block(
 
     value = LazyTensor(Watching(MINIATURE), entry)[...].to("cpu", torch.float32)
     assert asked == [(start, min(start + 128, 704)) for start in range(0, 704, 128)]
-    assert torch.equal(value, LazyTensor(source, entry)[...].to("cpu", torch.float32)) or asked
+    assert torch.equal(value, LazyTensor(source, entry)[...].to("cpu").float())
+    assert value.data_ptr() % weights.ALIGNMENT == 0
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5), (1,), (7, 9), (1023, 2049)])
+def test_memory_for_weights_is_aligned_as_torch_aligns_its_own(shape: tuple[int, ...]) -> None:
+    for dtype in (torch.float64, torch.bfloat16, torch.uint8):
+        made = weights._empty(torch.Size(shape), dtype)
+        assert (made.shape, made.dtype, made.is_contiguous()) == (shape, dtype, True)
+        assert made.data_ptr() % weights.ALIGNMENT == 0
+        made.fill_(1)
+        assert made.sum() == made.numel()
 
 
 @pytest.mark.parametrize(

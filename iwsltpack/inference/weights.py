@@ -24,6 +24,8 @@ BLOCK_BYTES = 8 << 20
 """Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
 would come fresh from the kernel each time (see `iwsltpack.memory`)."""
 
+ALIGNMENT = 64
+"""Bytes; that of torch's own memory, which its kernels may count on."""
 DTYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
@@ -132,7 +134,10 @@ def _rows_at_once(entry: Tensor, itemsize: int) -> int:
 
 def _empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     """Return a new tensor in memory of numpy's, which unlike torch asks for huge pages: fewer to wait for."""
-    return torch.from_numpy(np.empty(shape.numel() * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+    size = shape.numel() * dtype.itemsize
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return torch.from_numpy(room[start : start + size]).view(dtype).view(shape)
 
 
 def _torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
