@@ -56,8 +56,8 @@ def widen(source: Path, target: Path) -> None:
     (target / "processor_config.json").write_text(json.dumps(processor))
 
 
-def ours(work: Path, talks: Path, recipe: str) -> tuple[list[str], str]:
-    """Build, export and decode; return the texts, and the conversation as the model is given it."""
+def ours(work: Path, talks: Path, recipe: str) -> tuple[list[str], str, dict[str, Any]]:
+    """Build, export and decode; return the texts, the conversation as the model is given it, and the run's record."""
     from iwsltpack.inference.generation import Listener
     from iwsltpack.inference.model import load_processor
 
@@ -85,7 +85,7 @@ def ours(work: Path, talks: Path, recipe: str) -> tuple[list[str], str]:
     run = json.loads((work / "run" / "run.json").read_text())
     (text,) = (work / "run").glob("*.txt")
     listener = Listener(load_processor(work / "artifact"), run["settings"]["prompt"])
-    return text.read_text().splitlines(), listener.conversation
+    return text.read_text().splitlines(), listener.conversation, run
 
 
 def theirs(checkpoint: str, conversation: str, audio: list[str]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def compare(work: Path, python: str, recipe: str) -> dict[str, Any]:
     home = Path(demo.__file__).parent
     work.mkdir(parents=True)
     widen(home / "miniature", work / "source")
-    expected, conversation = ours(work, home / "testset", recipe)
+    expected, conversation, run = ours(work, home / "testset", recipe)
     with (home / "testset" / "manifest.csv").open(encoding="utf-8", newline="") as lines:
         audio = [str(home / "testset" / row["audio_path"]) for row in csv.DictReader(lines)]
     task = [str(work / "export"), conversation, audio]
@@ -134,7 +134,6 @@ def compare(work: Path, python: str, recipe: str) -> dict[str, Any]:
         env={"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ},
     )
     found = json.loads((work / "vllm.json").read_text())
-    run = json.loads((work / "run" / "run.json").read_text())
     return {
         "recipe": recipe,
         "segments": len(expected),

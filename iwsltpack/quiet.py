@@ -33,12 +33,14 @@ def quiet_transformers() -> Iterator[None]:
 
 
 @contextmanager
-def quiet_logger(name: str) -> Iterator[None]:
-    """Let the logger `name`, and those below it, tell errors only."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet_loggers(*names: str, level: int = logging.ERROR) -> Iterator[None]:
+    """Let loggers, and those below them that have no level of their own, tell nothing under `level`."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, former in zip(loggers, before, strict=True):
+            logger.setLevel(former)

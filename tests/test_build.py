@@ -215,7 +215,7 @@ def test_a_flipped_bit_between_write_and_check_is_caught(
     monkeypatch.setattr(tensor_writer, "directio", SimpleNamespace(read=read, write=directio.write))
     with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
-    assert caught.value.where in map(str, flipped)
+    assert caught.value.where == str(flipped[0])
 
 
 @pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from iwsltpack.quiet import quiet_logger, quiet_transformers
+from iwsltpack.quiet import quiet_loggers, quiet_transformers
 
 
 def test_a_quiet_logger_tells_errors_only_and_is_as_it_was_afterwards(
@@ -14,7 +14,7 @@ def test_a_quiet_logger_tells_errors_only_and_is_as_it_was_afterwards(
 ) -> None:
     logger = logging.getLogger("somebody.elses.part")
     logging.getLogger("somebody.elses").setLevel(logging.INFO)
-    with quiet_logger("somebody.elses"):
+    with quiet_loggers("somebody.elses"):
         logger.warning("have you thought of another backend")
         logger.error("this went wrong")
     logger.info("again")

@@ -303,8 +303,10 @@ def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop
         futures = [pool.submit(work, item) for item in items]
         try:
             finished_, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in finished_:
-                future.result()
+            # In order: of several errors, that of the item handed out first.
+            for future in futures:
+                if future in finished_:
+                    future.result()
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)

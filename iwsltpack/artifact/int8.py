@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from iwsltpack.artifact.sidefiles import CONFIG, SIDE_FILES, architecture
 from iwsltpack.errors import MissingDependency, UsageError
 from iwsltpack.fileio import read_bytes
-from iwsltpack.quiet import quiet_logger, quiet_transformers
+from iwsltpack.quiet import quiet_loggers, quiet_transformers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def int8_checkpoint(source: Path, beside: Path, progress: Progress) -> Iterator[
         bitsandbytes is not installed, or cannot work on this machine.
     """
     try:
-        with quiet_logger("bitsandbytes"):
+        with quiet_loggers("bitsandbytes"):
             import bitsandbytes  # noqa: F401 - asked for early, transformers' own message comes late
     except ImportError as error:
         raise MissingDependency(
@@ -62,7 +62,7 @@ def _save_int8(source: Path, folder: Path, progress: Progress) -> None:
     if cls is None:
         raise UsageError("transformers has no such architecture", where=source / CONFIG, got=name)
     progress.start("bitsandbytes", 2)
-    with quiet_transformers(), quiet_logger("bitsandbytes"):
+    with quiet_transformers(), quiet_loggers("bitsandbytes"):
         progress.note("converting the checkpoint")
         model = cls.from_pretrained(
             source,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack import fileio
 from iwsltpack.cluster import versions
 from iwsltpack.errors import InputError, MissingDependency, ResourceError, UsageError
+from iwsltpack.quiet import quiet_loggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -180,13 +181,6 @@ def _quiet() -> Iterator[None]:
     import distributed  # noqa: F401 - makes its loggers
 
     known = logging.root.manager.loggerDict
-    names = [name for name in known if name.partition(".")[0] in ("distributed", "tornado")]
-    loggers = [logging.getLogger(name) for name in ("distributed", *names)]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(SILENT)
-    try:
+    names = {name for name in known if name.partition(".")[0] in ("distributed", "tornado")}
+    with quiet_loggers("distributed", *names - {"distributed"}, level=SILENT):
         yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
