@@ -67,8 +67,8 @@ PAPER_DIGITS = {"selected-q3": 3, "selected-q2": 2}
 
 def build(arguments: argparse.Namespace) -> None:
     """Build with this package."""
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     build_artifact(
         arguments.source, arguments.work / "artifact", load_recipe(arguments.recipe), arguments.coding
@@ -91,7 +91,7 @@ def paper_build(arguments: argparse.Namespace) -> None:
     import torch
     from numcodecs import Quantize, Zstd
 
-    from iwsltpack.artifact.recipes import MLP
+    from iwsltpack.building.recipes import MLP
 
     digits = PAPER_DIGITS[arguments.recipe]
     quantize, zstd = Quantize(digits=digits, dtype="f4", astype="f2"), Zstd(level=3)
@@ -145,7 +145,7 @@ def _all_tensors(source: Path) -> dict[str, Any]:
 
 def load(arguments: argparse.Namespace) -> None:
     """Load the artifact's model."""
-    from iwsltpack.inference.model import load_model
+    from iwsltpack.runtime.model import load_model
 
     _print_bytes(load_model(arguments.work / "artifact", device="cpu", dtype="float16"))
 
@@ -166,7 +166,7 @@ def _print_bytes(model: Any) -> None:
 
 SETTLE = """
 import numpy as np
-from iwsltpack.memory import available
+from iwsltpack.system.memory import available
 np.empty(int(available() * 0.85), np.uint8)[::4096] = 1
 """
 

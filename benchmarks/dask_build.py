@@ -43,8 +43,8 @@ LIBRARIES = ("iwsltpack", "distributed", "zarr", "numcodecs", "pcodec", "numpy",
 
 def run_side(side: str, source: Path, output: Path, recipe: str, coding: str) -> dict[str, float]:
     """Build once; return seconds of the cluster's start and of the build."""
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     loaded, started = load_recipe(recipe), time.perf_counter()
     import_all()
@@ -67,7 +67,7 @@ def run_side(side: str, source: Path, output: Path, recipe: str, coding: str) ->
 
 def import_all() -> None:
     """Import what packing a tensor imports."""
-    for name in ("iwsltpack.artifact.on_cluster", "zarr", "numcodecs", "pcodec"):
+    for name in ("iwsltpack.building.dask", "zarr", "numcodecs", "pcodec"):
         importlib.import_module(name)
 
 
@@ -162,7 +162,7 @@ def project(arguments: argparse.Namespace) -> dict[str, Any]:
     scheduling
         Items x the client's time for one item.
     """
-    from iwsltpack.artifact.plan import CHUNK_VALUES
+    from iwsltpack.building.plan import CHUNK_VALUES
     from iwsltpack.cluster.shards import deal
 
     document = json.loads(arguments.project.read_text())

@@ -24,11 +24,11 @@ import torch
 from decode_cpu import make_talk
 
 from iwsltpack.cluster.local import cores, local_cluster
-from iwsltpack.inference.decode import decode
-from iwsltpack.inference.device import device_name
-from iwsltpack.inference.distributed import THREADS, decode_on
-from iwsltpack.inference.options import DecodeOptions
-from iwsltpack.progress import Silent
+from iwsltpack.decoding.dask import THREADS, decode_on
+from iwsltpack.decoding.decode import decode
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.runtime.device import device_name
+from iwsltpack.system.progress import Silent
 
 MINIATURE = Path(__file__).resolve().parents[1] / "iwsltpack" / "demo" / "miniature"
 
@@ -64,8 +64,8 @@ class Clock(Silent):
 
 def build(folder: Path) -> Path:
     """Build the miniature into an artifact."""
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     build_artifact(MINIATURE, folder, load_recipe("selected-q3"), "zstd")
     return folder

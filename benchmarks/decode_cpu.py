@@ -28,11 +28,11 @@ import numpy as np
 import soundfile
 import yaml
 
-from iwsltpack.inference import journal as journal_module
-from iwsltpack.inference.decode import decode
-from iwsltpack.inference.device import device_name
-from iwsltpack.inference.options import DecodeOptions
-from iwsltpack.progress import Silent
+from iwsltpack.decoding import journal as journal_module
+from iwsltpack.decoding.decode import decode
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.runtime.device import device_name
+from iwsltpack.system.progress import Silent
 
 RATE = 16_000
 PARTS = ("flat", "kill", "batch", "modes")
@@ -128,8 +128,8 @@ def measure_flat(artifact: Path, work: Path, segments: int, minutes: float) -> d
 def command(artifact: Path, talk: Path, output: Path) -> list[str]:
     """Return the command line of a run in a process of its own."""
     code = (
-        "import sys; from pathlib import Path; from iwsltpack.inference.decode import decode;"
-        "from iwsltpack.inference.options import DecodeOptions;"
+        "import sys; from pathlib import Path; from iwsltpack.decoding.decode import decode;"
+        "from iwsltpack.decoding.options import DecodeOptions;"
         "decode(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]),"
         " DecodeOptions(device='cpu', batch_size=4, max_new_tokens=8))"
     )

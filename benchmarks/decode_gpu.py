@@ -45,8 +45,8 @@ SELECTED = ("gate_proj", "up_proj", "down_proj")
 
 def prepare(work: Path, scale: str, recipe: str) -> dict[str, Any]:
     """Generate the stand-in, give it a processor, build its artifact; return how long each took."""
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
     from tools.standin.generate import generate
 
     seconds: dict[str, Any] = {}
@@ -154,9 +154,9 @@ def selected_bytes(model: torch.nn.Module) -> int:
 def identical_weights(model: torch.nn.Module, artifact: Path) -> dict[str, Any]:
     """Compare what int8 layers hold with what the artifact decodes to, bit for bit."""
     from iwsltpack.artifact.reader import open_artifact
-    from iwsltpack.inference.int8 import Int8Linear
-    from iwsltpack.inference.streaming import layer_role
-    from iwsltpack.inference.weights import LazyTensor
+    from iwsltpack.runtime.compressed_linear import layer_role
+    from iwsltpack.runtime.int8 import Int8Linear
+    from iwsltpack.runtime.weights import LazyTensor
 
     source, equal, compared = open_artifact(artifact), 0, 0
     rounded = {entry.name.removesuffix(".weight"): entry for entry in source.manifest.tensors if entry.bits}
@@ -178,7 +178,7 @@ def identical_weights(model: torch.nn.Module, artifact: Path) -> dict[str, Any]:
 
 def load(way: str, options: argparse.Namespace) -> tuple[Any, float]:
     """Return the model and the seconds from nothing to a model on the device."""
-    from iwsltpack.inference.model import load_model, resolve_device, resolve_dtype
+    from iwsltpack.runtime.model import load_model, resolve_device, resolve_dtype
 
     device = resolve_device(options.device)
     dtype = resolve_dtype(None, device)
@@ -211,16 +211,16 @@ def synchronise(device: torch.device) -> None:
 
 def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
     """Load one way, take the time of the first token, of single items and of batches."""
-    from iwsltpack.inference.device import device_name, peak_device_bytes, peak_host_bytes
-    from iwsltpack.inference.generation import Listener, Translator
-    from iwsltpack.inference.model import processor_from
-    from iwsltpack.inference.options import default_prompt
+    from iwsltpack.decoding.generation import InputBuilder, Translator
+    from iwsltpack.decoding.options import default_prompt
+    from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
+    from iwsltpack.runtime.model import processor_from
 
     if options.cold:
         forget(options.checkpoint, options.artifact)
     model, load_seconds = load(way, options)
     processor = processor_from(options.checkpoint)
-    listener, translator = Listener(processor, default_prompt("en-zh")), Translator(model, processor)
+    listener, translator = InputBuilder(processor, default_prompt("en-zh")), Translator(model, processor)
     if options.static_cache:
         translator.settings.cache_implementation = "static"
     audio = make_audio(options.items, listener.limit)
@@ -261,7 +261,7 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def batched(listener: Any, translator: Any, audio: list[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Take the time of all items in batches of like length, the features made ahead."""
-    from iwsltpack.inference.batching import work_ahead
+    from iwsltpack.decoding.batching import work_ahead
 
     ordered = sorted(audio, key=len, reverse=True)
     batches = [ordered[start : start + options.batch] for start in range(0, len(ordered), options.batch)]

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.format.names import MANIFEST_NAME
+from iwsltpack.documents.names import MANIFEST_NAME
 
 
 def flip_at_once(copy: Path, draw: random.Random) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numcodecs import Quantize
 
-from iwsltpack.artifact.checkpoint import SourceTensor, open_checkpoint
 from iwsltpack.artifact.reader import Artifact, open_artifact
+from iwsltpack.building.checkpoint import SourceTensor, open_checkpoint
 
 BLOCK = 1 << 22
 DIGITS = {4: 1, 7: 2, 10: 3, 14: 4}

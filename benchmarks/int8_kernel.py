@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 
-from iwsltpack.inference import int8
-from iwsltpack.inference.device import device_name
-from iwsltpack.inference.int8 import Codes, Int8Linear
+from iwsltpack.runtime import int8
+from iwsltpack.runtime.device import device_name
+from iwsltpack.runtime.int8 import Codes, Int8Linear
 
 SHAPES = {
     "full": {

@@ -27,14 +27,14 @@ from pathlib import Path
 
 import numpy as np
 
-from iwsltpack import memory
-from iwsltpack.artifact.checkpoint import open_checkpoint
-from iwsltpack.artifact.plan import TensorPlan, plan_tensors
-from iwsltpack.artifact.recipes import load_recipe
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.plan import TensorPlan, plan_tensors
+from iwsltpack.building.recipes import load_recipe
 from iwsltpack.codecs.chains import coding
 from iwsltpack.codecs.decoding import decode_weights
 from iwsltpack.codecs.encoding import encode_chunk
-from iwsltpack.format.layout import chunk_shape
+from iwsltpack.documents.layout import chunk_shape
+from iwsltpack.system import memory
 
 SMALLEST = 1 << 10
 """Values of a tensor that is worth a clock."""

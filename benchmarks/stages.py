@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numcodecs import Zstd
 
-from iwsltpack.artifact.code_counts import CodeCounts
+from iwsltpack.building.code_counts import CodeCounts
 from iwsltpack.codecs.chains import Chain, coding
 from iwsltpack.codecs.decoding import decode_chunk, decode_weights
 from iwsltpack.codecs.dtypes import by_name

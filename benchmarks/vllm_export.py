@@ -58,8 +58,8 @@ def widen(source: Path, target: Path) -> None:
 
 def ours(work: Path, talks: Path, recipe: str) -> tuple[list[str], str, dict[str, Any]]:
     """Build, export and decode; return the texts, the conversation as the model is given it, and the run's record."""
-    from iwsltpack.inference.generation import Listener
-    from iwsltpack.inference.model import load_processor
+    from iwsltpack.decoding.generation import InputBuilder
+    from iwsltpack.runtime.model import load_processor
 
     def iwsltpack(*arguments: object) -> None:
         subprocess.run(
@@ -84,7 +84,7 @@ def ours(work: Path, talks: Path, recipe: str) -> tuple[list[str], str, dict[str
     )
     run = json.loads((work / "run" / "run.json").read_text())
     (text,) = (work / "run").glob("*.txt")
-    listener = Listener(load_processor(work / "artifact"), run["settings"]["prompt"])
+    listener = InputBuilder(load_processor(work / "artifact"), run["settings"]["prompt"])
     return text.read_text().splitlines(), listener.conversation, run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from iwsltpack.inference.model import load_model, load_processor
+    from iwsltpack.runtime.model import load_model, load_processor
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_model", "load_processor"]
@@ -13,7 +13,7 @@ __all__ = ["__version__", "load_model", "load_processor"]
 
 def __getattr__(name: str) -> Any:
     if name in ("load_model", "load_processor"):
-        from iwsltpack.inference import model
+        from iwsltpack.runtime import model
 
         return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

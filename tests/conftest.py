@@ -82,8 +82,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """Build (once each) an artifact of the tiny stand-in by recipe and coding; treat it as read-only."""
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     root = tmp_path_factory.mktemp("artifacts")
 

@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.inference.worker import Order, Outcome, Task, translate_task
+from iwsltpack.decoding.dask_worker import BatchResult, BatchTask, WorkerSetup, translate_task
 
 if TYPE_CHECKING:
-    from iwsltpack.inference.generation import Hypothesis
+    from iwsltpack.decoding.generation import Hypothesis
 
 KILLER = 4
 """Index of the segment that kills workers."""
@@ -20,7 +20,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_once(mark: str, order: Order, task: Task) -> Outcome:
+def kill_once(mark: str, order: WorkerSetup, task: BatchTask) -> BatchResult:
     """Kill the first worker that is given the killer, after it has loaded the model."""
     path = Path(mark)
     if any(piece.segment == KILLER for piece in task.batch) and not path.exists():
@@ -30,24 +30,24 @@ def kill_once(mark: str, order: Order, task: Task) -> Outcome:
     return translate_task(order, task)
 
 
-def kill_always(order: Order, task: Task) -> Outcome:
+def kill_always(order: WorkerSetup, task: BatchTask) -> BatchResult:
     """Kill every worker that is given the killer."""
     if any(piece.segment == KILLER for piece in task.batch):
         die()
     return translate_task(order, task)
 
 
-def kill_whatever(order: Order, task: Task) -> Outcome:
+def kill_whatever(order: WorkerSetup, task: BatchTask) -> BatchResult:
     """Kill every worker, as a model does that does not fit the memory."""
     die()
     return translate_task(order, task)
 
 
-def short_of_memory(order: Order, task: Task) -> Outcome:
+def short_of_memory(order: WorkerSetup, task: BatchTask) -> BatchResult:
     """Let this worker's device hold one piece at a time."""
     import torch
 
-    from iwsltpack.inference.generation import Translator
+    from iwsltpack.decoding.generation import Translator
 
     real = Translator.generate
 

@@ -8,9 +8,17 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from iwsltpack import fileio
-from iwsltpack.format.artifact import Tool
-from iwsltpack.format.run import Run, RunArtifact, RunOutput, RunSegment, RunSettings, RunSummary, RunTestSet
+from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.run import (
+    Run,
+    RunArtifact,
+    RunOutput,
+    RunSegment,
+    RunSettings,
+    RunSummary,
+    RunTestSet,
+)
+from iwsltpack.system import fileio
 
 REFERENCES = [
     "大家好，我是来自宾夕法尼亚州立大学的研究生。",

@@ -14,10 +14,10 @@ import numpy as np
 import soundfile
 from safetensors import safe_open
 
-from iwsltpack.format.artifact import ArtifactManifest, BaseModel, File, Tensor, Tool
-from iwsltpack.format.recipe import Recipe
-from iwsltpack.format.run import RunArtifact
-from iwsltpack.inference.record import describe_artifact
+from iwsltpack.decoding.record import describe_artifact
+from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, File, Tensor, Tool
+from iwsltpack.documents.recipe import Recipe
+from iwsltpack.documents.run import RunArtifact
 
 MINIATURE = Path(__file__).resolve().parents[1] / "iwsltpack" / "demo" / "miniature"
 RATE = 16_000
@@ -112,7 +112,7 @@ def write_tone(path: Path, seconds: float, frequency: float = 440.0, rate: int =
 @cache
 def miniature() -> tuple[Any, Any]:
     """The miniature on the CPU and its processor, loaded once for all tests; nobody may change them."""
-    from iwsltpack.inference.model import load_from, processor_from
+    from iwsltpack.runtime.model import load_from, processor_from
 
     return load_from(CheckpointSource(MINIATURE), device="cpu"), processor_from(MINIATURE)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from iwsltpack.inference.int8_kernel import Plan, Weight, choose_plan, multiply
+from iwsltpack.runtime.int8_kernel import Plan, Weight, choose_plan, multiply
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from iwsltpack import editions, fileio
-from iwsltpack.editions import Edition
-from iwsltpack.format.artifact import Tool, read_manifest
-from iwsltpack.format.names import RUN_NAME
-from iwsltpack.format.run import (
+from iwsltpack import editions
+from iwsltpack.documents.artifact import Tool, read_manifest
+from iwsltpack.documents.names import RUN_NAME
+from iwsltpack.documents.run import (
     Run,
     RunArtifact,
     RunOutput,
@@ -22,7 +21,9 @@ from iwsltpack.format.run import (
     RunTestSet,
     read_run,
 )
+from iwsltpack.editions import Edition
 from iwsltpack.submission.packaging import Request
+from iwsltpack.system import fileio
 
 LINES = (
     "大家好，今天我要介绍我们的研究成果。",

@@ -11,12 +11,12 @@ import pytest
 import soundfile
 from inference_fixtures import RATE, tone, write_tone
 
-from iwsltpack.data.audio import BadAudio, examine, read_span, to_mono
-from iwsltpack.data.segmentation import cut_at_silences
-from iwsltpack.data.survey import survey
-from iwsltpack.data.testset import Segment, TestSet
 from iwsltpack.errors import InputError
-from iwsltpack.progress import Silent
+from iwsltpack.system.progress import Silent
+from iwsltpack.testsets.audio import BadAudio, examine, read_span, to_mono
+from iwsltpack.testsets.segmentation import cut_at_silences
+from iwsltpack.testsets.survey import survey
+from iwsltpack.testsets.testset import Segment, TestSet
 
 FORMATS = ("wav", "flac", "mp3", "ogg")
 

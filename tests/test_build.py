@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 from conftest import bfloat16, write_checkpoint
 
-from iwsltpack import directio
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.artifact.recipes import BUILT_IN
-from iwsltpack.artifact.workshop import JOURNAL
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.partial import JOURNAL
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError
-from iwsltpack.format.artifact import read_manifest
-from iwsltpack.format.recipe import LayerRule, Recipe
+from iwsltpack.system import direct_io
 
 ALL = Recipe(name="all", description="", techniques=("x",), layers=(LayerRule(pattern=".", bits=10),))
 Make = Callable[..., Path]
@@ -50,8 +50,8 @@ def run(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
 BUILD = """
 import sys
 from pathlib import Path
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
 build_artifact(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN[sys.argv[3]], sys.argv[4], workers=1)
 """
 
@@ -91,9 +91,9 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(
 def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
     tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.artifact import build
+    from iwsltpack.building import pipeline
 
-    real, written = build.write_tensor, []
+    real, written = pipeline.write_tensor, []
 
     def failing(*arguments: Any) -> Any:
         if len(written) == 5:
@@ -101,14 +101,14 @@ def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
         written.append(arguments[1].source.name)
         return real(*arguments)
 
-    monkeypatch.setattr(build, "write_tensor", failing)
+    monkeypatch.setattr(pipeline, "write_tensor", failing)
     with pytest.raises(ResourceError, match="no space left"):
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
     chunk = next((tmp_path / "out.partial" / "artifact" / "weights.zarr" / written[0] / "c").rglob("0"))
     chunk = chunk if chunk.is_file() else chunk / "0"
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     again: list[str] = []
-    monkeypatch.setattr(build, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
+    monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
     build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
     assert written[0] in again
     assert not set(written[1:]) & set(again)
@@ -135,12 +135,12 @@ def test_a_torn_journal_line_is_passed_over(
 def test_leftovers_of_another_build_are_not_mixed_in(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.artifact import build
+    from iwsltpack.building import pipeline
 
     def stop(*_: Any) -> Any:
         raise ResourceError("stopped")
 
-    monkeypatch.setattr(build, "write_tensor", stop)
+    monkeypatch.setattr(pipeline, "write_tensor", stop)
     with pytest.raises(ResourceError):
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
     with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding or version"):
@@ -148,8 +148,8 @@ def test_leftovers_of_another_build_are_not_mixed_in(
 
 
 def test_two_builders_of_one_artifact_do_not_meet(tiny: Path, tmp_path: Path) -> None:
-    from iwsltpack.artifact.workshop import LOCK
-    from iwsltpack.fileio import exclusive_lock
+    from iwsltpack.building.partial import LOCK
+    from iwsltpack.system.fileio import exclusive_lock
 
     (tmp_path / "out.partial").mkdir()
     with (
@@ -201,18 +201,18 @@ def is_selected(path: Path) -> bool:
 def test_a_flipped_bit_between_write_and_check_is_caught(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str, selected: bool
 ) -> None:
-    from iwsltpack.artifact import tensor_writer
+    from iwsltpack.building import tensor_writer
 
     flipped: list[Path] = []
 
     def read(path: Path, offset: int, length: int, *, past_cache: bool) -> memoryview:
-        raw = bytearray(directio.read(path, offset, length, past_cache=past_cache))
+        raw = bytearray(direct_io.read(path, offset, length, past_cache=past_cache))
         if is_selected(path) == selected:
             raw[len(raw) // 2] ^= 1
             flipped.append(path)
         return memoryview(raw)
 
-    monkeypatch.setattr(tensor_writer, "directio", SimpleNamespace(read=read, write=directio.write))
+    monkeypatch.setattr(tensor_writer, "directio", SimpleNamespace(read=read, write=direct_io.write))
     with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
     assert caught.value.where == str(flipped[0])
@@ -223,7 +223,7 @@ def test_a_flipped_bit_between_write_and_check_is_caught(
 def test_a_sound_chunk_of_other_weights_is_caught(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str, selected: bool
 ) -> None:
-    from iwsltpack.artifact.chunks import ChunkPacker, PackedChunk
+    from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk
 
     pack = ChunkPacker.pack
 
@@ -344,7 +344,7 @@ def test_nothing_of_this_machine_enters_an_artifact(tmp_path: Path) -> None:
 def test_a_build_killed_while_it_is_published_has_nothing_to_do_again(
     tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.artifact import build
+    from iwsltpack.building import pipeline
 
     output = tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -357,7 +357,7 @@ def test_a_build_killed_while_it_is_published_has_nothing_to_do_again(
 
         patch.setattr(Path, "rename", killed)
         build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
-    monkeypatch.setattr(build, "write_tensor", lambda *_: pytest.fail("a tensor was packed again"))
+    monkeypatch.setattr(pipeline, "write_tensor", lambda *_: pytest.fail("a tensor was packed again"))
     build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
     assert tree(output) == tree(built("selected-q3", "zstd"))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -366,15 +366,15 @@ def test_a_build_killed_while_it_is_published_has_nothing_to_do_again(
 def test_a_builder_that_comes_late_leaves_the_finished_artifact_alone(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.artifact import build
+    from iwsltpack.building import pipeline
 
-    real = build.plan_tensors
+    real = pipeline.plan_tensors
 
     def finished_meanwhile(*arguments: Any) -> Any:
         (tmp_path / "out").mkdir()
         return real(*arguments)
 
-    monkeypatch.setattr(build, "plan_tensors", finished_meanwhile)
+    monkeypatch.setattr(pipeline, "plan_tensors", finished_meanwhile)
     with pytest.raises(UsageError, match="the output exists"):
         build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
     assert not list((tmp_path / "out").iterdir())
@@ -383,15 +383,15 @@ def test_a_builder_that_comes_late_leaves_the_finished_artifact_alone(
 def test_a_source_that_changes_while_it_is_packed_is_told(
     checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.artifact import build
+    from iwsltpack.building import pipeline
 
-    source, real = checkpoint({"a.weight": np.ones((4, 2), dtype=np.float32)}), build.write_tensor
+    source, real = checkpoint({"a.weight": np.ones((4, 2), dtype=np.float32)}), pipeline.write_tensor
 
     def touching(*arguments: Any) -> Any:
         os.utime(source / "model.safetensors", ns=(1, 1))
         return real(*arguments)
 
-    monkeypatch.setattr(build, "write_tensor", touching)
+    monkeypatch.setattr(pipeline, "write_tensor", touching)
     with pytest.raises(InputError, match="the checkpoint changed while it was being packed"):
         build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
     assert not (tmp_path / "out").exists()
@@ -400,10 +400,10 @@ def test_a_source_that_changes_while_it_is_packed_is_told(
 def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path: Path) -> None:
     from threading import Event
 
-    from iwsltpack.artifact.plan import plan_tensors
-    from iwsltpack.artifact.tensor_writer import Stopped, write_tensor
+    from iwsltpack.building.plan import plan_tensors
+    from iwsltpack.building.tensor_writer import Stopped, write_tensor
     from iwsltpack.codecs.chains import coding
-    from iwsltpack.progress import Silent
+    from iwsltpack.system.progress import Silent
 
     stop = Event()
     stop.set()
@@ -413,7 +413,7 @@ def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path:
 
 
 def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:
-    from iwsltpack.artifact.workshop import Journal
+    from iwsltpack.building.partial import Journal
 
     journal = Journal(tmp_path / JOURNAL)
     journal.append({"build": "x"})
@@ -427,7 +427,7 @@ def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> 
 def test_group_metadata_lost_in_a_power_cut_do_not_stop_the_next_build(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.artifact import publishing
+    from iwsltpack.building import publishing
 
     with monkeypatch.context() as patch, pytest.raises(ResourceError):
         patch.setattr(publishing, "seal", lambda *_: (_ for _ in ()).throw(ResourceError("stopped")))

@@ -16,24 +16,24 @@ import pytest
 from conftest import REPOSITORY, write_checkpoint
 from test_build import tree
 
-from iwsltpack.artifact import on_cluster, packing
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.artifact.packing import Bundle, bundled, check_source, pack_bundle
-from iwsltpack.artifact.plan import plan_tensors
-from iwsltpack.artifact.recipes import BUILT_IN
-from iwsltpack.artifact.tensor_writer import Stopped
-from iwsltpack.artifact.workshop import JOURNAL, STAGING, SourceFile
+from iwsltpack.building import dask, staging
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.partial import JOURNAL, STAGING, SourceFile
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.plan import plan_tensors
+from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.staging import Bundle, bundled, check_source, pack_bundle
+from iwsltpack.building.tensor_writer import Stopped
 from iwsltpack.cluster.local import local_cluster
 from iwsltpack.codecs.chains import coding
+from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import InputError, ResourceError, UsageError
-from iwsltpack.format.recipe import LayerRule, Recipe
 
 Built = Callable[[str, str], Path]
 ALL = Recipe(name="all", description="", techniques=("x",), layers=(LayerRule(pattern=".", bits=10),))
 POISON = "language_model.model.layers.1.mlp.up_proj.weight"
-real_pack = on_cluster._pack
+real_pack = dask._pack
 
 
 def die_once(order: Any, bundle: Bundle) -> Any:
@@ -63,7 +63,7 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def small_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the tiny model as many items as a large one has."""
-    monkeypatch.setattr(packing, "BUNDLE_BYTES", 2048)
+    monkeypatch.setattr(staging, "BUNDLE_BYTES", 2048)
 
 
 class Counting:
@@ -119,15 +119,15 @@ def test_a_worker_killed_mid_way_costs_nothing(
     small_bundles: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(on_cluster, "_pack", die_once)
+    monkeypatch.setattr(dask, "_pack", die_once)
     noted: list[str] = []
-    real = packing.adopt
+    real = staging.adopt
 
     def adopt(staged: Any, workshop: Path) -> None:
         noted.extend(tensor.name for tensor, _ in staged.written)
         real(staged, workshop)
 
-    monkeypatch.setattr(on_cluster, "adopt", adopt)
+    monkeypatch.setattr(dask, "adopt", adopt)
     build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", cluster=address)
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
     assert len(noted) == len(set(noted)) == 66
@@ -144,16 +144,16 @@ def test_a_tensor_that_kills_is_named_and_the_rest_is_packed(
 ) -> None:
     output = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(on_cluster, "_pack", die_of_poison)
+        patch.setattr(dask, "_pack", die_of_poison)
         with pytest.raises(ResourceError, match=rf"{POISON}: 1 of 66 tensors could not be packed"):
             build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd", cluster=address)
     assert not output.exists()
     # On one machine it goes on with that tensor alone.
-    from iwsltpack.artifact import build
+    from iwsltpack.building import pipeline
 
     packed: list[str] = []
-    real = build.write_tensor
-    monkeypatch.setattr(build, "write_tensor", lambda *a: (packed.append(a[1].source.name), real(*a))[1])
+    real = pipeline.write_tensor
+    monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (packed.append(a[1].source.name), real(*a))[1])
     build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
     assert packed == [POISON]
     assert tree(output) == tree(built("selected-q3", "zstd"))
@@ -167,9 +167,9 @@ def test_a_cluster_goes_on_where_one_process_stopped(
     small_bundles: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from iwsltpack.artifact import build
+    from iwsltpack.building import pipeline
 
-    real, begun = build.write_tensor, []
+    real, begun = pipeline.write_tensor, []
 
     def failing(*arguments: Any) -> Any:
         if len(begun) == 20:
@@ -178,11 +178,11 @@ def test_a_cluster_goes_on_where_one_process_stopped(
         return real(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(ResourceError, match="no space left"):
-        patch.setattr(build, "write_tensor", failing)
+        patch.setattr(pipeline, "write_tensor", failing)
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
     given: list[str] = []
     monkeypatch.setattr(
-        on_cluster, "bundled", lambda plans: (given.extend(p.source.name for p in plans), bundled(plans))[1]
+        dask, "bundled", lambda plans: (given.extend(p.source.name for p in plans), bundled(plans))[1]
     )
     build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", cluster=address)
     assert not set(given) & set(begun)
@@ -193,11 +193,11 @@ def test_a_cluster_goes_on_where_one_process_stopped(
 CLIENT = """
 import sys
 from pathlib import Path
-from iwsltpack.artifact import packing
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.building import staging
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
 if __name__ == "__main__":
-    packing.BUNDLE_BYTES = 2048
+    staging.BUNDLE_BYTES = 2048
     build_artifact(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd", cluster=sys.argv[3])
 """
 

@@ -17,14 +17,14 @@ import pytest
 from conftest import write_checkpoint
 from test_build import run, tree
 
-from iwsltpack import fileio
-from iwsltpack.artifact import build, packing, shards
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.recipes import BUILT_IN
-from iwsltpack.artifact.shards import build_shard, merge_build
-from iwsltpack.artifact.workshop import LOCK, PLAN, shared_workshop
+from iwsltpack.building import pipeline, shards, staging
+from iwsltpack.building.partial import LOCK, PLAN, lock_shard
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.shards import build_shard, merge_build
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError, ValidationFailed
+from iwsltpack.system import fileio
 
 Built = Callable[[str, str], Path]
 RECIPE = BUILT_IN["selected-q3"]
@@ -62,11 +62,11 @@ def test_a_merge_needs_no_checkpoint(built: Built, tiny: Path, tmp_path: Path) -
 SHARD = """
 import sys
 from pathlib import Path
-from iwsltpack.artifact.shards import build_shard
-from iwsltpack.artifact.recipes import BUILT_IN
-from iwsltpack.artifact import packing
+from iwsltpack.building.shards import build_shard
+from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building import staging
 from iwsltpack.cluster.shards import Shard
-packing.BUNDLE_BYTES = 2048
+staging.BUNDLE_BYTES = 2048
 build_shard(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd", shard=Shard.parse(sys.argv[3]))
 """
 
@@ -74,7 +74,7 @@ build_shard(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd
 def test_shards_at_the_same_time_and_one_killed(tiny: Path, built: Built, tmp_path: Path) -> None:
     output = tmp_path / "out"
     processes = {index: run(SHARD, tiny, output, f"{index}/3") for index in (1, 2, 3)}
-    journal = tmp_path / "out.partial" / "build.shard-2-of-3.jsonl"
+    journal = tmp_path / "out.partial" / "pipeline.shard-2-of-3.jsonl"
     while processes[2].poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 2):
         time.sleep(0.001)
     processes[2].send_signal(signal.SIGKILL)
@@ -93,7 +93,7 @@ def test_shards_at_the_same_time_and_one_killed(tiny: Path, built: Built, tmp_pa
 def test_a_resumed_shard_packs_only_what_is_missing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "BUNDLE_BYTES", 2048)
+    monkeypatch.setattr(staging, "BUNDLE_BYTES", 2048)
     real, begun = shards.pack_bundle, []
 
     def failing(bundle: Any, *arguments: Any, **options: Any) -> Any:
@@ -117,7 +117,7 @@ def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_wo
 ) -> None:
     done = build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1))
     packed: list[str] = []
-    real = build.write_tensor
+    real = pipeline.write_tensor
 
     def half(*arguments: Any) -> Any:
         if len(packed) == 10:
@@ -125,7 +125,7 @@ def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_wo
         packed.append(arguments[1].source.name)
         return real(*arguments)
 
-    monkeypatch.setattr(build, "write_tensor", half)
+    monkeypatch.setattr(pipeline, "write_tensor", half)
     with pytest.raises(ResourceError, match="stopped"):
         build_artifact(tiny, tmp_path / "out", RECIPE, "zstd", workers=1)
     assert not set(done) & set(packed)
@@ -181,18 +181,18 @@ def test_shards_of_different_builds_do_not_mix(tiny: Path, tmp_path: Path) -> No
 
 
 def test_of_two_first_shards_with_different_plans_one_wins(tiny: Path, tmp_path: Path) -> None:
-    from iwsltpack.artifact import workshop
+    from iwsltpack.building import partial
 
     # As if the other one had written its plan between look and write.
     (tmp_path / PLAN).write_bytes(b"the other's")
-    workshop._create(tmp_path / PLAN, b"mine")
+    partial._create(tmp_path / PLAN, b"mine")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the other's"]
 
 
 def test_who_may_work_at_the_same_time(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     build_shard(tiny, output, RECIPE, "zstd", shard=shard(1))
-    with shared_workshop(output, shard(2)), shared_workshop(output, shard(3)):
+    with lock_shard(output, shard(2)), lock_shard(output, shard(3)):
         with pytest.raises(UsageError, match="shard 2/3 is being built by another process"):
             build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))
         with pytest.raises(UsageError, match="another build is writing this artifact, or a shard of it"):
@@ -229,7 +229,7 @@ def test_the_same_shard_twice_at_once_does_no_harm_where_there_are_no_locks(
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    real, inside = packing.write_tensor, []
+    real, inside = staging.write_tensor, []
 
     def overtaken(*arguments: Any) -> Any:
         if not inside:
@@ -237,7 +237,7 @@ def test_the_same_shard_twice_at_once_does_no_harm_where_there_are_no_locks(
             build_shard(tiny, output, RECIPE, "zstd", shard=shard(1, 1))
         return real(*arguments)
 
-    monkeypatch.setattr(packing, "write_tensor", overtaken)
+    monkeypatch.setattr(staging, "write_tensor", overtaken)
     build_shard(tiny, output, RECIPE, "zstd", shard=shard(1, 1), workers=1)
     merge_build(output)
     assert tree(output) == tree(built("selected-q3", "zstd"))

@@ -12,13 +12,13 @@ import pytest
 from conftest import bfloat16
 from numcodecs import Quantize
 
-from iwsltpack.artifact.build import build_artifact
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.artifact.recipes import load_recipe
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import load_recipe
 from iwsltpack.codecs.chains import CODINGS, coding
 from iwsltpack.codecs.rounding import fold_zeros
+from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import UsageError
-from iwsltpack.format.recipe import LayerRule, Recipe
 
 NAMES = tuple(CODINGS)
 RANDOM = np.random.default_rng(7)
@@ -53,7 +53,7 @@ def zarr_array(artifact: Path, name: str) -> np.ndarray:
     """Read what an array holds as any zarr user would: values or codes, not weights."""
     import zarr
 
-    from iwsltpack.artifact.store import numcodecs_accepted
+    from iwsltpack.artifact.zarr_metadata import numcodecs_accepted
 
     with numcodecs_accepted():
         return np.asarray(zarr.open_array(artifact / "weights.zarr" / name, mode="r")[...])

@@ -14,8 +14,8 @@ import pytest
 from comet_fixtures import write_wheels
 
 from iwsltpack.errors import MissingDependency
-from iwsltpack.evaluation import comet_env
-from iwsltpack.evaluation.comet_env import (
+from iwsltpack.scoring import comet_env
+from iwsltpack.scoring.comet_env import (
     ensure_environment,
     environment_path,
     pip_settings,
@@ -24,7 +24,7 @@ from iwsltpack.evaluation.comet_env import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILD = "from iwsltpack.evaluation.comet_env import ensure_environment; print(ensure_environment().python)"
+BUILD = "from iwsltpack.scoring.comet_env import ensure_environment; print(ensure_environment().python)"
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,12 @@ import pytest
 from evaluation_fixtures import REFERENCES, SOURCES, spoil
 
 from iwsltpack.errors import IwsltpackError
-from iwsltpack.evaluation.cache import ScoreCache
-from iwsltpack.evaluation.comet import Comet
-from iwsltpack.evaluation.comet_env import CometEnvironment, ensure_environment
-from iwsltpack.evaluation.references import References
-from iwsltpack.evaluation.scores import CometOptions, score
-from iwsltpack.evaluation.texts import Hypotheses
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.comet import Comet
+from iwsltpack.scoring.comet_env import CometEnvironment, ensure_environment
+from iwsltpack.scoring.references import References
+from iwsltpack.scoring.score import CometOptions, score
+from iwsltpack.scoring.texts import Hypotheses
 
 pytestmark = pytest.mark.slow
 

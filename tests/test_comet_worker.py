@@ -10,14 +10,14 @@ from comet_fixtures import write_checkpoint, write_stub_python
 from evaluation_fixtures import REFERENCES, SOURCES
 
 from iwsltpack.errors import InputError, MissingDependency, ResourceError, UsageError
-from iwsltpack.evaluation.cache import ScoreCache
-from iwsltpack.evaluation.comet import Comet
-from iwsltpack.evaluation.comet_checkpoint import find_checkpoint
-from iwsltpack.evaluation.references import References
-from iwsltpack.evaluation.scores import CometOptions, score
-from iwsltpack.evaluation.texts import Hypotheses
-from iwsltpack.fileio import sha256_file
-from iwsltpack.progress import Silent
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.comet import Comet
+from iwsltpack.scoring.comet_checkpoint import find_checkpoint
+from iwsltpack.scoring.references import References
+from iwsltpack.scoring.score import CometOptions, score
+from iwsltpack.scoring.texts import Hypotheses
+from iwsltpack.system.fileio import sha256_file
+from iwsltpack.system.progress import Silent
 
 HALF = [*REFERENCES[:2], "", "不同", "另外"]
 

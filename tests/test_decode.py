@@ -20,8 +20,11 @@ import soundfile
 import torch
 from inference_fixtures import MINIATURE, RATE, CheckpointSource, described, journal_lines, tone, write_tone
 
-from iwsltpack.errors import InputError, ResourceError, UsageError, ValidationFailed
-from iwsltpack.format.run import (
+from iwsltpack.decoding import decode as decode_module
+from iwsltpack.decoding.decode import DecodedSet, decode_with
+from iwsltpack.decoding.generation import Hypothesis, Translator
+from iwsltpack.decoding.options import DecodeOptions, default_prompt, read_per_set
+from iwsltpack.documents.run import (
     Run,
     RunArtifact,
     RunOutput,
@@ -32,12 +35,9 @@ from iwsltpack.format.run import (
     RunTestSet,
     read_run,
 )
-from iwsltpack.inference import decode as decode_module
-from iwsltpack.inference.decode import DecodedSet, decode_with
-from iwsltpack.inference.generation import Hypothesis, Translator
-from iwsltpack.inference.options import DecodeOptions, default_prompt, read_per_set
-from iwsltpack.progress import Silent
-from iwsltpack.schema import load_schema
+from iwsltpack.documents.schema import load_schema
+from iwsltpack.errors import InputError, ResourceError, UsageError, ValidationFailed
+from iwsltpack.system.progress import Silent
 
 SOURCE = CheckpointSource(MINIATURE)
 
@@ -518,9 +518,9 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from inference_fixtures import *
-from iwsltpack.inference.decode import decode_with
-from iwsltpack.inference.options import DecodeOptions
-from iwsltpack.progress import Silent
+from iwsltpack.decoding.decode import decode_with
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.system.progress import Silent
 source = CheckpointSource(MINIATURE)
 options = DecodeOptions(device="cpu", batch_size=2, max_new_tokens=8)
 decode_with(source, described(source), Path(sys.argv[1]), Path(sys.argv[2]), options, Silent())

@@ -11,14 +11,14 @@ from inference_fixtures import MINIATURE, write_tone
 from typer.testing import CliRunner
 
 from iwsltpack.cli import decode as command
+from iwsltpack.documents.run import read_run
 from iwsltpack.errors import UsageError, ValidationFailed
-from iwsltpack.format.run import read_run
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     folder = tmp_path_factory.mktemp("artifact") / "q3"
     build_artifact(MINIATURE, folder, load_recipe("selected-q3"), "zstd")

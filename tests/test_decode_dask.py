@@ -23,17 +23,17 @@ from iwsltpack.cluster.connection import connect
 from iwsltpack.cluster.items import Lost
 from iwsltpack.cluster.local import cores, local_cluster
 from iwsltpack.cluster.shared import check_readable
+from iwsltpack.decoding import dask
+from iwsltpack.decoding import generation as generation_module
+from iwsltpack.decoding.dask import decode_on
+from iwsltpack.decoding.dask_model import share_of_cores
+from iwsltpack.decoding.dask_worker import BatchResult, BatchTask, WorkerSetup, translate_task
+from iwsltpack.decoding.decode import decode
+from iwsltpack.decoding.generation import InputBuilder, Translator
+from iwsltpack.decoding.options import DecodeOptions, default_prompt
+from iwsltpack.decoding.record import DecodedSet
 from iwsltpack.errors import InputError, ResourceError, UsageError, ValidationFailed
-from iwsltpack.inference import distributed
-from iwsltpack.inference import generation as generation_module
-from iwsltpack.inference.decode import decode
-from iwsltpack.inference.desk import share_of_cores
-from iwsltpack.inference.distributed import decode_on
-from iwsltpack.inference.generation import Listener, Translator
-from iwsltpack.inference.options import DecodeOptions, default_prompt
-from iwsltpack.inference.record import DecodedSet
-from iwsltpack.inference.worker import Order, Outcome, Task, translate_task
-from iwsltpack.progress import Silent
+from iwsltpack.system.progress import Silent
 
 LENGTHS = (1.1, 0.3, 2.0, 0.7, 1.5, 0.5, 0.9, 1.3, 1.8, 0.4)
 
@@ -60,8 +60,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     folder = tmp_path_factory.mktemp("artifact") / "q3"
     build_artifact(MINIATURE, folder, load_recipe("selected-q3"), "zstd")
@@ -205,7 +205,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def connected(address: str, **options: Any) -> Iterator[OneProcess]:
         yield OneProcess()
 
-    def run(client: Any, function: Any, items: Any, *, done: Any, **options: Any) -> list[Lost[Task]]:
+    def run(client: Any, function: Any, items: Any, *, done: Any, **options: Any) -> list[Lost[BatchTask]]:
         lost = []
         for item in items:
             try:
@@ -214,11 +214,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
                 lost.append(Lost(item=item, reason="killed its worker"))
         return lost
 
-    monkeypatch.setattr(distributed, "connect", connected)
-    monkeypatch.setattr(distributed, "run_items", run)
+    monkeypatch.setattr(dask, "connect", connected)
+    monkeypatch.setattr(dask, "run_items", run)
 
 
-def dies_of_the_killer(order: Order, task: Task) -> Outcome:
+def dies_of_the_killer(order: WorkerSetup, task: BatchTask) -> BatchResult:
     if any(piece.segment == deadly.KILLER for piece in task.batch):
         raise Dead
     return translate_task(order, task)
@@ -226,7 +226,7 @@ def dies_of_the_killer(order: Order, task: Task) -> Outcome:
 
 @pytest.fixture
 def workers_do(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    return lambda function: monkeypatch.setattr(distributed, "translate_task", function)
+    return lambda function: monkeypatch.setattr(dask, "translate_task", function)
 
 
 def test_a_segment_that_was_given_up_has_a_placeholder_until_it_is_decoded(
@@ -263,11 +263,11 @@ def test_out_of_memory_on_a_worker_halves_its_batches(
 def test_another_artifact_at_the_same_place_is_refused(
     in_process: None, artifact: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = distributed._order
+    real = dask._order
     monkeypatch.setattr(
-        distributed,
+        dask,
         "_order",
-        lambda *arguments: Order(**{**vars(real(*arguments)), "sha256": "f" * 64}),
+        lambda *arguments: WorkerSetup(**{**vars(real(*arguments)), "sha256": "f" * 64}),
     )
     with pytest.raises(Exception, match="a worker finds another artifact at this place"):
         decode_on("local", talks, artifact, tmp_path / "out", settings())
@@ -294,7 +294,7 @@ def test_workers_of_one_machine_share_its_cores_and_threads_do_not_change_the_te
     assert share_of_cores({"": 10_000}) == 1
     assert share_of_cores({"elsewhere": 4}) == cores()
     model, processor = miniature()
-    listener, translator = Listener(processor, default_prompt("en-zh")), Translator(model, processor)
+    listener, translator = InputBuilder(processor, default_prompt("en-zh")), Translator(model, processor)
     audio = [tone(seconds, 200 + 90 * seconds) for seconds in (0.4, 3.1, 6.9)]
     assert sum(samples.size for samples in audio) > 10 * RATE
     found, before = [], torch.get_num_threads()
@@ -309,7 +309,7 @@ def test_workers_of_one_machine_share_its_cores_and_threads_do_not_change_the_te
 
 def test_inputs_are_made_by_one_thread_at_a_time() -> None:
     _, processor = miniature()
-    listener = Listener(processor, default_prompt("en-zh"))
+    listener = InputBuilder(processor, default_prompt("en-zh"))
     held: list[bool] = []
     real = listener.processor
 

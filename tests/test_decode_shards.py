@@ -21,19 +21,19 @@ from typer.testing import CliRunner
 from iwsltpack.cli import decode as decode_command
 from iwsltpack.cli import merge as merge_command
 from iwsltpack.cluster.shards import Shard
-from iwsltpack.data.survey import Piece
+from iwsltpack.decoding import decode as decode_module
+from iwsltpack.decoding.batching import plan_batches, plan_digest
+from iwsltpack.decoding.decode import DecodedShard, decode_shard_with, decode_with
+from iwsltpack.decoding.generation import Hypothesis
+from iwsltpack.decoding.journal import Journal
+from iwsltpack.decoding.merge import merge_shards
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.decoding.record import DecodedSet
+from iwsltpack.decoding.shards import shard_journal, shares
+from iwsltpack.documents.run import read_run
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
-from iwsltpack.format.run import read_run
-from iwsltpack.inference import decode as decode_module
-from iwsltpack.inference.batching import plan_batches, plan_digest
-from iwsltpack.inference.decode import DecodedShard, decode_shard_with, decode_with
-from iwsltpack.inference.generation import Hypothesis
-from iwsltpack.inference.journal import Journal
-from iwsltpack.inference.merging import merge_shards
-from iwsltpack.inference.options import DecodeOptions
-from iwsltpack.inference.record import DecodedSet
-from iwsltpack.inference.sharding import shard_journal, shares
-from iwsltpack.progress import Silent
+from iwsltpack.system.progress import Silent
+from iwsltpack.testsets.survey import Piece
 
 SOURCE = CheckpointSource(MINIATURE)
 LENGTHS = (1.1, 0.3, 2.0, 0.7, 1.5, 0.5, 0.9, 1.3, 1.8, 0.4)
@@ -405,8 +405,8 @@ def test_nothing_of_the_machine_is_in_what_shards_write(parrot: Parrot, talks: P
 
 
 def test_the_commands_say_what_to_do_next(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     build_artifact(MINIATURE, tmp_path / "fp16", load_recipe("fp16"), "zstd")
     app = typer.Typer()
@@ -432,10 +432,10 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from inference_fixtures import *
-from iwsltpack.inference.decode import decode_shard_with
-from iwsltpack.inference.options import DecodeOptions
+from iwsltpack.decoding.decode import decode_shard_with
+from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.cluster.shards import Shard
-from iwsltpack.progress import Silent
+from iwsltpack.system.progress import Silent
 source = CheckpointSource(MINIATURE)
 options = DecodeOptions(device="cpu", batch_size=2, max_new_tokens=8)
 decode_shard_with(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from comet_fixtures import write_stub_python
 
-from iwsltpack.demo.rehearsal import TINY_COMET, comparison, lay_out, make_tiny_comet
+from iwsltpack.demo.demo_run import TINY_COMET, comparison, lay_out, make_tiny_comet
 from iwsltpack.errors import IwsltpackError, UsageError
-from iwsltpack.evaluation.comet_env import PYTHON_VARIABLE, ensure_environment
-from iwsltpack.progress import Silent
+from iwsltpack.scoring.comet_env import PYTHON_VARIABLE, ensure_environment
+from iwsltpack.system.progress import Silent
 
 
 @pytest.mark.slow

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iwsltpack import directio, memory
-from iwsltpack.artifact import checkpoint
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.building import checkpoint
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.errors import InputError
+from iwsltpack.system import direct_io, memory
 
 SIZES = (0, 1, 511, 4095, 4096, 4097, 3 * 4096, 100_001)
 
@@ -37,12 +37,12 @@ def drop_from_cache(path: Path) -> None:
 def test_what_is_written_is_read_back(tmp_path: Path, size: int, past_cache: bool) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"an older, longer file" * 10_000)
-    directio.write(path, content(size), past_cache=past_cache)
+    direct_io.write(path, content(size), past_cache=past_cache)
     assert path.read_bytes() == content(size)
     for cached in (True, False):
         if not cached:
             drop_from_cache(path)
-        assert directio.read(path, 0, size, past_cache=past_cache) == content(size)
+        assert direct_io.read(path, 0, size, past_cache=past_cache) == content(size)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_any_span_is_read(tmp_path: Path, offset: int, length: int, cached: bool
     path.write_bytes(content(100_001))
     if not cached:
         drop_from_cache(path)
-    found = directio.read(path, offset, length, past_cache=True)
+    found = direct_io.read(path, offset, length, past_cache=True)
     assert found == content(100_001)[offset : offset + length]
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_ends_before_gives_what_there_is(
     path = tmp_path / "file"
     path.write_bytes(content(100_001))
     drop_from_cache(path)
-    found = directio.read(path, offset, 5000, past_cache=past_cache)
+    found = direct_io.read(path, offset, 5000, past_cache=past_cache)
     assert len(found) == left
     assert found == content(100_001)[offset : offset + 5000]
 
@@ -74,16 +74,16 @@ def test_a_file_that_ends_before_gives_what_there_is(
 def test_what_is_cached_is_known_and_asking_does_not_fill_the_cache(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(content(100_001))
-    if not directio.is_cached(path, 5000, 10_000):
+    if not direct_io.is_cached(path, 5000, 10_000):
         pytest.skip("this file system does not tell what is cached")
     drop_from_cache(path)
-    if directio.is_cached(path, 5000, 10_000):
+    if direct_io.is_cached(path, 5000, 10_000):
         pytest.skip("this file system keeps everything in memory")
-    directio.read(path, 5000, 10_000, past_cache=True)
-    assert not directio.is_cached(path, 5000, 10_000)
-    directio.read(path, 5000, 10_000, past_cache=False)
-    assert directio.is_cached(path, 5000, 10_000)
-    assert not directio.is_cached(path, 200_000, 10)
+    direct_io.read(path, 5000, 10_000, past_cache=True)
+    assert not direct_io.is_cached(path, 5000, 10_000)
+    direct_io.read(path, 5000, 10_000, past_cache=False)
+    assert direct_io.is_cached(path, 5000, 10_000)
+    assert not direct_io.is_cached(path, 200_000, 10)
 
 
 def refusing(real: Callable[..., int], code: int) -> Callable[..., int]:
@@ -102,23 +102,23 @@ def test_a_file_system_without_direct_access_is_used_as_it_is(
 ) -> None:
     monkeypatch.setattr(os, "open", refusing(os.open, errno.EINVAL))
     path = tmp_path / "file"
-    directio.write(path, content(5000), past_cache=True)
+    direct_io.write(path, content(5000), past_cache=True)
     drop_from_cache(path)
-    assert directio.read(path, 100, 4500, past_cache=True) == content(5000)[100:4600]
+    assert direct_io.read(path, 100, 4500, past_cache=True) == content(5000)[100:4600]
 
 
 def test_other_refusals_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", refusing(os.open, errno.EIO))
     with pytest.raises(OSError, match="Input/output error"):
-        directio.write(tmp_path / "file", b"x", past_cache=True)
+        direct_io.write(tmp_path / "file", b"x", past_cache=True)
 
 
 def test_only_what_would_fill_half_the_memory_goes_past_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 1000)
-    assert directio.exceeds_cache(501)
-    assert not directio.exceeds_cache(500)
+    assert direct_io.exceeds_cache(501)
+    assert not direct_io.exceeds_cache(500)
     monkeypatch.setattr(memory, "available", lambda: None)
-    assert not directio.exceeds_cache(1 << 60)
+    assert not direct_io.exceeds_cache(1 << 60)
 
 
 def test_this_machine_tells_its_memory() -> None:

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
+import iwsltpack.documents
 import iwsltpack.editions
-import iwsltpack.format
-from iwsltpack import fileio, schema
+from iwsltpack.documents import schema
+from iwsltpack.documents.artifact import ArtifactManifest
+from iwsltpack.documents.document import Document
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
-from iwsltpack.format.artifact import ArtifactManifest
-from iwsltpack.format.document import Document
+from iwsltpack.system import fileio
 
-for module in pkgutil.iter_modules(iwsltpack.format.__path__):
-    importlib.import_module(f"iwsltpack.format.{module.name}")
+for module in pkgutil.iter_modules(iwsltpack.documents.__path__):
+    importlib.import_module(f"iwsltpack.documents.{module.name}")
 DOCUMENTS: list[type[Document]] = sorted(Document.__subclasses__(), key=lambda cls: cls.__name__)
 
 

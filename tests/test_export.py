@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from iwsltpack.artifact import export
-from iwsltpack.artifact.checkpoint import open_checkpoint
 from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.codecs.dtypes import BY_CODE
 from iwsltpack.errors import UsageError
 
@@ -117,8 +117,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 
 
 def test_tensors_of_every_type_are_exported(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import BUILT_IN
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import BUILT_IN
 
     random = np.random.default_rng(0)
     tensors = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iwsltpack.evaluation.frontier import Point, dominates, dominators, frontier
+from iwsltpack.report.frontier import Point, dominates, dominators, frontier
 
 points = st.lists(
     st.builds(

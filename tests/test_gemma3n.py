@@ -10,9 +10,9 @@ import pytest
 import torch
 from inference_fixtures import CheckpointSource
 
-from iwsltpack.inference.int8 import held_as_int8
-from iwsltpack.inference.model import load_from, load_model
-from iwsltpack.inference.streaming import CodedLinear
+from iwsltpack.runtime.compressed_linear import CodedLinear
+from iwsltpack.runtime.int8 import held_as_int8
+from iwsltpack.runtime.model import load_from, load_model
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="Gemma 3n's vision tower needs timm"),
@@ -80,8 +80,8 @@ def test_every_mode_computes_what_the_checkpoint_computes(gemma: Path, mode: Any
 
 
 def test_int8_computes_what_load_computes(gemma: Path, tmp_path: Path) -> None:
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     build_artifact(gemma, tmp_path / "q2", load_recipe("global-q2"), "zstd")
     plain = load_model(tmp_path / "q2", device="cpu")

@@ -10,11 +10,11 @@ import pytest
 import torch
 from inference_fixtures import RATE, miniature, tone
 
-from iwsltpack.data.survey import Piece
+from iwsltpack.decoding.batching import plan_batches, plan_digest, work_ahead
+from iwsltpack.decoding.generation import InputBuilder, Translator, fold, greedy
+from iwsltpack.decoding.hallucination import count_signs, find_signs
 from iwsltpack.errors import ArtifactError, InputError, UsageError
-from iwsltpack.inference.batching import plan_batches, plan_digest, work_ahead
-from iwsltpack.inference.generation import Listener, Translator, fold, greedy
-from iwsltpack.inference.signs import count_signs, find_signs
+from iwsltpack.testsets.survey import Piece
 
 PROMPT = "Translate this English speech into Chinese."
 
@@ -30,7 +30,7 @@ def clips() -> list[np.ndarray]:
 
 def test_a_batch_gives_what_each_recording_gives_alone(clips: list[np.ndarray]) -> None:
     model, processor = miniature()
-    listener, translator = Listener(processor, PROMPT), Translator(model, processor)
+    listener, translator = InputBuilder(processor, PROMPT), Translator(model, processor)
     together = translator.generate(listener.prepare(clips), 12)
     alone = [translator.generate(listener.prepare([clip]), 12)[0] for clip in clips]
     assert together == alone
@@ -39,7 +39,7 @@ def test_a_batch_gives_what_each_recording_gives_alone(clips: list[np.ndarray]) 
 
 def test_a_repetition_penalty_sees_no_padding(clips: list[np.ndarray]) -> None:
     model, processor = miniature()
-    listener, translator = Listener(processor, PROMPT), Translator(model, processor)
+    listener, translator = InputBuilder(processor, PROMPT), Translator(model, processor)
     translator.settings = copy.deepcopy(translator.settings)
     translator.settings.repetition_penalty = 1.8
     together = translator.generate(listener.prepare(clips), 12)
@@ -54,7 +54,7 @@ def test_padding_goes_to_the_left_whatever_the_artifact_says(clips: list[np.ndar
     _, processor = miniature()
     altered = copy.deepcopy(processor)
     altered.tokenizer.padding_side = "right"
-    mask = Listener(altered, PROMPT).prepare(clips)["attention_mask"]
+    mask = InputBuilder(altered, PROMPT).prepare(clips)["attention_mask"]
     assert mask[0, 0] == 0
     assert mask[:, -1].tolist() == [1, 1, 1]
 
@@ -74,7 +74,9 @@ def test_an_output_that_ends_is_told_from_one_that_stops_at_the_limit() -> None:
 
 def test_the_token_limit_is_kept_and_noticed(clips: list[np.ndarray]) -> None:
     model, processor = miniature()
-    (hypothesis,) = Translator(model, processor).generate(Listener(processor, PROMPT).prepare(clips[1:2]), 2)
+    (hypothesis,) = Translator(model, processor).generate(
+        InputBuilder(processor, PROMPT).prepare(clips[1:2]), 2
+    )
     assert (hypothesis.finish, hypothesis.tokens) == ("length", 2)
 
 
@@ -106,32 +108,32 @@ def test_every_line_break_is_folded(text: str, line: str) -> None:
 )
 def test_audio_the_processor_would_change_in_silence_is_refused(audio: np.ndarray) -> None:
     with pytest.raises(InputError, match="not a piece of audio the model hears whole"):
-        Listener(miniature()[1], PROMPT).prepare([audio])
+        InputBuilder(miniature()[1], PROMPT).prepare([audio])
 
 
 def test_the_conversation_is_the_papers() -> None:
-    listener = Listener(miniature()[1], PROMPT)
+    listener = InputBuilder(miniature()[1], PROMPT)
     assert listener.conversation == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         "Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\nTranslate this English speech into Chinese.<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    assert "system\nBe brief.<|im_end|>" in Listener(miniature()[1], PROMPT, "Be brief.").conversation
+    assert "system\nBe brief.<|im_end|>" in InputBuilder(miniature()[1], PROMPT, "Be brief.").conversation
 
 
 def test_another_chat_template_is_used_where_one_is_given() -> None:
     template = (
         "{% for m in messages %}<|audio_bos|><|AUDIO|><|audio_eos|>{{ m['content'][1]['text'] }}{% endfor %}"
     )
-    listener = Listener(miniature()[1], PROMPT, None, template)
+    listener = InputBuilder(miniature()[1], PROMPT, None, template)
     assert listener.conversation == f"<|audio_bos|><|AUDIO|><|audio_eos|>{PROMPT}"
     with pytest.raises(ArtifactError, match="does not take this conversation"):
-        Listener(miniature()[1], PROMPT, None, "{{ ''.__class__.__mro__[1].__subclasses__() }}")
+        InputBuilder(miniature()[1], PROMPT, None, "{{ ''.__class__.__mro__[1].__subclasses__() }}")
 
 
 def test_a_prompt_with_an_audio_token_is_refused() -> None:
     with pytest.raises(UsageError, match="exactly one audio"):
-        Listener(miniature()[1], "Translate <|AUDIO|>")
+        InputBuilder(miniature()[1], "Translate <|AUDIO|>")
 
 
 def test_sampling_settings_of_the_checkpoint_are_dropped_and_penalties_kept() -> None:
@@ -232,10 +234,10 @@ def test_signs_are_counted_by_line() -> None:
 def test_on_cuda_the_tokens_are_those_of_the_cpu(clips: list[np.ndarray]) -> None:
     from inference_fixtures import MINIATURE, CheckpointSource
 
-    from iwsltpack.inference.model import load_from
+    from iwsltpack.runtime.model import load_from
 
     _, processor = miniature()
-    inputs = Listener(processor, PROMPT).prepare(clips)
+    inputs = InputBuilder(processor, PROMPT).prepare(clips)
     model: Any = load_from(CheckpointSource(MINIATURE), device="cuda", dtype="float32")
     cpu = Translator(miniature()[0], processor).generate(inputs, 12)
     assert Translator(model, processor).generate(inputs, 12) == cpu

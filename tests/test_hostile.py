@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from iwsltpack import fileio, schema
 from iwsltpack.artifact.export import export_checkpoint
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.codecs.dtypes import BY_NAME
 from iwsltpack.codecs.frames import content_size
+from iwsltpack.documents import schema
+from iwsltpack.documents.artifact import MANIFEST_LIMIT, read_manifest
+from iwsltpack.documents.layout import ITEM_BYTES
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, InputError, ValidationFailed
-from iwsltpack.format.artifact import MANIFEST_LIMIT, read_manifest
-from iwsltpack.format.layout import ITEM_BYTES
-from iwsltpack.format.names import MANIFEST_NAME
+from iwsltpack.system import fileio
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "v1"
 LAYER = "block.mlp.up_proj.weight"

@@ -11,12 +11,12 @@ import pytest
 from conftest import REPOSITORY
 from huggingface_hub import ModelCard
 
-from iwsltpack import fileio
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.artifact.sizes import measure
-from iwsltpack.format.artifact import ArtifactManifest, read_manifest
-from iwsltpack.format.recipe import LayerRule, PruneRule
+from iwsltpack.documents.artifact import ArtifactManifest, read_manifest
+from iwsltpack.documents.recipe import LayerRule, PruneRule
 from iwsltpack.hub.card import is_generated, write_card
+from iwsltpack.system import fileio
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "v1"
 REPO = "team/model"

@@ -11,7 +11,7 @@ import pytest
 from hub_server import REPO, STRANGER, WRITER, HubServer
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from iwsltpack.artifact.origin import find_source
+from iwsltpack.building.source import find_source
 from iwsltpack.errors import InputError, IwsltpackError, ResourceError, UsageError
 from iwsltpack.remote import hub_errors
 from iwsltpack.remote.hub_errors import explain, is_transient, shortened

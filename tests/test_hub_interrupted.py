@@ -14,11 +14,11 @@ import pytest
 from conftest import REPOSITORY, write_checkpoint
 from hub_server import REPO, WRITER, HubServer, contents, without_furniture
 
-from iwsltpack.artifact.build import build_artifact
 from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.artifact.recipes import load_recipe
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import load_recipe
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import IwsltpackError
-from iwsltpack.format.names import MANIFEST_NAME
 from iwsltpack.hub.pull import pull_artifact
 from iwsltpack.hub.push import push_artifact
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hub_server import GOLDEN, REPO, STRANGER, HubServer, contents
 
-from iwsltpack import fileio
 from iwsltpack.artifact.integrity import verify_artifact
+from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import (
     ArtifactError,
     InputError,
@@ -20,10 +21,9 @@ from iwsltpack.errors import (
     UsageError,
     ValidationFailed,
 )
-from iwsltpack.format.artifact import read_manifest
-from iwsltpack.format.names import MANIFEST_NAME
 from iwsltpack.hub.pull import Pulled, pull_artifact
 from iwsltpack.hub.push import push_artifact
+from iwsltpack.system import fileio
 
 pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

@@ -18,13 +18,13 @@ from hub_server import (
     without_furniture,
 )
 
-from iwsltpack import fileio
+from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError, ValidationFailed
-from iwsltpack.format.artifact import read_manifest
-from iwsltpack.format.names import MANIFEST_NAME
 from iwsltpack.hub.card import is_generated
 from iwsltpack.hub.pull import pull_artifact
 from iwsltpack.hub.push import Pushed, push_artifact
+from iwsltpack.system import fileio
 
 pytest_plugins = ["hub_fixtures"]
 # huggingface_hub hands files to its HTTP library in a way that library is about to drop.

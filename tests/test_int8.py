@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import MINIATURE
 
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.recipes import BUILT_IN
 from iwsltpack.artifact.sizes import measure
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.errors import MissingDependency
 
 

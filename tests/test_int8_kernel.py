@@ -17,8 +17,8 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from int8_cases import CASES, DTYPES, Case, make, plan_of, run
 
-from iwsltpack.inference import int8_kernel as kernel
-from iwsltpack.inference.int8_kernel import MOST_ROWS, choose_plan, multiply
+from iwsltpack.runtime import int8_kernel as kernel
+from iwsltpack.runtime.int8_kernel import MOST_ROWS, choose_plan, multiply
 
 NAMES = [case.name for case in CASES]
 

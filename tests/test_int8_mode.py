@@ -14,17 +14,17 @@ import torch
 from conftest import write_checkpoint
 from inference_fixtures import MINIATURE, journal_lines, tone, write_tone
 
-from iwsltpack.artifact.build import build_artifact
 from iwsltpack.artifact.reader import Artifact, open_artifact
-from iwsltpack.artifact.recipes import load_recipe
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import load_recipe
+from iwsltpack.decoding.decode import decode
+from iwsltpack.decoding.generation import InputBuilder, Translator
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import ArtifactError, UsageError
-from iwsltpack.format.recipe import LayerRule, Recipe
-from iwsltpack.inference import int8
-from iwsltpack.inference.decode import decode
-from iwsltpack.inference.generation import Listener, Translator
-from iwsltpack.inference.int8 import Int8Linear, held_as_int8, read_codes
-from iwsltpack.inference.model import load_model, processor_from
-from iwsltpack.inference.options import DecodeOptions
+from iwsltpack.runtime import int8
+from iwsltpack.runtime.int8 import Int8Linear, held_as_int8, read_codes
+from iwsltpack.runtime.model import load_model, processor_from
 
 PROMPT = "Translate this English speech into Chinese."
 CODINGS = ("zstd", "pcodec", "paper")
@@ -49,7 +49,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Built:
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, torch.Tensor]:
     """Two recordings of unlike length: the second row is padded on the left."""
-    return Listener(processor_from(MINIATURE), PROMPT).prepare([tone(2.5, 300.0), tone(1.0)])
+    return InputBuilder(processor_from(MINIATURE), PROMPT).prepare([tone(2.5, 300.0), tone(1.0)])
 
 
 def layers(model: Any) -> dict[str, Int8Linear]:
@@ -199,7 +199,7 @@ def test_a_block_decodes_no_more_than_the_scratch_holds(
 def test_codes_travel_chunk_by_chunk_and_never_as_floats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iwsltpack.artifact.plan.CHUNK_VALUES", 203 * 16)
+    monkeypatch.setattr("iwsltpack.building.plan.CHUNK_VALUES", 203 * 16)
     monkeypatch.setattr(int8, "READ_VALUES", 203 * 16)
     artifact = made(tmp_path, "zstd")
     asked: list[tuple[int, int]] = []

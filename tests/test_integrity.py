@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iwsltpack import fileio
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, ValidationFailed
-from iwsltpack.format.artifact import read_manifest
-from iwsltpack.format.names import MANIFEST_NAME
+from iwsltpack.system import fileio
 
 LAYER = "language_model.model.layers.1.mlp.up_proj.weight"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from iwsltpack.decoding.journal import Decoded, Journal, Session, differences
 from iwsltpack.errors import InputError, ResourceError, UsageError
-from iwsltpack.inference.journal import Decoded, Journal, Session, differences
 
 BINDING = {
     "artifact": "a" * 64,

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from submission_fixtures import LINES, artifact_fixture, request, rules, run_fixture, tree, write_run  # noqa: F401
 
-from iwsltpack import fileio
+from iwsltpack.documents.submission import read_submission
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
-from iwsltpack.format.submission import read_submission
 from iwsltpack.submission import ledger, transaction
 from iwsltpack.submission.packaging import prepare
 from iwsltpack.submission.validation import validate
+from iwsltpack.system import fileio
 
 PRIMARY = "APG_DEMO_ModelCompression_en-zh_constrained_primary"
 CONTRASTIVE = "APG_DEMO_ModelCompression_en-zh_constrained_contrastive"
@@ -123,8 +123,8 @@ def test_a_demoted_submission_finds_a_name_of_its_own(root: Path, artifact: Path
 
 
 def score_document(path: Path, lines: str) -> Path:
-    from iwsltpack.format.artifact import Tool
-    from iwsltpack.format.score import MetricResult, Score, ScoredText, Signature
+    from iwsltpack.documents.artifact import Tool
+    from iwsltpack.documents.score import MetricResult, Score, ScoredText, Signature
 
     digest = fileio.sha256_bytes(lines.removesuffix("\n").encode())
     text = ScoredText(name="demo.en-zh.txt", lines=1, sha256=digest)

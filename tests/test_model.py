@@ -12,12 +12,12 @@ import pytest
 import torch
 from inference_fixtures import MINIATURE, CheckpointSource, tone
 
+from iwsltpack.decoding.generation import InputBuilder
 from iwsltpack.errors import ArtifactError, MissingDependency, UsageError
-from iwsltpack.inference import weights
-from iwsltpack.inference.generation import Listener
-from iwsltpack.inference.model import audio_limit, load_from, processor_from, resolve_device, resolve_dtype
-from iwsltpack.inference.streaming import CodedLinear, layer_role, streamable
-from iwsltpack.inference.weights import LazyTensor
+from iwsltpack.runtime import weights
+from iwsltpack.runtime.compressed_linear import CodedLinear, layer_role, streamable
+from iwsltpack.runtime.model import audio_limit, load_from, processor_from, resolve_device, resolve_dtype
+from iwsltpack.runtime.weights import LazyTensor
 
 PROMPT = "Translate this English speech into Chinese."
 
@@ -29,7 +29,7 @@ def source() -> CheckpointSource:
 
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, torch.Tensor]:
-    return Listener(processor_from(MINIATURE), PROMPT).prepare([tone(1.0), tone(2.5, 300.0)])
+    return InputBuilder(processor_from(MINIATURE), PROMPT).prepare([tone(1.0), tone(2.5, 300.0)])
 
 
 @pytest.fixture(scope="module")

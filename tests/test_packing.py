@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numcodecs import Shuffle, Zstd
 
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.chunks import ChunkPacker
-from iwsltpack.artifact.code_counts import COUNT_BLOCK, CodeCounts
 from iwsltpack.artifact.reader import AHEAD_BYTES, open_artifact
-from iwsltpack.artifact.recipes import BUILT_IN
+from iwsltpack.building.chunk_packer import ChunkPacker
+from iwsltpack.building.code_counts import COUNT_BLOCK, CodeCounts
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.codecs.chains import coding, unpack
 from iwsltpack.codecs.decoding import decode_chunk, decode_weights
 from iwsltpack.codecs.dtypes import by_name

@@ -13,15 +13,15 @@ import pytest
 from browser import Browser, find_browser
 from evaluation_fixtures import PREFIX, spoil, write_run
 
-from iwsltpack import fileio
-from iwsltpack.evaluation.cache import ScoreCache
-from iwsltpack.evaluation.page import embed_json
-from iwsltpack.evaluation.references import References
-from iwsltpack.evaluation.report import collect, write_report
-from iwsltpack.evaluation.scores import score
-from iwsltpack.evaluation.texts import digest, read_hypotheses
-from iwsltpack.format.artifact import Tool
-from iwsltpack.format.score import MetricResult, Score, ScoredText, Signature
+from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.score import MetricResult, Score, ScoredText, Signature
+from iwsltpack.report.page import embed_json
+from iwsltpack.report.report import collect, write_report
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.references import References
+from iwsltpack.scoring.score import score
+from iwsltpack.scoring.texts import digest, read_hypotheses
+from iwsltpack.system import fileio
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no chromium: apt-get install chromium")
 
@@ -286,7 +286,7 @@ def write_scored(folder: Path, lines: list[str], told: References, recipe: str, 
 
 
 def score_run(run: Path) -> Any:
-    from iwsltpack.evaluation.scores import _scored_run
+    from iwsltpack.scoring.score import _scored_run
 
     return _scored_run(read_hypotheses(run))
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from iwsltpack.quiet import quiet_loggers, quiet_transformers
+from iwsltpack.system.quiet import quiet_loggers, quiet_transformers
 
 
 def test_a_quiet_logger_tells_errors_only_and_is_as_it_was_afterwards(

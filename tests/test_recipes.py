@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from conftest import THIRD_PARTY, bfloat16
 
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.checkpoint import open_checkpoint
-from iwsltpack.artifact.plan import CHUNK_VALUES, linear_layers, plan_tensors, rows_per_chunk
-from iwsltpack.artifact.prune import keep_units, scores
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.artifact.recipes import BUILT_IN, load_recipe
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.plan import CHUNK_VALUES, linear_layers, plan_tensors, rows_per_chunk
+from iwsltpack.building.prune import keep_units, scores
+from iwsltpack.building.recipes import BUILT_IN, load_recipe
+from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
-from iwsltpack.format.recipe import LayerRule, PruneRule, Recipe
 
 Make = Callable[..., Path]
 

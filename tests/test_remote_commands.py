@@ -22,11 +22,11 @@ from typer.testing import CliRunner
 
 import iwsltpack
 from iwsltpack.cli import decode as decode_command
+from iwsltpack.decoding.decode import decode
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.documents.run import read_run
 from iwsltpack.errors import ArtifactError, InputError, ResourceError
-from iwsltpack.format.names import MANIFEST_NAME
-from iwsltpack.format.run import read_run
-from iwsltpack.inference.decode import decode
-from iwsltpack.inference.options import DecodeOptions
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 
@@ -39,8 +39,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature, packed."""
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     folder = tmp_path_factory.mktemp("artifact") / "q3"
     build_artifact(MINIATURE, folder, load_recipe("selected-q3"), "zstd")
@@ -182,7 +182,7 @@ def test_validate_names_what_is_damaged_at_its_source() -> None:
 
 
 def test_a_report_reads_manifests_alone(run: Path, artifact: Path, tmp_path: Path) -> None:
-    from iwsltpack.evaluation.systems import gather
+    from iwsltpack.report.systems import gather
 
     with HttpStore(artifact.parent) as store:
         far = gather([run, f"{store.url}/{artifact.name}"])

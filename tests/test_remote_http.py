@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from http_store import HttpStore, isolate
 
-from iwsltpack import fileio
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.location import local_copy, locate
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.artifact.sizes import measure
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import (
     ArtifactError,
     InputError,
@@ -31,9 +31,9 @@ from iwsltpack.errors import (
     UsageError,
     ValidationFailed,
 )
-from iwsltpack.format.names import MANIFEST_NAME
 from iwsltpack.remote import failure, mirror, urls
 from iwsltpack.remote.failure import Failure, of_status, persist
+from iwsltpack.system import fileio
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 LAYER = "block.mlp.up_proj.weight"
@@ -142,8 +142,8 @@ def test_rows_fetch_the_chunks_they_lie_in_alone(built: Callable[..., Path], mon
 
 
 def test_chunks_of_a_tensor_come_several_at_a_time(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     source = checkpoint({"big.weight": np.zeros((8 * 32, 1 << 17), dtype=np.float16)})
     build_artifact(source, tmp_path / "many", load_recipe("fp16"), "zstd")
@@ -417,7 +417,7 @@ def test_no_path_of_a_manifest_leads_out_of_the_cache(
 def test_a_path_that_leads_out_is_refused_even_where_the_schema_let_it_pass(
     mine: tuple[HttpStore, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack import schema
+    from iwsltpack.documents import schema
 
     store, folder = mine
     monkeypatch.setattr(schema, "check", lambda *_: None)

@@ -16,8 +16,8 @@ from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.location import local_copy, locate
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.artifact.sizes import measure
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError
-from iwsltpack.format.names import MANIFEST_NAME
 from iwsltpack.remote import failure
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"

@@ -18,19 +18,19 @@ import typer
 from evaluation_fixtures import REFERENCES, SOURCES, spoil, write_run
 from typer.testing import CliRunner
 
-from iwsltpack import fileio
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.cli import report as report_command
+from iwsltpack.documents.artifact import read_manifest
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.evaluation.cache import ScoreCache
-from iwsltpack.evaluation.references import References
-from iwsltpack.evaluation.render import to_csv, to_json, to_latex, to_markdown, to_text
-from iwsltpack.evaluation.report import collect, write_report
-from iwsltpack.evaluation.scores import score
-from iwsltpack.evaluation.systems import System, SystemScore, SystemSize, gather, published
-from iwsltpack.evaluation.table import Table, make_tables
-from iwsltpack.evaluation.texts import read_hypotheses
-from iwsltpack.format.artifact import read_manifest
+from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown, to_text
+from iwsltpack.report.report import collect, write_report
+from iwsltpack.report.systems import System, SystemScore, SystemSize, gather, published
+from iwsltpack.report.table import Table, make_tables
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.references import References
+from iwsltpack.scoring.score import score
+from iwsltpack.scoring.texts import read_hypotheses
+from iwsltpack.system import fileio
 
 GIB = 2**30
 IWSLTPACK = Path(sys.executable).with_name("iwsltpack")
@@ -325,7 +325,7 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_graph_names_every_system_and_both_axes(paper: Table) -> None:
     pytest.importorskip("matplotlib", reason="the optional extra iwsltpack[report] is not installed")
-    from iwsltpack.evaluation.plot import draw
+    from iwsltpack.report.plot import draw
 
     images = draw(paper)
     assert images["png"].startswith(b"\x89PNG")

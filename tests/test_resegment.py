@@ -11,12 +11,12 @@ from evaluation_fixtures import REFERENCES, SOURCES, spoil, write_run
 pytest.importorskip("mweralign", reason="the optional extra iwsltpack[resegment] is not installed")
 
 from iwsltpack.errors import InputError, MissingDependency, ResourceError
-from iwsltpack.evaluation import resegment as resegment_module
-from iwsltpack.evaluation.cache import ScoreCache
-from iwsltpack.evaluation.references import References
-from iwsltpack.evaluation.resegment import resegment, tokenize
-from iwsltpack.evaluation.scores import score
-from iwsltpack.evaluation.texts import Hypotheses, read_hypotheses
+from iwsltpack.scoring import resegment as resegment_module
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.references import References
+from iwsltpack.scoring.resegment import resegment, tokenize
+from iwsltpack.scoring.score import score
+from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
 
 SUBJECTS = (
     "我们",

@@ -48,8 +48,8 @@ def bash(script: Path, *arguments: object, **environment: str) -> subprocess.Com
 @pytest.fixture(scope="module")
 def runnable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runnable package of the miniature, moved to where it was not made, and set up there."""
-    from iwsltpack.artifact.build import build_artifact
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
 
     if not (MINIATURE / "config.json").is_file() or not (TESTSET / "manifest.csv").is_file():
         pytest.skip("the miniature is not there")

@@ -13,16 +13,16 @@ from conftest import THIRD_PARTY
 from evaluation_fixtures import PREFIX, REFERENCES, SOURCES, spoil, write_run
 from typer.testing import CliRunner
 
-from iwsltpack import schema
 from iwsltpack.cli import score as score_command
+from iwsltpack.documents import schema
+from iwsltpack.documents.score import Score, read_score
 from iwsltpack.errors import InputError, IwsltpackError, UsageError, ValidationFailed
-from iwsltpack.evaluation import scores as scores_module
-from iwsltpack.evaluation.cache import ScoreCache
-from iwsltpack.evaluation.references import References, read_references, read_sources
-from iwsltpack.evaluation.scores import merge, score
-from iwsltpack.evaluation.texts import Hypotheses, digest, read_hypotheses, read_lines
-from iwsltpack.fileio import cache_directory
-from iwsltpack.format.score import Score, read_score
+from iwsltpack.scoring import score as scores_module
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.references import References, read_references, read_sources
+from iwsltpack.scoring.score import merge, score
+from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
+from iwsltpack.system.fileio import cache_directory
 
 GERMAN = [
     "Wir stellen ein neues Verfahren vor.",

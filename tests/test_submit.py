@@ -25,9 +25,9 @@ from submission_fixtures import (  # noqa: F401
 )
 
 from iwsltpack import editions
+from iwsltpack.documents.run import read_run
+from iwsltpack.documents.submission import read_submission
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
-from iwsltpack.format.run import read_run
-from iwsltpack.format.submission import read_submission
 from iwsltpack.submission import ledger, packaging, privacy
 from iwsltpack.submission.packaging import prepare
 from iwsltpack.submission.validation import validate
@@ -223,9 +223,9 @@ def test_what_is_no_artifact_is_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_derived_from_another_base_is_refused(run: Path, artifact: Path, tmp_path: Path) -> None:
-    from iwsltpack import fileio
-    from iwsltpack.format.artifact import read_manifest
-    from iwsltpack.format.names import MANIFEST_NAME
+    from iwsltpack.documents.artifact import read_manifest
+    from iwsltpack.documents.names import MANIFEST_NAME
+    from iwsltpack.system import fileio
 
     edition = replace(editions.load("demo"), base_models=("Qwen/Qwen2-Audio-7B-Instruct",))
     package = prepare(request(artifact, run, edition=edition))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from inference_fixtures import write_tone
 
-from iwsltpack.data.discovery import find_test_sets
-from iwsltpack.data.testset import natural_key
 from iwsltpack.errors import InputError, IwsltpackError, UsageError, ValidationFailed
+from iwsltpack.testsets.discovery import find_test_sets
+from iwsltpack.testsets.testset import natural_key
 
 HEADER = ["id", "split", "audio_path", "source_en", "target_zh"]
 

@@ -22,12 +22,12 @@ from submission_fixtures import (  # noqa: F401
     write_run,
 )
 
-from iwsltpack import fileio
+from iwsltpack.documents.run import read_run
 from iwsltpack.errors import Problem
-from iwsltpack.format.run import read_run
 from iwsltpack.submission import ledger, packaging
 from iwsltpack.submission.validation import RULES, Options, kind_of, validate
 from iwsltpack.submission.validation.alignment import check_alignment, ranks, spearman
+from iwsltpack.system import fileio
 
 GOOD = "".join(f"{line}\n" for line in CLEANED).encode()
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numcodecs import Quantize
 
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.format.recipe import LayerRule, Recipe
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.documents.recipe import LayerRule, Recipe
 
 DIGITS = 3
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iwsltpack import fileio
-from iwsltpack.artifact import sidefiles
-from iwsltpack.artifact.checkpoint import INDEX_NAME, SINGLE_NAME
+from iwsltpack.artifact import side_files
 from iwsltpack.artifact.location import local_copy
 from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.building.checkpoint import INDEX_NAME, SINGLE_NAME
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.errors import ResourceError, UsageError
-from iwsltpack.progress import Progress, Silent
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.artifact.location import Place
     from iwsltpack.artifact.reader import Artifact
-    from iwsltpack.format.artifact import Tensor
+    from iwsltpack.documents.artifact import Tensor
 
 SHARD_BYTES = 1_000_000_000
 """A shard is held in memory while it is written."""
@@ -115,10 +115,10 @@ def _write_index(folder: Path, names: list[str], shards: list[list[Tensor]]) -> 
 
 def _copy_side_files(artifact: Artifact, folder: Path) -> None:
     rounded = any(tensor.bits is not None for tensor in artifact.manifest.tensors)
-    for name in sidefiles.SIDE_FILES:
+    for name in side_files.SIDE_FILES:
         data = artifact.side_file(name)
         if data is None:
             continue
-        if name == sidefiles.CONFIG and rounded:
-            data = sidefiles.with_dtype(data, "float16")
+        if name == side_files.CONFIG and rounded:
+            data = side_files.with_dtype(data, "float16")
         fileio.write_bytes(folder / name, data)

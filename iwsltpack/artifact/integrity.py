@@ -6,18 +6,18 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from iwsltpack import fileio
 from iwsltpack.artifact.location import is_address, local_copy
+from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, Problem, ValidationFailed
-from iwsltpack.format.artifact import read_manifest
-from iwsltpack.format.names import MANIFEST_NAME, WEIGHTS_DIR
-from iwsltpack.progress import Progress, Silent
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.artifact.location import Place
-    from iwsltpack.format.artifact import File
+    from iwsltpack.documents.artifact import File
 
 FIX = "build or download the artifact again"
 

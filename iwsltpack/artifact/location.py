@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iwsltpack.documents.artifact import read_manifest
 from iwsltpack.errors import UsageError
-from iwsltpack.format.artifact import read_manifest
 from iwsltpack.remote import location as remote
 
 if TYPE_CHECKING:
-    from iwsltpack.format.artifact import ArtifactManifest
-    from iwsltpack.progress import Progress
+    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.remote.mirror import Mirror
+    from iwsltpack.system.progress import Progress
 
 Place = Path | str
 """A folder, or an address such as ``hf://OWNER/NAME``; an address is always a `str`."""

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iwsltpack import directio, fileio, memory
-from iwsltpack.artifact import store
+from iwsltpack.artifact import zarr_metadata
 from iwsltpack.artifact.location import hub_address, locate
 from iwsltpack.codecs.chains import coding, integer_codes
 from iwsltpack.codecs.decoding import decode_chunk, decode_weights
 from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.documents.layout import ITEM_BYTES, chunk_key, chunk_shape, chunk_starts, metadata_path
+from iwsltpack.documents.names import MODEL_DIR, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError
-from iwsltpack.format.layout import ITEM_BYTES, chunk_key, chunk_shape, chunk_starts, metadata_path
-from iwsltpack.format.names import MODEL_DIR, WEIGHTS_DIR
+from iwsltpack.system import direct_io, fileio, memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.artifact.location import Located, Place
     from iwsltpack.codecs.chains import Chain
-    from iwsltpack.format.artifact import Tensor
+    from iwsltpack.documents.artifact import Tensor
 
 SPARE_READERS = 4
 """Readers beyond one a core: they decode while the others wait for the disk."""
@@ -61,7 +61,7 @@ class Artifact:
         """Whether chunks and the tensors made of them are too much for the page cache, by the manifest."""
         stored = sum(file.bytes for file in self.manifest.files)
         decoded = sum(tensor.parameters * ITEM_BYTES[tensor.dtype] for tensor in self.manifest.tensors)
-        return directio.exceeds_cache(stored + decoded)
+        return direct_io.exceeds_cache(stored + decoded)
 
     @property
     def model_dir(self) -> Path:
@@ -304,7 +304,7 @@ class Artifact:
                 fix=self._verify(),
             )
         try:
-            return directio.read(path, 0, size, past_cache=self._past_cache)
+            return direct_io.read(path, 0, size, past_cache=self._past_cache)
         except OSError as error:
             raise ArtifactError(
                 "a chunk of a tensor cannot be read", where=path, got=error.strerror or str(error)
@@ -316,7 +316,7 @@ class Artifact:
         if entry.name not in self._checked:
             self._need([metadata_path(entry.name)])
             path = self.path / metadata_path(entry.name)
-            store.check_metadata(path, entry.shape, entry.chunk_rows, chain)
+            zarr_metadata.check_metadata(path, entry.shape, entry.chunk_rows, chain)
             self._checked.add(entry.name)
         return chain
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.artifact.location import locate
-from iwsltpack.format.layout import ITEM_BYTES
+from iwsltpack.documents.layout import ITEM_BYTES
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.location import Place
-    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.documents.artifact import ArtifactManifest
 
 GB = 10**9
 GIB = 2**30

@@ -64,9 +64,9 @@ def command(
     if list_:
         _list()
         return
-    from iwsltpack.artifact.build import build_artifact, check_request
-    from iwsltpack.artifact.origin import find_source
-    from iwsltpack.artifact.recipes import load_recipe
+    from iwsltpack.building.pipeline import build_artifact, check_request
+    from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.source import find_source
 
     share = _check_sharing(shard, dask, workers)
     loaded = load_recipe(recipe)
@@ -84,7 +84,7 @@ def command(
         if share is None:
             build_artifact(folder, target, loaded, coding, cluster=dask, **known)
         else:
-            from iwsltpack.artifact.shards import build_shard
+            from iwsltpack.building.shards import build_shard
 
             names = build_shard(folder, target, loaded, coding, shard=share, **known)
     if share is None:
@@ -121,7 +121,7 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
 def _list() -> None:
     from rich.table import Table
 
-    from iwsltpack.artifact.recipes import BUILT_IN
+    from iwsltpack.building.recipes import BUILT_IN
     from iwsltpack.codecs.chains import CODINGS
 
     for title, rows in (

@@ -10,7 +10,7 @@ import typer
 from iwsltpack.cli import console
 
 if TYPE_CHECKING:
-    from iwsltpack.submission.cleanup import Change, CleanSummary
+    from iwsltpack.cleaning import Change, CleanSummary
 
 
 def command(
@@ -34,11 +34,11 @@ def command(
 
     Example: iwsltpack clean runs/tst.en-zh.txt --output tst.zh --audit tst.audit.jsonl --diff
     """
-    from iwsltpack.submission import cleanup
+    from iwsltpack import cleaning
 
-    language = cleanup.language_of(file, lang, pair)
+    language = cleaning.language_of(file, lang, pair)
     with console.progress() as progress:
-        summary = cleanup.clean_file(
+        summary = cleaning.clean_file(
             file,
             output,
             language,
@@ -56,7 +56,7 @@ def _ignore(_line: int, _change: Change) -> None:
 def _show_change(line: int, change: Change) -> None:
     from rich.text import Text
 
-    from iwsltpack.submission.cleanup.diff import marked
+    from iwsltpack.cleaning.diff import marked
 
     styles = {"kept": "", "removed": "red strike", "added": "green"}
     signs = {"kept": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.fileio import read_bytes
+from iwsltpack.system.fileio import read_bytes
 
 CONFIG_NAME = "iwsltpack.toml"
 Parameters = dict[str, set[str]]

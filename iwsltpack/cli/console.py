@@ -22,13 +22,13 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from iwsltpack import fileio
-from iwsltpack.progress import Silent
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iwsltpack.progress import Progress, Unit
+    from iwsltpack.system.progress import Progress, Unit
 
 LOG_EVERY_S = 30.0
 """Seconds between progress lines where stderr is a file and no bar can be drawn."""

@@ -11,9 +11,9 @@ from iwsltpack.cli import console
 from iwsltpack.cli.sharing import check_sharing
 
 if TYPE_CHECKING:
-    from iwsltpack.format.run import Run
-    from iwsltpack.inference.decode import DecodedShard
-    from iwsltpack.inference.record import DecodedSet
+    from iwsltpack.decoding.decode import DecodedShard
+    from iwsltpack.decoding.record import DecodedSet
+    from iwsltpack.documents.run import Run
 
 Device = Literal["auto", "cuda", "cpu"]
 Mode = Literal["load", "cache", "stream", "int8"]
@@ -108,8 +108,8 @@ def command(
     Example: iwsltpack decode test/ --artifact artifacts/q3 --output runs/q3 --device cuda
     """
     from iwsltpack.artifact.location import name_of
-    from iwsltpack.inference.decode import decode, decode_shard
-    from iwsltpack.inference.options import DecodeOptions, read_per_set, read_template
+    from iwsltpack.decoding.decode import decode, decode_shard
+    from iwsltpack.decoding.options import DecodeOptions, read_per_set, read_template
 
     share = check_sharing(shard, dask)
     options = DecodeOptions(
@@ -139,7 +139,7 @@ def command(
         if share is not None:
             shards = decode_shard(test_dir, artifact, folder, share, options, progress, console.say, settings)
         elif dask is not None:
-            from iwsltpack.inference.distributed import decode_on
+            from iwsltpack.decoding.dask import decode_on
 
             done = decode_on(dask, test_dir, artifact, folder, options, progress, console.say, settings)
         else:

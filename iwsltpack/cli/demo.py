@@ -10,7 +10,7 @@ import typer
 from iwsltpack.cli import console
 
 if TYPE_CHECKING:
-    from iwsltpack.demo.rehearsal import Line, Step
+    from iwsltpack.demo.demo_run import Line, Step
 
 
 def command(
@@ -32,8 +32,8 @@ def command(
 
     Example: iwsltpack demo
     """
-    from iwsltpack.demo.rehearsal import STEPS, comparison, lay_out, make_tiny_comet, rehearse
-    from iwsltpack.evaluation.comet_env import is_built
+    from iwsltpack.demo.demo_run import STEPS, comparison, lay_out, make_tiny_comet, rehearse
+    from iwsltpack.scoring.comet_env import is_built
 
     lay_out(output)
     console.say(f"Working in {output}/ (settings: {output}/iwsltpack.toml)")

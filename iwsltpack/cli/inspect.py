@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from iwsltpack.artifact.sizes import Sizes
-    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.documents.artifact import ArtifactManifest
 
 
 UNITS = "GB = 10^9 bytes, GiB = 2^30 bytes; bits/weight counts all files of a component"

@@ -19,7 +19,7 @@ def command(
 
     Example: iwsltpack merge artifacts/q3
     """
-    from iwsltpack.artifact.shards import holds_build, merge_build
+    from iwsltpack.building.shards import holds_build, merge_build
 
     if holds_build(output):
         from iwsltpack.cli.build import tell_artifact
@@ -29,7 +29,7 @@ def command(
         tell_artifact(output)
         return
     from iwsltpack.cli.decode import tell_run
-    from iwsltpack.inference.merging import merge_shards
+    from iwsltpack.decoding.merge import merge_shards
 
     for item in merge_shards(output):
         console.show(str(item.folder / item.run.output.path))

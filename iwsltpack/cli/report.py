@@ -12,7 +12,7 @@ from iwsltpack.cli import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iwsltpack.evaluation.table import Table
+    from iwsltpack.report.table import Table
 
 
 def command(
@@ -58,9 +58,9 @@ def command(
     Example: iwsltpack report runs artifacts --reference manifest.csv --output report
     """
     from iwsltpack.errors import UsageError
-    from iwsltpack.evaluation.references import read_references
-    from iwsltpack.evaluation.render import FORMATS
-    from iwsltpack.evaluation.report import collect, write_report
+    from iwsltpack.report.render import FORMATS
+    from iwsltpack.report.report import collect, write_report
+    from iwsltpack.scoring.references import read_references
 
     kind = "json" if json_ else format_
     if kind not in FORMATS:
@@ -90,7 +90,7 @@ def _measure(size: str | None) -> Any:
 def _show(tables: Sequence[Table], kind: str) -> None:
     import sys
 
-    from iwsltpack.evaluation.render import notes, to_rich, to_text
+    from iwsltpack.report.render import notes, to_rich, to_text
 
     if kind != "terminal":
         sys.stdout.write(to_text(tables, kind))

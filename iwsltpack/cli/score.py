@@ -12,8 +12,8 @@ from iwsltpack.cli import console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from iwsltpack.evaluation.references import References
-    from iwsltpack.format.score import Score
+    from iwsltpack.documents.score import Score
+    from iwsltpack.scoring.references import References
 
 
 def command(
@@ -73,9 +73,9 @@ def command(
 
     Example: iwsltpack score runs/q3 --reference manifest.csv --metric chrf,bleu,comet --resegment
     """
-    from iwsltpack.evaluation.cache import ScoreCache
-    from iwsltpack.evaluation.scores import CometOptions, score
-    from iwsltpack.evaluation.texts import read_hypotheses
+    from iwsltpack.scoring.cache import ScoreCache
+    from iwsltpack.scoring.score import CometOptions, score
+    from iwsltpack.scoring.texts import read_hypotheses
 
     language = _language(pair)
     with console.progress() as progress:
@@ -116,7 +116,7 @@ def _references(reference: Path, source: Path | None, language: str | None, spli
     from dataclasses import replace
 
     from iwsltpack.errors import InputError
-    from iwsltpack.evaluation.references import read_references, read_sources
+    from iwsltpack.scoring.references import read_references, read_sources
 
     found = read_references(reference, language=language, split=split)
     if source is None:
@@ -133,15 +133,15 @@ def _references(reference: Path, source: Path | None, language: str | None, spli
 
 
 def _place_in_run(hypotheses: Path, *, cleaned: bool) -> Path | None:
-    from iwsltpack.format.names import CLEANED_SCORE_NAME, SCORE_NAME
+    from iwsltpack.documents.names import CLEANED_SCORE_NAME, SCORE_NAME
 
     return hypotheses / (CLEANED_SCORE_NAME if cleaned else SCORE_NAME) if hypotheses.is_dir() else None
 
 
 def _write(target: Path, result: Score) -> Score:
-    from iwsltpack import fileio
-    from iwsltpack.evaluation.scores import merge
-    from iwsltpack.format.score import read_score
+    from iwsltpack.documents.score import read_score
+    from iwsltpack.scoring.score import merge
+    from iwsltpack.system import fileio
 
     whole = merge(read_score(target) if target.is_file() else None, result)
     fileio.write_json(target, whole.to_json())
@@ -149,7 +149,7 @@ def _write(target: Path, result: Score) -> Score:
 
 
 def _show(result: Score) -> None:
-    from iwsltpack.format.score import DIGITS, TITLES
+    from iwsltpack.documents.score import DIGITS, TITLES
 
     for entry in result.metrics:
         digits = DIGITS[entry.metric]
@@ -162,7 +162,7 @@ def _show(result: Score) -> None:
 def _comparisons(result: Score) -> Table:
     from rich.table import Table
 
-    from iwsltpack.format.score import DIGITS, TITLES
+    from iwsltpack.documents.score import DIGITS, TITLES
 
     table = Table(box=None, pad_edge=False)
     for index, title in enumerate(

@@ -83,7 +83,7 @@ def _show(entries: list[Entry], problems: list[Problem]) -> None:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    from iwsltpack.format.score import DIGITS, TITLES
+    from iwsltpack.documents.score import DIGITS, TITLES
 
     item = entry.submission
     if item is None:

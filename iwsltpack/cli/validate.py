@@ -61,7 +61,7 @@ def command(
     """
     from iwsltpack import editions
     from iwsltpack.artifact.location import shown
-    from iwsltpack.format.names import PAIRS
+    from iwsltpack.documents.names import PAIRS
     from iwsltpack.submission import validation
 
     options = validation.Options(

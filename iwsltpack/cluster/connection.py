@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import fileio
 from iwsltpack.cluster import versions
 from iwsltpack.errors import InputError, MissingDependency, ResourceError, UsageError
-from iwsltpack.quiet import quiet_loggers
+from iwsltpack.system import fileio
+from iwsltpack.system.quiet import quiet_loggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from iwsltpack.cluster import versions, worker
 from iwsltpack.cluster.connection import PATIENCE_S, no_workers
 from iwsltpack.errors import IwsltpackError, ResourceError
-from iwsltpack.progress import Progress, Silent
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

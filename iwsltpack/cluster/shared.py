@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack.errors import InputError
-from iwsltpack.fileio import disk_errors
+from iwsltpack.system.fileio import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
-from iwsltpack import fileio
+from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.format.document import Document, Part
-from iwsltpack.format.names import LANGUAGE_NAMES, PAIRS
+from iwsltpack.system import fileio
 
 DEFAULT: Final = "iwslt2026"
 FORMAT: Final = "iwsltpack.edition"

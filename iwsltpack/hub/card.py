@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import fileio
 from iwsltpack.artifact.sizes import GB, GIB
-from iwsltpack.format.names import MANIFEST_NAME, WEIGHTS_DIR
+from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from iwsltpack.artifact.sizes import Sizes
-    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.documents.artifact import ArtifactManifest
 
 CARD_NAME = "README.md"
 LIBRARY = "iwsltpack"

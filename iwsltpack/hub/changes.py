@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iwsltpack import fileio
-from iwsltpack.artifact.sidefiles import SIDE_FILES
+from iwsltpack.artifact.side_files import SIDE_FILES
+from iwsltpack.documents.artifact import File
+from iwsltpack.documents.layout import GROUP_METADATA
+from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
 from iwsltpack.errors import Problem, UsageError
-from iwsltpack.format.artifact import File
-from iwsltpack.format.layout import GROUP_METADATA
-from iwsltpack.format.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.hub.client import RemoteFile
 
 COMMIT_FILES = 250

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iwsltpack import __version__, fileio
+from iwsltpack import __version__
 from iwsltpack.errors import UsageError
 from iwsltpack.remote.hub_errors import hub_errors, is_transient, wait_s
 from iwsltpack.remote.location import HubLocation, is_remote, parse
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
 
-    from iwsltpack.format.artifact import File
+    from iwsltpack.documents.artifact import File
 
 MAIN = "main"
 FIRST_ANSWER_S = 10.0

@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import fileio
 from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.artifact.workshop import check_absent
+from iwsltpack.building.partial import check_absent
+from iwsltpack.documents.artifact import MANIFEST_LIMIT, File, parse_manifest
+from iwsltpack.documents.names import MANIFEST_NAME, PARTIAL_SUFFIX
 from iwsltpack.errors import ArtifactError, ResourceError, UsageError, ValidationFailed
-from iwsltpack.format.artifact import MANIFEST_LIMIT, File, parse_manifest
-from iwsltpack.format.names import MANIFEST_NAME, PARTIAL_SUFFIX
 from iwsltpack.hub.changes import find_faults
 from iwsltpack.hub.client import connected, first_answer, listing, locate, pause_s
-from iwsltpack.progress import Progress, Silent
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from huggingface_hub import HfApi
 
-    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.hub.client import RemoteFile
 
 LOCK = "pull.lock"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.sizes import measure
+from iwsltpack.documents.artifact import File, read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError, ValidationFailed
-from iwsltpack.format.artifact import File, read_manifest
-from iwsltpack.format.names import MANIFEST_NAME
 from iwsltpack.hub.card import CARD_NAME, is_generated, write_card
 from iwsltpack.hub.changes import commit_groups, compare, find_differences
 from iwsltpack.hub.client import MAIN, connected, first_answer, listing, locate, pause_s
-from iwsltpack.progress import Progress, Silent
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.hf_api import ModelInfo
 
-    from iwsltpack.format.artifact import ArtifactManifest
+    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.hub.changes import Changes
     from iwsltpack.hub.client import RemoteFile
 

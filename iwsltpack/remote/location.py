@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError
-from iwsltpack.format.names import MANIFEST_NAME
 
 SCHEMES = ("hf", "s3", "https", "http")
 FORMS = "hf://OWNER/NAME[@REVISION][/FOLDER], s3://BUCKET/PREFIX or https://HOST/PATH"

@@ -22,19 +22,19 @@ from pathlib import Path
 from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 
-from iwsltpack import fileio
+from iwsltpack.documents.artifact import MANIFEST_LIMIT, parse_manifest, read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, Problem, ValidationFailed
-from iwsltpack.format.artifact import MANIFEST_LIMIT, parse_manifest, read_manifest
-from iwsltpack.format.names import MANIFEST_NAME
-from iwsltpack.progress import Progress, Silent
 from iwsltpack.remote.failure import Failure, OfflineError
 from iwsltpack.remote.location import HubLocation
 from iwsltpack.remote.store import Store
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from iwsltpack.format.artifact import ArtifactManifest, File
+    from iwsltpack.documents.artifact import ArtifactManifest, File
     from iwsltpack.remote.location import Location
 
 Item = TypeVar("Item")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from iwsltpack.format.names import MANIFEST_NAME
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.remote.failure import Failure, as_error, persist
 from iwsltpack.remote.location import HubLocation
 

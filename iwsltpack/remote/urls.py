@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from iwsltpack import fileio
 from iwsltpack.errors import MissingDependency
 from iwsltpack.remote import failure
 from iwsltpack.remote.failure import Failure
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ import stat
 import zipfile
 from typing import TYPE_CHECKING, Final
 
-from iwsltpack import fileio
 from iwsltpack.errors import Problem, ValidationFailed
-from iwsltpack.submission.validation.rules import problem
+from iwsltpack.submission.validation_rules import problem
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path

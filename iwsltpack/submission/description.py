@@ -9,8 +9,8 @@ from iwsltpack.submission.naming import folder_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from iwsltpack.documents.submission import Submission
     from iwsltpack.editions import DescriptionField, Edition
-    from iwsltpack.format.submission import Submission
 
 GB: Final = 10**9
 GIB: Final = 2**30

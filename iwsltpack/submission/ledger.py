@@ -5,27 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from iwsltpack import editions, fileio
+from iwsltpack import editions
+from iwsltpack.documents.names import SUBMISSION_NAME
+from iwsltpack.documents.score import read_score
+from iwsltpack.documents.submission import RecordedScore, RecordedScores, Submission, read_submission
 from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
-from iwsltpack.format.names import SUBMISSION_NAME
-from iwsltpack.format.score import read_score
-from iwsltpack.format.submission import RecordedScore, RecordedScores, Submission, read_submission
 from iwsltpack.submission import naming
 from iwsltpack.submission.packaging import Package, finish
 from iwsltpack.submission.transaction import commit, locked, write_folder
-from iwsltpack.submission.validation.rules import problem
 from iwsltpack.submission.validation.submissions import (
     check_submission,
     check_types,
     read_package,
     submission_folders,
 )
+from iwsltpack.submission.validation_rules import problem
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iwsltpack.documents.score import Score
     from iwsltpack.editions import Edition
-    from iwsltpack.format.score import Score
 
 State = Literal["valid", "invalid", "unreadable"]
 Outcome = Literal["written", "unchanged", "replaced"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
-    from iwsltpack.format.submission import Submission
+    from iwsltpack.documents.submission import Submission
 
 LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 FILE_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")

@@ -6,11 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import __version__, fileio
-from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
-from iwsltpack.format.artifact import Tool, read_manifest
-from iwsltpack.format.names import JOURNAL_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
-from iwsltpack.format.submission import (
+from iwsltpack import __version__
+from iwsltpack.cleaning import RULES as CLEANING_RULES
+from iwsltpack.cleaning import clean_line
+from iwsltpack.cleaning.files import CleanSummary, audit_entry
+from iwsltpack.documents.artifact import Tool, read_manifest
+from iwsltpack.documents.names import JOURNAL_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
+from iwsltpack.documents.submission import (
     Submission,
     SubmissionArtifact,
     SubmissionCleaning,
@@ -18,25 +20,24 @@ from iwsltpack.format.submission import (
     SubmissionRun,
     SubmissionTestSet,
 )
-from iwsltpack.progress import Progress, Silent
+from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import checksum_lines, make_archive
-from iwsltpack.submission.cleanup import RULES as CLEANING_RULES
-from iwsltpack.submission.cleanup import clean_line
-from iwsltpack.submission.cleanup.files import CleanSummary, audit_entry
 from iwsltpack.submission.description import render_description, render_upload
 from iwsltpack.submission.privacy import find_private
 from iwsltpack.submission.validation.hypotheses import check_hypotheses
-from iwsltpack.submission.validation.rules import problem
 from iwsltpack.submission.validation.runs import check_loaded_run, load_run
+from iwsltpack.submission.validation_rules import problem
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.artifact.location import Place
+    from iwsltpack.documents.artifact import ArtifactManifest
+    from iwsltpack.documents.run import Run
     from iwsltpack.editions import Edition
-    from iwsltpack.format.artifact import ArtifactManifest
-    from iwsltpack.format.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

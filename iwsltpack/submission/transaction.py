@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from iwsltpack import fileio
 from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 import iwsltpack
-from iwsltpack import fileio
-from iwsltpack.artifact.build import build_artifact
-from iwsltpack.artifact.recipes import BUILT_IN, MLP
 from iwsltpack.artifact.sizes import measure
-from iwsltpack.format.recipe import LayerRule, Recipe
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN, MLP
+from iwsltpack.documents.recipe import LayerRule, Recipe
+from iwsltpack.system import fileio
 from tools.miniature import speech, voices
 from tools.miniature.evaluate import Pair, score_pairs, spoken_pairs
 

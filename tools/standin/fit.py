@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numcodecs import Quantize, Zstd
 
-from iwsltpack import fileio
+from iwsltpack.system import fileio
 
 TABLE = Path(__file__).with_name("sigmas.json")
 SAMPLE = 1 << 21

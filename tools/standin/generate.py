@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iwsltpack import fileio
+from iwsltpack.system import fileio
 from tools.standin.fit import TABLE, round_to_bfloat16
 
 BLOCK = 1 << 22

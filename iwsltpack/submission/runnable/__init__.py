@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import iwsltpack
-from iwsltpack import fileio
+from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
+from iwsltpack.documents.schema import schema_directory
 from iwsltpack.errors import MissingDependency, ValidationFailed
-from iwsltpack.format.names import LANGUAGE_NAMES, PAIRS
-from iwsltpack.progress import Progress, Silent
-from iwsltpack.schema import schema_directory
 from iwsltpack.submission.description import GIB, describe_bytes
 from iwsltpack.submission.packaging import run_folders
 from iwsltpack.submission.privacy import find_private
 from iwsltpack.submission.transaction import commit, locked, write_folder
-from iwsltpack.submission.validation.rules import problem
 from iwsltpack.submission.validation.runs import load_run
+from iwsltpack.submission.validation_rules import problem
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iwsltpack.format.run import Run
-    from iwsltpack.format.submission import Submission
+    from iwsltpack.documents.run import Run
+    from iwsltpack.documents.submission import Submission
     from iwsltpack.submission.packaging import Request
 
 DISTRIBUTION: Final = "iwsltpack"

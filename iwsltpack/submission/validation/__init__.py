@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from iwsltpack.documents.names import JOURNAL_NAME, MANIFEST_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
 from iwsltpack.errors import IwsltpackError, Problem, UsageError
-from iwsltpack.format.names import JOURNAL_NAME, MANIFEST_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
 from iwsltpack.submission.validation.hypotheses import read_hypotheses
-from iwsltpack.submission.validation.rules import RULES, Rule, problem
+from iwsltpack.submission.validation_rules import RULES, Rule, problem
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.location import Place
     from iwsltpack.editions import Edition
-    from iwsltpack.progress import Progress
+    from iwsltpack.system.progress import Progress
 
 __all__ = ["RULES", "Kind", "Options", "Rule", "kind_of", "problem", "validate"]
 
@@ -134,8 +134,8 @@ def _check_hypotheses(path: Path, options: Options) -> list[Problem]:
 
 
 def _against_test_set(path: Path, lines: list[str], folder: Path) -> list[Problem]:
-    from iwsltpack.data.discovery import find_test_sets
     from iwsltpack.submission.validation.alignment import check_alignment
+    from iwsltpack.testsets.discovery import find_test_sets
 
     sets = find_test_sets(folder)
     chosen = [item for item in sets if path.name.startswith(f"{item.name}.")] if len(sets) > 1 else sets
@@ -163,6 +163,6 @@ def _against_test_set(path: Path, lines: list[str], folder: Path) -> list[Proble
 def _duration(path: Path, offset: float, duration: float | None) -> float:
     if duration is not None:
         return duration
-    from iwsltpack.data.audio import examine
+    from iwsltpack.testsets.audio import examine
 
     return examine(path).seconds - offset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from iwsltpack.submission.validation.rules import problem
+from iwsltpack.submission.validation_rules import problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from iwsltpack.submission.cleanup import clean_line
-from iwsltpack.submission.validation.rules import problem
+from iwsltpack.cleaning import clean_line
+from iwsltpack.submission.validation_rules import problem
 
 if TYPE_CHECKING:
     from pathlib import Path

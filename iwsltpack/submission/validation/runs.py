@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from iwsltpack import fileio
+from iwsltpack.documents.names import PAIRS, RUN_NAME
+from iwsltpack.documents.run import Run, read_run
 from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed
-from iwsltpack.format.names import PAIRS, RUN_NAME
-from iwsltpack.format.run import Run, read_run
 from iwsltpack.submission.validation.alignment import check_alignment
 from iwsltpack.submission.validation.hypotheses import read_hypotheses
-from iwsltpack.submission.validation.rules import problem
+from iwsltpack.submission.validation_rules import problem
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,17 +8,18 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from iwsltpack import __version__, editions, fileio
+from iwsltpack import __version__, editions
+from iwsltpack.documents.names import SUBMISSION_NAME
+from iwsltpack.documents.submission import Submission
 from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed
-from iwsltpack.format.names import SUBMISSION_NAME
-from iwsltpack.format.submission import Submission
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import make_archive, parse_checksums, read_archive, unsafe_name
 from iwsltpack.submission.description import field_lines, is_required
 from iwsltpack.submission.privacy import find_private
 from iwsltpack.submission.transaction import HIDDEN, is_unfinished
 from iwsltpack.submission.validation.hypotheses import check_hypotheses
-from iwsltpack.submission.validation.rules import problem
+from iwsltpack.submission.validation_rules import problem
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from iwsltpack.editions import Edition

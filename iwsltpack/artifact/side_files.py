@@ -1,0 +1,135 @@
+"""The files beside the weights: configuration, tokenizer and processor, without anything that runs or leaks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
+
+CONFIG = "config.json"
+SIDE_FILES = (
+    CONFIG,
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "feature_extractor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+"""What `save_pretrained` writes beside the weights. Python files of a checkpoint are never taken along."""
+_LOCAL_KEYS = ("_name_or_path", "name_or_path", "tokenizer_file", "cache_dir")
+"""Keys that can hold a path of the machine a checkpoint was saved on."""
+
+
+def collect(folder: Path) -> dict[str, bytes]:
+    """Return name -> bytes of the side files of a checkpoint, ready to be packed.
+
+    Raises
+    ------
+    InputError
+        There is no ``config.json``, or a JSON file is malformed.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError("the checkpoint has no configuration", where=folder, expected=CONFIG)
+    files = {}
+    for name in SIDE_FILES:
+        path = folder / name
+        if path.is_file():
+            files[name] = _clean_json(path) if name.endswith("config.json") else fileio.read_bytes(path)
+    return files
+
+
+def architecture(config: bytes, where: object) -> str:
+    """Return the transformers class a configuration names."""
+    names = parse(config, where).get("architectures")
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        raise InputError(
+            "the configuration names no architecture",
+            where=where,
+            expected='"architectures": ["…ForConditionalGeneration"], one class of transformers',
+            got=names,
+            fix="add it to the checkpoint's config.json",
+        )
+    return names[0]
+
+
+def with_intermediate_size(config: bytes, size: int) -> bytes:
+    """Return the configuration of the model after pruning to `size` intermediate units."""
+    document = parse(config)
+    text = document.get("text_config")
+    (text if isinstance(text, dict) else document)["intermediate_size"] = size
+    return fileio.canonical_json(document)
+
+
+def with_dtype(config: bytes, dtype: str) -> bytes:
+    """Return the configuration with its dtype, and that of its parts, set."""
+    document = parse(config)
+    for part in (document, *(part for part in document.values() if isinstance(part, dict))):
+        for key in ("dtype", "torch_dtype"):
+            if key in part or (part is document and key == "dtype" and "torch_dtype" not in part):
+                part[key] = dtype
+    return fileio.canonical_json(document)
+
+
+def origin(folder: Path) -> tuple[str | None, str | None]:
+    """Tell hub id and revision of a checkpoint folder, as far as folder or configuration know them."""
+    parts = folder.resolve().parts
+    if len(parts) >= 3 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        return parts[-3].removeprefix("models--").replace("--", "/"), parts[-1]
+    name = parse(fileio.read_bytes(folder / CONFIG), folder / CONFIG).get("_name_or_path")
+    if isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists():
+        return name, None
+    return None, None
+
+
+def license_of(folder: Path) -> str | None:
+    """Return the licence the checkpoint's model card declares, if there is one."""
+    import yaml
+
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    front = re.match(r"---\n(.*?)\n---\n", fileio.read_bytes(card).decode("utf-8", "replace"), re.DOTALL)
+    try:
+        data = yaml.safe_load(front.group(1)) if front else None
+    except yaml.YAMLError:
+        return None
+    value = data.get("license") if isinstance(data, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def parse(raw: bytes, where: object = CONFIG) -> dict[str, Any]:
+    """Parse a configuration; anything but a JSON object is an `InputError`."""
+    document = fileio.parse_json(raw, where)
+    if not isinstance(document, dict):
+        raise InputError("a configuration file is not an object", where=where, got=type(document).__name__)
+    return document
+
+
+def _clean_json(path: Path) -> bytes:
+    raw = fileio.read_bytes(path)
+    document = parse(raw, path)
+    cleaned = _without_local_keys(document)
+    if cleaned == document:
+        return raw
+    try:
+        return fileio.canonical_json(cleaned)
+    except ValueError as error:
+        raise InputError("not valid JSON", where=path, expected="finite numbers", got=str(error)) from error
+
+
+def _without_local_keys(value: Any) -> Any:
+    """Drop them from the parts of a composed model's configuration as well."""
+    if isinstance(value, dict):
+        return {key: _without_local_keys(item) for key, item in value.items() if key not in _LOCAL_KEYS}
+    return [_without_local_keys(item) for item in value] if isinstance(value, list) else value

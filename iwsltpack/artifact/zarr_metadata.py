@@ -1,0 +1,148 @@
+"""The Zarr side of an artifact: metadata written by zarr-python itself, and checked before arrays are read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from contextlib import contextmanager
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.documents.layout import chunk_shape
+from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION, WEIGHTS_DIR
+from iwsltpack.errors import ArtifactError
+from iwsltpack.system import fileio
+from iwsltpack.system.fileio import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from iwsltpack.codecs.chains import Chain
+
+
+_FILTERS = Lock()
+
+
+METADATA_LIMIT = 1 << 20
+"""Bytes of an array's metadata at most; it takes about 1 kB."""
+_LABELS = {"data_type": "type", "chunk_grid": "chunks", "chunk_key_encoding": "chunk names"}
+
+
+@contextmanager
+def numcodecs_accepted() -> Iterator[None]:
+    """Silence zarr's reminder that numcodecs' codecs are not in the Zarr v3 specification: the format says so.
+
+    The list of filters belongs to the process, so threads take turns: two at once would restore each other's.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Numcodecs codecs are not in the Zarr version 3 specification"
+        )
+        yield
+
+
+def create_group(folder: Path) -> None:
+    """Create the group of an artifact under construction; arrays that are there already stay."""
+    import zarr
+
+    with disk_errors(folder):
+        # A power cut may have left it empty, which zarr would refuse for ever.
+        (folder / WEIGHTS_DIR / "zarr.json").unlink(missing_ok=True)
+        zarr.open_group(
+            folder / WEIGHTS_DIR,
+            mode="a",
+            zarr_format=3,
+            attributes={"format": ARTIFACT_FORMAT, "format_version": FORMAT_VERSION},
+        )
+
+
+def dimension_names(shape: tuple[int, ...]) -> list[str]:
+    """Name every axis by place and length, so that xarray can open all arrays of a group side by side.
+
+    >>> dimension_names((4096, 11008))
+    ['axis0_4096', 'axis1_11008']
+    """
+    return [f"axis{axis}_{length}" for axis, length in enumerate(shape)]
+
+
+def create_array(
+    folder: Path, name: str, shape: tuple[int, ...], chunk_rows: int, chain: Chain, attributes: dict[str, Any]
+) -> bytes:
+    """Create one array under `folder` with exactly the codecs of `chain` and no chunks; an older one is replaced.
+
+    Returns
+    -------
+    bytes
+        Its metadata, as zarr-python writes them.
+    """
+    settings = {
+        "shape": shape,
+        "chunks": chunk_shape(shape, chunk_rows),
+        "dtype": chain.kind.str,
+        "filters": chain.filters,
+        "serializer": chain.serializer,
+        "compressors": chain.compressors,
+        "attributes": attributes,
+        "dimension_names": dimension_names(shape),
+    }
+    metadata = _metadata(json.dumps(settings))
+    array = folder / WEIGHTS_DIR / name
+    with disk_errors(array):
+        shutil.rmtree(array, ignore_errors=True)
+        array.mkdir(parents=True)
+        (array / "zarr.json").write_bytes(metadata)
+    return metadata
+
+
+@cache
+def _metadata(settings: str) -> bytes:
+    """Let zarr-python write the metadata of an array: once for all the arrays of a model that are alike.
+
+    It takes some 10 ms each time, most of them under the interpreter's lock, and half of a model's tensors are tiny.
+    """
+    import zarr
+    from zarr.core.buffer import Buffer
+
+    contents: dict[str, Buffer] = {}
+    with numcodecs_accepted():
+        zarr.create_array(contents, fill_value=0, zarr_format=3, **json.loads(settings))
+    return contents["zarr.json"].to_bytes()
+
+
+def check_metadata(path: Path, shape: tuple[int, ...], chunk_rows: int, chain: Chain) -> None:
+    """Refuse an array's ``zarr.json`` unless it says what the manifest promises, so that all readers read alike.
+
+    Raises
+    ------
+    InputError
+        It is missing, unreadable, or no JSON.
+    ArtifactError
+        Its shape, type, chunks, codecs or the place of its chunks differ.
+    """
+    found = fileio.read_json(path, limit=METADATA_LIMIT)
+    promised = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": chain.kind.name,
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": list(chunk_shape(shape, chunk_rows))},
+        },
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": chain.codecs(),
+        "storage_transformers": [],
+    }
+    for key, wanted in promised.items():
+        got = found.get(key) if isinstance(found, dict) else None
+        if got != wanted:
+            raise ArtifactError(
+                f"the array's {_LABELS.get(key, key)} differ from the manifest's",
+                where=path,
+                expected=wanted,
+                got=str(got)[:300],
+                fix="build or download the artifact again",
+            )

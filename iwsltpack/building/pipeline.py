@@ -1,0 +1,339 @@
+"""Build an artifact: streamed tensor by tensor, on all cores, resumable, the same bytes every time.
+
+Everything is written into ``OUTPUT.partial/artifact`` (see `workshop`); only when every tensor is written and checked
+is the manifest added and that folder renamed. A journal beside it says which tensors are done; a build that was killed,
+even between the last two steps, goes on from there when it is started again with the same source, recipe and coding,
+on this machine, on a cluster or in shards.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeVar
+
+from iwsltpack import __version__
+from iwsltpack.artifact import side_files, zarr_metadata
+from iwsltpack.building import publishing
+from iwsltpack.building.bnb_int8 import int8_checkpoint
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.partial import (
+    ARTIFACT,
+    BuildPlan,
+    PlannedTensor,
+    SourceFile,
+    agree,
+    check_absent,
+    finished,
+    journal_of,
+    lock_partial,
+)
+from iwsltpack.building.plan import plan_tensors
+from iwsltpack.building.tensor_writer import write_tensor
+from iwsltpack.cluster.versions import PACKAGES
+from iwsltpack.codecs.chains import DEFAULT_CODING, coding
+from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Tensor, Tool
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.system import fileio, memory
+from iwsltpack.system.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.building.checkpoint import Checkpoint
+    from iwsltpack.building.partial import Journal, Written
+    from iwsltpack.building.plan import TensorPlan
+    from iwsltpack.codecs.chains import Coding
+    from iwsltpack.documents.recipe import Recipe
+
+T = TypeVar("T")
+SPARE_WORKERS = 6
+"""Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildJob:
+    """All that is known of a build before a tensor is packed.
+
+    Attributes
+    ----------
+    checkpoint
+        The source.
+    plans
+        What becomes of each tensor; their sources may lie in a checkpoint that another library made of it.
+    side
+        Name -> bytes of the files beside the weights.
+    coding
+        How tensors are packed.
+    plan
+        The same, as it is written down.
+    """
+
+    checkpoint: Checkpoint
+    plans: list[TensorPlan]
+    side: dict[str, bytes]
+    coding: Coding
+    plan: BuildPlan
+
+    def check_source(self, workshop: Path) -> None:
+        """Refuse to finish if the checkpoint is not what it was in the beginning."""
+        if _stamp(self.checkpoint) != self.plan.source:
+            raise InputError(
+                "the checkpoint changed while it was being packed",
+                where=self.checkpoint.folder,
+                fix=f"remove {workshop} and build again",
+            )
+
+    def note(self, journal: Journal, written: Written) -> Written:
+        """Record a finished tensor; return it as recorded."""
+        tensor, files = _from_origin(written[0], self.checkpoint), written[1]
+        journal.add((tensor, files))
+        return tensor, files
+
+
+def build_artifact(
+    source: Path,
+    output: Path,
+    recipe: Recipe,
+    coding_name: str = DEFAULT_CODING,
+    *,
+    model_id: str | None = None,
+    revision: str | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    progress: Progress | None = None,
+) -> ArtifactManifest:
+    """Build the artifact of a checkpoint folder.
+
+    Parameters
+    ----------
+    source
+        Folder with safetensors, configuration and processor files.
+    output
+        Folder to create; its parent is created if need be.
+    recipe, coding_name
+        What is rounded or pruned, and how the result is packed.
+    model_id, revision
+        Hub name and commit of the source, where the folder does not tell.
+    workers
+        Tensors written at a time; default: six more than cores. Not for a cluster, which has workers of its own.
+    cluster
+        Address of a dask cluster that packs the tensors (see `iwsltpack.cluster.connection.connect`); source and
+        output lie in folders that all its workers see.
+
+    Returns
+    -------
+    ArtifactManifest
+        As written.
+
+    Raises
+    ------
+    UsageError
+        `output` exists, or a partial build of something else lies there.
+    InputError, ArtifactError, ResourceError
+        See `open_checkpoint`, `write_tensor` and `pack_on_cluster`. The partial folder stays and is gone on with.
+    """
+    memory.keep_freed_blocks()
+    progress = progress or Silent()
+    with (
+        prepared_job(
+            source, output, recipe, coding_name, model_id, revision, alone=cluster is None, progress=progress
+        ) as job,
+        fileio.disk_errors(output),
+        lock_partial(output) as workshop,
+    ):
+        agree(workshop, job.plan)
+        artifact = workshop / ARTIFACT
+        written = _write_all(workshop, job, workers, cluster, progress)
+        job.check_source(workshop)
+        publishing.write_side_files(artifact, job.side)
+        manifest = publishing.seal(artifact, job.plan, written)
+        publishing.publish(artifact, output)
+    return manifest
+
+
+@contextmanager
+def prepared_job(
+    source: Path,
+    output: Path,
+    recipe: Recipe,
+    coding_name: str,
+    model_id: str | None,
+    revision: str | None,
+    *,
+    alone: bool,
+    progress: Progress,
+) -> Iterator[BuildJob]:
+    """Look at source and recipe and plan the build.
+
+    Parameters
+    ----------
+    alone
+        Whether this process does all the work; some recipes cannot be shared.
+    progress
+        Shows what another library does first.
+
+    Raises
+    ------
+    UsageError
+        `output` exists; the recipe does not fit the model, or cannot be shared.
+    InputError
+        See `open_checkpoint`.
+    """
+    packing = check_request(output, coding_name)
+    if not alone and recipe.engine != "codec":
+        raise UsageError(
+            "another library packs this recipe, in one piece",
+            where=recipe.name,
+            fix="build it without --dask and --shard",
+        )
+    checkpoint = open_checkpoint(source)
+    stamp = _stamp(checkpoint)
+    draft = ArtifactManifest(
+        tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
+        base_model=_base_model(checkpoint, model_id, revision),
+        recipe=recipe,
+        coding=coding_name,  # type: ignore[arg-type]
+        tensors=(),
+        files=(),
+    )
+    with _prepared(source, recipe, output, progress) as folder:
+        prepared = checkpoint if folder == source else open_checkpoint(folder)
+        plans, side = plan_tensors(prepared, recipe), side_files.collect(folder)
+        side[side_files.CONFIG] = _pruned_config(side[side_files.CONFIG], plans)
+        plan = BuildPlan(
+            manifest=draft,
+            source=stamp,
+            tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
+            side=publishing.describe_side_files(side),
+        )
+        yield BuildJob(checkpoint=checkpoint, plans=plans, side=side, coding=packing, plan=plan)
+
+
+def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | None) -> BaseModel:
+    source = checkpoint.folder
+    config = side_files.collect(source)[side_files.CONFIG]
+    known_id, known_revision = side_files.origin(source)
+    return BaseModel(
+        id=model_id or known_id,
+        revision=revision or known_revision,
+        architecture=side_files.architecture(config, source / side_files.CONFIG),
+        bytes=checkpoint.nbytes,
+        parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
+        license=side_files.license_of(source),
+        sha256=checkpoint.sha256,
+    )
+
+
+def check_request(output: Path, coding_name: str) -> Coding:
+    """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
+    check_absent(output)
+    return coding(coding_name)
+
+
+@contextmanager
+def _prepared(source: Path, recipe: Recipe, output: Path, progress: Progress) -> Iterator[Path]:
+    """Give the folder whose tensors are packed: the source, or what another library made of it."""
+    if recipe.engine == "codec":
+        yield source
+        return
+    with fileio.disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    with int8_checkpoint(source, output.parent, progress) as folder:
+        yield folder
+
+
+def _stamp(checkpoint: Checkpoint) -> tuple[SourceFile, ...]:
+    """Tell the state of the source's files; it changes when one of them is written to or replaced."""
+    found = [(path.name, path.stat()) for path in checkpoint.files]
+    return tuple(
+        SourceFile(name=name, bytes=state.st_size, mtime_ns=state.st_mtime_ns) for name, state in found
+    )
+
+
+def _write_all(
+    workshop: Path, job: BuildJob, workers: int | None, cluster: str | None, progress: Progress
+) -> dict[str, Written]:
+    """Pack what is not packed yet; return every tensor by name."""
+    zarr_metadata.create_group(workshop / ARTIFACT)
+    sizes, journal = job.plan.sizes, journal_of(workshop)
+    progress.start("building", sum(sizes.values()), "bytes")
+    done = finished(workshop, sizes, sizes, progress)
+    todo = [plan for plan in job.plans if plan.source.name not in done]
+
+    def note(written: Written) -> None:
+        noted = job.note(journal, written)
+        done[noted[0].name] = noted
+
+    if cluster is None:
+        _write_here(workshop / ARTIFACT, todo, job.coding, workers, note, progress)
+    elif todo:
+        from iwsltpack.building.dask import pack_on_cluster
+
+        pack_on_cluster(cluster, workshop, todo, job.coding, job.plan.source, note, progress)
+    progress.finish()
+    return done
+
+
+def _write_here(
+    folder: Path,
+    todo: list[TensorPlan],
+    packing: Coding,
+    workers: int | None,
+    note: Callable[[Written], None],
+    progress: Progress,
+) -> None:
+    stop = threading.Event()
+
+    def work(plan: TensorPlan) -> None:
+        progress.note(plan.source.name)
+        note(write_tensor(folder, plan, packing, progress, stop))
+
+    # The largest first, so that no core is left alone with one at the end.
+    ordered = sorted(todo, key=lambda plan: -plan.source.nbytes)
+    in_threads(work, ordered, workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
+
+
+def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop: threading.Event) -> None:
+    """Call `work` on every item, `workers` at a time; the first error sets `stop`, ends the rest and is raised."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="build") as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            finished_, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            # In order: of several errors, that of the item handed out first.
+            for future in futures:
+                if future in finished_:
+                    future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
+    """Return the configuration of the pruned model; one configuration can say one size for all its MLPs."""
+    sizes = {len(plan.kept.units) for plan in plans if plan.kept is not None}
+    if not sizes:
+        return config
+    gates = [plan for plan in plans if plan.source.name.endswith(".gate_proj.weight")]
+    if len(sizes) > 1 or any(plan.kept is None for plan in gates):
+        raise UsageError(
+            "the recipe prunes some gated MLPs and not others, or differently, which no configuration can say",
+            expected="one size for all of them",
+            got=", ".join(sorted({str(plan.shape[0]) for plan in gates})) + " units",
+            fix="let the pruning pattern match every gated MLP of the model",
+        )
+    return side_files.with_intermediate_size(config, sizes.pop())
+
+
+def _from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
+    """Name the checkpoint's own tensor as the source, also where another library came between."""
+    origin = checkpoint.tensors.get(tensor.name)
+    if origin is None:
+        return replace(tensor, source_shape=(0,))
+    return replace(tensor, source_shape=origin.shape, source_dtype=origin.dtype.name)

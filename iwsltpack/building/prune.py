@@ -1,0 +1,151 @@
+"""Structured pruning of gated MLPs: whole intermediate units go, by weight magnitude."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iwsltpack.building.patterns import select
+from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
+from iwsltpack.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
+    from iwsltpack.documents.recipe import PruneRule
+
+PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+BLOCK_ROWS = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The units of one axis that pruning keeps.
+
+    Attributes
+    ----------
+    axis
+        0 for gate and up (rows are units), 1 for down (columns are).
+    units
+        int64, ascending.
+    """
+
+    axis: int
+    units: NDArray[np.int64]
+
+    def shape(self, source: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that is left of `source`."""
+        return tuple(len(self.units) if axis == self.axis else length for axis, length in enumerate(source))
+
+    def read(self, source: SourceTensor, start: int, stop: int) -> np.ndarray:
+        """Read what is kept of rows `start` to `stop` (counted after pruning)."""
+        if self.axis == 1:
+            return np.ascontiguousarray(source.rows(start, stop)[:, self.units])
+        units = self.units[start:stop]
+        first = int(units[0])
+        return source.rows(first, int(units[-1]) + 1)[units - first]
+
+
+def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
+    """Choose the units to keep in every MLP whose name matches.
+
+    Returns
+    -------
+    dict
+        Tensor name -> what is kept of it, for weights and biases that lose something.
+
+    Raises
+    ------
+    UsageError
+        No MLP matches, nothing would be left of one, or nothing would go.
+    """
+    kept: dict[str, Kept] = {}
+    mlps = sorted(
+        name.removesuffix(".gate_proj.weight")
+        for name in checkpoint.tensors
+        if name.endswith(".gate_proj.weight")
+    )
+    matched = select(rule.pattern, mlps)
+    if not matched:
+        raise UsageError(
+            "the pruning pattern matches no gated MLP",
+            where=rule.pattern,
+            expected=f"a regular expression over names such as {mlps[0] if mlps else '(none here)'}",
+        )
+    for mlp in matched:
+        units = keep_units(scores(checkpoint, mlp), rule.fraction)
+        total = checkpoint.tensors[f"{mlp}.gate_proj.weight"].shape[0]
+        if len(units) in (0, total):
+            raise UsageError(
+                f"pruning would leave {'nothing' if len(units) == 0 else 'every unit'} of an MLP",
+                where=mlp,
+                got=f"fraction {rule.fraction} of {total} units",
+                fix="choose a fraction in between, or leave pruning out of the recipe",
+            )
+        for projection in PROJECTIONS:
+            kept[f"{mlp}.{projection}.weight"] = Kept(axis=int(projection == "down_proj"), units=units)
+        for projection in PROJECTIONS[:2]:
+            if f"{mlp}.{projection}.bias" in checkpoint.tensors:
+                kept[f"{mlp}.{projection}.bias"] = Kept(axis=0, units=units)
+    return kept
+
+
+def keep_units(magnitudes: NDArray[np.float64], fraction: float) -> NDArray[np.int64]:
+    """Return the units that stay when the `fraction` of least magnitude goes, rounded down to whole units.
+
+    Of equal magnitudes the earlier unit goes first, so that the choice is the same everywhere.
+
+    >>> keep_units(np.array([3.0, 1.0, 2.0, 5.0, 4.0]), 0.2)
+    array([0, 2, 3, 4])
+    """
+    dropped = math.floor(len(magnitudes) * fraction + 1e-9)  # 0.29 * 100 is 28.999… in binary
+    return np.sort(np.argsort(magnitudes, kind="stable")[dropped:]).astype(np.int64)
+
+
+def scores(checkpoint: Checkpoint, mlp: str) -> NDArray[np.float64]:
+    """Return the magnitude of every intermediate unit: the sum of |weight| over its gate row, up row, down column.
+
+    Returns
+    -------
+    ndarray
+        float64, ``(intermediate_size,)``.
+    """
+    gate, up, down = (checkpoint.tensors.get(f"{mlp}.{projection}.weight") for projection in PROJECTIONS)
+    if gate is None or up is None or down is None:
+        raise UsageError("not a gated MLP", where=mlp, expected=", ".join(PROJECTIONS))
+    if not (gate.shape == up.shape == down.shape[::-1]):
+        raise UsageError(
+            "the projections of an MLP do not fit each other",
+            where=mlp,
+            got=f"{gate.shape}, {up.shape}, {down.shape}",
+        )
+    for tensor in (gate, up, down):
+        if (
+            tensor.dtype.name not in ROUNDABLE
+        ):  # of the 8-bit floats only the bits are at hand, not the magnitude
+            raise UsageError(
+                "cannot prune weights of this type",
+                where=tensor.name,
+                expected=", ".join(ROUNDABLE),
+                got=tensor.dtype.name,
+            )
+    return _sums(gate, axis=1) + _sums(up, axis=1) + _sums(down, axis=0)
+
+
+def _sums(tensor: SourceTensor, axis: int) -> NDArray[np.float64]:
+    """Sum |weight| over one axis of a matrix, block of rows by block of rows."""
+    total = np.zeros(tensor.shape[1 - axis])
+    for start in range(0, tensor.shape[0], BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, tensor.shape[0])
+        part = np.abs(to_float32(tensor.rows(start, stop), tensor.dtype.name)).sum(
+            axis=axis, dtype=np.float64
+        )
+        if axis == 1:
+            total[start:stop] = part
+        else:
+            total += part
+    return total

@@ -1,0 +1,82 @@
+"""The end of every build: side files, manifest, and the rename that makes a folder an artifact."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iwsltpack.documents.artifact import ArtifactManifest, File
+from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
+from iwsltpack.errors import ArtifactError
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from iwsltpack.building.partial import BuildPlan, Written
+
+SYNCERS = 8
+
+
+def describe_side_files(side: dict[str, bytes]) -> tuple[File, ...]:
+    """Return the manifest's entries of the files beside the weights."""
+    return tuple(
+        File(path=f"{MODEL_DIR}/{name}", bytes=len(data), sha256=fileio.sha256_bytes(data))
+        for name, data in side.items()
+    )
+
+
+def write_side_files(folder: Path, side: dict[str, bytes]) -> None:
+    """Write them into an artifact under construction; several machines at once may."""
+    for name, data in side.items():
+        fileio.write_bytes(folder / MODEL_DIR / name, data)
+
+
+def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> ArtifactManifest:
+    """Add the manifest to a folder that holds all else, and drop what is not in it.
+
+    Parameters
+    ----------
+    folder
+        The artifact under construction.
+    plan
+        What was to be built.
+    written
+        Every tensor of the plan, by name.
+    """
+    group = folder / WEIGHTS_DIR / "zarr.json"
+    fileio.fsync_file(group)
+    files = [
+        File(path=f"{WEIGHTS_DIR}/zarr.json", bytes=group.stat().st_size, sha256=fileio.sha256_file(group)),
+        *plan.side,
+        *(file for tensor in plan.tensors for file in written[tensor.name][1]),
+    ]
+    manifest = replace(
+        plan.manifest,
+        tensors=tuple(written[tensor.name][0] for tensor in plan.tensors),
+        files=tuple(sorted(files, key=lambda file: file.path)),
+    ).sealed()
+    _drop_strays(folder, {file.path for file in files})
+    fileio.write_bytes(folder / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
+    return manifest
+
+
+def _drop_strays(folder: Path, known: set[str]) -> None:
+    """Remove what a killed or widened tensor left behind; only listed files may travel."""
+    for place, _, names in os.walk(folder):
+        inside = Path(place).relative_to(folder).as_posix() + "/" if place != str(folder) else ""
+        for name in names:
+            if inside + name not in known:
+                Path(place, name).unlink()
+
+
+def publish(folder: Path, output: Path) -> None:
+    """Make the folders durable, as every file is already, then give the whole its name."""
+    folders = [Path(place) for place, _, _ in os.walk(folder)]
+    with ThreadPoolExecutor(SYNCERS) as pool:
+        list(pool.map(fileio.fsync_directory, folders))
+    if os.path.lexists(output):
+        raise ArtifactError("the output appeared while it was being built", where=output)
+    folder.rename(output)
+    fileio.fsync_directory(output.parent)

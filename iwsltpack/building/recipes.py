@@ -1,0 +1,150 @@
+"""The built-in recipes, one for every row of the paper's table and its subsets, and recipes from files.
+
+A recipe file is TOML or JSON:
+
+    name = "my-mix"
+    description = "fine in the first layers, coarse elsewhere"
+
+    [[layers]]
+    pattern = 'mlp\\.(gate|up|down)_proj'
+    digits = 2                        # the paper's q2; `bits = 7` says the same
+
+    [[layers]]                        # later rules win
+    pattern = 'layers\\.[0-3]\\.mlp'
+    bits = 9
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from iwsltpack.building import patterns
+from iwsltpack.codecs.rounding import bits_of_digits
+from iwsltpack.documents import schema
+from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.system import fileio
+
+MLP = r"mlp|feed_forward|up_proj|down_proj|gate_proj"
+"""The paper's selection: in Qwen2-Audio-7B-Instruct, the 96 MLP projections of the language model."""
+SUBSETS = {
+    "up-down": r"(up|down)_proj$",
+    "down": r"down_proj$",
+    "up": r"up_proj$",
+    "gate": r"gate_proj$",
+}
+_PRUNED_SHARE = 0.2
+_CODEC = ("post-training quantization", "lossless entropy coding")
+
+
+def _selected(digits: int) -> Recipe:
+    return Recipe(
+        name=f"selected-q{digits}",
+        description=f"MLP projections rounded to {digits} decimal digits, all else lossless",
+        techniques=_CODEC,
+        layers=(LayerRule(pattern=MLP, bits=bits_of_digits(digits)),),
+    )
+
+
+def _subset(name: str, pattern: str, digits: int) -> Recipe:
+    return Recipe(
+        name=f"{name}-q{digits}",
+        description=f"only the {name.replace('-', ' and ')} projections rounded to {digits} decimal digits",
+        techniques=_CODEC,
+        layers=(LayerRule(pattern=pattern, bits=bits_of_digits(digits)),),
+    )
+
+
+BUILT_IN = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="fp16",
+            description="every tensor lossless in the source's own 16-bit type (row 1)",
+            techniques=("lossless entropy coding",),
+        ),
+        Recipe(
+            name="bnb-int8",
+            description="bitsandbytes' own int8 checkpoint (row 2); needs that package, decoding needs CUDA",
+            techniques=("post-training quantization",),
+            engine="bitsandbytes",
+        ),
+        _selected(3),
+        _selected(2),
+        Recipe(
+            name="global-q2",
+            description="every linear layer rounded to 2 decimal digits (row 5)",
+            techniques=_CODEC,
+            layers=(LayerRule(pattern=".", bits=bits_of_digits(2)),),
+        ),
+        Recipe(
+            name="prune20-q2",
+            description="a fifth of the MLP units pruned by magnitude, the rest as selected-q2 (row 6)",
+            techniques=("structured pruning", *_CODEC),
+            layers=(LayerRule(pattern=MLP, bits=bits_of_digits(2)),),
+            prune=PruneRule(pattern=r"mlp$", fraction=_PRUNED_SHARE),
+        ),
+        *(_subset(name, pattern, digits) for digits in (3, 2) for name, pattern in SUBSETS.items()),
+    )
+}
+DEFAULT_RECIPE = "selected-q3"
+
+
+def load_recipe(name_or_file: str) -> Recipe:
+    """Return a built-in recipe by name, or read one from a ``.toml`` or ``.json`` file.
+
+    Raises
+    ------
+    UsageError
+        An unknown name (the known ones are listed), or a pattern that is no regular expression.
+    InputError
+        The file is missing or malformed.
+    ValidationFailed
+        The file does not fit the recipe schema.
+    """
+    if name_or_file in BUILT_IN:
+        return BUILT_IN[name_or_file]
+    path = Path(name_or_file)
+    if path.suffix not in (".toml", ".json"):
+        raise UsageError(
+            f"unknown recipe {name_or_file!r}",
+            expected=", ".join(BUILT_IN),
+            fix="or name a .toml or .json recipe file",
+        )
+    data = _parse(path)
+    schema.check(data, "recipe", path)
+    recipe = _recipe(data)
+    for pattern in [rule.pattern for rule in recipe.layers] + (
+        [recipe.prune.pattern] if recipe.prune else []
+    ):
+        patterns.check(pattern, path)
+    return recipe
+
+
+def _parse(path: Path) -> Any:
+    if path.suffix == ".json":
+        return fileio.read_json(path)
+    try:
+        return tomllib.loads(fileio.read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError("not valid TOML", where=path, got=str(error)) from error
+
+
+def _recipe(data: dict[str, Any]) -> Recipe:
+    rules = tuple(
+        LayerRule(
+            pattern=rule["pattern"],
+            bits=bits_of_digits(rule["digits"]) if "digits" in rule else rule.get("bits"),
+        )
+        for rule in data.get("layers", [])
+    )
+    techniques = (*(("structured pruning",) if "prune" in data else ()), *(_CODEC if rules else _CODEC[1:]))
+    return Recipe(
+        name=data["name"],
+        description=data.get("description", ""),
+        techniques=tuple(data.get("techniques", techniques)),
+        layers=rules,
+        prune=PruneRule(**data["prune"]) if "prune" in data else None,
+    )

@@ -1,0 +1,182 @@
+"""A build cut into shards that never speak to each other, as in an array of jobs, and their merging."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from iwsltpack.artifact import zarr_metadata
+from iwsltpack.building import publishing
+from iwsltpack.building.partial import (
+    ARTIFACT,
+    PLAN,
+    STAGING,
+    agree,
+    finished,
+    journal_of,
+    lock_partial,
+    lock_shard,
+    partial_of,
+    read_plan,
+    shards_begun,
+)
+from iwsltpack.building.pipeline import SPARE_WORKERS, in_threads, prepared_job
+from iwsltpack.building.staging import adopt, bundled, pack_bundle
+from iwsltpack.cluster.shards import Shard, deal
+from iwsltpack.codecs.chains import DEFAULT_CODING
+from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.building.partial import BuildPlan
+    from iwsltpack.building.staging import Bundle
+    from iwsltpack.documents.artifact import ArtifactManifest
+    from iwsltpack.documents.recipe import Recipe
+
+NAMED = 3
+"""Missing tensors named for each shard."""
+
+
+def build_shard(
+    source: Path,
+    output: Path,
+    recipe: Recipe,
+    coding_name: str = DEFAULT_CODING,
+    *,
+    shard: Shard,
+    model_id: str | None = None,
+    revision: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Pack one shard's tensors into the partial folder of `output`, which all shards share.
+
+    Parameters
+    ----------
+    shard
+        Which of how many; a shard's tensors depend on the checkpoint and the number of shards alone.
+    source, output, recipe, coding_name, model_id, revision, workers, progress
+        As for `build_artifact`; the same for every shard.
+
+    Returns
+    -------
+    list of str
+        Names of the shard's tensors, all packed. `merge_shards` makes the artifact once every shard is.
+
+    Raises
+    ------
+    UsageError
+        The artifact is there already; another build, a merge or this very shard is at work; the partial folder
+        is that of another build.
+    InputError, ArtifactError, ResourceError
+        See `build_artifact`. Started again, the shard goes on where it stopped.
+    """
+    progress = progress or Silent()
+    with (
+        prepared_job(
+            source, output, recipe, coding_name, model_id, revision, alone=False, progress=progress
+        ) as job,
+        fileio.disk_errors(output),
+        lock_shard(output, shard) as workshop,
+    ):
+        agree(workshop, job.plan)
+        publishing.write_side_files(workshop / ARTIFACT, job.side)
+        (workshop / STAGING).mkdir(exist_ok=True)
+        sizes, journal, stop = job.plan.sizes, journal_of(workshop, shard), threading.Event()
+        names = deal(sizes, shard.count)[shard.index - 1]
+        progress.start(f"building shard {shard}", sum(sizes[name] for name in names), "bytes")
+        done = finished(workshop, names, sizes, progress)
+        own = set(names) - set(done)
+
+        def work(bundle: Bundle) -> None:
+            progress.note(str(bundle))
+            staged = pack_bundle(bundle, workshop, job.coding, progress=progress, stop=stop)
+            adopt(staged, workshop)
+            for written in staged.written:
+                job.note(journal, written)
+
+        todo = bundled([plan for plan in job.plans if plan.source.name in own])
+        in_threads(work, todo, workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
+        progress.finish()
+        job.check_source(workshop)
+    return names
+
+
+def holds_build(output: Path) -> bool:
+    """Tell whether `output` is an artifact, whole or under construction, and not the folder of a run."""
+    return (partial_of(output) / PLAN).is_file() or (output / MANIFEST_NAME).is_file()
+
+
+def merge_build(output: Path, *, progress: Progress | None = None) -> ArtifactManifest:
+    """Make the artifact of what the shards have packed: the bytes that one process would have written.
+
+    Needs the partial folder alone, not the checkpoint. Every file is read and held against its checksum.
+
+    Parameters
+    ----------
+    output
+        What the shards were given as ``--output``.
+
+    Raises
+    ------
+    InputError
+        No build has been begun there.
+    UsageError
+        The artifact is there already, or a shard or a build is at work.
+    ValidationFailed
+        Tensors are missing; every shard that lacks some is named.
+    """
+    progress, workshop = progress or Silent(), partial_of(output)
+    if (output / MANIFEST_NAME).is_file():
+        raise UsageError(
+            "the artifact is whole already", where=output, fix=f"check it: iwsltpack verify {output}"
+        )
+    plan = read_plan(workshop)
+    with fileio.disk_errors(output), lock_partial(output):
+        sizes, artifact = plan.sizes, workshop / ARTIFACT
+        progress.start("checking", sum(sizes.values()), "bytes")
+        done = finished(workshop, sizes, sizes, progress)
+        progress.finish()
+        if problems := _missing(workshop, plan, set(done)):
+            raise ValidationFailed(
+                "not every shard is packed yet",
+                problems,
+                where=workshop,
+                fix="run these shards again, each goes on where it stopped; then merge again",
+            )
+        for file in plan.side:
+            path = artifact / file.path
+            if not path.is_file() or fileio.sha256_file(path) != file.sha256:
+                raise InputError(
+                    "a file beside the weights is missing or altered", where=path, fix="run any shard again"
+                )
+        zarr_metadata.create_group(artifact)
+        manifest = publishing.seal(artifact, plan, done)
+        publishing.publish(artifact, output)
+    return manifest
+
+
+def _missing(workshop: Path, plan: BuildPlan, done: set[str]) -> list[Problem]:
+    """Return one problem for each shard that lacks tensors, going by the number of shards most were begun with."""
+    sizes = plan.sizes
+    counts = [int(name.rpartition("-")[2]) for name in shards_begun(workshop)]
+    count = max(sorted(set(counts)), key=counts.count) if counts else 1
+    problems = []
+    for index, names in enumerate(deal(sizes, count), 1):
+        missing = [name for name in names if name not in done]
+        if missing:
+            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+            problems.append(
+                Problem(
+                    rule="build.shard-incomplete",
+                    message=f"shard {index}/{count}: {len(missing)} of {len(names)} tensors are missing: "
+                    + ", ".join(missing[:NAMED])
+                    + more,
+                )
+            )
+    return problems

@@ -1,0 +1,45 @@
+"""Where a checkpoint comes from: a folder as it is, or the hub through huggingface_hub's own cache."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from iwsltpack.artifact.side_files import SIDE_FILES
+from iwsltpack.building.checkpoint import INDEX_NAME
+from iwsltpack.errors import InputError
+from iwsltpack.remote.hub_errors import hub_errors
+from iwsltpack.system import fileio
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def find_source(source: str, revision: str | None = None) -> Path:
+    """Return the folder of a checkpoint; a hub id is downloaded, or found in the local cache.
+
+    Raises
+    ------
+    InputError
+        Neither a folder nor a hub id, or the hub has no such model or revision.
+    UsageError, ResourceError
+        See `hub_errors`; without the hub, a model that the local cache holds is found all the same.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if not _HUB_ID.fullmatch(source) or path.is_absolute() or path.exists():
+        raise InputError(
+            "neither a checkpoint folder nor a hub id",
+            where=source,
+            expected="a folder, or OWNER/NAME on the hub",
+        )
+    return _from_hub(source, revision)
+
+
+def _from_hub(source: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.safetensors", INDEX_NAME, "README.md", *SIDE_FILES]
+    where = source if revision is None else f"{source}@{revision}"
+    with fileio.disk_errors(where), hub_errors(where):
+        return Path(snapshot_download(source, revision=revision, allow_patterns=wanted))

@@ -1,0 +1,154 @@
+"""Tensors packed where others pack, too: each in a folder of its own first, then moved to its place whole.
+
+Two that pack the same tensor, because one of them was taken for dead, never write to the same file.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iwsltpack.building.partial import ARTIFACT, STAGING, Written
+from iwsltpack.building.tensor_writer import write_tensor
+from iwsltpack.documents.names import WEIGHTS_DIR
+from iwsltpack.errors import InputError
+from iwsltpack.system import memory
+from iwsltpack.system.fileio import disk_errors
+from iwsltpack.system.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iwsltpack.building.partial import SourceFile
+    from iwsltpack.building.plan import TensorPlan
+    from iwsltpack.codecs.chains import Coding
+
+BUNDLE_BYTES = 4 << 20
+"""Small tensors travel together, up to this many source bytes: half of a model's tensors are biases and norms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Tensors packed in one go: a large one alone, or small ones."""
+
+    plans: tuple[TensorPlan, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its tensors."""
+        return [plan.source.name for plan in self.plans]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the source."""
+        return sum(plan.source.nbytes for plan in self.plans)
+
+    def __str__(self) -> str:
+        first, *others = self.names
+        return f"{first} and {len(others)} more" if others else first
+
+
+def bundled(plans: Sequence[TensorPlan]) -> list[Bundle]:
+    """Return the bundles of `plans`, the largest first: no core is left alone with one at the end."""
+    bundles: list[Bundle] = []
+    small: list[TensorPlan] = []
+    for plan in sorted(plans, key=lambda plan: (-plan.source.nbytes, plan.source.name)):
+        if plan.source.nbytes * 2 > BUNDLE_BYTES:
+            bundles.append(Bundle(plans=(plan,)))
+            continue
+        if small and sum(entry.source.nbytes for entry in small) + plan.source.nbytes > BUNDLE_BYTES:
+            bundles.append(Bundle(plans=tuple(small)))
+            small = []
+        small.append(plan)
+    return [*bundles, Bundle(plans=tuple(small))] if small else bundles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """A bundle that is packed and checked, and where it lies until it is adopted."""
+
+    folder: str
+    written: tuple[Written, ...]
+
+
+class _Abandoned(threading.Event):
+    """Set once the staging folder is gone, or another event is set: the build went on without this worker."""
+
+    def __init__(self, folder: Path, other: threading.Event | None) -> None:
+        super().__init__()
+        self._folder, self._other = folder, other
+
+    def is_set(self) -> bool:
+        return (self._other is not None and self._other.is_set()) or not self._folder.is_dir()
+
+
+def pack_bundle(
+    bundle: Bundle,
+    workshop: Path,
+    coding: Coding,
+    *,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Staged:
+    """Pack the tensors of a bundle into a new folder under the workshop's ``staging``, which must be there.
+
+    Raises
+    ------
+    Stopped
+        `stop` was set, or the staging folder went away.
+    InputError, ArtifactError, ResourceError
+        See `write_tensor`.
+    """
+    memory.keep_freed_blocks()
+    staging = workshop / STAGING
+    with disk_errors(staging):
+        folder = Path(tempfile.mkdtemp(dir=staging))
+        abandoned = _Abandoned(folder, stop)
+        written = [
+            write_tensor(folder, plan, coding, progress or Silent(), abandoned) for plan in bundle.plans
+        ]
+    return Staged(folder=str(folder), written=tuple(written))
+
+
+def adopt(staged: Staged, workshop: Path) -> None:
+    """Move the tensors of a packed bundle to their places in the artifact."""
+    folder, target = Path(staged.folder), workshop / ARTIFACT / WEIGHTS_DIR
+    with disk_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for tensor, _ in staged.written:
+            shutil.rmtree(target / tensor.name, ignore_errors=True)
+            (folder / WEIGHTS_DIR / tensor.name).rename(target / tensor.name)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_source(bundle: Bundle, source: Sequence[SourceFile]) -> None:
+    """Make sure that this machine sees the checkpoint that was planned with.
+
+    Raises
+    ------
+    InputError
+        A file is missing or another one.
+    """
+    known = {file.name: file for file in source}
+    for path in {plan.source.path for plan in bundle.plans}:
+        wanted = known[path.name]
+        if not path.is_file():
+            raise InputError(
+                "no such checkpoint file",
+                where=path,
+                fix="keep the checkpoint in a folder that every machine sees under the same path",
+            )
+        found = path.stat()
+        # File systems differ in how finely they keep times.
+        if (found.st_size, found.st_mtime_ns // 10**9) != (wanted.bytes, wanted.mtime_ns // 10**9):
+            raise InputError(
+                "another checkpoint file than the build was begun with",
+                where=path,
+                expected=f"{wanted.bytes} bytes, written at {wanted.mtime_ns // 10**9} s",
+                got=f"{found.st_size} bytes, written at {found.st_mtime_ns // 10**9} s",
+                fix="share one folder; if every machine has a copy, copy with times kept (cp -p, rsync -t)",
+            )

@@ -1,0 +1,156 @@
+"""Cleaning a file into a file, line by line, and the audit of what was done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.cleaning.engine import Change, clean_line
+from iwsltpack.documents.names import PAIRS
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@dataclass(kw_only=True)
+class CleanSummary:
+    """What cleaning a file came to: counts by rule, of repairs and of findings left as they are."""
+
+    lines: int = 0
+    changed: int = 0
+    repaired: Counter[str] = field(default_factory=Counter)
+    reported: Counter[str] = field(default_factory=Counter)
+
+    def add(self, changes: tuple[Change, ...]) -> None:
+        """Count one line."""
+        self.lines += 1
+        self.changed += any(change.repaired for change in changes)
+        self.repaired.update(change.rule for change in changes if change.repaired)
+        self.reported.update(change.rule for change in changes if not change.repaired)
+
+
+def audit_entry(line: int, change: Change) -> dict[str, Any]:
+    """Return one line of the audit; `line` counts from 1, ``before == after`` where it is only reported."""
+    return {
+        "line": line,
+        "rule": change.rule,
+        "before": change.before,
+        "after": change.after,
+        "message": change.message,
+    }
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file; only LF ends a line, so the count is that of every other tool.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or is not UTF-8; names the line.
+    """
+    try:
+        with path.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                yield _decoded(raw, path, number)
+    except OSError as error:
+        raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
+
+
+def _decoded(raw: bytes, path: Path, number: int) -> str:
+    try:
+        return raw.removesuffix(b"\n").decode("utf-8")
+    except UnicodeDecodeError as error:
+        wide = number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        raise InputError(
+            "not UTF-8",
+            where=f"{path}:{number}",
+            expected="UTF-8 text, one hypothesis a line",
+            got="UTF-16" if wide else f"byte 0x{raw[error.start]:02x} at column {error.start + 1}",
+            fix=f"convert it: iconv -f {'UTF-16' if wide else 'ENCODING'} -t UTF-8 FILE",
+        ) from error
+
+
+def language_of(path: Path, lang: str | None, pair: str | None) -> str:
+    """Return the target language told, or else that of the pair told, or that in ``NAME.en-zh.txt``.
+
+    Raises
+    ------
+    UsageError
+        None of them says it.
+    """
+    if lang is not None:
+        return lang
+    parts = path.name.split(".")
+    for candidate in (pair, *reversed(parts)):
+        if candidate in PAIRS:
+            return PAIRS[candidate]
+    raise UsageError(
+        "which language is this file in?",
+        where=path,
+        expected="--lang zh or --lang de, or a name such as tst.en-zh.txt",
+        fix="add --lang zh",
+    )
+
+
+def clean_file(
+    path: Path,
+    output: Path,
+    lang: str,
+    *,
+    audit: Path | None = None,
+    on_change: Callable[[int, Change], None] = lambda _line, _change: None,
+    progress: Progress | None = None,
+) -> CleanSummary:
+    """Clean the hypotheses in `path` into `output`; memory does not grow with the file.
+
+    Parameters
+    ----------
+    path, output
+        UTF-8 text, one hypothesis a line; `output` may be `path`. It is written whole or not at all.
+    lang
+        ``zh`` or ``de``.
+    audit
+        Where to write a JSON object for every repair and finding, or None.
+    on_change
+        Called with the line (from 1) and each repair and finding.
+    progress
+        Advanced by bytes.
+
+    Returns
+    -------
+    CleanSummary
+
+    Raises
+    ------
+    InputError
+        `path` cannot be read, is not UTF-8, or holds no line.
+    """
+    if audit is not None and audit.resolve() in (output.resolve(), path.resolve()):
+        raise UsageError(
+            "the audit would overwrite the hypotheses", where=audit, fix="give --audit another name"
+        )
+    sink = progress or Silent()
+    summary = CleanSummary()
+    sink.start("cleaning", path.stat().st_size if path.is_file() else 0, "bytes")
+    with ExitStack() as stack:
+        cleaned = stack.enter_context(fileio.atomic_open(output))
+        audited = stack.enter_context(fileio.atomic_open(audit)) if audit is not None else None
+        for number, line in enumerate(read_lines(path), 1):
+            result = clean_line(line, lang)
+            cleaned.write(result.text.encode() + b"\n")
+            summary.add(result.changes)
+            for change in result.changes:
+                on_change(number, change)
+                if audited is not None:
+                    audited.write(fileio.canonical_json(audit_entry(number, change), indent=None))
+            sink.advance(len(line) + 1)
+        if not summary.lines:
+            raise InputError("the file is empty", where=path, expected="one hypothesis a line")
+    sink.finish()
+    return summary

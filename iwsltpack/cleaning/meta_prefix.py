@@ -1,0 +1,274 @@
+"""Meta prefixes, recognised by their grammar: a head made of translation talk alone, up to a colon or a quote.
+
+The scan reads a line word by word from a starting point and stops at the first word that is not in the
+vocabulary. Every colon, quotation mark, comma, full stop or change of script it passed is a place where the
+head may end; the last place at which the words read so far form a valid head wins. Each scan is linear in a
+window of fixed size, whatever the line's length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import regex
+
+from iwsltpack.cleaning import vocabulary as v
+from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
+from iwsltpack.cleaning.script import HAN, in_source, in_target
+
+WINDOW: Final = 240
+"""Characters of talk a head may have, quoted source text not counted."""
+MAX_QUOTED: Final = 1500
+"""Characters of quoted source text a head may hold."""
+COLONS: Final = ":：﹕∶"
+COMMAS: Final = ",，、;；-–—"
+STOPS: Final = "。.!！?？"
+DECORATION: Final = " \t*_#>()（）[]【】|~"
+WORD: Final = regex.compile(r"\p{Latin}[\p{Latin}]*+(?:['’]\p{Latin}++)?+")
+
+HAN_WORDS: Final = v.han_words()
+HAN_LENGTHS: Final = v.han_lengths()
+LATIN_WORDS: Final = v.latin_words()
+TASK_NAME: Final = regex.compile(
+    r"(?:语音|口语|文本|视频|音频|speech|text|audio|video|spoken language)\s*(?:翻译|translation)",
+    regex.IGNORECASE,
+)
+"""Names of tasks that a talk may speak of: a heading of content, not talk about this translation."""
+ANNOUNCES: Final = regex.compile(r"以下|下面|请|here|hier|below|translate|übersetze", regex.IGNORECASE)
+"""How a head begins that may end in a full stop: an announcement, or the prompt said back."""
+LANGUAGE_LABEL: Final = regex.compile(
+    r"(?:[语文]|\b(?:English|French|German|Englisch|Französisch|Deutsch))\s*+[:：]", regex.IGNORECASE
+)
+LEADS_TO_QUOTE: Final = frozenset(
+    (v.COPULA, v.TRANSLATE, v.PARTICLE, v.MEANS, v.CHINESE, v.GERMAN, v.SAID, v.OUTCOME)
+)
+"""What the last word of a head may be where a quotation follows without a colon."""
+
+_NAMES_TEXT: Final = frozenset((v.SPEECH, v.TEXT, v.SPEAKER, v.ENGLISH, v.QUOTED))
+RECORDING: Final = regex.compile(
+    r"(?:这|该|此|本)(?:段|个|条|篇)?(?:视频|音频|语音|录音|演讲|讲话)(?:中|里)?(?:\p{Han}{1,8}的)?(?:内容|意思)(?:是|为)\s*+[:：]"
+)
+"""Talk about what the recording says, with any modifier: taken for a prefix only before a quoted rest."""
+RECORDING_STARTS: Final = frozenset("这该此本")
+
+DelimiterKind = Literal["colon", "quote", "comma", "stop", "script"]
+
+
+class Token(NamedTuple):
+    """One word of a head: its category, where it ends, whether it is written in Latin script."""
+
+    category: str
+    end: int
+    latin: bool
+
+
+class Delimiter(NamedTuple):
+    """A place where a head may end: `tokens` words were read, the rest begins at `rest`."""
+
+    kind: DelimiterKind
+    tokens: int
+    rest: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the words before a delimiter amount to."""
+
+    categories: tuple[str, ...]
+    text: str
+    all_latin: bool
+    kind: DelimiterKind
+
+    def has(self, *categories: str) -> bool:
+        """Tell whether any of the categories occurs."""
+        return any(category in self.categories for category in categories)
+
+    @property
+    def last(self) -> str:
+        """Category of the last word."""
+        return self.categories[-1]
+
+
+def scan(line: str, start: int, lang: str) -> tuple[list[Token], list[Delimiter]]:
+    """Read vocabulary words of `line` from index `start`; return them and every place the head may end."""
+    tokens: list[Token] = []
+    delimiters: list[Delimiter] = []
+    position, limit = start, start + WINDOW
+    length = len(line)
+    while position < length and position < limit:
+        character = line[position]
+        kind = _delimiter_kind(character)
+        if kind is not None and tokens:
+            delimiters.append(Delimiter(kind, len(tokens), position if kind == "quote" else position + 1))
+        if is_opener(character):
+            quoted = _quoted_source(line, position, lang)
+            if quoted is None:
+                if tokens:
+                    break
+                position += 1
+                continue
+            limit += quoted - position
+            tokens.append(Token(v.QUOTED, quoted, latin=True))
+            position = quoted
+        elif kind is not None or character in DECORATION:
+            if tokens and character in "】]" and line[start] in "【[":
+                delimiters.append(Delimiter("colon", len(tokens), position + 1))
+            position += 1
+        elif (token := _word(line, position, lang)) is not None:
+            if tokens and not token.latin and all(read.latin for read in tokens):
+                delimiters.append(Delimiter("script", len(tokens), position))
+            tokens.append(token)
+            position = token.end
+        else:
+            if tokens and HAN.match(line, position) and all(read.latin for read in tokens):
+                delimiters.append(Delimiter("script", len(tokens), position))
+            break
+    return tokens, delimiters
+
+
+def _delimiter_kind(character: str) -> DelimiterKind | None:
+    if character in COLONS:
+        return "colon"
+    if is_opener(character):
+        return "quote"
+    if character in COMMAS:
+        return "comma"
+    return "stop" if character in STOPS else None
+
+
+def _word(line: str, position: int, lang: str) -> Token | None:
+    lengths = HAN_LENGTHS.get(line[position])
+    if lengths is not None:
+        for length in lengths:
+            category = HAN_WORDS.get(line[position : position + length])
+            if category is not None:
+                return Token(category, min(position + length, len(line)), latin=False)
+        return None
+    if (word := WORD.match(line, position)) is not None:
+        lower = word.group().lower().replace("’", "'")
+        # "man" is a person in English talk and "one" in German content.
+        category = None if (lang, lower) == ("de", "man") else LATIN_WORDS.get(lower)
+        return None if category is None else Token(category, word.end(), latin=True)
+    return None
+
+
+def _quoted_source(line: str, start: int, lang: str) -> int | None:
+    """Return the index after a quotation of source-language text that opens at `start`, or None."""
+    end = closing_mark(line, start, MAX_QUOTED)
+    if end < 0 or not in_source(line[start + 1 : end], lang):
+        return None
+    return end + 1
+
+
+def find_head(line: str, start: int, lang: str) -> int | None:
+    """Return where the text begins that follows a meta prefix at index `start`; None where there is none.
+
+    The index may equal ``len(line)``: then the line is nothing but a prefix.
+    """
+    tokens, delimiters = scan(line, start, lang)
+    for delimiter in reversed(delimiters):
+        read = tokens[: delimiter.tokens]
+        head = Head(
+            categories=tuple(token.category for token in read),
+            text=line[start : read[-1].end].lstrip(DECORATION),
+            all_latin=all(token.latin for token in read),
+            kind=delimiter.kind,
+        )
+        if _is_meta(head, line[delimiter.rest :].lstrip(DECORATION), lang):
+            return delimiter.rest
+    if line[start : start + 1] not in RECORDING_STARTS:
+        return None
+    recording = RECORDING.match(line, start)
+    if recording is not None and _is_wrapped(line[recording.end() :].lstrip(DECORATION)):
+        return recording.end()
+    return None
+
+
+def is_meta_tail(text: str) -> bool:
+    """Tell whether `text`, found after a closing quote, is talk about the translation (" in Chinese.")."""
+    if len(text) > WINDOW:
+        return False
+    tokens, _ = scan(text, 0, "")
+    if not tokens or text[tokens[-1].end :].strip(DECORATION + STOPS + "\"'”’"):
+        return False
+    categories = {token.category for token in tokens}
+    return bool(categories & {v.CHINESE, v.GERMAN, v.TRANSLATE, v.MEANING, v.ENGLISH})
+
+
+def _is_wrapped(rest: str) -> bool:
+    return bool(rest) and unwrap(rest, opened=True, is_tail=is_meta_tail) is not None
+
+
+def _is_meta(head: Head, rest: str, lang: str) -> bool:
+    wrapped = _is_wrapped(rest)
+    target = v.TARGETS[lang]
+    if head.kind == "quote" and not wrapped:
+        return False
+    if head.has(v.SELF) and not head.has(v.POLITE, v.TRANSLATE, v.ENGLISH, target):
+        return False
+    switched = lang == "zh" and head.all_latin and HAN.match(rest.lstrip("'\"“‘「『《")) is not None
+    if head.has(v.TRANSLATE):
+        return _is_translation(head, wrapped=wrapped, switched=switched)
+    if head.kind in ("comma", "stop"):
+        return False
+    return (
+        _is_meaning(head, target, wrapped=wrapped, switched=switched)
+        or _is_speech(head, wrapped=wrapped, switched=switched)
+        or (head.kind == "colon" and _is_label(head, rest, lang))
+    )
+
+
+def _is_translation(head: Head, *, wrapped: bool, switched: bool) -> bool:
+    named = head.has(v.SPEECH, v.ENGLISH, v.CHINESE, v.GERMAN, v.LANGUAGE, v.QUOTED, v.SPEAKER)
+    if TASK_NAME.fullmatch(head.text) and not wrapped:
+        return False
+    told = named or head.has(v.DETERMINER, v.TEXT, v.POLITE, v.COPULA)
+    if head.has(v.OUTCOME) and not (told or wrapped or switched):
+        return False
+    if head.kind == "colon":
+        return True
+    if head.kind == "quote":
+        return head.last in LEADS_TO_QUOTE and (named or head.all_latin or head.text.endswith("如下"))
+    if head.kind == "comma":
+        return head.last == v.COPULA and (named or head.has(v.DETERMINER))
+    if head.kind == "stop":
+        return head.has(v.POLITE, v.SELF) or ANNOUNCES.match(head.text) is not None
+    return head.last in LEADS_TO_QUOTE and len(head.categories) > 2
+
+
+def _is_meaning(head: Head, target: str, *, wrapped: bool, switched: bool) -> bool:
+    if not head.has(v.MEANING, v.MEANS):
+        return False
+    if not head.has(v.COPULA, v.MEANS):
+        return False
+    if head.has(v.SPEECH, v.ENGLISH, target) and (head.kind == "colon" or head.last in LEADS_TO_QUOTE):
+        return True
+    return (wrapped or switched) and head.has(v.TEXT, v.SPEAKER, v.QUOTED)
+
+
+def _is_speech(head: Head, *, wrapped: bool, switched: bool) -> bool:
+    if not head.has(v.SPEECH, v.SPEAKER, v.ENGLISH):
+        return False
+    if head.kind == "colon" and (head.has(v.SAID) or (head.has(v.SPEECH) and head.text.endswith("内容"))):
+        return True
+    if switched:
+        return head.has(v.SAY, v.COPULA)
+    return wrapped and head.kind == "colon" and (head.has(v.SAY) or head.last in (v.COPULA, v.SAID))
+
+
+def _is_label(head: Head, rest: str, lang: str) -> bool:
+    target = v.TARGETS[lang]
+    words = set(head.categories)
+    if target not in words:
+        return False
+    if v.PARTICLE in words and words & _NAMES_TEXT and words & {v.COPULA, v.SAY, v.SAID, v.MEANS}:
+        return True
+    allowed = {target, v.PARTICLE, v.COPULA}
+    if {v.OUTCOME, v.COPULA} <= words:
+        allowed |= {v.OUTCOME, v.DETERMINER}
+    elif v.PARTICLE in words:
+        allowed |= {v.DETERMINER}
+    if not words <= allowed:
+        return False
+    return in_target(rest, lang) and not rest[0].isdigit() and LANGUAGE_LABEL.search(rest[:WINDOW]) is None

@@ -1,0 +1,141 @@
+"""Quotation marks around a whole text, told apart from quotation marks within it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import regex
+
+from iwsltpack.cleaning.script import has_content
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLOSERS: Final[dict[str, str]] = {
+    "'": "'’",
+    '"': '"”',
+    "“": '”"',
+    "‘": "’'",
+    "’": "’",
+    "”": "”",
+    "„": '“”"',
+    "‚": "‘’'",
+    "「": "」",
+    "『": "』",
+    "《": "》",
+    "«": "»",
+    "»": "«",
+    "‹": "›",
+    "›": "‹",
+    "`": "`'",
+    "＂": "＂",
+    "＇": "＇",
+    "〝": "〞〟",
+}
+"""Every opening mark and what may close it; models mix styles, so some have several."""
+SENTENCE_END: Final = "。！？!?.…"
+TITLE_MARK: Final = "《"
+MAX_MARKS: Final = 400
+"""A text with more marks of one kind than this is no quotation but a broken line: it is left alone."""
+APOSTROPHE: Final = regex.compile(r"(?<=\p{Latin})['’](?=\p{Latin})")
+FINAL_PUNCTUATION: Final = regex.compile(r"[\s*_。．.,，、;；!！?？…]*+$")
+
+
+def is_opener(character: str) -> bool:
+    """Tell whether `character` can open a quotation."""
+    return character in CLOSERS
+
+
+def closing_mark(text: str, start: int, limit: int) -> int:
+    """Return the index of the mark that closes the quotation opened at `start`, or -1.
+
+    An apostrophe between two Latin letters closes nothing; marks past `start` + `limit` are not looked for.
+    """
+    closers = CLOSERS[text[start]]
+    for index in range(start + 1, min(len(text), start + limit)):
+        if text[index] in closers and APOSTROPHE.match(text, index) is None:
+            return index
+    return -1
+
+
+def unwrap(text: str, *, opened: bool, is_tail: Callable[[str], bool] = lambda _: False) -> str | None:
+    """Take away the quotation marks around the whole of `text`.
+
+    Parameters
+    ----------
+    text
+        Begins with an opening mark.
+    opened
+        A meta prefix stood before it, so that the mark opened with the prefix: it then also goes where the
+        text was cut off before its closing mark.
+    is_tail
+        Tells whether what follows the closing mark is talk about the translation (" in Chinese.").
+
+    Returns
+    -------
+    str or None
+        The text inside; None where the marks do not enclose the whole, or nothing would be left.
+    """
+    if not text or text[0] not in CLOSERS:
+        return None
+    closers = CLOSERS[text[0]]
+    marks = _marks(text, text[0] + closers)
+    if marks is None:
+        return None
+    last = next((index for index in reversed(marks) if text[index] in closers), -1)
+    if last > 0 and (tail := _tail(text[last + 1 :], opened, is_tail)) is not None:
+        inner = text[1:last].strip()
+        if not _encloses(text, last, marks, opened=opened) or not has_content(inner):
+            return None
+        if text[0] == TITLE_MARK and inner[-1] not in SENTENCE_END:
+            return None
+        return inner if inner[-1] in SENTENCE_END + ",，" or not tail else inner + tail
+    if opened and _never_closed(text, marks) and has_content(text[1:]):
+        return text[1:].lstrip()
+    return None
+
+
+def _marks(text: str, characters: str) -> list[int] | None:
+    if sum(text.count(character) for character in set(characters)) > MAX_MARKS:
+        return None
+    found: list[int] = []
+    for character in set(characters):
+        index = text.find(character, 1)
+        while index >= 0:
+            if APOSTROPHE.match(text, index) is None:
+                found.append(index)
+            index = text.find(character, index + 1)
+    return sorted(found)
+
+
+def _tail(rest: str, opened: bool, is_tail: Callable[[str], bool]) -> str | None:
+    if FINAL_PUNCTUATION.match(rest):
+        return rest.strip(" *_")[:1]
+    return "" if opened and is_tail(rest) else None
+
+
+def _encloses(text: str, last: int, marks: list[int], *, opened: bool) -> bool:
+    opener, closers = text[0], CLOSERS[text[0]]
+    inside = [index for index in marks if index < last]
+    if not inside:
+        return True
+    if opener in closers:
+        # Straight marks inside: only a finished sentence before the last one shows that it closes the whole.
+        return opened and text[last - 1] in SENTENCE_END
+    depth = 1
+    for index in inside:
+        depth += 1 if text[index] == opener else -1
+        if depth == 0:
+            return False
+    return depth == 1
+
+
+def _never_closed(text: str, marks: list[int]) -> bool:
+    if text[0] in CLOSERS[text[0]]:
+        return len(marks) % 2 == 0
+    depth = 1
+    for index in marks:
+        depth += 1 if text[index] == text[0] else -1
+        if depth == 0:
+            return False
+    return True

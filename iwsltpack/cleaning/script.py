@@ -1,0 +1,57 @@
+"""What a stretch of text is written in: Chinese by its script, German and English by their function words."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import regex
+
+from iwsltpack.cleaning.vocabulary import ENGLISH_FUNCTION_WORDS, GERMAN_FUNCTION_WORDS
+
+HAN: Final = regex.compile(r"\p{Han}")
+LETTER: Final = regex.compile(r"\p{L}")
+CONTENT: Final = re.compile(r"[^\W_]")
+LATIN_WORD: Final = regex.compile(r"\p{Latin}[\p{Latin}\p{M}'’-]*+")
+SAMPLE: Final = 4000
+"""Characters looked at when a language is judged: more cannot change the verdict, only the time."""
+
+
+def has_content(text: str) -> bool:
+    """Tell whether `text` holds a letter or a digit."""
+    return CONTENT.search(text) is not None
+
+
+def latin_words(text: str) -> list[str]:
+    """Return the words in Latin script, lower case, of the first `SAMPLE` characters."""
+    return [word.group().lower() for word in LATIN_WORD.finditer(text[:SAMPLE])]
+
+
+def function_words(text: str) -> tuple[int, int]:
+    """Return how many English and how many German function words `text` holds."""
+    words = latin_words(text)
+    return (
+        sum(word in ENGLISH_FUNCTION_WORDS for word in words),
+        sum(word in GERMAN_FUNCTION_WORDS for word in words),
+    )
+
+
+def looks_english(text: str) -> bool:
+    """Tell whether `text` is English rather than German: no Han, and English function words prevail."""
+    english, german = function_words(text)
+    return HAN.search(text) is None and english > german
+
+
+def in_target(text: str, lang: str) -> bool:
+    """Tell whether `text` could be a translation into `lang` (``zh``: holds Han; ``de``: is not English)."""
+    if lang == "zh":
+        return HAN.search(text) is not None
+    return has_content(text) and HAN.search(text) is None and not looks_english(text)
+
+
+def in_source(text: str, lang: str) -> bool:
+    """Tell whether `text` is words of the source language and none of the target's script."""
+    words = latin_words(text)
+    if not words or HAN.search(text) is not None:
+        return False
+    return lang == "zh" or looks_english(text)

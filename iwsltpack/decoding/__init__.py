@@ -1,0 +1,1 @@
+"""Decode test sets with an artifact: prepare, batch, generate, journal, record."""

@@ -1,0 +1,204 @@
+"""Batches through the model, and the loop of one process: each into the journal before the next is begun."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from iwsltpack.decoding.batching import work_ahead
+from iwsltpack.decoding.journal import Decoded
+from iwsltpack.errors import ResourceError
+from iwsltpack.testsets.audio import read_span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.generation import Hypothesis, InputBuilder, Translator
+    from iwsltpack.decoding.journal import Journal
+    from iwsltpack.documents.run import RunSettings
+    from iwsltpack.system.progress import Progress
+    from iwsltpack.testsets.audio import Samples
+    from iwsltpack.testsets.survey import Survey
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedBatch:
+    """A batch's audio at the model's rate, and the model's inputs."""
+
+    audio: list[Samples]
+    inputs: dict[str, torch.Tensor]
+
+
+class BatchLimit(Protocol):
+    """Remembers how many pieces fit the device at once; None while all have."""
+
+    cap: int | None
+
+    def set_cap(self, items: int) -> None:
+        """Remember that at most `items` fit."""
+
+
+def translate_batches(
+    survey: Survey,
+    batches: list[Batch],
+    journal: Journal,
+    listener: InputBuilder,
+    translator: Translator,
+    settings: RunSettings,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Decode `batches` and journal each; audio is read and turned into features ahead of the model.
+
+    Raises
+    ------
+    ResourceError
+        A single piece does not fit the device's memory.
+    InputError
+        A recording changed since it was examined.
+    """
+    segments = survey.test_set.segments
+    search = BatchDecoder(listener, translator, settings, journal, say)
+
+    def prepare(batch: Batch) -> PreparedBatch:
+        return hear(batch, [segments[piece.segment].path for piece in batch], listener)
+
+    meter = AudioProgress(progress, f"decoding {survey.test_set.name}", batches)
+    before = time.perf_counter()
+    for batch, heard in work_ahead(batches, prepare):
+        hypotheses = search.run(heard)
+        now = time.perf_counter()
+        journal.record(outputs(batch, hypotheses, now - before))
+        before = now
+        meter.advance(batch)
+    progress.finish()
+
+
+def hear(batch: Batch, paths: list[Path], listener: InputBuilder) -> PreparedBatch:
+    """Read a batch's audio and make the model's inputs of it; `paths` are its recordings, one a piece."""
+    audio = [
+        read_span(path, piece.offset, piece.duration, listener.rate)
+        for piece, path in zip(batch, paths, strict=True)
+    ]
+    return PreparedBatch(audio=audio, inputs=listener.prepare(audio))
+
+
+def outputs(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list[Decoded]:
+    """Return what is journaled of a batch that took `seconds`."""
+    return [
+        Decoded(
+            segment=piece.segment,
+            part=piece.part,
+            text=hypothesis.text,
+            tokens=hypothesis.tokens,
+            finish=hypothesis.finish,
+            seconds=seconds / len(batch),
+        )
+        for piece, hypothesis in zip(batch, hypotheses, strict=True)
+    ]
+
+
+class AudioProgress:
+    """Counts whole segments and the seconds heard, for the person watching.
+
+    Parameters
+    ----------
+    progress
+        Where it is shown.
+    description
+        Of the stage.
+    batches
+        What is to be decoded; with `names`, of the test sets named, one name a batch.
+    """
+
+    def __init__(
+        self, progress: Progress, description: str, batches: list[Batch], names: list[str] | None = None
+    ) -> None:
+        self.progress = progress
+        self._left = Counter(
+            (name, piece.segment)
+            for name, batch in zip(names or [""] * len(batches), batches, strict=True)
+            for piece in batch
+        )
+        self._heard, self._started = 0.0, time.perf_counter()
+        progress.start(description, len(self._left))
+
+    def advance(self, batch: Batch, name: str = "") -> None:
+        """Take note of a batch that is decoded."""
+        self._heard += sum(piece.duration for piece in batch)
+        self.progress.note(f"{self._heard / (time.perf_counter() - self._started):.1f} s of audio a second")
+        keys = [(name, piece.segment) for piece in batch]
+        self._left.subtract(keys)
+        self.progress.advance(sum(self._left[key] == 0 for key in set(keys)))
+
+
+class BatchDecoder:
+    """Generation that halves the batch when the device's memory runs out, and retries what was cut off."""
+
+    def __init__(
+        self,
+        listener: InputBuilder,
+        translator: Translator,
+        settings: RunSettings,
+        room: BatchLimit,
+        say: Callable[[str], None],
+    ) -> None:
+        self.listener, self.translator, self.settings = listener, translator, settings
+        self.room, self.say = room, say
+
+    def run(self, heard: PreparedBatch) -> list[Hypothesis]:
+        """Return a hypothesis for every recording of a batch."""
+        found = self._fitting(heard.audio, self.settings.max_new_tokens, heard.inputs)
+        again = [place for place, hypothesis in enumerate(found) if hypothesis.finish == "length"]
+        if again and self.settings.retry_truncated is not None:
+            retried = self._fitting([heard.audio[place] for place in again], self.settings.retry_truncated)
+            for place, hypothesis in zip(again, retried, strict=True):
+                found[place] = hypothesis
+        return found
+
+    def _fitting(
+        self, audio: list[Samples], limit: int, inputs: dict[str, torch.Tensor] | None = None
+    ) -> list[Hypothesis]:
+        """BatchDecoder all of `audio` at once, or in as many parts as the device's memory makes needed."""
+        while True:
+            size = min(len(audio), self.room.cap or len(audio))
+            try:
+                return [
+                    hypothesis
+                    for part in self._parts(audio, size, inputs)
+                    for hypothesis in self.translator.generate(part, limit)
+                ]
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise ResourceError(
+                        "one piece of audio alone does not fit the device's memory",
+                        where=self.translator.model.device,
+                        fix="decode into another folder with --mode stream or --device cpu"
+                        if self.settings.mode == "int8"
+                        else "run the same command again with --mode stream, or in another folder with --device cpu",
+                    ) from error
+            # Outside of the handler: the exception's traceback would keep the failed batch's tensors alive.
+            self._shrink(size)
+
+    def _parts(
+        self, audio: list[Samples], size: int, inputs: dict[str, torch.Tensor] | None
+    ) -> Iterator[dict[str, torch.Tensor]]:
+        if inputs is not None and size == len(audio):
+            yield inputs
+            return
+        for start in range(0, len(audio), size):
+            yield self.listener.prepare(audio[start : start + size])
+
+    def _shrink(self, size: int) -> None:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.room.set_cap(size // 2)
+        self.say(f"out of memory with {size} pieces at once: going on with {size // 2}")

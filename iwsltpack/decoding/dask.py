@@ -1,0 +1,291 @@
+"""One run decoded by the workers of a dask cluster: batches out, outputs into the one journal as they come.
+
+The client examines the test sets, keeps the journal and writes the documents, as one process does; workers read the
+audio and hold the model. Results are the same bytes, so a run may go on by either way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import torch
+
+from iwsltpack.artifact.location import is_address
+from iwsltpack.cluster.connection import connect
+from iwsltpack.cluster.items import run_items
+from iwsltpack.cluster.shared import check_readable
+from iwsltpack.cluster.worker import release
+from iwsltpack.decoding.batches import AudioProgress
+from iwsltpack.decoding.dask_worker import (
+    SLOT,
+    BatchResult,
+    BatchTask,
+    WorkerSetup,
+    device_type,
+    translate_task,
+)
+from iwsltpack.decoding.decode import finish, open_source, open_work
+from iwsltpack.decoding.journal import Decoded
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.decoding.prepare import prepare_jobs
+from iwsltpack.decoding.record import LIBRARIES
+from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.errors import Problem, ResourceError, UsageError, ValidationFailed
+from iwsltpack.system.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distributed import Client
+
+    from iwsltpack.artifact.location import Place
+    from iwsltpack.cluster.items import Lost
+    from iwsltpack.decoding.decode import OpenRun
+    from iwsltpack.decoding.prepare import RunJob
+    from iwsltpack.decoding.record import DecodedSet
+    from iwsltpack.documents.run import RunArtifact
+    from iwsltpack.system.progress import Progress
+
+THREADS = 2
+"""Of a local worker: one has the model, the other reads the next batch's audio."""
+GROWTH = 1.0625
+"""A peak is journaled again when it has grown by this much."""
+FILES_CHECKED = 64
+
+
+def decode_on(
+    address: str,
+    test_dir: Path,
+    artifact: Place,
+    output: Path,
+    options: DecodeOptions | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+    per_set: dict[str, dict[str, Any]] | None = None,
+) -> list[DecodedSet]:
+    """Decode every test set at `test_dir` on the workers of a cluster; see `decode.decode` for the rest.
+
+    Each worker process loads the model once, and reads artifact and audio itself, from where the client does. A batch
+    whose worker dies is decoded by another. One that kills every worker is decoded segment by segment; a segment that
+    kills its worker alone fails alone, when all others are journaled.
+
+    Parameters
+    ----------
+    address
+        See `cluster.connection.connect`; ``local`` is a worker for each visible GPU, or for each core.
+
+    Raises
+    ------
+    ValidationFailed
+        Segments that kill their workers, each named, unless bad audio is to have a placeholder; else as `decode`.
+    UsageError
+        Workers have devices of different types, or other versions of the libraries.
+    InputError
+        A worker does not see the recordings.
+    ResourceError
+        The cluster does not answer or has no workers; they die whatever they are given.
+    """
+    options, progress, say = options or DecodeOptions(), progress or Silent(), tell or (lambda _: None)
+    gpus = options.device != "cpu"
+    with connect(address, gpus=gpus, packages=LIBRARIES, threads=THREADS) as client, ExitStack() as stack:
+        source, described = open_source(artifact)
+        device = _common_device(client, options.device)
+        jobs = prepare_jobs(source, described, test_dir, output, options, device, progress, say, per_set)
+        works = [open_work(job, stack, say) for job in jobs]
+        if any(work.batches for work in works):
+            check_readable(client, _some_files(artifact, jobs))
+            order = _order(client, artifact, described, device, jobs)
+            try:
+                DaskRun(client, order, works, progress, say).run()
+            finally:
+                if client.status == "running":
+                    release(client, SLOT)
+        return finish(works)
+
+
+def _common_device(client: Client, device: str) -> torch.device:
+    """Return the device that all workers resolve `device` to."""
+    found: dict[str, str] = client.run(device_type, device)
+    if len(set(found.values())) > 1:
+        raise UsageError(
+            "the workers have devices of different types, and would not write the same text",
+            expected="one type",
+            got=", ".join(f"{worker}: {kind}" for worker, kind in sorted(found.items())),
+            fix="use workers of one type, or --device cpu",
+        )
+    return torch.device(device if device not in ("auto", "cuda") else next(iter(found.values())))
+
+
+def _order(
+    client: Client, artifact: Place, described: RunArtifact, device: torch.device, jobs: list[RunJob]
+) -> WorkerSetup:
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return WorkerSetup(
+        artifact=str(artifact) if is_address(artifact) else str(Path(artifact).resolve()),
+        sha256=described.sha256,
+        device=str(device),
+        settings=tuple(job.plan.settings for job in jobs),
+        peers=dict(Counter(urlsplit(worker).hostname or "" for worker in workers)),
+    )
+
+
+def _some_files(artifact: Place, jobs: list[RunJob]) -> list[Path]:
+    """Return files that every worker must see: of the artifact, where it is a folder, and of each test set."""
+    found = [] if is_address(artifact) else [Path(artifact).resolve() / MANIFEST_NAME]
+    for job in jobs:
+        paths = list(dict.fromkeys(segment.path.resolve() for segment in job.survey.test_set.segments))
+        found += paths[:: max(1, len(paths) // FILES_CHECKED)]
+    return found
+
+
+class DaskRun:
+    """One run's batches on their way to the workers and back."""
+
+    def __init__(
+        self,
+        client: Client,
+        order: WorkerSetup,
+        works: list[OpenRun],
+        progress: Progress,
+        say: Callable[[str], None],
+    ) -> None:
+        self._client, self._order, self._works = client, order, works
+        self._progress, self._say = progress, say
+        self._numbers: dict[str, int] = {}
+        self._sessions: dict[tuple[int, str], int] = {}
+        self._peaks: dict[tuple[int, str], tuple[int, int | None]] = {}
+
+    def run(self) -> None:
+        """Decode all that is left; every outcome is journaled before the next is taken."""
+        tasks = [self._task(place, batch) for place, work in enumerate(self._works) for batch in work.batches]
+        names = list(dict.fromkeys(self._works[task.test_set].job.name for task in tasks))
+        description = f"decoding {names[0] if len(names) == 1 else f'{len(names)} test sets'}"
+        self._meter = AudioProgress(
+            self._progress,
+            description,
+            [task.batch for task in tasks],
+            [str(task.test_set) for task in tasks],
+        )
+        try:
+            lost = self._spread(tasks)
+            if lost:
+                self._see_workers_live()
+                lost = self._one_by_one(lost)
+        finally:
+            self._note_peaks()
+            self._progress.finish()
+        if lost:
+            self._give_up(lost)
+
+    def _task(self, place: int, batch: Any) -> BatchTask:
+        segments = self._works[place].job.survey.test_set.segments
+        return BatchTask(
+            test_set=place,
+            batch=tuple(batch),
+            paths=tuple(str(segments[piece.segment].path.resolve()) for piece in batch),
+        )
+
+    def _spread(self, tasks: list[BatchTask]) -> list[Lost[BatchTask]]:
+        return run_items(
+            self._client,
+            partial(translate_task, self._order),
+            tasks,
+            key=self._name,
+            done=self._take,
+            packages=LIBRARIES,
+        )
+
+    def _one_by_one(self, lost: list[Lost[BatchTask]]) -> list[Lost[BatchTask]]:
+        """Try the pieces of lost batches alone; return the ones that are lost even so."""
+        for entry in lost:
+            if len(entry.item.batch) > 1:
+                self._say(f"workers die with {self._name(entry.item)}: going on with one at a time")
+        single = [entry for entry in lost if len(entry.item.batch) == 1]
+        pieces = [
+            self._task(entry.item.test_set, (piece,))
+            for entry in lost
+            if len(entry.item.batch) > 1
+            for piece in entry.item.batch
+        ]
+        return single + (self._spread(pieces) if pieces else [])
+
+    def _see_workers_live(self) -> None:
+        """Have the model loaded with nothing to decode: workers that die even so die of something else."""
+        empty = BatchTask(test_set=0, batch=(), paths=())
+        if lost := self._spread([empty]):
+            raise ResourceError(
+                "workers die while they load the model",
+                got=lost[0].reason,
+                fix="see the workers' log; with too little memory, --mode stream or fewer workers on a machine",
+            )
+
+    def _take(self, task: BatchTask, outcome: BatchResult) -> None:
+        """Journal what a worker has decoded."""
+        if not task.batch:
+            return
+        journal = self._works[task.test_set].journal
+        number = self._numbers.setdefault(outcome.model, len(self._numbers) + 1)
+        key = (task.test_set, outcome.model)
+        if key not in self._sessions:
+            session = replace(outcome.session, worker=f"dask-{number}")
+            self._sessions[key] = journal.begin_session(session)
+        journal.record(outcome.results, self._sessions[key])
+        self._peaks[key] = (outcome.session.peak_host_bytes, outcome.session.peak_device_bytes)
+        known = journal.sessions[self._sessions[key]]
+        if outcome.session.peak_host_bytes > GROWTH * known.peak_host_bytes:
+            journal.note_peak(self._sessions[key], *self._peaks[key])
+        for cap in outcome.caps:
+            self._say(f"dask-{number}: out of memory: going on with {cap} pieces at once")
+        self._meter.advance(task.batch, str(task.test_set))
+
+    def _note_peaks(self) -> None:
+        for key, peaks in self._peaks.items():
+            self._works[key[0]].journal.note_peak(self._sessions[key], *peaks)
+
+    def _name(self, task: BatchTask) -> str:
+        """Name a batch by its segments."""
+        job = self._works[task.test_set].job
+        ids = list(dict.fromkeys(job.plan.segments[piece.segment].id for piece in task.batch))
+        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+        return f"{job.name}: segment{'s' if len(ids) > 1 else ''} {shown}"
+
+    def _give_up(self, lost: list[Lost[BatchTask]]) -> None:
+        """Write placeholders for segments that kill their workers, or end with an error that names them."""
+        problems = [self._problem(entry) for entry in lost]
+        if all(self._works[entry.item.test_set].job.keeps_placeholders for entry in lost):
+            for entry, problem in zip(lost, problems, strict=True):
+                self._say(str(problem))
+                (piece,) = entry.item.batch
+                given_up = Decoded(
+                    segment=piece.segment,
+                    part=piece.part,
+                    text="",
+                    tokens=0,
+                    finish="placeholder",
+                    seconds=0.0,
+                )
+                self._works[entry.item.test_set].journal.record([given_up], -1)
+            self._say(f"{len(lost)} segments get the placeholder: they kill their workers")
+            return
+        raise ValidationFailed(
+            f"{len(lost)} segments kill their workers; all others are decoded and journaled",
+            problems,
+            fix="see the workers' log; run the same command again to try them again, "
+            "or with --on-bad-audio placeholder to go on without them",
+        )
+
+    def _problem(self, entry: Lost[BatchTask]) -> Problem:
+        (piece,) = entry.item.batch
+        segment = self._works[entry.item.test_set].job.plan.segments[piece.segment]
+        return Problem(
+            rule="decode.kills-worker",
+            message=f"segment {segment.id}: {entry.reason}",
+            path=segment.audio,
+            line=piece.segment + 1,
+        )

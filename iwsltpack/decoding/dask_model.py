@@ -1,0 +1,111 @@
+"""A worker's place of work: the model loaded once, batches in, outputs out, nothing written."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import torch
+
+from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.cluster import worker as cluster_worker
+from iwsltpack.cluster.local import cores
+from iwsltpack.decoding.batches import BatchDecoder, hear, outputs
+from iwsltpack.decoding.dask_worker import BatchResult
+from iwsltpack.decoding.generation import InputBuilder, Translator
+from iwsltpack.decoding.journal import Decoded, Session
+from iwsltpack.decoding.record import libraries
+from iwsltpack.errors import ArtifactError
+from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
+from iwsltpack.runtime.model import load_from, processor_from, resolve_device
+
+if TYPE_CHECKING:
+    from iwsltpack.decoding.dask_worker import BatchTask, WorkerSetup
+    from iwsltpack.documents.run import RunSettings
+
+
+@dataclass
+class _Room:
+    """How many pieces fit this worker's device; `news` is what nobody was told yet."""
+
+    cap: int | None = None
+    news: list[int] = field(default_factory=list)
+
+    def set_cap(self, items: int) -> None:
+        """Remember that at most `items` fit."""
+        self.cap = items
+        self.news.append(items)
+
+
+class WorkerModel:
+    """A loaded model and what goes with it; threads take turns at it."""
+
+    def __init__(self, order: WorkerSetup) -> None:
+        source = open_artifact(order.artifact)
+        if source.manifest.sha256 != order.sha256:
+            raise ArtifactError(
+                "a worker finds another artifact at this place",
+                where=order.artifact,
+                expected=order.sha256,
+                got=source.manifest.sha256,
+                fix="give a path of the shared file system, or an address that all machines reach",
+            )
+        torch.set_num_threads(share_of_cores(order.peers))
+        self._device = resolve_device(order.device)
+        self._processor = processor_from(source.model_dir)
+        settings = order.settings[0]
+        started = time.perf_counter()
+        model = load_from(source, device=self._device, mode=settings.mode, dtype=settings.dtype)
+        self._translator = Translator(model, self._processor)
+        self._session = {
+            "device_name": device_name(self._device),
+            "mode": settings.mode,
+            "load_seconds": time.perf_counter() - started,
+            "libraries": libraries(),
+        }
+        self._name = uuid.uuid4().hex
+        self._listeners: dict[tuple[str | None, ...], InputBuilder] = {}
+        self._room = _Room()
+        self._turn = threading.Lock()
+        self._last_end = time.perf_counter()
+
+    def translate(self, settings: RunSettings, task: BatchTask) -> BatchResult:
+        """Decode a batch; its audio is read while another thread has the model."""
+        begun = time.perf_counter()
+        results: list[Decoded] = []
+        caps: tuple[int, ...] = ()
+        if task.batch:
+            listener = self._listener(settings)
+            heard = hear(task.batch, [Path(path) for path in task.paths], listener)
+            with self._turn:
+                search = BatchDecoder(listener, self._translator, settings, self._room, lambda _: None)
+                hypotheses = search.run(heard)
+                end = time.perf_counter()
+                results = outputs(task.batch, hypotheses, end - max(begun, self._last_end))
+                self._last_end = end
+                caps = tuple(self._room.news)
+                self._room.news.clear()
+        return BatchResult(results=results, model=self._name, session=self._session_now(), caps=caps)
+
+    def _listener(self, settings: RunSettings) -> InputBuilder:
+        asked = (settings.prompt, settings.system_prompt, settings.chat_template)
+        if asked not in self._listeners:
+            self._listeners[asked] = InputBuilder(self._processor, *asked)
+        return self._listeners[asked]
+
+    def _session_now(self) -> Session:
+        held: dict[str, Any] = self._session
+        return Session(
+            **held, peak_host_bytes=peak_host_bytes(), peak_device_bytes=peak_device_bytes(self._device)
+        )
+
+
+def share_of_cores(peers: dict[str, int]) -> int:
+    """Return how many threads torch may take here, so that the workers of one machine share its cores."""
+    host = urlsplit(cluster_worker.address()).hostname or ""
+    return max(1, cores() // max(1, peers.get(host, 1)))

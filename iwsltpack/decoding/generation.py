@@ -1,0 +1,179 @@
+"""Audio in, hypotheses out: the conversation, the padding, greedy search, and how each output ended."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from iwsltpack.errors import ArtifactError, InputError, UsageError
+from iwsltpack.runtime.model import audio_limit, sampling_rate
+
+if TYPE_CHECKING:
+    from iwsltpack.testsets.audio import Samples
+
+Finish = Literal["stop", "length"]
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""Settings of sampling; under greedy search they do nothing but raise warnings."""
+
+_one_at_a_time = threading.Lock()
+"""A tokenizer that pads for two threads at once ends in an error of its Rust part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """One output, folded to one line; `tokens` counts the end of sequence; `finish` tells whether it was reached."""
+
+    text: str
+    tokens: int
+    finish: Finish
+
+
+def fold(text: str) -> str:
+    r"""Return `text` as one line: every kind of line break, with the space around it, becomes one space.
+
+    >>> fold("Guten Tag.\n\n  Danke.\n")
+    'Guten Tag. Danke.'
+    """
+    return " ".join(part.strip() for part in text.splitlines() if part.strip())
+
+
+class InputBuilder:
+    """Turns audio into model inputs; needs the processor alone, so it works ahead in a thread of its own.
+
+    Parameters
+    ----------
+    processor
+        Of the artifact.
+    prompt
+        What is asked about the audio.
+    system_prompt
+        None for the chat template's own.
+    chat_template
+        Jinja source; None for the processor's own. Rendered in transformers' sandbox.
+    """
+
+    def __init__(
+        self, processor: Any, prompt: str, system_prompt: str | None = None, chat_template: str | None = None
+    ) -> None:
+        self.processor = processor
+        self.rate = sampling_rate(processor)
+        self.limit = audio_limit(processor)
+        # Set again here: a tokenizer saved with right padding would change greedy outputs of whole batches.
+        processor.tokenizer.padding_side = "left"
+        if getattr(processor.feature_extractor, "dither", 0.0):
+            # Noise drawn anew at every call: the same audio would not give the same text twice.
+            processor.feature_extractor.dither = 0.0
+        self.conversation = self._render(prompt, system_prompt, chat_template)
+
+    def _render(self, prompt: str, system_prompt: str | None, chat_template: str | None) -> str:
+        messages: list[dict[str, Any]] = []
+        if system_prompt is not None:
+            messages.append({"role": "system", "content": system_prompt})
+        messages.append({"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": prompt}]})
+        try:
+            text = self.processor.apply_chat_template(
+                messages, chat_template=chat_template, add_generation_prompt=True, tokenize=False
+            )
+        except Exception as error:
+            raise ArtifactError(
+                "the chat template does not take this conversation", got=str(error)
+            ) from error
+        marker = getattr(self.processor, "audio_token", None)
+        if not isinstance(text, str) or (marker and text.count(marker) != 1):
+            raise UsageError(
+                "the conversation does not hold exactly one audio",
+                expected=f"one {marker} in the rendered template",
+                got=text,
+                fix="leave the model's special tokens out of the prompt",
+            )
+        return text
+
+    def prepare(self, audio: list[Samples]) -> dict[str, torch.Tensor]:
+        """Return the inputs for a batch of recordings at the model's rate, padded on the left, on the CPU.
+
+        Raises
+        ------
+        InputError
+            A recording is longer than the model hears: the feature extractor would cut it in silence.
+        """
+        most = round(self.limit * self.rate)
+        for samples in audio:
+            if samples.ndim != 1 or samples.dtype != "float32" or samples.size > most:
+                raise InputError(
+                    "not a piece of audio the model hears whole",
+                    expected=f"float32, shape (n,), n <= {most}",
+                    got=f"{samples.dtype}, shape {samples.shape}",
+                )
+        with _one_at_a_time:
+            inputs = self.processor(
+                text=[self.conversation] * len(audio),
+                audio=audio,
+                sampling_rate=self.rate,
+                return_tensors="pt",
+                padding=True,
+            )
+        prepared = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+        ids, mask = prepared["input_ids"], prepared["attention_mask"]
+        # A repetition penalty counts padding as text. A padding token that every prompt holds anyway changes nothing,
+        # so that a padded row is searched exactly as it would be alone.
+        first = ids[torch.arange(len(ids)), mask.argmax(dim=1)]
+        prepared["input_ids"] = torch.where(mask.bool(), ids, first[:, None])
+        return prepared
+
+
+class Translator:
+    """Greedy search with a loaded model.
+
+    Parameters
+    ----------
+    model
+        As `load_model` returns it.
+    processor
+        As `load_processor` returns it.
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.tokenizer = model, processor.tokenizer
+        self.settings = greedy(model.generation_config)
+        end = self.settings.eos_token_id
+        self.ends = frozenset([end] if isinstance(end, int) else end)
+
+    def generate(self, inputs: dict[str, torch.Tensor], max_new_tokens: int) -> list[Hypothesis]:
+        """BatchDecoder for every row of a prepared batch; at most `max_new_tokens` tokens each, the end included."""
+        device, dtype = self.model.device, self.model.dtype
+        placed = {
+            name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+            for name, value in inputs.items()
+        }
+        settings = copy.deepcopy(self.settings)
+        settings.max_new_tokens = max_new_tokens
+        with torch.no_grad():
+            output = self.model.generate(**placed, generation_config=settings)
+        rows = output[:, inputs["input_ids"].shape[1] :].tolist()
+        return [self._hypothesis(row) for row in rows]
+
+    def _hypothesis(self, row: list[int]) -> Hypothesis:
+        """Cut a row after its end of sequence; without one the search stopped at the limit."""
+        end = next((place for place, token in enumerate(row) if token in self.ends), None)
+        finish: Finish = "length" if end is None else "stop"
+        kept = row if end is None else row[:end]
+        text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Hypothesis(text=fold(text), tokens=len(kept) + (end is not None), finish=finish)
+
+
+def greedy(config: Any) -> Any:
+    """Return generation settings for greedy search that keep the artifact's ends, padding and penalties."""
+    settings = copy.deepcopy(config)
+    settings.do_sample, settings.num_beams = False, 1
+    for name in SAMPLING:
+        if hasattr(settings, name):
+            setattr(settings, name, None)
+    settings.max_length = None
+    if settings.pad_token_id is None:
+        end = settings.eos_token_id
+        settings.pad_token_id = end if isinstance(end, int) else end[0]
+    return settings

@@ -1,0 +1,166 @@
+"""What shards have decoded, brought together: into the run's own journal, and from there into its documents."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.cluster.shards import Shard
+from iwsltpack.decoding.journal import Contents, Journal, Key, kept_from_writers, read_journal
+from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders
+from iwsltpack.decoding.record import DecodedSet, finish_run, refuse_lost_journal
+from iwsltpack.decoding.shards import shard_journals, shares
+from iwsltpack.documents.decoding_plan import DecodingPlan, read_plan
+from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARDS_DIR
+from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def merge_shards(output: Path) -> list[DecodedSet]:
+    """Write hypotheses, journal and record of every sharded run in `output`, as one process would have.
+
+    Needs neither the recordings nor the artifact. Done twice, or begun again after a kill, it writes the same.
+
+    Parameters
+    ----------
+    output
+        What the shards were given as ``--output``.
+
+    Returns
+    -------
+    list of DecodedSet
+        One a test set, by name.
+
+    Raises
+    ------
+    InputError
+        No shards there.
+    ValidationFailed
+        Pieces that no shard has decoded; every shard that lacks some is named.
+    UsageError
+        A shard is still at work, or is bound to another artifact, test set, plan or settings.
+    """
+    plans = {folder: read_plan(folder / SHARDS_DIR / PLAN_NAME) for folder in _sharded(output)}
+    if problems := [problem for folder, plan in plans.items() for problem in _missing(folder, plan)]:
+        raise ValidationFailed(
+            "not everything is decoded yet",
+            problems,
+            where=output,
+            fix="run these shards with the settings of the others, each goes on where it stopped; then merge again",
+        )
+    return [_merge(folder, plan) for folder, plan in plans.items()]
+
+
+def take_in_shards(folder: Path, journal: Journal, bound: dict[str, Any], stack: ExitStack) -> None:
+    """Append to a run's journal what its shards have decoded and it has not; `stack` keeps the shards locked.
+
+    Raises
+    ------
+    UsageError
+        A shard is at work, or is bound to something else.
+    """
+    for _, path in shard_journals(folder):
+        _take_in(stack.enter_context(Journal(path, bound)), journal)
+
+
+def decoded_anywhere(folder: Path, bound: dict[str, Any], *, with_placeholders: bool) -> set[Key]:
+    """Return what the run's journal and those of all its shards hold, without a lock; see `Contents.settled`."""
+    paths = [folder / JOURNAL_NAME, *(path for _, path in shard_journals(folder))]
+    return {
+        key
+        for path in paths
+        for key in read_journal(path, bound).settled(with_placeholders=with_placeholders)
+    }
+
+
+def _take_in(shard: Contents, journal: Journal) -> None:
+    """Append one shard's sessions and pieces. Begun again after a kill, it appends what is missing."""
+    known: dict[str, list[int]] = {}
+    for index, session in enumerate(journal.sessions):
+        known.setdefault(session.worker, []).append(index)
+    places: dict[int, int] = {}
+    for index, session in enumerate(shard.sessions):
+        earlier = known.get(session.worker, [])
+        places[index] = earlier.pop(0) if earlier else journal.begin_session(session)
+        journal.note_peak(places[index], session.peak_host_bytes, session.peak_device_bytes)
+    there = journal.settled(with_placeholders=False)
+    for index, place in places.items():
+        new = [
+            result for key, result in shard.decoded.items() if shard.owners[key] == index and key not in there
+        ]
+        if new:
+            journal.record(new, place)
+
+
+def _sharded(output: Path) -> list[Path]:
+    """Return the folders of sharded runs: `output` itself, or its subfolders, one a test set."""
+    if (output / SHARDS_DIR / PLAN_NAME).is_file():
+        return [output]
+    found = sorted(path.parents[1] for path in output.glob(f"*/{SHARDS_DIR}/{PLAN_NAME}"))
+    if not found:
+        raise InputError(
+            "no shards of a decoding run here",
+            where=output,
+            expected=f"{SHARDS_DIR}/{PLAN_NAME}, in this folder or in its subfolders",
+            fix="decode first: iwsltpack decode TESTDIR --artifact ARTIFACT --output OUTPUT --shard 1/4, and so on",
+        )
+    return found
+
+
+def _merge(folder: Path, plan: DecodingPlan) -> DecodedSet:
+    refuse_lost_journal(folder)
+    bound = binding(plan)
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(folder / JOURNAL_NAME, bound))
+        take_in_shards(folder, journal, bound, stack)
+        if journal.sessions:
+            # The mode may change on the way; a run records the last.
+            mode = journal.sessions[-1].mode
+            plan = replace(plan, settings=replace(plan.settings, mode=mode))  # type: ignore[arg-type]
+        return DecodedSet(folder=folder, run=finish_run(folder, plan, journal))
+
+
+def _missing(folder: Path, plan: DecodingPlan) -> list[Problem]:
+    """Return what is not decoded yet, by shard."""
+    bound = binding(plan)
+    decoded = decoded_anywhere(folder, bound, with_placeholders=keeps_placeholders(plan))
+    batches = batches_of(plan)
+    if all((piece.segment, piece.part) in decoded for batch in batches for piece in batch):
+        return []
+    begun = dict(shard_journals(folder))
+    if not begun:
+        message = f"{plan.test_set.name}: no shard was begun"
+        return [
+            Problem(rule="merge.missing", message=message, fix="iwsltpack decode … --shard 1/4, and so on")
+        ]
+    # Where a run was cut anew on the way, those who go on now are the ones of the last cut.
+    count = max(begun, key=lambda shard: (begun[shard].stat().st_mtime_ns, shard)).count
+    problems = []
+    for index, share in enumerate(shares(batches, count, bound["plan"]), 1):
+        pieces = [(piece.segment, piece.part) for batch in share for piece in batch]
+        left = sum(key not in decoded for key in pieces)
+        if left:
+            shard = Shard(index=index, count=count)
+            state = _state(begun.get(shard))
+            share_left = f"{left} of its {len(pieces)} pieces are not decoded"
+            problems.append(
+                Problem(
+                    rule="merge.missing",
+                    message=f"{plan.test_set.name}: shard {shard} {state}, {share_left}",
+                    fix=None if state == "is at work" else f"iwsltpack decode … --shard {shard}",
+                )
+            )
+    return problems
+
+
+def _state(journal: Path | None) -> str:
+    if journal is None:
+        return "was not begun"
+    try:
+        with kept_from_writers(journal):
+            return "stopped"
+    except UsageError:
+        return "is at work"

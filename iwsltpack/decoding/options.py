@@ -1,0 +1,166 @@
+"""What a person may ask of a decoding run, with the track's defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.system.fileio import read_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.runtime.model import Mode
+    from iwsltpack.testsets.testset import Kind
+
+DEFAULT_MAX_NEW_TOKENS = 64
+DEFAULT_BATCH_SIZE = 16
+DEFAULT_BATCH_SECONDS = 240.0
+PLACEHOLDER = "…"
+"""Stands for a segment that could not be decoded: never empty, because empty lines get lost on the way to a score."""
+
+
+def default_prompt(pair: str) -> str:
+    """Return the paper's prompt for a language pair.
+
+    >>> default_prompt("en-zh")
+    'Translate this English speech into Chinese.'
+    """
+    return f"Translate this English speech into {LANGUAGE_NAMES[PAIRS[pair]]}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """Settings of a decoding run.
+
+    Attributes
+    ----------
+    pair
+        ``en-zh`` or ``en-de``.
+    device, mode, dtype
+        Of the model, see `load_model`.
+    prompt, max_new_tokens
+        None for the edition's, or the paper's.
+    system_prompt
+        None for the chat template's own.
+    chat_template
+        Jinja source; None for the artifact's own.
+    retry_truncated
+        Larger token limit for outputs that reach `max_new_tokens`, or None to leave them.
+    batch_size, batch_seconds
+        Most pieces and most seconds of audio decoded together.
+    long
+        ``segment`` cuts what the model does not hear whole at silences; ``error`` refuses it.
+    on_bad_audio
+        ``error`` refuses test sets with unusable audio; ``placeholder`` writes `placeholder` on its lines.
+    kind, name
+        Layout and name of the test set, where they are not to be found out.
+    edition
+        Whose decoding defaults to take.
+    """
+
+    pair: str = "en-zh"
+    device: str = "auto"
+    mode: Mode = "load"
+    dtype: str | None = None
+    prompt: str | None = None
+    system_prompt: str | None = None
+    chat_template: str | None = None
+    max_new_tokens: int | None = None
+    retry_truncated: int | None = None
+    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_seconds: float = DEFAULT_BATCH_SECONDS
+    long: Literal["segment", "error"] = "segment"
+    on_bad_audio: Literal["error", "placeholder"] = "error"
+    placeholder: str = PLACEHOLDER
+    kind: Kind | None = None
+    name: str | None = None
+    edition: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pair not in PAIRS:
+            raise UsageError(f"unknown language pair {self.pair!r}", expected=", ".join(sorted(PAIRS)))
+        for name, least in (("max_new_tokens", 1), ("batch_size", 1), ("batch_seconds", 1e-9)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise UsageError(f"{name.replace('_', '-')} is too small", expected="at least 1", got=value)
+        limit = self.max_new_tokens
+        if self.retry_truncated is not None and limit is not None and self.retry_truncated <= limit:
+            raise UsageError(
+                "retry-truncated must exceed max-new-tokens", expected=f"> {limit}", got=self.retry_truncated
+            )
+        if not self.placeholder.strip() or len(self.placeholder.splitlines()) != 1:
+            raise UsageError("the placeholder must be one line that is not empty", got=repr(self.placeholder))
+
+    @property
+    def language(self) -> str:
+        """The language translated into."""
+        return PAIRS[self.pair]
+
+    def resolved(self) -> DecodeOptions:
+        """Return the same options with prompt and token limit filled in from the edition, or from the paper."""
+        prompt, limit = default_prompt(self.pair), DEFAULT_MAX_NEW_TOKENS
+        if self.edition is not None:
+            from iwsltpack import editions
+
+            decoding = editions.load(self.edition).decoding(self.pair)
+            prompt, limit = decoding.prompt, decoding.max_new_tokens
+        return replace(
+            self,
+            prompt=prompt if self.prompt is None else self.prompt,
+            max_new_tokens=limit if self.max_new_tokens is None else self.max_new_tokens,
+        )
+
+    def changed(self, settings: dict[str, Any]) -> DecodeOptions:
+        """Return the same options with the settings of one test set over them."""
+        return replace(self, **settings)
+
+
+PER_SET = {
+    "prompt": str,
+    "system_prompt": str,
+    "chat_template": str,
+    "max_new_tokens": int,
+    "retry_truncated": int,
+}
+"""What may differ from one test set to another, and its type."""
+
+
+def read_per_set(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a TOML file with a table for each test set that is to be decoded with settings of its own.
+
+        [business-news]
+        prompt = "Translate this English news item into Chinese."
+        max_new_tokens = 128
+
+    Raises
+    ------
+    InputError
+        Not TOML.
+    UsageError
+        A setting that is not one of `PER_SET`, or of another type.
+    """
+    try:
+        document = tomllib.loads(read_bytes(path).decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("not valid TOML", where=path, got=str(error)) from error
+    for name, settings in document.items():
+        if not isinstance(settings, dict):
+            raise UsageError(f"{name!r} is no table", where=path, expected="[TEST SET] tables")
+        for key, value in settings.items():
+            kind = PER_SET.get(key)
+            if kind is None or not isinstance(value, kind) or isinstance(value, bool):
+                wanted = ", ".join(f"{setting} ({kind.__name__})" for setting, kind in PER_SET.items())
+                raise UsageError(f"[{name}] {key} = {value!r} cannot be set", where=path, expected=wanted)
+    return document
+
+
+def read_template(path: Path) -> str:
+    """Read a chat template; what is no text is an `InputError`."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError("not UTF-8", where=path, expected="a Jinja chat template", got=str(error)) from error

@@ -1,0 +1,93 @@
+"""The plan of a test set's decoding, and what follows from it: pieces, batches, what its journals are bound to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.decoding.batching import plan_batches, plan_digest
+from iwsltpack.documents.decoding_plan import DecodingPlan, PlanPiece, PlanSegment
+from iwsltpack.documents.run import RunTestSet
+from iwsltpack.system.fileio import canonical_json, sha256_bytes
+from iwsltpack.testsets.survey import Piece
+
+if TYPE_CHECKING:
+    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.documents.run import RunArtifact, RunSettings
+    from iwsltpack.testsets.survey import Survey
+
+UNBOUND = ("mode", "on_bad_audio")
+"""Settings that may change while a run goes on."""
+
+
+def make_plan(found: Survey, artifact: RunArtifact, settings: RunSettings, pair: str) -> DecodingPlan:
+    """Return the plan of an examined test set."""
+    pieces: dict[int, list[PlanPiece]] = {}
+    for piece in found.pieces:
+        pieces.setdefault(piece.segment, []).append(PlanPiece(offset=piece.offset, duration=piece.duration))
+    return DecodingPlan(
+        pair=pair,
+        artifact=artifact,
+        test_set=RunTestSet(
+            name=found.test_set.name,
+            kind=found.test_set.kind,
+            sha256=found.sha256,
+            segments=len(found.durations),
+            audio_seconds=found.audio_seconds,
+        ),
+        settings=settings,
+        segments=tuple(
+            PlanSegment(
+                id=segment.id,
+                audio=segment.audio,
+                offset=segment.offset,
+                duration=duration,
+                source=segment.source,
+                pieces=tuple(pieces.get(segment.index, ())),
+            )
+            for segment, duration in zip(found.test_set.segments, found.durations, strict=True)
+        ),
+    )
+
+
+def pieces_of(plan: DecodingPlan) -> list[Piece]:
+    """Return what the model hears, in output order."""
+    return [
+        Piece(segment=index, part=part, offset=piece.offset, duration=piece.duration)
+        for index, segment in enumerate(plan.segments)
+        for part, piece in enumerate(segment.pieces)
+    ]
+
+
+def batches_of(plan: DecodingPlan) -> list[Batch]:
+    """Return the batches; the same for everybody who decodes by this plan."""
+    return plan_batches(pieces_of(plan), plan.settings.batch_size, plan.settings.batch_seconds)
+
+
+def binding(plan: DecodingPlan) -> dict[str, Any]:
+    """Return what a journal is bound to.
+
+    Two settings are left out. All modes compute with the same weights, so a run that did not fit the device may go on
+    as `stream`; but `int8` adds up products in another order than the library, so that only `int8` goes on for it.
+    And what became of unusable audio is told by the segments themselves, so a run that was stopped by a
+    segment that kills its worker may go on with a placeholder for it.
+    """
+    unusable = [index for index, segment in enumerate(plan.segments) if not segment.pieces]
+    settings = {key: value for key, value in plan.settings.to_json().items() if key not in UNBOUND}
+    settings["mode"] = "int8" if plan.settings.mode == "int8" else "load, cache or stream"
+    return {
+        "pair": plan.pair,
+        "artifact": plan.artifact.sha256,
+        "test_set": {
+            "name": plan.test_set.name,
+            "sha256": plan.test_set.sha256,
+            "segments": len(plan.segments),
+            "unusable": sha256_bytes(canonical_json(unusable)) if unusable else None,
+        },
+        "plan": plan_digest(batches_of(plan)),
+        "settings": settings,
+    }
+
+
+def keeps_placeholders(plan: DecodingPlan) -> bool:
+    """Tell whether pieces that were given up stay so, or are to be decoded again."""
+    return plan.settings.on_bad_audio == "placeholder"

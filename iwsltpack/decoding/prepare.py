@@ -1,0 +1,180 @@
+"""Test sets made ready to be decoded: found, examined, planned; everything wrong with the input is found here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.decoding.generation import InputBuilder
+from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders, make_plan
+from iwsltpack.decoding.record import build_settings, refuse_lost_journal
+from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
+from iwsltpack.runtime.model import audio_limit, check_mode, processor_from, resolve_dtype
+from iwsltpack.testsets.discovery import find_test_sets
+from iwsltpack.testsets.survey import Survey, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable
+    from pathlib import Path
+
+    import torch
+
+    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.journal import Key
+    from iwsltpack.decoding.options import DecodeOptions
+    from iwsltpack.documents.decoding_plan import DecodingPlan
+    from iwsltpack.documents.run import RunArtifact
+    from iwsltpack.runtime.weights import TensorSource
+    from iwsltpack.system.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunJob:
+    """One test set to decode: examined, planned, with the folder of its run and what its journals are bound to."""
+
+    survey: Survey
+    plan: DecodingPlan
+    batches: list[Batch]
+    folder: Path
+    binding: dict[str, Any]
+    listener: InputBuilder
+
+    @property
+    def name(self) -> str:
+        """Name of the test set."""
+        return self.plan.test_set.name
+
+    @property
+    def keeps_placeholders(self) -> bool:
+        """Whether pieces that were given up stay so, or are to be decoded again."""
+        return keeps_placeholders(self.plan)
+
+    def pending(self, settled: Container[Key], among: Iterable[Batch] | None = None) -> list[Batch]:
+        """Return the batches of which a piece is not settled yet; they are searched whole again."""
+        batches = self.batches if among is None else among
+        return [
+            batch for batch in batches if any((piece.segment, piece.part) not in settled for piece in batch)
+        ]
+
+    def check(self, decoded: Iterable[Key], where: Path) -> None:
+        """Refuse a journal that holds what the plan does not know."""
+        planned = {(piece.segment, piece.part) for batch in self.batches for piece in batch}
+        if not planned.issuperset(decoded):
+            raise InputError("the journal holds pieces the test set does not have", where=where)
+
+
+def prepare_jobs(
+    source: TensorSource,
+    described: RunArtifact,
+    test_dir: Path,
+    output: Path,
+    options: DecodeOptions,
+    device: torch.device,
+    progress: Progress,
+    say: Callable[[str], None],
+    per_set: dict[str, dict[str, Any]] | None = None,
+) -> list[RunJob]:
+    """Find, examine and plan every test set at `test_dir`, in the order they are found; nothing is written.
+
+    `device` is what the model will run on, here or elsewhere.
+
+    Raises
+    ------
+    ValidationFailed
+        Unusable test sets or audio, every problem named.
+    InputError, UsageError, ArtifactError
+        See the functions called.
+    """
+    options = options.resolved()
+    check_mode(source, options.mode)
+    processor = processor_from(source.model_dir)
+    limit = audio_limit(processor)
+    test_sets = find_test_sets(test_dir, kind=options.kind, name=options.name)
+    apart = _options_per_set(options, per_set or {}, [item.name for item in test_sets])
+    surveys = [survey(test_set, limit, progress) for test_set in test_sets]
+    _apply_policy(surveys, options, limit, say)
+    return [
+        _make_job(
+            found,
+            output / found.test_set.name if len(surveys) > 1 else output,
+            described,
+            apart[found.test_set.name],
+            source,
+            processor,
+            device,
+        )
+        for found in surveys
+    ]
+
+
+def _options_per_set(
+    options: DecodeOptions, per_set: dict[str, dict[str, Any]], names: list[str]
+) -> dict[str, DecodeOptions]:
+    """Return the options of every test set; settings for one that is not there are refused."""
+    if unknown := sorted(per_set.keys() - set(names)):
+        raise UsageError(
+            f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)
+        )
+    return {name: options.changed(per_set.get(name, {})) for name in names}
+
+
+def _apply_policy(
+    surveys: list[Survey], options: DecodeOptions, limit: float, say: Callable[[str], None]
+) -> None:
+    """Act on what is wrong with the audio as the options say, before anything is loaded or written."""
+    found = [problem for item in surveys for problem in (*item.test_set.notices, *item.problems)]
+    errors = [problem for problem in found if problem.severity == "error"]
+    if errors and options.on_bad_audio == "error":
+        raise ValidationFailed(
+            f"{len(errors)} of {sum(len(item.durations) for item in surveys)} segments have audio that cannot be used",
+            errors,
+            fix="mend the files, or write a placeholder on their lines: --on-bad-audio placeholder",
+        )
+    for problem in found:
+        say(str(problem))
+    if errors:
+        say(f"{len(errors)} segments get the placeholder {options.placeholder!r}")
+    for item in surveys:
+        if item.long and options.long == "error":
+            raise ValidationFailed(
+                f"{len(item.long)} segments are longer than the {limit:g} s the model hears",
+                [_too_long(item, index, limit) for index in item.long],
+                where=item.test_set.name,
+                fix="cut them at silences and join the outputs: --long segment",
+            )
+        if item.long:
+            say(
+                f"{item.test_set.name}: {len(item.long)} segments over {limit:g} s are cut at silences, one line each"
+            )
+
+
+def _too_long(item: Survey, index: int, limit: float) -> Problem:
+    segment = item.test_set.segments[index]
+    return Problem(
+        rule="audio.long",
+        message=f"segment {segment.id}: {item.durations[index]:.2f} s, the model hears {limit:g} s",
+        path=segment.audio,
+        line=index + 1,
+    )
+
+
+def _make_job(
+    found: Survey,
+    folder: Path,
+    described: RunArtifact,
+    options: DecodeOptions,
+    source: TensorSource,
+    processor: Any,
+    device: torch.device,
+) -> RunJob:
+    settings = build_settings(options, device, resolve_dtype(options.dtype, device), source.model_dir)
+    plan = make_plan(found, described, settings, options.pair)
+    refuse_lost_journal(folder)
+    return RunJob(
+        survey=found,
+        plan=plan,
+        batches=batches_of(plan),
+        folder=folder,
+        binding=binding(plan),
+        listener=InputBuilder(processor, settings.prompt, settings.system_prompt, settings.chat_template),
+    )

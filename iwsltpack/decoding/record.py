@@ -1,0 +1,240 @@
+"""From a complete journal to the hypotheses and the record of the run, written in that order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import torch
+
+from iwsltpack import __version__
+from iwsltpack.decoding.generation import greedy
+from iwsltpack.decoding.hallucination import count_signs, find_signs
+from iwsltpack.decoding.options import DEFAULT_MAX_NEW_TOKENS
+from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.names import JOURNAL_NAME, PAIRS, RUN_NAME
+from iwsltpack.documents.run import (
+    Finish,
+    Run,
+    RunArtifact,
+    RunOutput,
+    RunSegment,
+    RunSession,
+    RunSettings,
+    RunSummary,
+    read_run,
+)
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.runtime.device import device_name, peak_host_bytes
+from iwsltpack.runtime.model import generation_config
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.decoding.journal import Decoded, Journal
+    from iwsltpack.decoding.options import DecodeOptions
+    from iwsltpack.documents.artifact import ArtifactManifest
+    from iwsltpack.documents.decoding_plan import DecodingPlan
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr")
+JOINT = {"zh": "", "de": " "}
+"""What stands between the outputs of a segment's pieces: Chinese is written without spaces."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedSet:
+    """A finished run and the folder it lies in."""
+
+    folder: Path
+    run: Run
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that shape the text."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def describe_artifact(manifest: ArtifactManifest, total_bytes: int) -> RunArtifact:
+    """Return what a run records of its artifact."""
+    return RunArtifact(
+        sha256=manifest.sha256,
+        base_model=manifest.base_model.id,
+        revision=manifest.base_model.revision,
+        recipe=manifest.recipe.name,
+        coding=manifest.coding,
+        bytes=total_bytes,
+    )
+
+
+def build_settings(
+    options: DecodeOptions, device: torch.device, dtype: torch.dtype, model_dir: Path
+) -> RunSettings:
+    """Return the settings in force, the artifact's penalties among them."""
+    generation = greedy(generation_config(model_dir))
+    return RunSettings(
+        prompt=options.prompt or "",
+        system_prompt=options.system_prompt,
+        chat_template=options.chat_template,
+        max_new_tokens=options.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
+        retry_truncated=options.retry_truncated,
+        num_beams=generation.num_beams,
+        repetition_penalty=float(generation.repetition_penalty or 1.0),
+        no_repeat_ngram_size=int(generation.no_repeat_ngram_size or 0),
+        batch_size=options.batch_size,
+        batch_seconds=float(options.batch_seconds),
+        device="cuda" if device.type == "cuda" else "cpu",
+        dtype=str(dtype).removeprefix("torch."),
+        mode=options.mode,
+        long=options.long,
+        on_bad_audio=options.on_bad_audio,
+        placeholder=options.placeholder,
+    )
+
+
+def finish_run(folder: Path, plan: DecodingPlan, journal: Journal) -> Run:
+    """Write the hypotheses, then ``run.json``, from a journal that holds every piece; or find both written already."""
+    text_name = f"{plan.test_set.name}.{plan.pair}.txt"
+    lines, segments = _assemble(plan, journal)
+    data = "".join(f"{line}\n" for line in lines).encode()
+    digest = fileio.sha256_bytes(data)
+    finished = read_finished(folder)
+    if (
+        finished is not None
+        and finished.output.sha256 == digest
+        and finished.summary.sessions == len(journal.sessions)
+    ):
+        return finished
+    run = Run(
+        tool=Tool(
+            version=__version__, libraries=journal.sessions[-1].libraries if journal.sessions else libraries()
+        ),
+        pair=plan.pair,
+        artifact=plan.artifact,
+        test_set=plan.test_set,
+        settings=plan.settings,
+        output=RunOutput(path=text_name, sha256=digest, lines=len(lines)),
+        segments=segments,
+        summary=_summarise(plan, segments, journal),
+        sessions=_sessions(journal),
+    )
+    document = run.to_json()
+    fileio.write_lines(folder / text_name, lines)
+    fileio.write_json(folder / RUN_NAME, document)
+    return run
+
+
+def read_finished(folder: Path) -> Run | None:
+    """Return the run recorded in `folder` if its hypotheses are still the ones it recorded, else None."""
+    if not (folder / RUN_NAME).is_file():
+        return None
+    run = read_run(folder)
+    text = folder / run.output.path
+    return run if text.is_file() and fileio.sha256_file(text) == run.output.sha256 else None
+
+
+def refuse_lost_journal(folder: Path) -> None:
+    """Refuse to write over a finished run that cannot be made again from its journal."""
+    if (folder / RUN_NAME).exists() and not (folder / JOURNAL_NAME).exists():
+        raise UsageError(
+            "the output folder holds a finished run without its journal",
+            where=folder,
+            fix="give another --output, or remove the folder to decode again",
+        )
+
+
+def _assemble(plan: DecodingPlan, journal: Journal) -> tuple[list[str], tuple[RunSegment, ...]]:
+    """Join the pieces of every segment; one line and one entry a segment, in the test set's order."""
+    language = PAIRS[plan.pair]
+    lines, segments = [], []
+    for index, segment in enumerate(plan.segments):
+        results = _pieces(journal, index, len(segment.pieces))
+        finish = _finish(results)
+        line = JOINT[language].join(result.text for result in results if result.text)
+        line = plan.settings.placeholder if finish == "placeholder" else line
+        lines.append(line)
+        segments.append(
+            RunSegment(
+                index=index,
+                id=segment.id,
+                audio=segment.audio,
+                offset=segment.offset,
+                duration=segment.duration,
+                tokens=sum(result.tokens for result in results),
+                finish=finish,
+                seconds=sum(result.seconds for result in results),
+                pieces=len(results),
+                signs=find_signs(line, language, segment.duration, segment.source)
+                if finish != "placeholder"
+                else (),
+            )
+        )
+    return lines, tuple(segments)
+
+
+def _pieces(journal: Journal, segment: int, count: int) -> list[Decoded]:
+    """Return a segment's outputs."""
+    results = [journal.decoded.get((segment, part)) for part in range(count)]
+    for part, result in enumerate(results):
+        if result is None:
+            raise InputError("the journal lacks a piece", where=journal.path, got=(segment, part))
+    return [result for result in results if result is not None]
+
+
+def _finish(results: list[Decoded]) -> Finish:
+    """Tell how a segment ended; one without pieces has unusable audio."""
+    ends = {result.finish for result in results}
+    if not ends or "placeholder" in ends:
+        return "placeholder"
+    return "length" if "length" in ends else "stop"
+
+
+def _sessions(journal: Journal) -> tuple[RunSession, ...]:
+    """Return every load of the model with what was decoded by it."""
+    pieces = Counter(journal.owners.values())
+    seconds = dict.fromkeys(pieces, 0.0)
+    for key, owner in journal.owners.items():
+        seconds[owner] += journal.decoded[key].seconds
+    return tuple(
+        RunSession(
+            worker=session.worker or None,
+            device_name=session.device_name,
+            mode=session.mode,  # type: ignore[arg-type]
+            load_seconds=session.load_seconds,
+            pieces=pieces[index],
+            seconds=seconds.get(index, 0.0),
+            peak_host_bytes=session.peak_host_bytes,
+            peak_device_bytes=session.peak_device_bytes,
+        )
+        for index, session in enumerate(journal.sessions)
+    )
+
+
+def _summarise(plan: DecodingPlan, segments: tuple[RunSegment, ...], journal: Journal) -> RunSummary:
+    seconds = sum(segment.seconds for segment in segments)
+    tokens = sum(segment.tokens for segment in segments)
+    placeholders = sum(segment.finish == "placeholder" for segment in segments)
+    decoded = len(segments) - placeholders
+    audio_seconds = plan.test_set.audio_seconds
+    sessions = journal.sessions
+    on_device = [session.peak_device_bytes for session in sessions if session.peak_device_bytes is not None]
+    names = sorted({session.device_name for session in sessions})
+    return RunSummary(
+        load_seconds=sessions[-1].load_seconds if sessions else 0.0,
+        decode_seconds=seconds,
+        seconds_per_segment=seconds / decoded if decoded else 0.0,
+        tokens_per_second=tokens / seconds if seconds else 0.0,
+        real_time_factor=seconds / audio_seconds if audio_seconds else 0.0,
+        truncated=sum(segment.finish == "length" for segment in segments),
+        placeholders=placeholders,
+        segmented=sum(len(segment.pieces) > 1 for segment in plan.segments),
+        signs=count_signs([segment.signs for segment in segments]),
+        # Journals of before peaks were kept know none.
+        peak_host_bytes=max((session.peak_host_bytes for session in sessions), default=0)
+        or peak_host_bytes(),
+        peak_device_bytes=max(on_device, default=None),
+        device_name=", ".join(names) or device_name(torch.device("cpu")),
+        sessions=len(sessions),
+    )

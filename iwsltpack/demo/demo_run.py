@@ -1,0 +1,216 @@
+"""The whole path on a laptop: a configured folder is laid out, then the very commands of the real job run in it.
+
+The model is a miniature that translates a closed set of sentences and nothing else; the commands, files and checks
+are those of a real submission.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iwsltpack.errors import InputError, IwsltpackError, UsageError
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from iwsltpack.system.progress import Progress
+
+MARK = ".iwsltpack-demo"
+"""Says that a folder was made by the demo and may be made anew."""
+
+SETTINGS = """\
+# Settings of every command run in this folder; the command line wins.
+team = "LAPTOP"
+pair = "en-zh"
+condition = "constrained"
+edition = "demo"
+artifact = "artifact"
+
+[build]
+source = "checkpoint"
+recipe = "selected-q3"
+coding = "zstd"
+output = "artifact"
+base_model = "iwsltpack/miniature"
+
+[decode]
+output = "runs/demo"
+name = "demo"
+device = "cpu"
+
+[submit]
+run = ["runs/demo"]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command of the path: what it is for, and its arguments."""
+
+    purpose: str
+    arguments: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The command as one types it."""
+        return " ".join(("iwsltpack", *self.arguments))
+
+
+COMPARED = ("fp16", "selected-q2", "global-q2")
+"""Recipes the submission is compared with."""
+HYPOTHESES = "runs/demo/demo.en-zh.txt"
+CLEANED = "runs/demo/demo.en-zh.clean.txt"
+STEPS = (
+    Step(purpose="compress the checkpoint", arguments=("build",)),
+    Step(purpose="translate the test set", arguments=("decode", "test")),
+    Step(purpose="look at the clean-up", arguments=("clean", HYPOTHESES, "--output", CLEANED, "--diff")),
+    Step(purpose="package the submission", arguments=("submit", "--primary")),
+    Step(purpose="validate all of it", arguments=("validate", "artifact", "runs/demo", "submissions")),
+    Step(purpose="tell its size", arguments=("inspect", "artifact")),
+)
+TINY_COMET = "tiny-comet-no-judge"
+"""Folder and, with that, name of the checkpoint the demo scores with: it stands in every table and signature."""
+REFERENCES = "test/manifest.csv"
+
+
+def comparison(*, comet: bool = False) -> tuple[Step, ...]:
+    """Return the steps that set the submission beside two other recipes; none where scoring is not installed.
+
+    With `comet`, every system is also scored by the tiny checkpoint of `make_tiny_comet`.
+    """
+    if importlib.util.find_spec("sacrebleu") is None:
+        return ()
+    scoring: tuple[str, ...] = ("--reference", REFERENCES, "--metric", "chrf,bleu")
+    if comet:
+        scoring = (*scoring[:-1], "chrf,bleu,comet", "--comet-model", TINY_COMET, "--comet-device", "cpu")
+    steps = [Step(purpose="score it raw", arguments=("score", "runs/demo", *scoring))]
+    steps.append(Step(purpose="score it cleaned", arguments=("score", "runs/demo", *scoring, "--clean")))
+    for recipe in COMPARED:
+        artifact, run = f"artifacts/{recipe}", f"runs/{recipe}"
+        build = ("-q", "build", "--recipe", recipe, "--output", artifact)
+        decode = ("-q", "decode", "test", "--artifact", artifact, "--output", run)
+        steps.append(Step(purpose=f"the same by recipe {recipe}", arguments=build))
+        steps.append(Step(purpose=f"decode with {recipe}", arguments=decode))
+        steps.append(Step(purpose=f"score {recipe}", arguments=("-q", "score", run, *scoring)))
+    report = ("report", "runs", "--reference", REFERENCES, "--audio", "test", "--output", "report")
+    steps.append(Step(purpose="quality beside size", arguments=report))
+    return tuple(steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One clip of the demo: what was said, what should stand there, what the compressed model wrote."""
+
+    source: str
+    reference: str
+    hypothesis: str
+
+
+def lay_out(folder: Path) -> None:
+    """Create the demo's folder: checkpoint, test set and settings; an earlier demo there is replaced.
+
+    Raises
+    ------
+    UsageError
+        The folder exists and is not a demo's.
+    """
+    if folder.exists():
+        if not (folder / MARK).is_file():
+            raise UsageError(
+                "the folder exists and is not a demo's", where=folder, fix="choose another --output"
+            )
+        shutil.rmtree(folder)
+    with fileio.disk_errors(folder):
+        folder.mkdir(parents=True)
+        (folder / MARK).touch()
+        data = resources.files("iwsltpack.demo")
+        for name, target in (("miniature", "checkpoint"), ("testset", "test")):
+            with resources.as_file(data / name) as source:
+                if not source.is_dir():
+                    raise InputError(
+                        "the installation lacks the demo's data", where=source, fix="install it again"
+                    )
+                shutil.copytree(source, folder / target)
+        fileio.write_bytes(folder / "iwsltpack.toml", SETTINGS.encode())
+
+
+def make_tiny_comet(folder: Path, progress: Progress) -> None:
+    """Make the demo's COMET checkpoint in `folder`; COMET's environment is built first if it is not there.
+
+    Raises
+    ------
+    IwsltpackError
+        The environment cannot be built, or COMET in it cannot make the checkpoint.
+    """
+    from iwsltpack.scoring.comet_env import ensure_environment, worker_environment
+
+    python = ensure_environment(progress).python
+    texts = fileio.read_bytes(folder / REFERENCES)
+    script = resources.files("iwsltpack.demo") / "tiny_comet.py"
+    progress.start("making a tiny COMET checkpoint", 1)
+    with resources.as_file(script) as path:
+        done = subprocess.run(
+            [python, "-X", "utf8", path, folder / TINY_COMET],
+            input=texts,
+            capture_output=True,
+            check=False,
+            env=worker_environment(offline=True),
+        )
+    progress.finish()
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise IwsltpackError(
+            "COMET's environment cannot make the demo's checkpoint",
+            got=words[0] if words else f"exit code {done.returncode}",
+            fix="run the demo with --no-comet, or build the environment anew (docs/scoring.md)",
+        )
+
+
+def rehearse(folder: Path, steps: Sequence[Step], announce: Callable[[Step], None]) -> list[Line]:
+    """Run `steps` in `folder`; each prints for itself.
+
+    Parameters
+    ----------
+    folder
+        As `lay_out` made it.
+    steps
+        `STEPS`, and those of `comparison`.
+    announce
+        Called before each step.
+
+    Returns
+    -------
+    list of Line
+        What was translated, in the order of the test set.
+
+    Raises
+    ------
+    IwsltpackError
+        A step failed; it has printed why.
+    """
+    for step in steps:
+        announce(step)
+        done = subprocess.run([sys.executable, "-m", "iwsltpack", *step.arguments], cwd=folder, check=False)
+        if done.returncode:
+            raise IwsltpackError(f"the demo stopped at `{step.line}`", got=f"exit code {done.returncode}")
+    return read_lines(folder)
+
+
+def read_lines(folder: Path) -> list[Line]:
+    """Pair every cleaned hypothesis with its reference."""
+    with (folder / "test" / "manifest.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    hypotheses = (folder / CLEANED).read_text(encoding="utf-8").splitlines()
+    return [
+        Line(source=row["source_en"], reference=row["target_zh"], hypothesis=hypothesis)
+        for row, hypothesis in zip(rows, hypotheses, strict=True)
+    ]

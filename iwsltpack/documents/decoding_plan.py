@@ -1,0 +1,63 @@
+"""What is to be decoded of one test set: the plan that the shards of a decoding run share.
+
+It holds what the hypotheses and ``run.json`` are made of beside the journals, so that they can be put together where
+neither the recordings nor the artifact are at hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.names import FORMAT_VERSION, PLAN_FORMAT
+from iwsltpack.documents.run import RunArtifact, RunSettings, RunTestSet
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanPiece(Part):
+    """A stretch the model hears at once; seconds in the file."""
+
+    offset: float
+    duration: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSegment(Part):
+    """One output line.
+
+    ``audio`` is a path relative to the test set; ``offset`` and ``duration`` are seconds in it, the duration 0.0 where
+    the audio is unusable; ``source`` is what is said, where the test set tells; ``pieces`` is what the model
+    hears of it, nothing where the audio is unusable.
+    """
+
+    id: str
+    audio: str
+    offset: float
+    duration: float
+    source: str | None
+    pieces: tuple[PlanPiece, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingPlan(Document):
+    """``shards/plan.json``: artifact, test set and settings of a run, and its segments in output order."""
+
+    SCHEMA: ClassVar[str] = "decoding-plan"
+
+    format: str = PLAN_FORMAT
+    format_version: int = FORMAT_VERSION
+    pair: str
+    artifact: RunArtifact
+    test_set: RunTestSet
+    settings: RunSettings
+    segments: tuple[PlanSegment, ...]
+
+
+def read_plan(path: Path) -> DecodingPlan:
+    """Read and check a plan; one that cannot be is `InputError` or `ValidationFailed`."""
+    return DecodingPlan.from_json(fileio.read_json(path), path=path)

@@ -1,0 +1,100 @@
+"""Frozen dataclasses that are JSON documents: one conversion for all of them, both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from functools import cache
+from typing import Any, ClassVar, Self, get_args, get_origin
+
+from iwsltpack.documents import schema
+
+
+@cache
+def _field_types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    origin = get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in get_args(kind) if option is not type(None)]
+        return None if value is None else _decode(options[0] if len(options) == 1 else Any, value)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build(kind, value)
+    if origin is tuple:
+        item = get_args(kind)[0]
+        return tuple(_decode(item, element) for element in value)
+    if origin is list:
+        return [_decode(get_args(kind)[0], element) for element in value]
+    if origin is dict:
+        return {key: _decode(get_args(kind)[1], element) for key, element in value.items()}
+    # To a JSON schema 2.0 is an integer, and 2 is a number.
+    return kind(value) if kind in (float, int) else value
+
+
+def _build(cls: type, data: dict[str, Any]) -> Any:
+    return cls(
+        **{name: _decode(kind, data[name]) for name, kind in _field_types(cls).items() if name in data}
+    )
+
+
+class Part:
+    """A dataclass that is a piece of a document."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON: dicts, lists, strings, numbers, booleans and null."""
+        encoded: dict[str, Any] = _encode(self)
+        return encoded
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Build from JSON that has been checked against its schema already."""
+        built: Self = _build(cls, data)
+        return built
+
+
+class Document(Part):
+    """A dataclass that is a whole document with a schema of its own.
+
+    Subclasses set `SCHEMA`; their first two fields are ``format`` and ``format_version``.
+    """
+
+    SCHEMA: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON, checked against the schema: an invalid document is never written.
+
+        Raises
+        ------
+        ValidationFailed
+            With every problem.
+        """
+        data = super().to_json()
+        schema.check(data, self.SCHEMA)
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], *, path: object = None) -> Self:
+        """Check `data` against the schema, then build.
+
+        Raises
+        ------
+        ValidationFailed
+            With every problem; `path` is named in them.
+        """
+        schema.check(data, cls.SCHEMA, None if path is None else str(path))
+        built: Self = _build(cls, data)
+        return built

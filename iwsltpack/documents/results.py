@@ -1,0 +1,92 @@
+"""Published results as data: the rows of somebody's table, to stand beside one's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.names import FORMAT_VERSION, RESULTS_FORMAT
+from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedScore(Part):
+    """A score, and in one line what is known of how it was computed."""
+
+    score: float
+    signature: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSize(Part):
+    """Bytes by one measure; ``exact`` is false where only a rounded figure was published."""
+
+    bytes: int
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow(Part):
+    """One system on one test set.
+
+    Attributes
+    ----------
+    name, setting
+        Method and its setting, as published.
+    baseline
+        Whether differences and ratios are taken against this row.
+    scores
+        By metric: ``comet``, ``chrf``, ``bleu``.
+    seconds_per_item
+        Mean inference time of a segment, seconds.
+    sizes
+        By measure: ``whole`` is every file of the artifact, ``linear`` the linear layers alone.
+    note
+        What a reader must know before comparing.
+    """
+
+    name: str
+    setting: str
+    pair: str
+    test_set: str
+    baseline: bool
+    scores: dict[str, PublishedScore]
+    seconds_per_item: float | None
+    sizes: dict[str, PublishedSize]
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Document):
+    """A table with where it was published."""
+
+    SCHEMA: ClassVar[str] = "results"
+
+    format: str = RESULTS_FORMAT
+    format_version: int = FORMAT_VERSION
+    name: str
+    title: str
+    citation: str
+    url: str | None
+    rows: tuple[ResultRow, ...]
+
+
+def read_results(path: Path) -> Results:
+    """Read and check a results document.
+
+    Raises
+    ------
+    InputError
+        Not readable, or another document.
+    ValidationFailed
+        It does not fit the schema.
+    """
+    data = fileio.read_json(path)
+    if not isinstance(data, dict) or data.get("format") != RESULTS_FORMAT:
+        raise InputError("not a results document", where=path, expected=f'"format": "{RESULTS_FORMAT}"')
+    return Results.from_json(data, path=path)

@@ -1,0 +1,235 @@
+"""The record of one decoding run: one test set, one artifact, one set of settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.names import FORMAT_VERSION, RUN_FORMAT, RUN_NAME
+from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
+
+Finish = Literal["stop", "length", "placeholder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArtifact(Part):
+    """The artifact decoded with: manifest digest, identity and exact size on disk."""
+
+    sha256: str
+    base_model: str | None
+    revision: str | None
+    recipe: str
+    coding: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTestSet(Part):
+    """The test set decoded.
+
+    ``sha256`` covers, in output order, every segment's id, offset, duration and its audio file's bytes.
+    """
+
+    name: str
+    kind: Literal["iwslt", "acl6060", "csv", "folder"]
+    sha256: str
+    segments: int
+    audio_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Part):
+    """Everything that can change the text.
+
+    Attributes
+    ----------
+    prompt, system_prompt
+        What the model is asked; None is the chat template's own system prompt.
+    chat_template
+        Jinja source used in place of the artifact's own, or None.
+    max_new_tokens
+        Tokens an output may have, its end included.
+    retry_truncated
+        The larger limit tried on outputs that reached `max_new_tokens`, or None.
+    num_beams
+        1 is greedy search.
+    repetition_penalty, no_repeat_ngram_size
+        As the artifact's generation settings have them; 1.0 and 0 are none.
+    batch_size, batch_seconds
+        Most pieces, and most seconds of audio padding included, that are decoded together.
+    device, dtype, mode
+        How the model was held; `device` is its type. The modes compute with the same weights.
+    long
+        What was done with segments longer than the model hears.
+    on_bad_audio, placeholder
+        What was done with audio that cannot be used, and the line written for it.
+    """
+
+    prompt: str
+    system_prompt: str | None
+    chat_template: str | None
+    max_new_tokens: int
+    retry_truncated: int | None
+    num_beams: int
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    batch_size: int
+    batch_seconds: float
+    device: str
+    dtype: str
+    mode: Literal["load", "cache", "stream", "int8"]
+    long: Literal["segment", "error"]
+    on_bad_audio: Literal["error", "placeholder"]
+    placeholder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSegment(Part):
+    """One output line.
+
+    ``index`` counts from 0 and is the line; ``offset`` and ``duration`` are seconds in ``audio`` (path relative
+    to the test set); ``pieces`` is how many parts an over-long segment was cut into; ``signs`` are hallucination
+    signs by name; ``seconds`` is generation time, shared out over the batch.
+    """
+
+    index: int
+    id: str
+    audio: str
+    offset: float
+    duration: float
+    tokens: int
+    finish: Finish
+    seconds: float
+    pieces: int
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutput(Part):
+    """The raw hypotheses: file name in the run's folder, its SHA-256, its line count."""
+
+    path: str
+    sha256: str
+    lines: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSession(Part):
+    """One load of the model, by one process, and what was decoded with it.
+
+    Attributes
+    ----------
+    worker
+        Which of several processes: ``2/4`` is a shard, ``dask-2`` a worker; None where one process decodes alone.
+    device_name, mode, load_seconds
+        The device's model, how the weights were held, and how long it took until they were.
+    pieces, seconds
+        What it decoded, and in how long.
+    peak_host_bytes, peak_device_bytes
+        Most memory, as far as it was journaled: resident, and allocated by torch on a CUDA device (None elsewhere).
+    """
+
+    worker: str | None
+    device_name: str
+    mode: Literal["load", "cache", "stream", "int8"]
+    load_seconds: float
+    pieces: int
+    seconds: float
+    peak_host_bytes: int
+    peak_device_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary(Part):
+    """Figures of the whole run, over all its sessions.
+
+    Attributes
+    ----------
+    load_seconds
+        From the artifact to a model ready on the device, in the last session that loaded it.
+    decode_seconds
+        Seconds of decoding: waiting for audio, generation, journal. Where several processes shared the work, their
+        seconds are added up, so that the figures below stay those of one device.
+    seconds_per_segment
+        `decode_seconds` over the decoded segments: the paper's sec/item.
+    tokens_per_second
+        Generated tokens over `decode_seconds`.
+    real_time_factor
+        `decode_seconds` over the seconds of audio; below 1 is faster than real time.
+    truncated
+        Segments that reached the token limit, also when retried.
+    placeholders
+        Segments whose audio could not be used.
+    segmented
+        Segments cut into pieces because the model does not hear them whole.
+    signs
+        Segments that show each hallucination sign.
+    peak_host_bytes, peak_device_bytes
+        Most memory of any session: resident, and allocated by torch on a CUDA device (None elsewhere).
+    device_name
+        The device's model; several, joined by commas, where sessions ran on different ones.
+    sessions
+        Times the model was loaded for this run.
+    """
+
+    load_seconds: float
+    decode_seconds: float
+    seconds_per_segment: float
+    tokens_per_second: float
+    real_time_factor: float
+    truncated: int
+    placeholders: int
+    segmented: int
+    signs: dict[str, int]
+    peak_host_bytes: int
+    peak_device_bytes: int | None
+    device_name: str
+    sessions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Document):
+    """``run.json``: written last, so that its presence means the run is whole.
+
+    Records of before `sessions` was kept have none.
+    """
+
+    SCHEMA: ClassVar[str] = "run"
+
+    format: str = RUN_FORMAT
+    format_version: int = FORMAT_VERSION
+    tool: Tool
+    pair: str
+    artifact: RunArtifact
+    test_set: RunTestSet
+    settings: RunSettings
+    output: RunOutput
+    segments: tuple[RunSegment, ...]
+    summary: RunSummary
+    sessions: tuple[RunSession, ...] = ()
+
+
+def read_run(folder: Path) -> Run:
+    """Read and check ``run.json`` of a run's folder.
+
+    Raises
+    ------
+    InputError
+        No run there, or one that was not finished.
+    ValidationFailed
+        It does not fit the schema.
+    """
+    path = folder / RUN_NAME
+    if not path.is_file():
+        raise InputError(
+            "not a finished run",
+            where=folder,
+            expected=f"a folder that holds {RUN_NAME}",
+            fix="run the same `iwsltpack decode` again: it goes on where it stopped",
+        )
+    data: Any = fileio.read_json(path)
+    return Run.from_json(data, path=path)

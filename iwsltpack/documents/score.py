@@ -1,0 +1,191 @@
+"""``score.json``: the scores of one set of hypotheses, each with the signature that makes it comparable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.names import FORMAT_VERSION, SCORE_FORMAT
+from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Metric = Literal["comet", "chrf", "bleu"]
+TITLES: dict[str, str] = {"comet": "COMET", "chrf": "chrF", "bleu": "BLEU"}
+DIGITS: dict[str, int] = {"comet": 4, "chrf": 2, "bleu": 2}
+"""Decimals a score is shown with; documents hold it whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredText(Part):
+    """Lines that went into a score: the file's name, how many, SHA-256 of the lines joined by line feeds."""
+
+    name: str
+    lines: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Part):
+    """A learned metric's weights: hub id or folder name, hub commit where known, SHA-256 of ``model.ckpt``."""
+
+    name: str
+    revision: str | None
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature(Part):
+    """Everything a score depends on.
+
+    Attributes
+    ----------
+    metric
+        As its authors call it, e.g. ``chrF2``.
+    settings
+        ``key:value`` pairs joined by ``|``, the metric's version among them: for chrF and BLEU sacrebleu's own
+        signature to the letter.
+    checkpoint
+        The model that scores, for COMET.
+    cleaned
+        Version of iwsltpack whose rules cleaned the hypotheses before scoring; None for raw ones.
+    resegmented
+        Program and version that aligned the hypotheses to the references; None where lines matched already.
+    hypotheses, references, sources
+        SHA-256 of the lines scored (before resegmentation).
+    """
+
+    metric: str
+    settings: str
+    checkpoint: Checkpoint | None
+    cleaned: str | None
+    resegmented: str | None
+    hypotheses: str
+    references: str
+    sources: str | None
+
+    @property
+    def text(self) -> str:
+        """One line for people and tables; hashes are shortened to eight digits."""
+        return "|".join((self._common(), f"clean:{self.cleaned or 'no'}", f"hyp:{self.hypotheses[:8]}"))
+
+    @property
+    def comparable(self) -> str:
+        """What two scores must share for their difference to mean anything: all but the hypotheses."""
+        return self._common()
+
+    def _common(self) -> str:
+        parts = [self.metric, self.settings]
+        if self.checkpoint:
+            revision = f"@{self.checkpoint.revision[:8]}" if self.checkpoint.revision else ""
+            parts.append(f"ckpt:{self.checkpoint.name}{revision}:{self.checkpoint.sha256[:8]}")
+        parts += [f"reseg:{self.resegmented or 'no'}", f"ref:{self.references[:8]}"]
+        return "|".join([*parts, f"src:{self.sources[:8]}"] if self.sources else parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Part):
+    """A paired test of the hypotheses against a baseline's.
+
+    Attributes
+    ----------
+    baseline
+        The other hypotheses.
+    score, difference
+        Of the baseline, and the system's above it.
+    p_bootstrap, p_randomization
+        p-values of paired bootstrap resampling and of paired approximate randomisation.
+    bootstrap_samples, randomization_trials, seed
+        What they were drawn with.
+    interval
+        Half the width of the 95 % confidence interval of the system's own score, by bootstrap.
+    """
+
+    baseline: ScoredText
+    score: float
+    difference: float
+    p_bootstrap: float
+    p_randomization: float
+    bootstrap_samples: int
+    randomization_trials: int
+    seed: int
+    interval: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResult(Part):
+    """One metric: the system's score, every segment's, and the signature.
+
+    COMET is around 0 to 1, chrF and BLEU are 0 to 100. ``segments`` follows the lines of the references.
+    """
+
+    metric: Metric
+    score: float
+    segments: tuple[float, ...]
+    signature: Signature
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRun(Part):
+    """The decoding run the hypotheses come from."""
+
+    artifact_sha256: str
+    artifact_bytes: int
+    recipe: str
+    coding: str
+    mode: str
+    test_set: str
+    seconds_per_segment: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Document):
+    """The whole document; ``resegmented`` holds the hypotheses as they were scored, where they were recut."""
+
+    SCHEMA: ClassVar[str] = "score"
+
+    format: str = SCORE_FORMAT
+    format_version: int = FORMAT_VERSION
+    tool: Tool
+    language: str
+    hypotheses: ScoredText
+    references: ScoredText
+    sources: ScoredText | None
+    run: ScoredRun | None
+    cleaned: bool
+    resegmented: tuple[str, ...] | None
+    metrics: tuple[MetricResult, ...]
+
+    def metric(self, name: str) -> MetricResult | None:
+        """Return the result of one metric, or None where it was not asked for."""
+        return next((result for result in self.metrics if result.metric == name), None)
+
+
+def read_score(path: Path) -> Score:
+    """Read and check a score document.
+
+    Raises
+    ------
+    InputError
+        Not readable, or another document.
+    ValidationFailed
+        It does not fit the schema.
+    """
+    data = fileio.read_json(path)
+    if not isinstance(data, dict) or data.get("format") != SCORE_FORMAT:
+        raise InputError("not a score document", where=path, expected=f'"format": "{SCORE_FORMAT}"')
+    score = Score.from_json(data, path=path)
+    for result in score.metrics:
+        if len(result.segments) != score.references.lines:
+            raise InputError(
+                f"{TITLES[result.metric]} does not have a score for every segment",
+                where=path,
+                expected=score.references.lines,
+                got=len(result.segments),
+            )
+    return score

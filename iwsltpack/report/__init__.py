@@ -1,0 +1,1 @@
+"""Tables, the quality-size frontier, and a page to read every segment on."""

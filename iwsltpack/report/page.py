@@ -1,0 +1,139 @@
+"""The page: one HTML file with everything in it, that needs no network and runs no text as code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack import __version__
+from iwsltpack.report.render import TABLE_DIGITS, cells, columns, notes, size_unit
+from iwsltpack.report.systems import MEASURE_TITLES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iwsltpack.report.segments import Segments
+    from iwsltpack.report.table import Row, Table
+
+
+def make_page(tables: Sequence[Table], segments: Sequence[Segments], *, title: str) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    tables, segments
+        As many of the one as of the other, in order.
+    title
+        Of the page.
+    """
+    data = {
+        "made": f"Made by iwsltpack {__version__}.",
+        "tables": [_table(table, part) for table, part in zip(tables, segments, strict=True)],
+    }
+    style, script = _asset("page.css"), _asset("page.js")
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hash(script)}",
+            f"style-src {_hash(style)}",
+            "media-src 'self' file:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    page = _asset("page.html")
+    parts = {
+        "@POLICY@": html.escape(policy),
+        "@TITLE@": html.escape(title),
+        "@STYLE@": style,
+        "@SCRIPT@": script,
+        "@DATA@": embed_json(data),
+    }
+    # Cut at the marks once, so that a mark inside a text is only text.
+    for mark in parts:
+        page = page.replace(mark, f"\0{mark}\0")
+    return "".join(parts.get(piece, piece) for piece in page.split("\0"))
+
+
+def embed_json(data: Any) -> str:
+    """Return JSON that can stand inside a ``<script>`` element: nothing in it can end the element or open another."""
+    text = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    # Half a surrogate pair cannot be written as UTF-8; JSON has a form for it.
+    return (
+        "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) <= 0xDFFF else c for c in text)
+        if _halves(text)
+        else text
+    )
+
+
+def _halves(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _asset(name: str) -> str:
+    return (resources.files("iwsltpack.report") / "page_assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _table(table: Table, segments: Segments) -> dict[str, Any]:
+    unit, divisor = size_unit([row.system for row in table.rows])
+    texts = cells(table)
+    return {
+        "title": table.title,
+        "metric": table.metric,
+        "metrics": [{"key": name, "title": table.titles[name]} for name in table.metrics],
+        "measure": table.measure,
+        "measureTitles": MEASURE_TITLES,
+        "unit": unit,
+        "divisor": divisor,
+        "columns": [{"heading": column.heading, "figures": column.figures} for column in columns(table)],
+        "rows": [_row(table, row, line) for row, line in zip(table.rows, texts, strict=True)],
+        # An object's keys are sorted when it is written: the order of the parts needs a list.
+        "componentNames": list(
+            dict.fromkeys(name for row in table.rows for name in row.system.components or {})
+        ),
+        "warnings": [*table.warnings, *segments.warnings],
+        "notes": [note for note in notes(table) if note not in table.warnings],
+        "segments": segments.data,
+    }
+
+
+def _row(table: Table, row: Row, line: Sequence[Any]) -> dict[str, Any]:
+    system = row.system
+    return {
+        "title": system.title,
+        "cells": [
+            {"text": cell.text, "best": cell.best, "value": _value(row, column.key, cell.text)}
+            for cell, column in zip(line, columns(table), strict=True)
+        ],
+        "compared": {name: round(score, TABLE_DIGITS[name]) for name, score in row.compared.items()},
+        "sizes": {name: size.bytes for name, size in system.sizes.items()},
+        "placedBy": row.size_measure,
+        "components": system.components,
+    }
+
+
+def _value(row: Row, key: str, text: str) -> Any:
+    """Return what a column is sorted by: figures as they are, anything else as it reads."""
+    system = row.system
+    if key in system.scores:
+        return system.scores[key].score
+    if key in system.sizes:
+        return system.sizes[key].bytes
+    figures = {"delta": row.delta, "seconds_per_item": system.seconds_per_item, "ratio": row.ratio}
+    if key in figures:
+        return figures[key]
+    return None if text in ("", "–") else text

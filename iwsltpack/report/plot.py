@@ -1,0 +1,210 @@
+"""The graph of quality against size with its Pareto frontier, as PNG and SVG, by matplotlib.
+
+Told apart by shape and label before colour, so that it can be read in print and by the colour-blind; the colours are
+those of Okabe and Ito. The same table gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.errors import MissingDependency
+from iwsltpack.report.render import size_unit
+from iwsltpack.report.systems import MEASURE_TITLES
+
+if TYPE_CHECKING:
+    from iwsltpack.report.table import Row, Table
+
+BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#6B6B6B", "#1A1A1A"
+FRONTIER_STYLE = {"marker": "o", "s": 64, "facecolor": BLUE, "edgecolor": BLUE, "zorder": 4}
+DOMINATED_STYLE = {
+    "marker": "s",
+    "s": 54,
+    "facecolor": "white",
+    "edgecolor": ORANGE,
+    "linewidth": 1.6,
+    "zorder": 3,
+}
+ODD_STYLE = {"marker": "D", "s": 54, "facecolor": "white", "edgecolor": BLACK, "linewidth": 1.6, "zorder": 3}
+SETTINGS: dict[Any, Any] = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "iwsltpack",
+}
+LEGEND = [
+    text[:12] for text in ("Pareto frontier", "on the frontier", "dominated", "sized by another measure")
+]
+WIDTH, HEIGHT, DPI = 7.6, 4.8, 160
+
+
+def can_plot(table: Table) -> bool:
+    """Tell whether any system of a table has both a score and a size."""
+    return any(row.status != "not placed" for row in table.rows)
+
+
+def draw(table: Table) -> dict[str, bytes]:
+    """Return the graph of one table as ``{"png": …, "svg": …}``.
+
+    Raises
+    ------
+    MissingDependency
+        matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependency(
+            "the graph needs matplotlib", fix='pip install "iwsltpack[report]"'
+        ) from error
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        _fill(figure, figure.subplots(), table)
+        images = {}
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "iwsltpack"})):
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, metadata=metadata)
+            images[kind] = stream.getvalue()
+    return images
+
+
+def _fill(figure: Any, axes: Any, table: Table) -> None:
+    unit, divisor = size_unit([row.system for row in table.rows])
+    placed = [row for row in table.rows if row.status != "not placed"]
+    spots = {id(row): _spot(row, table, divisor) for row in placed}
+    _frontier_line(axes, [spots[id(row)] for row in placed if row.status == "frontier"])
+    seen = set()
+    for row in placed:
+        label, style = _look(row)
+        axes.scatter(*spots[id(row)], label=None if label in seen else label, **style)
+        seen.add(label)
+    axes.margins(x=0.16, y=0.14)
+    axes.set_xlabel(f"Size, {MEASURE_TITLES[table.measure]} [{unit}] (smaller is better)")
+    axes.set_ylabel(f"{table.titles[str(table.metric)]} (higher is better)")
+    axes.set_title(table.title, loc="left", fontsize=11, parse_math=False)
+    axes.grid(visible=True, color="#E3E3E3", linewidth=0.8)
+    axes.set_axisbelow(True)
+    handles, labels = axes.get_legend_handles_labels()
+    entries = sorted(zip(labels, handles, strict=True), key=lambda entry: LEGEND.index(entry[0][:12]))
+    figure.legend(
+        [handle for _, handle in entries],
+        [label for label, _ in entries],
+        loc="outside lower left",
+        ncols=4,
+        columnspacing=1.2,
+        frameon=False,
+        fontsize=9,
+        handletextpad=0.4,
+    )
+    _label(figure, axes, [(row, spots[id(row)]) for row in placed])
+
+
+def _spot(row: Row, table: Table, divisor: int) -> tuple[float, float]:
+    size = row.size.bytes / divisor if row.size else 0.0
+    return size, row.system.scores[str(table.metric)].score
+
+
+def _look(row: Row) -> tuple[str, dict[str, Any]]:
+    if not row.like:
+        other = MEASURE_TITLES[str(row.size_measure)]
+        return f"sized by another measure ({other})", ODD_STYLE
+    return ("on the frontier", FRONTIER_STYLE) if row.status == "frontier" else ("dominated", DOMINATED_STYLE)
+
+
+def _frontier_line(axes: Any, spots: list[tuple[float, float]]) -> None:
+    """Draw the frontier as steps: between two systems nothing better than the smaller one is to be had."""
+    ordered = sorted(spots)
+    axes.step(
+        [size for size, _ in ordered],
+        [quality for _, quality in ordered],
+        where="post",
+        color=BLUE,
+        linewidth=1.4,
+        alpha=0.7,
+        label="Pareto frontier",
+        zorder=2,
+    )
+
+
+def _label(figure: Any, axes: Any, placed: list[tuple[Row, tuple[float, float]]]) -> None:
+    """Write each system's name beside its mark, on the first side where it covers nothing."""
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    points = axes.transData.transform([spot for _, spot in placed]) if placed else []
+    taken = [_box(x - 7, y - 7, x + 7, y + 7) for x, y in points] + _line_boxes(axes)
+    frame = axes.get_window_extent(renderer)
+    for row, spot in placed:
+        text = axes.annotate(
+            _wrapped(row),
+            spot,
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=BLACK,
+            zorder=5,
+            parse_math=False,
+        )
+        _settle(text, renderer, taken, frame)
+        taken.append(text.get_window_extent(renderer).padded(2))
+
+
+def _line_boxes(axes: Any) -> list[Any]:
+    """Return thin boxes over the frontier's steps, so that no name is written across them."""
+    boxes = []
+    for line in axes.get_lines():
+        corners = line.get_transform().transform(line.get_path().vertices)
+        for (x0, y0), (x1, y1) in itertools.pairwise(corners):
+            boxes.append(_box(min(x0, x1) - 2, min(y0, y1) - 2, max(x0, x1) + 2, max(y0, y1) + 2))
+    return boxes
+
+
+def _wrapped(row: Row) -> str:
+    system = row.system
+    return f"{system.name}\n{system.setting}" if system.setting else system.name
+
+
+_SIDES = (
+    (0, 7, "center", "bottom"),
+    (0, -7, "center", "top"),
+    (9, 0, "left", "center"),
+    (-9, 0, "right", "center"),
+    (9, 14, "left", "center"),
+    (9, -14, "left", "center"),
+    (-9, 14, "right", "center"),
+    (-9, -14, "right", "center"),
+    (0, 24, "center", "bottom"),
+    (0, -24, "center", "top"),
+)
+
+
+def _settle(text: Any, renderer: Any, taken: list[Any], frame: Any) -> None:
+    costs = []
+    for number, (right, up, horizontal, vertical) in enumerate(_SIDES):
+        _move(text, right, up, horizontal, vertical)
+        box = text.get_window_extent(renderer)
+        overlaps = sum(box.overlaps(other) for other in taken)
+        outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
+        costs.append((overlaps + 2 * outside, number))
+        if costs[-1][0] == 0:
+            return
+    _move(text, *_SIDES[min(costs)[1]])
+
+
+def _move(text: Any, right: float, up: float, horizontal: str, vertical: str) -> None:
+    text.set_position((right, up))
+    text.set_horizontalalignment(horizontal)
+    text.set_verticalalignment(vertical)
+    text.set_multialignment({"left": "left", "right": "right"}.get(horizontal, "center"))
+
+
+def _box(left: float, bottom: float, right: float, top: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox([[left, bottom], [right, top]])

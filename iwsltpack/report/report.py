@@ -1,0 +1,142 @@
+"""The report: table in every format, graph, page, in one folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iwsltpack.errors import MissingDependency, UsageError
+from iwsltpack.report.page import make_page
+from iwsltpack.report.plot import can_plot, draw
+from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown
+from iwsltpack.report.segments import open_audio, segments_of
+from iwsltpack.report.systems import gather, published
+from iwsltpack.report.table import Table, make_tables
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from iwsltpack.artifact.location import Place
+    from iwsltpack.report.systems import Measure, System
+    from iwsltpack.scoring.references import References
+    from iwsltpack.system.progress import Progress
+
+TITLE = "Quality and size"
+PAGE_NAME = "index.html"
+PAGE_LIMIT = 20_000_000
+"""Bytes past which a page opens slowly; said, not refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was written: the tables, the files, and sentences on what could not be done."""
+
+    tables: tuple[Table, ...]
+    files: tuple[Path, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return next(path for path in self.files if path.name == PAGE_NAME)
+
+
+def collect(paths: Sequence[Place], tables: Sequence[str] = ()) -> list[System]:
+    """Return the systems under `paths` and in the published `tables`.
+
+    Raises
+    ------
+    UsageError
+        Neither given.
+    InputError
+        A path with nothing to report on.
+    """
+    if not paths and not tables:
+        raise UsageError(
+            "nothing to report on", fix="name runs, artifacts or scores; or --published palomino2026"
+        )
+    return [*gather(paths), *(system for name in tables for system in published(name))]
+
+
+def write_report(
+    systems: Sequence[System],
+    output: Path,
+    *,
+    references: Sequence[References] = (),
+    metric: str | None = None,
+    measure: Measure | None = None,
+    baseline: str | None = None,
+    audio: Path | None = None,
+    title: str = TITLE,
+    progress: Progress | None = None,
+) -> Report:
+    """Write the report on some systems into a folder.
+
+    Parameters
+    ----------
+    systems
+        See `collect`.
+    output
+        Gets ``index.html``, ``report.{md,csv,tex,json}``, and for each test set ``frontier*.{png,svg}``.
+    references
+        Shown beside the segments they were scored with.
+    metric, measure, baseline
+        See `make_tables`.
+    audio
+        The test set's folder (or one of several): its clips are linked into ``audio/`` and played on the page.
+    title
+        Of the page.
+    progress
+        Told about each file.
+
+    Returns
+    -------
+    Report
+        Without matplotlib there is no graph outside the page; a notice says so.
+    """
+    sink = progress or Silent()
+    tables = make_tables(systems, metric=metric, measure=measure, baseline=baseline)
+    sink.start("report", 3)
+    try:
+        files = _write_texts(tables, output)
+        sink.advance()
+        drawn, notices = _write_graphs(tables, output)
+        sink.advance()
+        clips = open_audio(audio, output)
+        segments = [segments_of(table, references, clips) for table in tables]
+        page = make_page(tables, segments, title=title).encode()
+        fileio.write_bytes(output / PAGE_NAME, page)
+    finally:
+        sink.finish()
+    if len(page) > PAGE_LIMIT:
+        notices.append(
+            f"the page is {len(page) / 1e6:.1f} MB and will open slowly: report on fewer systems or test sets"
+        )
+    return Report(tables=tuple(tables), files=(*files, *drawn, output / PAGE_NAME), notices=tuple(notices))
+
+
+def _write_texts(tables: Sequence[Table], output: Path) -> list[Path]:
+    texts = {"md": to_markdown(tables), "csv": to_csv(tables), "tex": to_latex(tables)}
+    for suffix, text in texts.items():
+        fileio.write_bytes(output / f"report.{suffix}", text.encode())
+    fileio.write_json(output / "report.json", to_json(tables))
+    return [output / f"report.{suffix}" for suffix in (*texts, "json")]
+
+
+def _write_graphs(tables: Sequence[Table], output: Path) -> tuple[list[Path], list[str]]:
+    plotted = [table for table in tables if can_plot(table)]
+    files: list[Path] = []
+    for number, table in enumerate(plotted, 1):
+        name = "frontier" if len(plotted) == 1 else f"frontier-{number}"
+        try:
+            images = draw(table)
+        except MissingDependency as error:
+            return files, [f"no frontier.png and .svg: {error.what}: {error.fix}"]
+        for kind, image in images.items():
+            path = output / f"{name}.{kind}"
+            fileio.write_bytes(path, image)
+            files.append(path)
+    return files, []

@@ -1,0 +1,232 @@
+"""What the page shows of every segment: source, reference, each system's text raw and cleaned, scores, the clip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from iwsltpack.cleaning import LANGUAGES, clean_lines
+from iwsltpack.documents.score import DIGITS, TITLES
+from iwsltpack.scoring.texts import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iwsltpack.documents.run import RunSegment
+    from iwsltpack.report.systems import System
+    from iwsltpack.report.table import Table
+    from iwsltpack.scoring.references import References
+
+AUDIO_DIR = "audio"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """The segments of a table as JSON for the page, and sentences on what could not be shown."""
+
+    data: dict[str, Any] | None
+    warnings: tuple[str, ...] = ()
+
+
+def segments_of(table: Table, references: Sequence[References], audio: _Audio | None) -> Segments:
+    """Gather the segments of a table.
+
+    Parameters
+    ----------
+    table
+        Systems with scores and hypotheses are taken, those of the references that most of them share.
+    references
+        Candidates; the one whose lines the scores were computed with is shown.
+    audio
+        Where clips are taken from and put; None shows none.
+    """
+    scored = [
+        (number, row.system)
+        for number, row in enumerate(table.rows, 1)
+        if row.system.score is not None and _lines(row.system) is not None
+    ]
+    if not scored:
+        return Segments(data=None)
+    digests = [_references_of(system) for _, system in scored]
+    common = max(set(digests), key=lambda value: (digests.count(value), -digests.index(value)))
+    left_out = [system.title for _, system in scored if _references_of(system) != common]
+    members = [(number, system) for number, system in scored if _references_of(system) == common]
+    run_segments = next((part for _, system in members if (part := _run_segments(system)) is not None), None)
+    warnings = []
+    if left_out:
+        warnings.append(
+            f"Segments of {'; '.join(left_out)} are not shown: they were scored with other references."
+        )
+    found = _matching(references, common, run_segments)
+    if found is None:
+        warnings.append("References and sources are not shown: give them with --reference.")
+    texts = _Texts()
+    systems = [_system(number, system, texts) for number, system in members]
+    count = members[0][1].score.references.lines if members[0][1].score else 0
+    ids = [segment.id for segment in run_segments] if run_segments else list(found.ids or ()) if found else []
+    data = {
+        "count": count,
+        "ids": ids or [str(number) for number in range(1, count + 1)],
+        "durations": [round(segment.duration, 2) for segment in run_segments] if run_segments else None,
+        "sources": list(found.sources) if found and found.sources else None,
+        "references": list(found.lines) if found else None,
+        "audio": audio.clips(run_segments, table.test_set) if audio and run_segments else {},
+        "texts": texts.data,
+        "systems": systems,
+        "metrics": [
+            {"key": name, "title": table.titles.get(name, TITLES[name])}
+            for name in TITLES
+            if any(name in system["scores"] for system in systems)
+        ],
+    }
+    return Segments(data=data, warnings=(*warnings, *texts.warnings))
+
+
+def _references_of(system: System) -> str:
+    return system.score.references.sha256 if system.score else ""
+
+
+def _lines(system: System) -> tuple[str, ...] | None:
+    """Return the lines shown: those recut to the references, or as the system wrote them."""
+    if system.score is not None and system.score.resegmented is not None:
+        return system.score.resegmented
+    return system.hypotheses.lines if system.hypotheses else None
+
+
+def _run_segments(system: System) -> tuple[RunSegment, ...] | None:
+    """Return the run's segments where they are the lines scored."""
+    if system.hypotheses is None or system.hypotheses.run is None:
+        return None
+    if system.score is not None and system.score.resegmented is not None:
+        return None
+    return system.hypotheses.run.segments
+
+
+def _matching(
+    references: Sequence[References], wanted: str, segments: tuple[RunSegment, ...] | None
+) -> References | None:
+    for candidate in references:
+        if digest(candidate.lines) == wanted:
+            return candidate
+        if segments is not None and candidate.ids is not None:
+            ids = [segment.id for segment in segments]
+            if set(ids) <= set(candidate.ids) and digest((chosen := candidate.select(ids)).lines) == wanted:
+                return chosen
+    return None
+
+
+class _Texts:
+    """Texts shared by systems: the raw and the cleaned scores of one run show the same lines."""
+
+    def __init__(self) -> None:
+        self.data: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+        self._places: dict[tuple[str, str], int] = {}
+        self._cleaned: list[str | None] = []
+
+    def place(self, system: System, lines: tuple[str, ...]) -> int:
+        """Return the number of the system's text, added if it is new."""
+        language = system.score.language if system.score else ""
+        recut = bool(system.score and system.score.resegmented is not None)
+        key = (digest(lines), language)
+        if key not in self._places:
+            self._places[key] = len(self.data)
+            self.data.append(self._entry(lines, "" if recut else language))
+        number = self._places[key]
+        if (
+            system.cleaned
+            and not recut
+            and system.score
+            and self._cleaned[number] != system.score.hypotheses.sha256
+        ):
+            self.warnings.append(
+                f"{system.title} was scored as other cleaning rules left it; the cleaning shown is this version's."
+            )
+        return number
+
+    def _entry(self, lines: tuple[str, ...], language: str) -> dict[str, Any]:
+        cleaned: dict[int, str] = {}
+        if language in LANGUAGES:
+            after = [line.rstrip() for line in clean_lines(lines, language).texts]
+            self._cleaned.append(digest(after))
+            cleaned = {i: new for i, (old, new) in enumerate(zip(lines, after, strict=True)) if old != new}
+        else:
+            self._cleaned.append(None)
+        return {"raw": list(lines), "cleaned": cleaned}
+
+
+def _system(number: int, system: System, texts: _Texts) -> dict[str, Any]:
+    score, lines, segments = system.score, _lines(system), _run_segments(system) or ()
+    metrics = score.metrics if score else ()
+    return {
+        "number": number,
+        "title": system.title,
+        "cleaned": system.cleaned and score is not None and score.resegmented is None,
+        "text": texts.place(system, lines or ()),
+        "scores": {
+            result.metric: [round(value, DIGITS[result.metric]) for value in result.segments]
+            for result in metrics
+        },
+        "finish": {segment.index: segment.finish for segment in segments if segment.finish != "stop"},
+        "signs": {segment.index: list(segment.signs) for segment in segments if segment.signs},
+    }
+
+
+class _Audio:
+    """Clips, put beside the page so that the folder can be moved; linked where the file system can.
+
+    Parameters
+    ----------
+    source
+        The test set's folder, or one that holds a folder for each test set.
+    output
+        The report's folder.
+    """
+
+    def __init__(self, source: Path, output: Path) -> None:
+        self._source = source
+        self._output = output
+
+    def clips(self, segments: Sequence[RunSegment], test_set: str) -> dict[int, str]:
+        """Return each segment's clip as an address relative to the page; those not there are left out."""
+        found = {}
+        for segment in segments:
+            address = self._clip(PurePosixPath(segment.audio), test_set)
+            if address is not None:
+                whole = segment.offset == 0 and segment.pieces <= 1
+                part = "" if whole else f"#t={segment.offset:.3f},{segment.offset + segment.duration:.3f}"
+                found[segment.index] = f"{address}{part}"
+        return found
+
+    def _clip(self, name: PurePosixPath, test_set: str) -> str | None:
+        if name.is_absolute() or ".." in name.parts:
+            return None
+        for folder in (self._source, self._source / test_set):
+            if (folder / name).is_file():
+                inside = PurePosixPath(AUDIO_DIR) / test_set.replace("/", "_") / name
+                _link(folder / name, self._output / inside)
+                return quote(str(inside))
+        return None
+
+
+def open_audio(source: Path | None, output: Path) -> _Audio | None:
+    """Return where clips come from, or None without a folder of them."""
+    return None if source is None else _Audio(source, output)
+
+
+def _link(source: Path, target: Path) -> None:
+    if target.exists():
+        if target.samefile(source) or target.stat().st_size == source.stat().st_size:
+            return
+        target.unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        temporary = target.with_name(f".{target.name}.tmp")
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)

@@ -1,0 +1,411 @@
+"""What a report compares: systems on a test set, gathered from runs, artifacts, scores and published tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from iwsltpack.artifact.location import is_address, locate, name_of
+from iwsltpack.artifact.sizes import Sizes, sizes_of
+from iwsltpack.documents.artifact import ArtifactManifest
+from iwsltpack.documents.names import (
+    CLEANED_SCORE_NAME,
+    MANIFEST_NAME,
+    RESULTS_FORMAT,
+    RUN_NAME,
+    SCORE_FORMAT,
+    SCORE_NAME,
+)
+from iwsltpack.documents.results import ResultRow, Results, read_results
+from iwsltpack.documents.score import Score, read_score
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from iwsltpack.artifact.location import Place
+
+Measure = Literal["whole", "linear"]
+MEASURES: tuple[Measure, ...] = ("whole", "linear")
+MEASURE_TITLES = {"whole": "whole folder", "linear": "linear layers"}
+MEASURE_MEANINGS = {
+    "whole": "every byte of the artifact on disk, which the track ranks by",
+    "linear": "weights and biases of linear layers alone, which the paper's table counts",
+}
+BASELINE_RECIPE = "fp16"
+SEARCH_DEPTH = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemScore:
+    """A score.
+
+    Attributes
+    ----------
+    signature
+        In one line.
+    comparable
+        What other scores must share with it to be compared; None where that is not known.
+    checkpoint
+        Name of the model that scored, for COMET.
+    """
+
+    score: float
+    signature: str
+    comparable: str | None
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemSize:
+    """Bytes by one measure; ``exact`` is false for a rounded, published figure."""
+
+    bytes: int
+    exact: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One system on one test set, in one state of its text (raw or cleaned).
+
+    Attributes
+    ----------
+    name, setting
+        Method and setting; together unique within a report.
+    test_set, pair
+        What it was decoded on; empty for an artifact that no run was given of.
+    cleaned, published
+        Whether the scored text was cleaned; whether the figures are somebody else's.
+    sizes, source_sizes
+        Bytes by measure, and those of the checkpoint it was made from.
+    components
+        Tensor bytes by part of the model, and ``side files``.
+    hypotheses, score
+        The raw lines and the whole score document, for the view of segments.
+    """
+
+    name: str
+    setting: str
+    test_set: str = ""
+    pair: str = ""
+    baseline: bool = False
+    cleaned: bool = False
+    published: bool = False
+    scores: dict[str, SystemScore] = field(default_factory=dict)
+    seconds_per_item: float | None = None
+    sizes: dict[str, SystemSize] = field(default_factory=dict)
+    source_sizes: dict[str, int] = field(default_factory=dict)
+    components: dict[str, int] | None = None
+    note: str | None = None
+    hypotheses: Hypotheses | None = None
+    score: Score | None = None
+
+    @property
+    def title(self) -> str:
+        """Method and setting in one."""
+        return f"{self.name} ({self.setting})" if self.setting else self.name
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """Everything that lies under the paths given."""
+
+    runs: list[Path] = field(default_factory=list)
+    artifacts: list[Place] = field(default_factory=list)
+    scores: list[Path] = field(default_factory=list)
+    results: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Artifact:
+    name: str
+    manifest: ArtifactManifest
+    sizes: Sizes
+
+
+def published_names() -> list[str]:
+    """Return the names of the published tables that come with the package."""
+    folder = resources.files("iwsltpack.report") / "data"
+    return sorted(
+        entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")
+    )
+
+
+def published(name: str) -> list[System]:
+    """Return the rows of a published table: one that comes with the package, or a results document.
+
+    Raises
+    ------
+    UsageError
+        Neither.
+    """
+    if name in published_names():
+        with resources.as_file(resources.files("iwsltpack.report") / "data" / f"{name}.json") as path:
+            return _published_rows(read_results(path))
+    if not Path(name).is_file():
+        raise UsageError(
+            f"no published table {name!r}", expected=f"{', '.join(published_names())}, or a results document"
+        )
+    return _published_rows(read_results(Path(name)))
+
+
+def gather(paths: Sequence[Place]) -> list[System]:
+    """Return every system found in runs, artifacts, score documents, results documents and folders of these.
+
+    A run's sizes come from its artifact where that was given too; otherwise the whole folder's size is known from
+    the run. Scores lie beside a run as ``score.json`` and ``score.cleaned.json``. An address is that of an artifact,
+    of which only the manifest is read.
+
+    Raises
+    ------
+    InputError
+        A path holds none of these, or scores that are not of the run they lie beside.
+    """
+    found = _Found()
+    for place in paths:
+        if is_address(place):
+            found.artifacts.append(place)
+        else:
+            _look(Path(place), found)
+    artifacts = {}
+    for place in found.artifacts:
+        opened = locate(place)
+        sizes = sizes_of(opened.manifest, opened.total_bytes)
+        artifacts[opened.manifest.sha256] = _Artifact(
+            name=name_of(place), manifest=opened.manifest, sizes=sizes
+        )
+    systems: list[System] = []
+    places: list[Path] = []
+    for path in found.runs:
+        rows = _run_rows(path, artifacts)
+        systems += rows
+        places += [path] * len(rows)
+    for path in found.scores:
+        systems.append(_score_row(read_score(path), path, artifacts))
+        places.append(path)
+    used = {
+        system.hypotheses.run.artifact.sha256
+        for system in systems
+        if system.hypotheses and system.hypotheses.run
+    }
+    used |= {system.score.run.artifact_sha256 for system in systems if system.score and system.score.run}
+    for key, artifact in artifacts.items():
+        if key not in used:
+            systems.append(_artifact_row(artifact))
+            places.append(Path(artifact.name))
+    for path in found.results:
+        rows = _published_rows(read_results(path))
+        systems += rows
+        places += [path] * len(rows)
+    return _told_apart(systems, places)
+
+
+def _look(path: Path, found: _Found, depth: int = 0) -> None:
+    if path.is_file():
+        _look_at_file(path, found)
+    elif (path / RUN_NAME).is_file():
+        found.runs.append(path)
+    elif (path / MANIFEST_NAME).is_file():
+        found.artifacts.append(path)
+    elif path.is_dir():
+        before = _count(found)
+        if depth < SEARCH_DEPTH:
+            for entry in sorted(path.iterdir()):
+                if entry.name in (SCORE_NAME, CLEANED_SCORE_NAME):
+                    found.scores.append(entry)
+                elif entry.is_dir() and not entry.name.startswith("."):
+                    _look(entry, found, depth + 1)
+        if depth == 0 and _count(found) == before:
+            raise InputError(
+                "nothing to report on",
+                where=path,
+                expected=f"a run ({RUN_NAME}), an artifact ({MANIFEST_NAME}), {SCORE_NAME}, or folders of these",
+            )
+    else:
+        raise InputError("no such file or folder", where=path)
+
+
+def _count(found: _Found) -> int:
+    return sum(map(len, vars(found).values()))
+
+
+def _look_at_file(path: Path, found: _Found) -> None:
+    data = fileio.read_json(path)
+    kind = data.get("format") if isinstance(data, dict) else None
+    if kind == SCORE_FORMAT:
+        found.scores.append(path)
+    elif kind == RESULTS_FORMAT:
+        found.results.append(path)
+    else:
+        raise InputError(
+            "neither scores nor results", where=path, expected=f"{SCORE_FORMAT} or {RESULTS_FORMAT}", got=kind
+        )
+
+
+def _published_rows(results: Results) -> list[System]:
+    return [_published_row(row, results) for row in results.rows]
+
+
+def _published_row(row: ResultRow, results: Results) -> System:
+    return System(
+        name=row.name,
+        setting=row.setting,
+        # The publication's test set is its own: same name or not, its lines are not at hand to be compared.
+        test_set=f"{row.test_set}, {results.title}",
+        pair=row.pair,
+        baseline=row.baseline,
+        published=True,
+        scores={
+            metric: SystemScore(score=entry.score, signature=entry.signature, comparable=entry.signature)
+            for metric, entry in row.scores.items()
+        },
+        seconds_per_item=row.seconds_per_item,
+        sizes={name: SystemSize(bytes=size.bytes, exact=size.exact) for name, size in row.sizes.items()},
+        note=row.note,
+    )
+
+
+def _run_rows(path: Path, artifacts: dict[str, _Artifact]) -> list[System]:
+    """Return a row for each score beside the run, or one without scores."""
+    hypotheses = read_hypotheses(path)
+    run = hypotheses.run
+    if run is None:
+        raise InputError("not a run", where=path)
+    artifact = artifacts.get(run.artifact.sha256)
+    base = System(
+        name=run.artifact.recipe,
+        setting=f"{run.artifact.coding}, {run.settings.mode}",
+        test_set=run.test_set.name,
+        pair=run.pair,
+        baseline=run.artifact.recipe == BASELINE_RECIPE,
+        seconds_per_item=run.summary.seconds_per_segment,
+        hypotheses=hypotheses,
+        **_size_fields(artifact, run.artifact.bytes),
+    )
+    rows = []
+    for name, cleaned in ((SCORE_NAME, False), (CLEANED_SCORE_NAME, True)):
+        if (path / name).is_file():
+            score = read_score(path / name)
+            _check_belongs(score, hypotheses, path / name)
+            rows.append(replace(_with_scores(base, score), cleaned=cleaned))
+    return rows or [base]
+
+
+def _check_belongs(score: Score, hypotheses: Hypotheses, path: Path) -> None:
+    ours = hypotheses.run.artifact.sha256 if hypotheses.run else None
+    same_run = score.run is not None and score.run.artifact_sha256 == ours
+    same_text = score.cleaned or score.hypotheses.sha256 == digest(hypotheses.lines)
+    if not (same_run and same_text and score.hypotheses.lines == len(hypotheses.lines)):
+        raise InputError(
+            "these scores are not of the run they lie beside",
+            where=path,
+            fix=f"score it again: iwsltpack score {path.parent} --reference REF{' --clean' if score.cleaned else ''}",
+        )
+
+
+def _score_row(score: Score, path: Path, artifacts: dict[str, _Artifact]) -> System:
+    run = score.run
+    if run is None:
+        name = score.hypotheses.name if path.name in (SCORE_NAME, CLEANED_SCORE_NAME) else path.stem
+        base = System(name=name, setting="", test_set=score.references.name, pair=f"to {score.language}")
+    else:
+        base = System(
+            name=run.recipe,
+            setting=f"{run.coding}, {run.mode}",
+            test_set=run.test_set,
+            pair=f"to {score.language}",
+            baseline=run.recipe == BASELINE_RECIPE,
+            seconds_per_item=run.seconds_per_segment,
+            **_size_fields(artifacts.get(run.artifact_sha256), run.artifact_bytes),
+        )
+    return replace(_with_scores(base, score), cleaned=score.cleaned, hypotheses=_text_beside(score, path))
+
+
+def _text_beside(score: Score, path: Path) -> Hypotheses | None:
+    """Return the lines scored, where the file lies beside the scores and is still what it was."""
+    text = path.parent / score.hypotheses.name
+    if score.cleaned or not text.is_file():
+        return None
+    lines = read_lines(text)
+    return Hypotheses(name=text.name, lines=lines) if digest(lines) == score.hypotheses.sha256 else None
+
+
+def _with_scores(base: System, score: Score) -> System:
+    return replace(
+        base,
+        score=score,
+        scores={
+            result.metric: SystemScore(
+                score=result.score,
+                signature=result.signature.text,
+                comparable=result.signature.comparable,
+                checkpoint=result.signature.checkpoint.name if result.signature.checkpoint else None,
+            )
+            for result in score.metrics
+        },
+    )
+
+
+def _artifact_row(artifact: _Artifact) -> System:
+    manifest = artifact.manifest
+    return System(
+        name=manifest.recipe.name,
+        setting=manifest.coding,
+        baseline=manifest.recipe.name == BASELINE_RECIPE,
+        note="not decoded yet",
+        **_size_fields(artifact, artifact.sizes.total_bytes),
+    )
+
+
+def _size_fields(artifact: _Artifact | None, total_bytes: int) -> dict[str, Any]:
+    if artifact is None:
+        return {"sizes": {"whole": SystemSize(bytes=total_bytes)}}
+    sizes = artifact.sizes
+    return {
+        "sizes": {
+            "whole": SystemSize(bytes=sizes.total_bytes),
+            "linear": SystemSize(bytes=sizes.linear_bytes),
+        },
+        "source_sizes": {"whole": sizes.source_bytes, "linear": sizes.source_linear_bytes},
+        "components": {
+            **{name.replace("_", " "): part.bytes for name, part in sizes.components.items() if part.bytes},
+            "side files": sizes.side_bytes,
+        },
+    }
+
+
+def _told_apart(systems: list[System], places: list[Path]) -> list[System]:
+    """Say ``cleaned`` where text was, and name the folder of systems that would look the same."""
+    marked = [
+        replace(
+            system,
+            setting=", ".join(part for part in (system.setting, "cleaned" if system.cleaned else "") if part),
+        )
+        for system in systems
+    ]
+    counts = _counted(marked)
+    named = [
+        replace(system, setting=f"{system.setting}, {place.name}") if counts[_key(system)] > 1 else system
+        for system, place in zip(marked, places, strict=True)
+    ]
+    counts, seen, result = _counted(named), Counter[tuple[str, ...]](), []
+    for system in named:
+        key = _key(system)
+        seen[key] += 1
+        result.append(
+            replace(system, setting=f"{system.setting}, no. {seen[key]}") if counts[key] > 1 else system
+        )
+    return result
+
+
+def _counted(systems: Iterable[System]) -> Counter[tuple[str, ...]]:
+    return Counter(map(_key, systems))
+
+
+def _key(system: System) -> tuple[str, ...]:
+    return system.pair, system.test_set, system.name, system.setting

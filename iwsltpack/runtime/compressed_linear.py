@@ -1,0 +1,271 @@
+"""Linear layers that stay compressed: decoded at first use (`cache`) or for each forward (`stream`), or held as
+codes (`int8`).
+
+transformers does the loading and the renaming; a small `HfQuantizer` swaps the linear layers for holders before, and
+the holders for `CodedLinear` or `Int8Linear` after. What reaches a holder is the number of the tensor
+(`weights.Handle`), so the mapping from checkpoint to module is transformers' own.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import nn
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from iwsltpack.errors import ArtifactError
+from iwsltpack.runtime.int8 import Int8Linear, read_codes
+from iwsltpack.runtime.weights import LazyTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iwsltpack.documents.artifact import ArtifactManifest, Tensor
+    from iwsltpack.runtime.weights import TensorSource
+
+METHOD = "iwsltpack"
+Keep = Literal["cache", "stream", "int8"]
+THREADS = 4
+"""Layers read at once as codes: as many as transformers' own loader reads."""
+
+
+def layer_role(name: str) -> str | None:
+    """Return what follows the last number of a name: the same for checkpoint and module names, which differ in front.
+
+    >>> layer_role("language_model.model.layers.3.mlp.up_proj")
+    'mlp.up_proj'
+    """
+    parts = name.split(".")
+    numbers = [index for index, part in enumerate(parts) if part.isdecimal()]
+    return ".".join(parts[numbers[-1] + 1 :]) or None if numbers else None
+
+
+def streamable(manifest: ArtifactManifest) -> frozenset[str]:
+    """Return the tensors that may stay compressed: weights of the linear layers in numbered blocks.
+
+    The output layer is not among them: it is read for every token and is tied to the embeddings in many models.
+    """
+    roles: dict[str, bool] = {}
+    for entry in manifest.tensors:
+        layer = entry.name.removesuffix(".weight")
+        role = layer_role(layer)
+        if role is None or layer == entry.name:
+            continue
+        fits = entry.linear and len(entry.shape) == 2
+        roles[role] = roles.get(role, True) and fits
+    return frozenset(
+        entry.name
+        for entry in manifest.tensors
+        if entry.name.endswith(".weight")
+        and roles.get(layer_role(entry.name.removesuffix(".weight")) or "", False)
+    )
+
+
+def rounded(manifest: ArtifactManifest) -> frozenset[str]:
+    """Return those of the `streamable` tensors that the `int8` mode takes over: roles that have a rounded layer.
+
+    A lossless layer among them is decoded: layers are swapped by role, all or none.
+    """
+    names = streamable(manifest)
+    roles = {
+        layer_role(entry.name.removesuffix(".weight"))
+        for entry in manifest.tensors
+        if entry.name in names and entry.bits is not None
+    }
+    return frozenset(name for name in names if layer_role(name.removesuffix(".weight")) in roles)
+
+
+class _Holder(nn.Module):
+    """Stands where a linear layer was while the loader runs; its weight receives the tensor's number."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.shape = (linear.out_features, linear.in_features)
+        self.bias = linear.bias
+        self.weight = nn.Parameter(torch.empty(1, dtype=torch.int64, device="meta"), requires_grad=False)
+
+
+class CodedLinear(nn.Module):
+    """A linear layer over a weight that the artifact decodes: y = x W^T + b.
+
+    Not an `nn.Linear`: the loader would initialise its weight anew.
+
+    Parameters
+    ----------
+    tensor
+        The weight, undecoded, shape (out, in).
+    bias
+        Shape (out,), or None.
+    dtype, device
+        Of the decoded weight.
+    keep
+        ``cache`` keeps what was decoded at first use; ``stream`` decodes for every forward.
+    """
+
+    def __init__(
+        self,
+        tensor: LazyTensor,
+        bias: nn.Parameter | None,
+        dtype: torch.dtype,
+        device: torch.device,
+        keep: Literal["cache", "stream"],
+    ) -> None:
+        super().__init__()
+        self.bias, self.keep = bias, keep
+        self.out_features, self.in_features = tensor.shape
+        self._tensor = tensor
+        self._cached: torch.Tensor | None = None
+        # Follows `.to()`, so that the layer knows where its parent went; never part of a state dict.
+        self.register_buffer("_place", torch.empty(0, dtype=dtype, device=device), persistent=False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The decoded weight, on the layer's device in its dtype."""
+        if self._cached is not None:
+            return self._cached
+        weight: torch.Tensor = self._decode()
+        if self.keep == "cache":
+            self._cached = weight
+        return weight
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _decode(self) -> torch.Tensor:
+        place = self.get_buffer("_place")
+        # A tensor made under inference mode would break autograd for ever after, so it is made outside of it.
+        with torch.inference_mode(mode=False):
+            return self._tensor.to(place.device, place.dtype)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CodedLinear:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._cached = None
+        return self
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return ``inputs @ weight.T + bias``; shape (..., in) -> (..., out)."""
+        return nn.functional.linear(inputs, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the figures shown when the model is printed."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, keep={self.keep}"
+
+
+class StreamingConfig(QuantizationConfigMixin):
+    """Tells transformers to use `StreamingQuantizer`; lives as long as the load, is never written.
+
+    Attributes
+    ----------
+    decoded
+        After a load as `int8`: the rounded layers of which too many codes are none, so that they were decoded.
+    """
+
+    def __init__(
+        self,
+        source: TensorSource | None = None,
+        streamed: frozenset[str] = frozenset(),
+        keep: Keep = "stream",
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+        **_: Any,
+    ) -> None:
+        self.quant_method = METHOD  # type: ignore[assignment]
+        self.source, self.streamed, self.keep = source, streamed, keep
+        self.dtype, self.device = dtype, device or torch.device("cpu")
+        self.decoded: list[str] = []
+
+    def __deepcopy__(self, _: dict[int, Any]) -> StreamingConfig:
+        # transformers copies configurations; an opened artifact holds locks and is meant to be shared.
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what may be shown of it: never the artifact's place."""
+        return {"quant_method": METHOD, "keep": self.keep}
+
+
+class StreamingQuantizer(HfQuantizer):
+    """Swaps linear layers around transformers' own loading."""
+
+    requires_calibration = False
+
+    def __init__(self, quantization_config: StreamingConfig, **kwargs: Any) -> None:
+        super().__init__(quantization_config, **kwargs)
+        self.pre_quantized = True
+
+    def _process_model_before_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
+        config = cast("StreamingConfig", self.quantization_config)
+        roles = {layer_role(name.removesuffix(".weight")) for name in config.streamed}
+        for name, module in list(model.named_modules()):
+            if isinstance(module, nn.Linear) and layer_role(name) in roles:
+                _replace(model, name, _Holder(module))
+        return model
+
+    def _process_model_after_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
+        config = cast("StreamingConfig", self.quantization_config)
+        source = config.source
+        if source is None:
+            raise ArtifactError("a model that streams its weights cannot be loaded without its artifact")
+        entries = sorted(source.manifest.tensors, key=lambda entry: entry.name)
+        found: list[tuple[str, _Holder, Tensor]] = []
+        for name, module in list(model.named_modules()):
+            if not isinstance(module, _Holder):
+                continue
+            number = int(module.weight.item())
+            entry = entries[number] if 0 <= number < len(entries) else None
+            # A holder that received nothing, or another layer's number, stays: `unfilled` finds it.
+            if entry is not None and entry.name in config.streamed and entry.shape == module.shape:
+                found.append((name, module, entry))
+        # Codes are read here and now; the other modes read nothing yet.
+        with ThreadPoolExecutor(THREADS if config.keep == "int8" else 1) as pool:
+            layers = list(pool.map(lambda item: _make_layer(config, source, item[1].bias, item[2]), found))
+        for (place, _holder, entry), layer in zip(found, layers, strict=True):
+            _replace(model, place, layer)
+            if entry.bits is not None and isinstance(layer, nn.Linear):
+                config.decoded.append(place)
+        return model
+
+    def param_needs_quantization(self, *_: Any, **__: Any) -> bool:
+        """Return False: values arrive as they are to be."""
+        return False
+
+    def is_serializable(self, **_: Any) -> bool:
+        """Return False, so that `save_pretrained` refuses instead of writing half a model."""
+        return False
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether the weights can be trained: no."""
+        return False
+
+
+def _make_layer(
+    config: StreamingConfig, source: TensorSource, bias: nn.Parameter | None, entry: Tensor
+) -> nn.Module:
+    tensor = LazyTensor(source, entry)
+    if config.keep != "int8":
+        return CodedLinear(tensor, bias, config.dtype, config.device, config.keep)
+    if entry.bits is not None:
+        codes = read_codes(source, entry, config.device, config.dtype)
+        if codes is not None:
+            return Int8Linear(codes, bias)
+    out_features, in_features = entry.shape
+    linear = nn.Linear(in_features, out_features, bias=False, device="meta")
+    linear.weight = nn.Parameter(tensor.to(config.device, config.dtype))
+    linear.register_parameter("bias", bias)
+    return linear
+
+
+def unfilled(model: nn.Module) -> list[str]:
+    """Return the layers that did not receive a tensor of theirs; a model that has any must not be used."""
+    return [name for name, module in model.named_modules() if isinstance(module, _Holder)]
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
+register_quantization_config(METHOD)(StreamingConfig)
+register_quantizer(METHOD)(StreamingQuantizer)

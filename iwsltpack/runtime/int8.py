@@ -1,0 +1,286 @@
+"""Linear layers that stay int8 codes on the device, multiplied without writing their float weight back.
+
+A rounded weight is k * 2^-b with an integer code k. Codes from -127 to 127 are held as int8, the few outside it apart,
+as the weights they are. On CUDA, few rows of input (decoding token by token) go through `int8_kernel`, which converts
+codes in registers. Many rows (the prompt), and every other device, decode block by block into a bounded scratch:
+there the library's matrix product is the better one, and the decoding is a small part of its time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from iwsltpack.codecs.rounding import values_of_codes32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iwsltpack.documents.artifact import Tensor
+    from iwsltpack.runtime.weights import TensorSource
+
+try:
+    from iwsltpack.runtime import int8_kernel as kernel
+except ImportError:  # Triton comes with torch's CUDA builds for Linux, not with every other build.
+    kernel = None  # type: ignore[assignment]
+
+LARGEST = 127
+OUTLIER_SHARE = 1 / 256
+"""Most outliers among a layer's weights. Each takes ten bytes where a code takes one, so that a layer at this bound
+holds 0.52 of its float16 size; a layer over it is decoded."""
+SCRATCH_VALUES = 1 << 24
+"""Weights decoded at once: 32 MiB in half precision, which the cache of an H100 holds until they are multiplied."""
+READ_VALUES = 1 << 22
+"""Codes on their way to the device at once, in each of the loader's threads."""
+
+
+class Codes(NamedTuple):
+    """A weight as codes, those that int8 does not hold apart; all tensors on one device.
+
+    Attributes
+    ----------
+    codes
+        int8, shape (out, stride): zero past `in_features` and where an outlier is.
+    in_features
+        Columns that count; the stride is the next multiple of 16, so that every row can be read 16 bytes at a time.
+    scale
+        2^-b.
+    starts
+        int32, shape (out + 1,): outliers `starts[n]` to `starts[n + 1]` are those of row n.
+    rows, columns
+        Of the outliers, sorted by row, then column; int32.
+    values
+        The outliers' weights, in the model's dtype.
+    """
+
+    codes: torch.Tensor
+    in_features: int
+    scale: float
+    starts: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    values: torch.Tensor
+
+
+class _Block(NamedTuple):
+    """Rows `start` to `stop` of a weight; outliers `first` to `last` lie in them."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def read_codes(source: TensorSource, entry: Tensor, device: torch.device, dtype: torch.dtype) -> Codes | None:
+    """Read a rounded tensor's codes onto `device`, a few rows at a time, never as floats.
+
+    Parameters
+    ----------
+    source, entry
+        The artifact, and its entry of a rounded tensor with two axes.
+    device, dtype
+        Where the codes are to be, and the type of the model's floats.
+
+    Returns
+    -------
+    Codes or None
+        None where more than `OUTLIER_SHARE` of the codes do not fit int8, or the tensor is empty.
+    """
+    out_features, in_features = entry.shape
+    if not out_features * in_features:
+        return None
+    bits, chunk = entry.bits or 0, max(1, entry.chunk_rows)
+    room = int(OUTLIER_SHARE * out_features * in_features)
+    step = max(chunk, READ_VALUES // in_features // chunk * chunk)
+    # Zeros, because what pads a row is multiplied like the rest of it.
+    codes = torch.zeros((out_features, -(-in_features // 16) * 16), dtype=torch.int8, device=device)
+    places = [np.empty((0, 2), np.int64)]
+    values = [np.empty(0, np.float16)]
+    for start in range(0, out_features, step):
+        stop = min(start + step, out_features)
+        raw = np.require(source.codes(entry.name, start, stop), requirements=["C", "W"])
+        block = torch.from_numpy(raw).to(device)
+        outside = (block > LARGEST) | (block < -LARGEST)
+        place = outside.nonzero().cpu().numpy()
+        room -= len(place)
+        if room < 0:
+            return None
+        if len(place):
+            values.append(values_of_codes32(block[outside].cpu().numpy().astype(np.int32), bits))
+            place[:, 0] += start
+            places.append(place)
+            block.masked_fill_(outside, 0)
+        codes[start:stop, :in_features] = block
+    return _with_outliers(codes, in_features, bits, np.concatenate(places), np.concatenate(values), dtype)
+
+
+def _with_outliers(
+    codes: torch.Tensor,
+    in_features: int,
+    bits: int,
+    places: np.ndarray[Any, Any],
+    values: np.ndarray[Any, Any],
+    dtype: torch.dtype,
+) -> Codes:
+    rows = places[:, 0]
+    starts = np.searchsorted(rows, np.arange(len(codes) + 1)) if len(rows) else np.empty(0)
+
+    def placed(array: np.ndarray[Any, Any], kind: torch.dtype) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(codes.device, kind)
+
+    return Codes(
+        codes=codes,
+        in_features=in_features,
+        scale=2.0**-bits,
+        starts=placed(starts, torch.int32),
+        rows=placed(rows, torch.int32),
+        columns=placed(places[:, 1], torch.int32),
+        values=placed(values, dtype),
+    )
+
+
+class Int8Linear(nn.Module):
+    """A linear layer over int8 codes: y = x (K 2^-b + outliers)^T + bias.
+
+    Not an `nn.Linear`: it has no weight to initialise, save or train.
+
+    Parameters
+    ----------
+    held
+        The weight.
+    bias
+        Shape (out,), or None.
+    """
+
+    codes: torch.Tensor
+    starts: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, held: Codes, bias: nn.Parameter | None) -> None:
+        super().__init__()
+        self.out_features, self.in_features, self.scale = len(held.codes), held.in_features, held.scale
+        self.bias = bias
+        for name in ("codes", "starts", "rows", "columns", "values"):
+            self.register_buffer(name, getattr(held, name), persistent=False)
+        # Fixed here, so that no forward has to ask the device where its outliers are.
+        step = max(1, SCRATCH_VALUES // self.in_features)
+        edges = [*range(0, self.out_features, step), self.out_features]
+        bounds = np.searchsorted(held.rows.cpu().numpy(), edges).tolist()
+        self._blocks = tuple(
+            _Block(*edge, *bound) for edge, bound in zip(pairwise(edges), pairwise(bounds), strict=True)
+        )
+        self._for_kernel: Any = None
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The decoded weight, made anew at every call, shape (out, in), on the layer's device in its dtype."""
+        # A tensor made under inference mode would break autograd for ever after, so it is made outside of it.
+        with torch.inference_mode(mode=False):
+            return self._decode(_Block(0, self.out_features, 0, len(self.values)), None)
+
+    def _decode(self, block: _Block, scratch: torch.Tensor | None) -> torch.Tensor:
+        """Return some rows of the weight, in `scratch` where there is one."""
+        rows = block.stop - block.start
+        target = self.values.new_empty((rows, self.in_features)) if scratch is None else scratch[:rows]
+        # A copy and a scaling in place: five times faster on a CPU than one product of mixed types.
+        target.copy_(self.codes[block.start : block.stop, : self.in_features]).mul_(self.scale)
+        if block.last > block.first:
+            here = slice(block.first, block.last)
+            target[self.rows[here] - block.start, self.columns[here]] = self.values[here]
+        return target
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Int8Linear:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._for_kernel = None
+        return self
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return ``inputs @ weight.T + bias``; shape (..., in) -> (..., out)."""
+        if inputs.is_cuda and kernel is not None and self._fits_kernel(inputs):
+            return self._multiply_codes(inputs)
+        return self._multiply_blocks(inputs)
+
+    def _fits_kernel(self, inputs: torch.Tensor) -> bool:
+        """Tell whether the kernel takes `inputs`; whatever it does not, the library judges, errors included."""
+        return (
+            0 < inputs.numel() <= kernel.MOST_ROWS * self.in_features
+            and inputs.shape[-1] == self.in_features
+            and inputs.dtype == self.values.dtype
+            and inputs.device == self.codes.device
+            and not inputs.requires_grad
+        )
+
+    def _multiply_codes(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self._for_kernel is None:
+            outliers = self.starts, self.columns, self.values, len(self.values) > 0
+            self._for_kernel = kernel.Weight(self.codes, self.in_features, self.scale, *outliers)
+        flat = inputs.reshape(-1, self.in_features).contiguous()
+        # Triton launches on the current device, wherever its arguments are. Compiled, torch sees to that itself; else
+        # it is looked at first, because to set it takes as long as to start a kernel.
+        if torch.compiler.is_compiling() or torch.cuda.current_device() == inputs.get_device():
+            result = kernel.multiply(flat, self._for_kernel, self.bias)
+        else:
+            with torch.cuda.device(inputs.device):
+                result = kernel.multiply(flat, self._for_kernel, self.bias)
+        return result.view(*inputs.shape[:-1], self.out_features)
+
+    def _multiply_blocks(self, inputs: torch.Tensor) -> torch.Tensor:
+        if len(self._blocks) == 1:
+            return nn.functional.linear(inputs, self._decode(self._blocks[0], None), self.bias)
+        scratch = None
+        if not inputs.requires_grad:  # Where it does, autograd keeps every block for the way back.
+            scratch = self.values.new_empty((self._blocks[0].stop, self.in_features))
+        output = inputs.new_empty((*inputs.shape[:-1], self.out_features))
+        for block in self._blocks:
+            bias = None if self.bias is None else self.bias[block.start : block.stop]
+            part = nn.functional.linear(inputs, self._decode(block, scratch), bias)
+            output[..., block.start : block.stop] = part
+        return output
+
+    def extra_repr(self) -> str:
+        """Return the figures shown when the model is printed."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, step={self.scale}, "
+            f"outliers={len(self.values)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a model holds as int8 codes.
+
+    Attributes
+    ----------
+    layers, weights, outliers
+        Layers held so, their weights, and how many of these lie outside int8.
+    bytes
+        Resident for them, outliers and padding included.
+    """
+
+    layers: int
+    weights: int
+    outliers: int
+    bytes: int
+
+
+def held_as_int8(model: nn.Module) -> Held:
+    """Sum up the `Int8Linear` layers of a model."""
+    layers = [module for module in model.modules() if isinstance(module, Int8Linear)]
+    return Held(
+        layers=len(layers),
+        weights=sum(layer.out_features * layer.in_features for layer in layers),
+        outliers=sum(len(layer.values) for layer in layers),
+        bytes=sum(buffer.nbytes for layer in layers for buffer in layer.buffers()),
+    )
+
+
+def has_kernel() -> bool:
+    """Tell whether Triton is here, without which CUDA devices decode blocks for every product."""
+    return kernel is not None

@@ -1,0 +1,405 @@
+"""A model on its device, from the artifact alone: no network, no code from the artifact, nothing left at random.
+
+>>> import iwsltpack                                             # doctest: +SKIP
+>>> model = iwsltpack.load_model("artifacts/q3", device="cuda")  # doctest: +SKIP
+>>> processor = iwsltpack.load_processor("artifacts/q3")         # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+
+from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
+from iwsltpack.runtime.weights import LazyStateDict
+from iwsltpack.system.quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iwsltpack.runtime.weights import TensorSource
+
+Mode = Literal["load", "cache", "stream", "int8"]
+DEFAULT_LIMIT_SECONDS = 30.0
+"""What audio models of this family hear where their processor does not say."""
+
+
+def load_model(
+    path: Path | str,
+    *,
+    device: str | torch.device = "auto",
+    mode: Mode = "load",
+    dtype: torch.dtype | str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Any:
+    """Load the model of an artifact for inference.
+
+    Parameters
+    ----------
+    path
+        The artifact: its folder, an ``hf://``, ``s3://`` or ``https://`` address, or the hub id ``OWNER/NAME`` of a
+        model that no folder here is named like. What lies elsewhere is fetched when it is needed, and kept in a cache.
+    device
+        ``auto`` takes a CUDA device where there is one.
+    mode
+        ``load`` decodes everything onto the device, tensor by tensor; ``cache`` decodes a linear layer at its first
+        use; ``stream`` at every use, for devices smaller than the model; ``int8`` holds rounded layers as 8-bit codes,
+        half the memory of float16, and multiplies these. All compute with the same weights.
+    dtype
+        Of the floats; by default float16 on CUDA, float32 on CPU. Rounded weights are multiples of 2^-b, which
+        float16 holds exactly; bfloat16, with 8 significant bits, would round them again.
+    tell
+        Where remarks go, such as layers that `int8` had to decode.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        In evaluation mode, with the artifact's generation settings.
+
+    Raises
+    ------
+    ArtifactError
+        Not an artifact, or one whose tensors are not exactly those the architecture needs.
+    MissingDependency
+        CUDA is asked for and absent.
+    ResourceError
+        The model does not fit the device's memory, or cannot be fetched.
+    UsageError
+        ``int8`` is asked for and no layer of the artifact is rounded.
+    """
+    from iwsltpack.artifact.reader import open_by_name
+
+    return load_from(open_by_name(path), device=device, mode=mode, dtype=dtype, tell=tell)
+
+
+def load_processor(path: Path | str) -> Any:
+    """Load the processor (tokenizer, feature extractor, chat template) of an artifact; see `load_model`.
+
+    Of a remote artifact only the processor's files are fetched, no weights.
+    """
+    from iwsltpack.artifact.reader import open_by_name
+
+    return processor_from(open_by_name(path).model_dir)
+
+
+def load_from(
+    source: TensorSource,
+    *,
+    device: str | torch.device = "auto",
+    mode: Mode = "load",
+    dtype: torch.dtype | str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Any:
+    """Load the model of an opened artifact; see `load_model`."""
+    streamed = check_mode(source, mode)
+    place = resolve_device(device)
+    kind = resolve_dtype(dtype, place)
+    config, cls = _architecture(source.model_dir)
+    extra: dict[str, Any] = {}
+    if mode != "load":
+        from iwsltpack.runtime.compressed_linear import StreamingConfig
+
+        extra["quantization_config"] = StreamingConfig(source, streamed, mode, kind, place)
+    weights = LazyStateDict(source, kind, streamed)
+    source.expect(weights)
+    model, info = _pull(source, cls, config, weights, kind, place, mode, extra)
+    _refuse_incomplete(info, source)
+    if mode != "load":
+        _refuse_unfilled(model, source)
+    if mode == "int8" and tell is not None:
+        _tell_int8(model, extra["quantization_config"].decoded, place, tell)
+    model.generation_config = generation_config(source.model_dir)
+    return model.eval()
+
+
+def check_mode(source: TensorSource, mode: Mode) -> frozenset[str]:
+    """Return the tensors that `mode` does not decode when loading; needs nothing but the manifest.
+
+    Raises
+    ------
+    UsageError
+        An unknown mode, or ``int8`` for an artifact without rounded layers.
+    """
+    if mode not in get_args(Mode):
+        raise UsageError(f"unknown mode {mode!r}", expected=", ".join(get_args(Mode)))
+    if mode == "load":
+        return frozenset()
+    from iwsltpack.runtime.compressed_linear import rounded, streamable
+
+    if mode != "int8":
+        return streamable(source.manifest)
+    if names := rounded(source.manifest):
+        return names
+    raise UsageError(
+        "mode int8 needs an artifact with rounded layers, and this one has none",
+        expected="a recipe that rounds linear layers of the numbered blocks, such as selected-q3",
+        got=source.manifest.recipe.name,
+        fix="use --mode load",
+    )
+
+
+def _tell_int8(model: Any, decoded: list[str], place: torch.device, tell: Callable[[str], None]) -> None:
+    """Say what is held as codes and what is not, and where the fast way to multiply them is missing."""
+    from iwsltpack.runtime.int8 import OUTLIER_SHARE, has_kernel, held_as_int8
+
+    held = held_as_int8(model)
+    tell(
+        f"int8: {held.layers} layers held as codes in {held.bytes / 2**30:.2f} GiB "
+        f"(float16: {2 * held.weights / 2**30:.2f}), {held.outliers} codes outside int8 apart"
+    )
+    if decoded:
+        named = ", ".join(decoded[:3]) + (" …" if len(decoded) > 3 else "")
+        tell(
+            f"int8: {len(decoded)} rounded layers decoded as in load, over {OUTLIER_SHARE:.2%} of their codes "
+            f"are outside int8: {named}"
+        )
+    if place.type == "cuda" and not has_kernel():
+        tell("int8: Triton is not installed: the codes are decoded for each product, which is slower")
+
+
+def _pull(
+    source: TensorSource,
+    cls: Any,
+    config: Any,
+    weights: LazyStateDict,
+    kind: torch.dtype,
+    place: torch.device,
+    mode: Mode,
+    extra: dict[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """Let transformers pull the tensors; return the model and what it says about them."""
+    try:
+        with quiet_transformers():
+            model, info = cls.from_pretrained(
+                None,
+                config=config,
+                state_dict=weights,
+                dtype=kind,
+                device_map={"": place},
+                output_loading_info=True,
+                **extra,
+            )
+    except torch.OutOfMemoryError as error:
+        raise _too_small(place, mode) from error
+    except ImportError as error:
+        raise MissingDependency(
+            "the architecture needs a package that is not here", got=_first_line(error)
+        ) from error
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise _why(weights, source, mode, place, error) from error
+    return model, info
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    if device == "auto":
+        return (
+            torch.device("cuda", torch.cuda.current_device())
+            if torch.cuda.is_available()
+            else torch.device("cpu")
+        )
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {device!r}", expected="auto, cpu, cuda or cuda:N") from error
+    if place.type == "cuda":
+        if not torch.cuda.is_available():
+            raise MissingDependency(
+                "no CUDA device can be used",
+                got=f"torch {torch.__version__}",
+                fix="use --device cpu, or install a CUDA build of torch",
+            )
+        if str(place) == "cuda":
+            return torch.device("cuda", torch.cuda.current_device())
+        if place.index >= torch.cuda.device_count():
+            raise UsageError(f"no device {device}", expected=f"an index below {torch.cuda.device_count()}")
+    return place
+
+
+def resolve_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+    """Return the dtype meant, by default the one that suits `device`."""
+    if dtype is None or dtype == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    kind = known.get(str(dtype).removeprefix("torch."))
+    if kind is None:
+        raise UsageError(f"unknown dtype {dtype!r}", expected=f"auto, {', '.join(known)}")
+    return kind
+
+
+def processor_from(model_dir: Path) -> Any:
+    """Load the processor whose files lie in `model_dir`.
+
+    Raises
+    ------
+    ArtifactError
+        The files are missing or make no processor that takes audio.
+    """
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            model_dir, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ArtifactError(
+            "the processor cannot be built from the artifact's files", where=model_dir, got=_first_line(error)
+        ) from error
+    if getattr(processor, "feature_extractor", None) is None or getattr(processor, "tokenizer", None) is None:
+        raise ArtifactError(
+            "the artifact's processor does not take audio",
+            where=model_dir,
+            expected="a tokenizer and a feature extractor",
+            got=type(processor).__name__,
+        )
+    _refuse_deaf_tokenizer(processor.tokenizer, model_dir)
+    return processor
+
+
+def _refuse_deaf_tokenizer(tokenizer: Any, model_dir: Path) -> None:
+    """Refuse a tokenizer without its vocabulary: transformers builds one of nothing but special tokens in silence."""
+    text = "Translate this speech."
+    back = tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if "".join(back.split()) != "".join(text.split()):
+        raise ArtifactError(
+            "the processor cannot be built from the artifact's files: its tokenizer has no vocabulary",
+            where=model_dir,
+            expected=f"{text!r} from its tokens",
+            got=repr(back),
+            fix="build the artifact again from a complete checkpoint",
+        )
+
+
+def audio_limit(processor: Any) -> float:
+    """Return how many seconds of audio the model hears at most: past that its feature extractor cuts in silence."""
+    extractor = processor.feature_extractor
+    samples = getattr(extractor, "n_samples", None)
+    if samples is None:
+        parameter = inspect.signature(type(extractor).__call__).parameters.get("max_length")
+        samples = parameter.default if parameter is not None else None
+    if isinstance(samples, int) and samples > 0:
+        return samples / sampling_rate(processor)
+    return DEFAULT_LIMIT_SECONDS
+
+
+def sampling_rate(processor: Any) -> int:
+    """Return the rate in Hz the model expects."""
+    return int(processor.feature_extractor.sampling_rate)
+
+
+def _architecture(model_dir: Path) -> tuple[Any, Any]:
+    """Return configuration and class; only classes of transformers itself, never code from the artifact."""
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            model_dir, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            "the configuration cannot be read", where=model_dir / "config.json", got=_first_line(error)
+        ) from error
+    names = config.architectures or []
+    cls = getattr(transformers, names[0], None) if len(names) == 1 else None
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        raise ArtifactError(
+            "the architecture is not one of transformers'",
+            where=model_dir / "config.json",
+            expected=f"a model class of transformers {transformers.__version__}",
+            got=", ".join(map(str, names)) or "none",
+        )
+    return config, cls
+
+
+def generation_config(model_dir: Path) -> Any:
+    """Read the generation settings, which this way of loading leaves at defaults without an end of sequence."""
+    from transformers import GenerationConfig
+
+    if not (model_dir / "generation_config.json").is_file():
+        raise ArtifactError(
+            "the artifact has no generation settings, so the end of an output is unknown",
+            where=model_dir,
+            expected="generation_config.json",
+        )
+    config = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
+    if config.eos_token_id is None:
+        raise ArtifactError(
+            "the generation settings name no end of sequence",
+            where=model_dir / "generation_config.json",
+            expected="eos_token_id",
+        )
+    return config
+
+
+def _refuse_incomplete(info: dict[str, Any], source: TensorSource) -> None:
+    """Refuse a model that is not made of exactly the artifact's tensors: missing ones would be random weights."""
+    wrong = {
+        what: sorted(map(str, names)) for what, names in info.items() if names and what != "skipped_pp_keys"
+    }
+    if not wrong:
+        return
+    found = "; ".join(
+        f"{what.replace('_', ' ')}: {', '.join(names[:5])}" + (" …" if len(names) > 5 else "")
+        for what, names in wrong.items()
+    )
+    raise ArtifactError(
+        "the artifact's tensors are not those of its architecture",
+        where=source.model_dir,
+        expected="every tensor of the architecture, and no other",
+        got=found,
+        fix="build the artifact again from a checkpoint that matches its config.json",
+    )
+
+
+def _refuse_unfilled(model: Any, source: TensorSource) -> None:
+    from iwsltpack.runtime.compressed_linear import unfilled
+
+    if layers := unfilled(model):
+        raise ArtifactError(
+            "a tensor does not fit its layer",
+            where=source.model_dir,
+            expected="shapes that agree with config.json",
+            got=", ".join(layers[:5]),
+            fix="build the artifact again from a checkpoint that matches its config.json",
+        )
+
+
+def _why(
+    weights: LazyStateDict, source: TensorSource, mode: Mode, place: torch.device, error: Exception
+) -> IwsltpackError:
+    """Return the error that names the cause of a failed load."""
+    if isinstance(weights.failure, IwsltpackError):
+        return weights.failure
+    if isinstance(weights.failure, torch.OutOfMemoryError):
+        return _too_small(place, mode)
+    if isinstance(error, IwsltpackError):
+        return error
+    cause = weights.failure or error
+    return ArtifactError(
+        "the model cannot be loaded",
+        where=source.model_dir,
+        got=f"{type(cause).__name__}: {_first_line(cause)}",
+    )
+
+
+def _too_small(place: torch.device, mode: Mode) -> ResourceError:
+    free, total = torch.cuda.mem_get_info(place) if place.type == "cuda" else (0, 0)
+    return ResourceError(
+        "the model does not fit the device's memory",
+        where=place,
+        got=f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
+        fix="use --mode stream (begun as int8: with another --output)"
+        if mode != "stream"
+        else "use a larger device, or --device cpu",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return " ".join(text.split())[:300] if text else type(error).__name__
+
+
+__all__ = ["audio_limit", "generation_config", "load_from", "load_model", "load_processor", "processor_from"]

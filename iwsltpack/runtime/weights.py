@@ -1,0 +1,237 @@
+"""An artifact's tensors as the lazy state dict that transformers' own loader pulls from, one tensor at a time.
+
+A value looks like a safetensors slice; nothing is decoded before the loader asks for it on its device, and then
+block of rows by block of rows, so that the host never holds more than a few blocks whatever a tensor's size.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from iwsltpack.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.documents.artifact import ArtifactManifest, Tensor
+
+BLOCK_BYTES = 8 << 20
+"""Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
+would come fresh from the kernel each time (see `iwsltpack.system.memory`)."""
+
+ALIGNMENT = 64
+"""Bytes; that of torch's own memory, which its kernels may count on."""
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "int16": torch.int16,
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+    "bool": torch.bool,
+}
+CODES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls them; transformers reads it where a quantizer is attached."""
+
+
+class TensorSource(Protocol):
+    """What is needed of an opened artifact; its methods may be called from several threads."""
+
+    @property
+    def manifest(self) -> ArtifactManifest:
+        """What the artifact holds."""
+
+    @property
+    def model_dir(self) -> Path:
+        """Folder with configuration, tokenizer and processor files."""
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Learn which tensors will be asked for soon: what lies far away may be fetched meanwhile."""
+
+    def tensor(self, name: str) -> np.ndarray[Any, Any]:
+        """Return one tensor's values; bfloat16 as uint16 bits."""
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return rows `start` to `stop` of the first axis."""
+
+    def codes(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return the integer codes of such rows of a rounded tensor, int16 or int32."""
+
+
+class LazyTensor:
+    """One tensor, undecoded: the part of a safetensors slice's interface that transformers 5 uses."""
+
+    def __init__(self, source: TensorSource, entry: Tensor, default: torch.dtype | None = None) -> None:
+        if entry.dtype not in DTYPES:
+            raise ArtifactError(
+                f"cannot load tensors of type {entry.dtype}", where=entry.name, expected=", ".join(DTYPES)
+            )
+        self._source, self._entry, self._default = source, entry, default
+        self.shape = torch.Size(entry.shape)
+        self.dtype = DTYPES[entry.dtype]
+        self.device = torch.device("cpu")
+
+    def get_shape(self) -> list[int]:
+        """Return the shape, as a safetensors slice does."""
+        return list(self.shape)
+
+    def get_dtype(self) -> str:
+        """Return safetensors' name of the type, e.g. ``BF16``."""
+        return CODES[self.dtype]
+
+    def is_floating_point(self) -> bool:
+        """Tell whether the values are floats."""
+        return self.dtype.is_floating_point
+
+    def __getitem__(self, index: Any) -> Any:
+        # The loader writes `tensor[...].to(device, dtype)`: lazy through `[...]`, `to` can decode block by block.
+        return self if index is Ellipsis else self.to("cpu", self.dtype)[index]
+
+    def to(
+        self, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **_: Any
+    ) -> torch.Tensor:
+        """Decode onto `device` as `dtype` (the source's where None and no default was set)."""
+        if dtype is None:
+            dtype = self._default if self._default is not None and self.is_floating_point() else self.dtype
+        on_cpu = device is None or torch.device(device).type == "cpu"
+        if not self.shape or (on_cpu and dtype == self.dtype):
+            return _torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
+        target = _empty(self.shape, dtype) if on_cpu else torch.empty(self.shape, dtype=dtype, device=device)
+        rows = _rows_at_once(self._entry, self.dtype.itemsize)
+        for start in range(0, self.shape[0], rows):
+            stop = min(start + rows, self.shape[0])
+            target[start:stop] = _torch(self._source.rows(self._entry.name, start, stop), self.dtype)
+        return target
+
+
+def _rows_at_once(entry: Tensor, itemsize: int) -> int:
+    """Return how many rows make a block: whole chunks, as many as fit into `BLOCK_BYTES`, at least one."""
+    if not entry.shape:
+        return 1
+    row = max(1, int(np.prod(entry.shape[1:], dtype=np.int64)) * itemsize)
+    chunk = max(1, entry.chunk_rows)
+    return max(chunk, BLOCK_BYTES // row // chunk * chunk)
+
+
+def _empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Return a new tensor in memory of numpy's, which unlike torch asks for huge pages: fewer to wait for."""
+    size = shape.numel() * dtype.itemsize
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return torch.from_numpy(room[start : start + size]).view(dtype).view(shape)
+
+
+def _torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
+    """Wrap a decoded array, bfloat16 from its bits; copies only what torch may not write to."""
+    array = np.require(array, requirements=["C", "W"])
+    if dtype is torch.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+class LazyStateDict(Mapping[str, Any]):
+    """Checkpoint name -> `LazyTensor`, or a handle for the tensors that stay compressed.
+
+    Parameters
+    ----------
+    source
+        The opened artifact.
+    dtype
+        What floats become where the loader does not say (transformers up to 5.17 does not cast beside a quantizer).
+    streamed
+        Names whose value is a handle: a tensor of one element, the name's place among the sorted names.
+    """
+
+    def __init__(
+        self, source: TensorSource, dtype: torch.dtype | None = None, streamed: frozenset[str] = frozenset()
+    ) -> None:
+        entries = {entry.name: entry for entry in source.manifest.tensors}
+        self._entries = {name: entries[name] for name in sorted(entries)}
+        self._source, self._dtype, self._streamed = source, dtype, streamed
+        self.failure: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._streamed:
+            return Handle(list(self._entries).index(name))
+        return _Watched(self, self._source, self._entries[name], self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain dict of the same lazy values."""
+        return dict(self.items())
+
+    def remember(self, error: BaseException) -> None:
+        """Keep the first failure: the loader reports it as a mere conversion error."""
+        with self._lock:
+            self.failure = self.failure or error
+
+
+class _Watched(LazyTensor):
+    """A `LazyTensor` that reports to its state dict why it could not be decoded."""
+
+    def __init__(
+        self, owner: LazyStateDict, source: TensorSource, entry: Tensor, default: torch.dtype | None
+    ) -> None:
+        super().__init__(source, entry, default)
+        self._owner = owner
+
+    def to(
+        self, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **_: Any
+    ) -> torch.Tensor:
+        try:
+            return super().to(device, dtype)
+        except Exception as error:
+            self._owner.remember(error)
+            raise
+
+
+class Handle:
+    """The value handed to the loader for a tensor that stays compressed: its number, as one int64."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.shape, self.dtype, self.device = torch.Size([1]), torch.int64, torch.device("cpu")
+
+    def get_shape(self) -> list[int]:
+        """Return ``[1]``."""
+        return [1]
+
+    def get_dtype(self) -> str:
+        """Return ``I64``."""
+        return "I64"
+
+    def is_floating_point(self) -> bool:
+        """Return False."""
+        return False
+
+    def __getitem__(self, index: Any) -> Any:
+        return self if index is Ellipsis else self.to()[index]
+
+    def to(self, device: torch.device | str | int | None = None, *_: Any, **__: Any) -> torch.Tensor:
+        """Return the number on `device`; it never becomes a float, whatever is asked."""
+        return torch.tensor([self.number], dtype=torch.int64, device=device)

@@ -1,0 +1,335 @@
+"""Scoring with COMET through one worker process in its own environment: never a hang, always an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from iwsltpack.errors import MissingDependency, ResourceError, UsageError
+from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL, LocalCheckpoint, find_checkpoint, is_offline
+from iwsltpack.scoring.comet_env import (
+    COMET_VERSION,
+    CometEnvironment,
+    ensure_environment,
+    worker_environment,
+)
+from iwsltpack.system.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from iwsltpack.system.progress import Progress
+
+START_SECONDS = 600.0
+"""For the worker to import its libraries."""
+SILENCE_SECONDS = 1800.0
+"""Longest wait between two signs of life: loading a checkpoint, or one batch."""
+SILENCE_VARIABLE = "IWSLTPACK_COMET_TIMEOUT"
+LOG_LINES = 8
+BATCH_SIZE = 16
+
+DEVICES = ("auto", "cuda", "cpu")
+
+
+class Comet:
+    """COMET with one checkpoint; the worker is started when the first score is needed and ends with the block.
+
+    Parameters
+    ----------
+    model
+        Hub id, folder or ``model.ckpt``.
+    batch_size
+        Segments in a batch; the paper's 16.
+    device
+        ``auto`` takes a GPU when COMET's environment sees one.
+    progress
+        Told about the environment being built, the download and the batches.
+
+    Raises
+    ------
+    InputError, MissingDependency, ResourceError
+        The checkpoint or the environment is not to be had; see `find_checkpoint` and `ensure_environment`.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        batch_size: int = BATCH_SIZE,
+        device: str = "auto",
+        progress: Progress | None = None,
+    ) -> None:
+        if device not in DEVICES:
+            raise UsageError(f"unknown device {device!r}", expected=", ".join(DEVICES))
+        if batch_size < 1:
+            raise UsageError("a batch needs at least one segment", got=batch_size)
+        self._progress = progress or Silent()
+        self.environment: CometEnvironment = ensure_environment(self._progress)
+        self.checkpoint: LocalCheckpoint = find_checkpoint(model, self._progress)
+        self._batch_size = batch_size
+        self._told_device = device
+        self.device = _likely_device(self.environment) if device == "auto" else device
+        self._worker: _Worker | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    @property
+    def settings(self) -> str:
+        """Everything the scores depend on beside checkpoint and texts, in a signature's form."""
+        return (
+            f"nrefs:1|version:{self.environment.comet}|torch:{self.environment.torch}|device:{self.device}"
+            f"|precision:fp32|batch:{self._batch_size}"
+        )
+
+    def start(self) -> None:
+        """Start the worker if it is not running, and settle the device.
+
+        Raises
+        ------
+        MissingDependency
+            The worker does not start, or a GPU was asked for that COMET's torch does not see.
+        """
+        if self._worker is not None:
+            return
+        worker = _Worker(self.environment, self._progress)
+        try:
+            ready = worker.wait("ready", START_SECONDS)
+            self.device = self._settled_device(gpus=ready["gpus"])
+        except BaseException:
+            worker.close()
+            raise
+        self._worker = worker
+
+    def _settled_device(self, *, gpus: int) -> str:
+        if self._told_device == "cuda" and not gpus:
+            raise MissingDependency(
+                "COMET's torch sees no GPU",
+                got=f"torch {self.environment.torch}",
+                fix="use --comet-device cpu, or set IWSLTPACK_COMET_TORCH to a version with CUDA",
+            )
+        if self._told_device == "auto":
+            return "cuda" if gpus else "cpu"
+        return self._told_device
+
+    def score(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> tuple[float, list[float]]:
+        """Return the system score and every segment's, around 0 to 1.
+
+        Raises
+        ------
+        UsageError
+            Nothing to score.
+        ResourceError
+            The worker was killed, fell silent, or reported an error.
+        """
+        if not hypotheses:
+            raise UsageError("COMET has nothing to score: there are no segments")
+        samples = [
+            {"src": source, "mt": hypothesis, "ref": reference}
+            for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
+        ]
+        self.start()
+        worker = self._worker
+        if worker is None:
+            raise ResourceError("the COMET worker did not start")
+        try:
+            answer = worker.ask(
+                {
+                    "checkpoint": str(self.checkpoint.path),
+                    "reload": self.checkpoint.reload,
+                    "offline": is_offline(),
+                    "batch_size": self._batch_size,
+                    "gpus": 1 if self.device == "cuda" else 0,
+                    "samples": samples,
+                }
+            )
+        except BaseException:
+            self.close()
+            raise
+        return _checked(answer, len(samples))
+
+
+def _checked(answer: dict[str, Any], expected: int) -> tuple[float, list[float]]:
+    scores, system = [float(value) for value in answer["scores"]], float(answer["system"])
+    if len(scores) != expected or not all(map(math.isfinite, [*scores, system])):
+        raise ResourceError(
+            "COMET's answer is no score for every segment",
+            expected=f"{expected} finite numbers",
+            got=f"{sum(map(math.isfinite, scores))} finite numbers",
+            fix="check the checkpoint",
+        )
+    return system, scores
+
+
+def _likely_device(environment: CometEnvironment) -> str:
+    # Asking torch takes seconds; a wrong guess is put right when the worker tells.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
+    return (
+        "cuda" if visible and "+cpu" not in environment.torch and Path("/dev/nvidiactl").exists() else "cpu"
+    )
+
+
+def _silence_seconds() -> float:
+    told = os.environ.get(SILENCE_VARIABLE)
+    try:
+        return float(told) if told else SILENCE_SECONDS
+    except ValueError as error:
+        raise UsageError("not a number of seconds", where=SILENCE_VARIABLE, got=told) from error
+
+
+class _Worker:
+    """The worker process, its events as a queue, and its standard error as a log."""
+
+    def __init__(self, environment: CometEnvironment, progress: Progress) -> None:
+        self._progress = progress
+        self._silence = _silence_seconds()
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        script = Path(__file__).with_name("comet_worker.py")
+        try:
+            self._process = subprocess.Popen(
+                [str(environment.python), "-X", "utf8", str(script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                encoding="utf-8",
+                env=worker_environment(offline=is_offline()),
+            )
+        except OSError as error:
+            self._log.close()
+            raise MissingDependency(
+                "the COMET worker does not start", where=environment.python, got=str(error)
+            ) from error
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        stream = self._process.stdout
+        with contextlib.suppress(ValueError, OSError):
+            for line in stream or ():
+                self._events.put(json.loads(line))
+        self._events.put(None)
+
+    def wait(self, wanted: str, seconds: float | None = None) -> dict[str, Any]:
+        """Return the next event of a name; the wait begins anew with every sign of life."""
+        limit = self._silence if seconds is None else min(seconds, self._silence)
+        while True:
+            try:
+                event = self._events.get(timeout=limit)
+            except queue.Empty:
+                raise ResourceError(
+                    f"the COMET worker has been silent for {limit:.0f} s and was stopped",
+                    got=self._said(),
+                    fix=f"try a smaller --comet-batch-size, or set {SILENCE_VARIABLE} to more seconds",
+                ) from None
+            if event is None:
+                raise self._ended()
+            if event["event"] == "error":
+                raise self._refused(event)
+            if event["event"] == wanted:
+                return event
+            self._follow(event)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return its scores."""
+        total = len(request["samples"])
+        self._progress.start("COMET", total)
+        self._done = 0
+        # A thread of its own: a worker that does not read would block this one without an end.
+        line = json.dumps(request) + "\n"
+        threading.Thread(target=self._send, args=(line,), daemon=True).start()
+        try:
+            return self.wait("scores")
+        finally:
+            self._progress.finish()
+
+    def _send(self, line: str) -> None:
+        stream = self._process.stdin
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.write(line)
+                stream.flush()
+
+    def _follow(self, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            self._progress.advance(event["done"] - self._done)
+            self._done = event["done"]
+
+    def _ended(self) -> ResourceError:
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            code = None
+        how = f"exit code {code}"
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                how = f"killed by {signal.Signals(-code).name}"
+        said = self._said()
+        return ResourceError(
+            "the COMET worker ended before it answered",
+            got=f"{how}{': ' + said if said else ''}",
+            fix="if memory ran out, use a smaller --comet-batch-size; if its environment is damaged, remove the "
+            "folder comet in iwsltpack's cache; then run the same command again",
+        )
+
+    def _refused(self, event: dict[str, Any]) -> ResourceError:
+        message = f"{event.get('kind')}: {event.get('message')}"
+        network = any(
+            word in message
+            for word in ("Connection", "offline", "resolve", "Max retries", "couldn't connect")
+        )
+        return ResourceError(
+            "COMET could not score",
+            got=message,
+            fix="the encoder's tokenizer is downloaded on first use: run once with a network"
+            if network
+            else f"check that the checkpoint is one for unbabel-comet {COMET_VERSION}",
+        )
+
+    def _said(self) -> str:
+        with contextlib.suppress(ValueError, OSError):
+            self._log.seek(0)
+            lines = [line.rstrip() for line in self._log if line.strip()]
+            return "\n    ".join(lines[-LOG_LINES:])
+        return ""
+
+    def close(self) -> None:
+        """End the process, politely first; nothing of it is left."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.close()
+        deadline = time.monotonic() + 2
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._reader.join(timeout=5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()

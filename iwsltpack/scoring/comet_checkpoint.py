@@ -1,0 +1,158 @@
+"""COMET checkpoints: a folder, a ``model.ckpt``, or a hub id that is downloaded once."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.documents.score import Checkpoint
+from iwsltpack.errors import InputError, IwsltpackError, ResourceError
+from iwsltpack.system import fileio
+from iwsltpack.system.fileio import cache_directory
+
+if TYPE_CHECKING:
+    from iwsltpack.system.progress import Progress
+
+DEFAULT_MODEL = "Unbabel/wmt22-comet-da"
+"""What the paper and the track score with."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = ("checkpoints/model.ckpt", "hparams.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCheckpoint:
+    """A checkpoint on this machine.
+
+    Attributes
+    ----------
+    path
+        Of ``model.ckpt``.
+    identity
+        What a signature says of it.
+    reload
+        Whether its settings are read from ``hparams.yaml`` and not from inside the checkpoint: true for the
+        user's own folders, whose encoder may have moved since training.
+    settings_sha256
+        Of ``hparams.yaml``.
+    """
+
+    path: Path
+    identity: Checkpoint
+    reload: bool
+    settings_sha256: str
+
+
+def find_checkpoint(model: str, progress: Progress) -> LocalCheckpoint:
+    """Return the checkpoint, downloaded first if it is a hub id that is not on this machine yet.
+
+    Raises
+    ------
+    InputError
+        Neither a checkpoint on disk nor a hub id.
+    ResourceError
+        It is not here and cannot be downloaded.
+    """
+    given = Path(model)
+    if given.is_dir():
+        return _local(given / "checkpoints" / "model.ckpt", given.resolve().name, None, reload=True)
+    if given.is_file():
+        folder = given.resolve().parent.parent
+        return _local(given, folder.name or given.name, None, reload=True)
+    if not _HUB_ID.fullmatch(model):
+        raise InputError(
+            "no such COMET checkpoint",
+            where=model,
+            expected=f"a folder with checkpoints/model.ckpt and hparams.yaml, or a hub id such as {DEFAULT_MODEL}",
+        )
+    snapshot = _snapshot(model, offline=True) or _download(model, progress)
+    revision = snapshot.name if re.fullmatch(r"[0-9a-f]{40}", snapshot.name) else None
+    return _local(snapshot / _FILES[0], model, revision, reload=False)
+
+
+def is_offline() -> bool:
+    """Tell whether the user has forbidden the hub library to use the network."""
+    return any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def _local(path: Path, name: str, revision: str | None, *, reload: bool) -> LocalCheckpoint:
+    settings = path.parent.parent / "hparams.yaml"
+    for needed in (path, settings):
+        if not needed.is_file():
+            raise InputError(
+                "not a whole COMET checkpoint",
+                where=needed,
+                expected=" and ".join(_FILES),
+                got="no such file",
+            )
+    return LocalCheckpoint(
+        path=path.absolute(),
+        identity=Checkpoint(name=name, revision=revision, sha256=_remembered_sha256(path)),
+        reload=reload,
+        settings_sha256=fileio.sha256_file(settings),
+    )
+
+
+def _snapshot(model: str, *, offline: bool) -> Path | None:
+    """Return the folder of a hub id, or None where `offline` finds it incomplete."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(model, allow_patterns=list(_FILES), local_files_only=offline))
+    except LocalEntryNotFoundError:
+        if offline:
+            return None
+        raise
+    return folder if all((folder / name).is_file() for name in _FILES) else None
+
+
+def _download(model: str, progress: Progress) -> Path:
+    progress.start(f"downloading {model} (once; 2.3 GB for wmt22-comet-da)", 1)
+    try:
+        found = None if is_offline() else _snapshot(model, offline=False)
+    except Exception as error:  # the hub library has a dozen ways to say that it failed
+        raise _not_downloaded(
+            model, str(error).splitlines()[0] if str(error) else type(error).__name__
+        ) from error
+    finally:
+        progress.finish()
+    if found is None:
+        raise _not_downloaded(model, "HF_HUB_OFFLINE is set" if is_offline() else f"it has no {_FILES[0]}")
+    return found
+
+
+def _not_downloaded(model: str, reason: str) -> ResourceError:
+    return ResourceError(
+        "the COMET checkpoint is not on this machine and could not be downloaded",
+        where=model,
+        got=reason,
+        fix=f"run once with a network (huggingface-cli download {model}), or give a folder: --comet-model DIR",
+    )
+
+
+def _remembered_sha256(path: Path) -> str:
+    """Return the file's SHA-256; one worked out before is believed while size and time stamp are the same."""
+    status = path.stat()
+    state: dict[str, Any] = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
+    name = fileio.sha256_bytes(str(path.resolve()).encode())[:32]
+    note = cache_directory() / "hashes" / f"{name}.json"
+    if note.is_file():
+        try:
+            known = fileio.read_json(note)
+            if {key: known[key] for key in state} == state:
+                return str(known["sha256"])
+        except (IwsltpackError, KeyError, TypeError):
+            pass  # a damaged note is written again below
+    value = fileio.sha256_file(path)
+    try:
+        fileio.write_json(note, {**state, "sha256": value})
+    except (IwsltpackError, OSError):
+        return value
+    return value

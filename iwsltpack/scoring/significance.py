@@ -1,0 +1,151 @@
+"""Paired tests against a baseline: bootstrap resampling and approximate randomisation.
+
+chrF and BLEU are tested by sacrebleu's own implementation; COMET, a mean over segments, by the same two procedures
+on its segment scores, with the same definition of the p-value.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.errors import UsageError
+from iwsltpack.scoring.sacrebleu_metrics import make_metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+SEED_VARIABLE = "SACREBLEU_SEED"
+DEFAULT_SEED = 12345
+BOOTSTRAP_SAMPLES = 1000
+RANDOMIZATION_TRIALS = 10_000
+BLOCK_VALUES = 4_000_000
+"""Random choices drawn at once: bounds the memory of a test on many segments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedResult:
+    """p-values of both tests, and half the width of the system's 95 % confidence interval."""
+
+    p_bootstrap: float
+    p_randomization: float
+    interval: float
+    seed: int
+
+
+def seed() -> int:
+    """Return the seed of every draw: sacrebleu's variable where it is set."""
+    told = os.environ.get(SEED_VARIABLE, str(DEFAULT_SEED))
+    if not told.isdecimal():
+        raise UsageError(
+            "a test without a seed cannot be repeated", where=SEED_VARIABLE, expected="a number", got=told
+        )
+    return int(told)
+
+
+def compare_surface(
+    metric: str, system: Sequence[str], baseline: Sequence[str], references: Sequence[str], language: str
+) -> PairedResult:
+    """Test chrF or BLEU of `system` against `baseline`, segment by segment the same references."""
+    from sacrebleu.significance import PairedTest
+
+    named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(system))]
+
+    def run(kind: str, samples: int) -> Any:
+        metrics = {metric: make_metric(metric, language, references)}
+        _, results = PairedTest(named, metrics, None, test_type=kind, n_samples=samples)()
+        (name,) = (key for key in results if key != "System")
+        return results[name][1]
+
+    drawn = seed()
+    bootstrap = run("bs", BOOTSTRAP_SAMPLES)
+    randomised = run("ar", RANDOMIZATION_TRIALS)
+    # sacrebleu counts only draws beyond the observed difference, which makes two equal systems differ at p = 0.0001.
+    equal = list(system) == list(baseline)
+    return PairedResult(
+        p_bootstrap=1.0 if equal else float(bootstrap.p_value),
+        p_randomization=1.0 if equal else float(randomised.p_value),
+        interval=float(bootstrap.ci),
+        seed=drawn,
+    )
+
+
+def compare_means(system: Sequence[float], baseline: Sequence[float]) -> PairedResult:
+    """Test the mean of segment scores of `system` against that of `baseline`.
+
+    Parameters
+    ----------
+    system, baseline
+        Scores of the same segments in the same order.
+
+    Returns
+    -------
+    PairedResult
+        With sacrebleu's p-value, (draws beyond the observed difference + 1) / (draws + 1).
+    """
+    import numpy as np
+
+    ours, theirs = np.asarray(system, np.float64), np.asarray(baseline, np.float64)
+    if ours.shape != theirs.shape or ours.ndim != 1 or not ours.size:
+        raise UsageError(
+            "a paired test needs scores of the same segments", expected=ours.size, got=theirs.size
+        )
+    differences = ours - theirs
+    observed = abs(float(differences.mean()))
+    drawn = seed()
+    sampled, sampled_ours = _bootstrap(ours, differences, np.random.default_rng(drawn))
+    centred = np.abs(sampled) - np.abs(sampled).mean()
+    flipped = np.abs(_randomise(differences, np.random.default_rng(drawn)))
+    return PairedResult(
+        p_bootstrap=_p_value(centred, observed),
+        p_randomization=_p_value(flipped, observed),
+        interval=_half_interval(sampled_ours),
+        seed=drawn,
+    )
+
+
+def _bootstrap(
+    ours: NDArray[np.float64], differences: NDArray[np.float64], generator: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, for each resample, the mean difference and the system's mean."""
+    import numpy as np
+
+    size, block = differences.size, max(1, BLOCK_VALUES // differences.size)
+    means, own = [], []
+    for start in range(0, BOOTSTRAP_SAMPLES, block):
+        rows = min(block, BOOTSTRAP_SAMPLES - start)
+        chosen = generator.integers(size, size=(rows, size))
+        means.append(differences[chosen].mean(axis=1))
+        own.append(ours[chosen].mean(axis=1))
+    return np.concatenate(means), np.concatenate(own)
+
+
+def _randomise(differences: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return, for each trial, the mean difference after swapping the systems on a random half of the segments."""
+    import numpy as np
+
+    size, block = differences.size, max(1, BLOCK_VALUES // differences.size)
+    means = []
+    for start in range(0, RANDOMIZATION_TRIALS, block):
+        rows = min(block, RANDOMIZATION_TRIALS - start)
+        swap = generator.integers(2, size=(rows, size), dtype=np.int8)
+        means.append((1 - 2 * swap) @ differences / size)
+    return np.concatenate(means)
+
+
+def _p_value(statistics: NDArray[np.float64], observed: float) -> float:
+    # Two equal systems differ by nothing, and nothing is not beyond nothing: rounding must not say otherwise.
+    beyond = int((statistics > observed - 1e-12).sum()) if observed else statistics.size
+    return (beyond + 1) / (statistics.size + 1)
+
+
+def _half_interval(samples: NDArray[np.float64]) -> float:
+    import numpy as np
+
+    ordered = np.sort(samples)
+    cut = ordered.size // 40
+    return float(ordered[ordered.size - cut - 1] - ordered[cut]) / 2

@@ -1,0 +1,127 @@
+"""Lines of text to be scored: how they are read, and the digest they are known by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from iwsltpack.documents.names import PAIRS, RUN_NAME
+from iwsltpack.documents.run import Run, read_run
+from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypotheses:
+    """What a system said: one line a segment, and the run that said it, where it is known."""
+
+    name: str
+    lines: tuple[str, ...]
+    run: Run | None = None
+
+    @property
+    def pair(self) -> str | None:
+        """Language pair, told by the run or by a name like ``tst.en-zh.txt``."""
+        if self.run is not None:
+            return self.run.pair
+        return next((part for part in reversed(self.name.split(".")) if part in PAIRS), None)
+
+    @property
+    def ids(self) -> tuple[str, ...] | None:
+        """Segment names, where the run tells."""
+        return None if self.run is None else tuple(segment.id for segment in self.run.segments)
+
+    @property
+    def documents(self) -> tuple[str, ...] | None:
+        """The recording each line comes from, where the run tells."""
+        return None if self.run is None else tuple(segment.audio for segment in self.run.segments)
+
+
+def digest(lines: Sequence[str]) -> str:
+    """Return the SHA-256 of the lines, each ended by a line feed, as 64 hexadecimal digits.
+
+    >>> digest(["a"]) == fileio.sha256_bytes(b"a\\n")
+    True
+    """
+    return fileio.sha256_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def decode_text(data: bytes, path: Path) -> str:
+    """Decode UTF-8, a byte order mark left out; anything else is an `InputError` that names the line."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            "not UTF-8",
+            where=f"{path}:{line}",
+            expected="UTF-8 text",
+            got=f"byte 0x{data[error.start]:02x}",
+            fix="convert it: iconv -f ENCODING -t UTF-8 FILE",
+        ) from error
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Read the lines of a text file as sacrebleu does: white space at the end of a line does not count.
+
+    Only a line feed ends a line, so that the count is that of every other tool.
+
+    Raises
+    ------
+    InputError
+        Not readable, not UTF-8, or without a line.
+    """
+    text = decode_text(fileio.read_bytes(path), path)
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise InputError("the file is empty", where=path, expected="one segment a line")
+    return tuple(line.rstrip() for line in lines)
+
+
+def read_hypotheses(path: Path) -> Hypotheses:
+    """Read hypotheses from a text file, or from the folder of a decoding run.
+
+    Raises
+    ------
+    InputError
+        Missing, unreadable, an unfinished run, or a run whose text was changed since it was decoded.
+    """
+    if not path.is_dir():
+        return Hypotheses(name=path.name, lines=read_lines(path))
+    if not (path / RUN_NAME).is_file() and (inside := sorted(path.glob(f"*/{RUN_NAME}"))):
+        raise InputError(
+            "a folder of several runs",
+            where=path,
+            expected=f"one run, a folder that holds {RUN_NAME}",
+            got=", ".join(run.parent.name for run in inside),
+            fix=f"score each of them: iwsltpack score {inside[0].parent} …",
+        )
+    run = read_run(path)
+    if PurePosixPath(run.output.path).name != run.output.path:
+        raise InputError(
+            "the run's hypotheses lie outside its folder", where=path / RUN_NAME, got=run.output.path
+        )
+    text = path / run.output.path
+    if fileio.sha256_bytes(fileio.read_bytes(text)) != run.output.sha256:
+        raise InputError(
+            "the hypotheses are not those the run wrote",
+            where=text,
+            expected=f"SHA-256 {run.output.sha256}",
+            fix="decode again, or score the edited file by itself: iwsltpack score FILE",
+        )
+    lines = read_lines(text)
+    if len(lines) != len(run.segments):
+        raise InputError(
+            "the run does not describe every line",
+            where=path / RUN_NAME,
+            expected=len(lines),
+            got=len(run.segments),
+        )
+    return Hypotheses(name=text.name, lines=lines, run=run)

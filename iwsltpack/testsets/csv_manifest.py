@@ -1,0 +1,143 @@
+"""Test sets listed in a CSV manifest: ``id,split,audio_path,source_en,target_zh``.
+
+``id`` and ``audio_path`` are needed, other columns are optional; lines come out in the order of the rows. A
+relative ``audio_path`` is looked for from the manifest's folder first, then from the working folder (the paper's
+manifests are written from the top of its repository). The manifest is the user's own list, so absolute paths are
+read too; only the file's name of such a path is ever written into a document.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from iwsltpack.errors import InputError, Problem
+from iwsltpack.testsets.testset import Segment, TestSet, natural_key, read_text, refuse, safe_name, set_name
+
+Row = dict[Any, Any]
+"""A row by column; `csv` puts surplus values under the key None and None in place of lacking ones."""
+NEEDED = ("id", "audio_path")
+SOURCES = ("source_en", "source")
+GENERIC_STEMS = ("manifest", "test", "metadata", "data")
+
+
+def read_manifests(folder: Path) -> list[TestSet]:
+    """Read every CSV manifest directly in `folder`, in natural order of their names."""
+    return [test_set for path in list_manifests(folder) for test_set in read_manifest(path)]
+
+
+def list_manifests(folder: Path) -> list[Path]:
+    """Return the CSV files directly in `folder`."""
+    return sorted(
+        (
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() == ".csv" and not path.name.startswith(".")
+        ),
+        key=lambda path: natural_key(path.name),
+    )
+
+
+def read_manifest(path: Path) -> list[TestSet]:
+    """Read one manifest: a test set for each value of ``split``, in the order they first appear.
+
+    Raises
+    ------
+    InputError
+        Not a CSV file with the columns needed, or one without rows.
+    ValidationFailed
+        With every wrong row.
+    """
+    rows = _read_rows(path)
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    splits: dict[str, list[dict[str, str]]] = {}
+    for line, row in rows:
+        if found := _row_problem(path, line, row, seen):
+            problems.append(found)
+            continue
+        seen[row["id"].strip()] = line
+        splits.setdefault((row.get("split") or "").strip(), []).append(row)
+    refuse(problems, path)
+    name = set_name(path.parent) if path.stem.lower() in GENERIC_STEMS else safe_name(path.stem)
+    return [
+        TestSet(
+            name=name if len(splits) == 1 else safe_name(f"{name}-{split or 'rest'}"),
+            kind="csv",
+            segments=tuple(_segment(index, row, path.parent) for index, row in enumerate(members)),
+        )
+        for split, members in splits.items()
+    ]
+
+
+def _read_rows(path: Path) -> list[tuple[int, Row]]:
+    """Return every row with its line number."""
+    text = read_text(path)
+    if "\0" in text:
+        raise InputError("a NUL character in the manifest", where=path, expected="CSV text")
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or []]
+        _check_header(path, header)
+        reader.fieldnames = header
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError("not valid CSV", where=f"{path}:{reader.line_num}", got=str(error)) from error
+    if not rows:
+        raise InputError(
+            "the manifest lists nothing", where=path, expected="a row for each segment", got="a header only"
+        )
+    return rows
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    if missing := [name for name in NEEDED if name not in header]:
+        raise InputError(
+            f"the manifest lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+            where=path,
+            expected="comma-separated columns id,audio_path[,split,source_en,target_zh]",
+            got=",".join(header) or "an empty file",
+        )
+    if len(set(header)) != len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        raise InputError(f"the column {twice[0]!r} appears twice", where=path, got=",".join(header))
+
+
+def _row_problem(path: Path, line: int, row: Row, seen: dict[str, int]) -> Problem | None:
+    """Return what is wrong with one row, if anything."""
+
+    def wrong(rule: str, message: str) -> Problem:
+        return Problem(rule=f"csv.{rule}", message=message, path=str(path), line=line)
+
+    if None in row:
+        return wrong("columns", f"{len(row[None])} more values than columns; quote a text that holds commas")
+    if lacking := [name for name, value in row.items() if value is None]:
+        return wrong("columns", f"no value for {', '.join(lacking)}")
+    identifier = row["id"].strip()
+    if not identifier:
+        return wrong("id", "empty id")
+    if identifier in seen:
+        return wrong("duplicate", f"id {identifier!r} was used on line {seen[identifier]} already")
+    if not row["audio_path"].strip():
+        return wrong("audio-path", f"{identifier}: empty audio_path")
+    if any(ord(character) < 32 for character in row["audio_path"].strip()):
+        return wrong("audio-path", f"{identifier}: a control character in audio_path")
+    return None
+
+
+def _segment(index: int, row: dict[str, str], folder: Path) -> Segment:
+    written = row["audio_path"].strip()
+    pure = PurePosixPath(written)
+    local = folder / written
+    path = local if local.exists() or not Path(written).exists() else Path(written)
+    inside = not pure.is_absolute() and ".." not in pure.parts
+    source = next((row[name].strip() for name in SOURCES if row.get(name, "").strip()), None)
+    return Segment(
+        index=index,
+        id=row["id"].strip(),
+        audio=pure.as_posix() if inside else pure.name,
+        path=path,
+        source=source,
+    )

@@ -1,0 +1,94 @@
+"""Folders of recordings, one segment each: ACL 60/60's segmented wavs, and any other."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from iwsltpack.errors import InputError, Problem
+from iwsltpack.testsets.testset import Segment, TestSet, list_audio, refuse, set_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOLD = "segmented_wavs/gold"
+_SENTENCE = re.compile(r"sent_([0-9]+)")
+
+
+def find_sentences(folder: Path) -> Path | None:
+    """Return the folder of ``sent_N`` recordings at or under `folder` as ACL 60/60 ships it, or None."""
+    for place in (folder, folder / "gold", folder / GOLD):
+        audio = list_audio(place) if place.is_dir() else []
+        if audio and all(_SENTENCE.fullmatch(path.stem) for path in audio):
+            return place
+    return None
+
+
+def read_acl6060(folder: Path) -> TestSet:
+    """Read ``sent_N`` recordings in the order of N.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    ValidationFailed
+        A number is missing or given twice: every line after it would be another sentence's.
+    """
+    place = find_sentences(folder)
+    if place is None:
+        raise InputError(
+            "not an ACL 60/60 test set", where=folder, expected="sent_1.wav, sent_2.wav, …", got="none"
+        )
+    numbered: dict[int, Path] = {}
+    problems: list[Problem] = []
+    for path in list_audio(place):
+        match = _SENTENCE.fullmatch(path.stem)
+        number = int(match[1]) if match else -1
+        if number in numbered:
+            message = f"sentence {number} is there twice: {numbered[number].name} and {path.name}"
+            problems.append(Problem(rule="acl6060.duplicate", message=message, path=str(place)))
+        numbered[number] = path
+    if missing := sorted(set(range(min(numbered), max(numbered))) - set(numbered)):
+        shown = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+        fix = "fetch them, or read the folder as it is with --format folder"
+        problems.append(
+            Problem(rule="acl6060.gap", message=f"sentences missing: {shown}", path=str(place), fix=fix)
+        )
+    refuse(problems, place)
+    ordered = [numbered[number] for number in sorted(numbered)]
+    return TestSet(name=set_name(place), kind="acl6060", segments=_segments(ordered, place))
+
+
+def read_folder(folder: Path) -> TestSet:
+    """Read every recording directly in `folder`, in natural order of the names.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    ValidationFailed
+        Two recordings of one name (``a.wav`` and ``a.flac``): a converted copy would be a line too many.
+    """
+    audio = list_audio(folder)
+    if not audio:
+        raise InputError(
+            "no recording in the folder", where=folder, expected="wav, flac, mp3 or ogg files", got="none"
+        )
+    seen: dict[str, str] = {}
+    problems: list[Problem] = []
+    for path in audio:
+        if path.stem in seen:
+            message = f"two recordings of one name: {seen[path.stem]} and {path.name}"
+            problems.append(
+                Problem(rule="folder.duplicate", message=message, path=str(folder), fix="remove one")
+            )
+        seen[path.stem] = path.name
+    refuse(problems, folder)
+    return TestSet(name=set_name(folder), kind="folder", segments=_segments(audio, folder))
+
+
+def _segments(paths: list[Path], folder: Path) -> tuple[Segment, ...]:
+    return tuple(
+        Segment(index=index, id=path.stem, audio=path.relative_to(folder).as_posix(), path=path)
+        for index, path in enumerate(paths)
+    )

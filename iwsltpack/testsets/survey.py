@@ -1,0 +1,173 @@
+"""Examine every recording of a test set before a model is loaded, and plan the pieces the model will hear."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iwsltpack.errors import Problem
+from iwsltpack.system.fileio import canonical_json
+from iwsltpack.testsets.audio import FRAME_SECONDS, BadAudio, Recording, examine
+from iwsltpack.testsets.segmentation import cut_at_silences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.errors import Severity
+    from iwsltpack.system.progress import Progress
+    from iwsltpack.testsets.audio import Samples
+    from iwsltpack.testsets.testset import Segment, TestSet
+
+MIN_SECONDS = 0.1
+"""Shorter audio is refused: at 60 ms or less the audio tower yields a single token and generation crashes."""
+END_TOLERANCE = 0.05
+"""Seconds by which a segment may exceed its file: segmentations are rounded. Such a segment ends with the file."""
+MAX_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A stretch the model hears at once: a whole segment, or a part of an over-long one; seconds in the file."""
+
+    segment: int
+    part: int
+    offset: float
+    duration: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A test set, examined.
+
+    Attributes
+    ----------
+    test_set
+        What was examined.
+    durations
+        Seconds of each segment, 0.0 where its audio is unusable.
+    pieces
+        What the model will hear, in output order; segments whose audio is unusable have none.
+    problems
+        What is wrong with the audio, by segment; errors first make the segment unusable.
+    unusable
+        Indices of the segments that cannot be decoded.
+    long
+        Indices of the segments over the limit.
+    sha256
+        Over every segment's id, offset, duration and its file's bytes, in output order.
+    """
+
+    test_set: TestSet
+    durations: tuple[float, ...]
+    pieces: tuple[Piece, ...]
+    problems: tuple[Problem, ...]
+    unusable: frozenset[int]
+    long: tuple[int, ...]
+    sha256: str
+
+    @property
+    def audio_seconds(self) -> float:
+        """Length of all usable segments."""
+        return sum(self.durations)
+
+
+def survey(test_set: TestSet, limit: float, progress: Progress) -> Survey:
+    """Read every file of a test set whole, check every segment, cut those over `limit` seconds at silences.
+
+    Nothing is raised: what is wrong is in the result, for the caller's policy to act on.
+    """
+    paths = list(dict.fromkeys(segment.path for segment in test_set.segments))
+    progress.start(f"checking the audio of {test_set.name}", len(paths))
+
+    def look(path: Path) -> Recording | BadAudio:
+        try:
+            return examine(path)
+        except BadAudio as error:
+            return error
+        finally:
+            progress.advance()
+
+    with ThreadPoolExecutor(min(MAX_WORKERS, os.cpu_count() or 1)) as pool:
+        found = dict(zip(paths, pool.map(look, paths), strict=True))
+    progress.finish()
+    return _assess(test_set, found, limit)
+
+
+def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: float) -> Survey:
+    durations, pieces, problems = [], list[Piece](), list[Problem]()
+    unusable, long = set[int](), []
+    digest = hashlib.sha256()
+    for segment in test_set.segments:
+        recording = found[segment.path]
+        identity = [segment.id, segment.offset, segment.duration]
+        identity.append(recording.sha256 if isinstance(recording, Recording) else recording.rule)
+        digest.update(canonical_json(identity, indent=None))
+        try:
+            if isinstance(recording, BadAudio):
+                raise recording
+            duration = _length(segment, recording)
+        except BadAudio as error:
+            problems.append(_problem(segment, error.rule, str(error)))
+            durations.append(0.0)
+            unusable.add(segment.index)
+            continue
+        energy = _energy(recording, segment.offset, duration)
+        if not energy.any():
+            problems.append(_problem(segment, "silent", "nothing but digital silence", "warning"))
+        cuts = cut_at_silences(energy, duration, limit)
+        if len(cuts) > 1:
+            long.append(segment.index)
+        durations.append(duration)
+        for part, (start, stop) in enumerate(cuts):
+            pieces.append(
+                Piece(segment=segment.index, part=part, offset=segment.offset + start, duration=stop - start)
+            )
+    return Survey(
+        test_set=test_set,
+        durations=tuple(durations),
+        pieces=tuple(pieces),
+        problems=tuple(problems),
+        unusable=frozenset(unusable),
+        long=tuple(long),
+        sha256=digest.hexdigest(),
+    )
+
+
+def _length(segment: Segment, recording: Recording) -> float:
+    """Return the segment's seconds; `BadAudio` where it does not lie in its file or is too short."""
+    rest = recording.seconds - segment.offset
+    if rest <= 0:
+        raise BadAudio(
+            "range", f"begins at {segment.offset:.3f} s, after the end at {recording.seconds:.3f} s"
+        )
+    duration = rest if segment.duration is None else segment.duration
+    if duration > rest + END_TOLERANCE:
+        end = segment.offset + duration
+        raise BadAudio(
+            "range", f"ends at {end:.3f} s, after the end of the recording at {recording.seconds:.3f} s"
+        )
+    duration = min(duration, rest)
+    if duration < MIN_SECONDS:
+        least = f"the least that can be decoded is {1000 * MIN_SECONDS:.0f} ms"
+        raise BadAudio("short", f"{1000 * duration:.0f} ms; {least}")
+    return duration
+
+
+def _energy(recording: Recording, offset: float, duration: float) -> Samples:
+    first = int(offset / FRAME_SECONDS)
+    return recording.energy[first : first + int(np.ceil(duration / FRAME_SECONDS)) + 1]
+
+
+def _problem(segment: Segment, rule: str, message: str, severity: Severity = "error") -> Problem:
+    return Problem(
+        rule=f"audio.{rule}",
+        severity=severity,
+        message=f"segment {segment.id}: {message}",
+        path=segment.audio,
+        line=segment.index + 1,
+    )
