@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from iwsltpack import editions
-from iwsltpack.documents.artifact import Tool, read_manifest
+from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import RUN_NAME
 from iwsltpack.documents.run import (
     Run,

@@ -23,7 +23,7 @@ from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.partial import JOURNAL
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
-from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError
 from iwsltpack.system import direct_io

@@ -13,7 +13,8 @@ from huggingface_hub import ModelCard
 
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.artifact.sizes import measure
-from iwsltpack.documents.artifact import ArtifactManifest, read_manifest
+from iwsltpack.documents.artifact import ArtifactManifest
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.recipe import LayerRule, PruneRule
 from iwsltpack.hub.card import is_generated, write_card
 from iwsltpack.system import fileio

@@ -11,7 +11,7 @@ import pytest
 from hub_server import GOLDEN, REPO, STRANGER, HubServer, contents
 
 from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import (
     ArtifactError,

@@ -18,7 +18,7 @@ from hub_server import (
     without_furniture,
 )
 
-from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError, ValidationFailed
 from iwsltpack.hub.card import is_generated

@@ -13,7 +13,7 @@ import pytest
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, ValidationFailed
 from iwsltpack.system import fileio

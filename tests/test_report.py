@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.cli import report as report_command
-from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown, to_text
 from iwsltpack.report.report import collect, write_report

@@ -223,7 +223,7 @@ def test_what_is_no_artifact_is_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_derived_from_another_base_is_refused(run: Path, artifact: Path, tmp_path: Path) -> None:
-    from iwsltpack.documents.artifact import read_manifest
+    from iwsltpack.documents.manifest import read_manifest
     from iwsltpack.documents.names import MANIFEST_NAME
     from iwsltpack.system import fileio
 

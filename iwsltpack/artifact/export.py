@@ -10,8 +10,8 @@ import numpy as np
 from iwsltpack.artifact import side_files
 from iwsltpack.artifact.location import local_copy
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.building.checkpoint import INDEX_NAME, SINGLE_NAME
 from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.documents.names import INDEX_NAME, SINGLE_NAME
 from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Progress, Silent

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.documents.artifact import read_manifest
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import UsageError
 from iwsltpack.remote import location as remote
 

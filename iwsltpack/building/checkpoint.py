@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from iwsltpack.codecs.dtypes import DType, by_code
+from iwsltpack.documents.names import INDEX_NAME, SINGLE_NAME
 from iwsltpack.errors import InputError
 from iwsltpack.system import direct_io, fileio
 
-INDEX_NAME = "model.safetensors.index.json"
-SINGLE_NAME = "model.safetensors"
 HEADER_LIMIT = 100_000_000
 """Bytes of header at most, as the format says."""
 

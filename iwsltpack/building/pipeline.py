@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
-from iwsltpack import __version__
 from iwsltpack.artifact import side_files, zarr_metadata
 from iwsltpack.building import publishing
 from iwsltpack.building.bnb_int8 import int8_checkpoint
@@ -41,6 +40,7 @@ from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Tensor, To
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

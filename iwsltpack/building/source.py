@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from iwsltpack.artifact.side_files import SIDE_FILES
-from iwsltpack.building.checkpoint import INDEX_NAME
+from iwsltpack.documents.names import INDEX_NAME
 from iwsltpack.errors import InputError
 from iwsltpack.remote.hub_errors import hub_errors
 from iwsltpack.system import fileio

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from iwsltpack import __version__
 from iwsltpack.cli import config, console
 from iwsltpack.errors import IwsltpackError, ResourceError
+from iwsltpack.version import __version__
 
 INTERRUPTED = 130
 

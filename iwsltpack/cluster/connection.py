@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.cluster import versions
 from iwsltpack.errors import InputError, MissingDependency, ResourceError, UsageError
 from iwsltpack.system import fileio
-from iwsltpack.system.quiet import quiet_loggers
+from iwsltpack.system.quiet import SILENT, quiet_loggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,6 @@ CONNECT_S = 5.0
 """Seconds within which a scheduler must answer."""
 PATIENCE_S = 60.0
 """Seconds to wait for a worker where there is none."""
-SILENT = logging.CRITICAL + 1
 
 
 @contextmanager

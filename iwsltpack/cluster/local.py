@@ -12,6 +12,7 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import ResourceError
+from iwsltpack.system.quiet import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +90,6 @@ def visible_gpus() -> list[str]:
 
 def _start(count: int, devices: list[str], scratch: str, threads: int) -> Any:
     from distributed import Nanny, Scheduler, SpecCluster
-
-    from iwsltpack.cluster.connection import SILENT
 
     worker = {
         "nthreads": threads,

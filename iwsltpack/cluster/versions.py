@@ -7,8 +7,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import __version__
 from iwsltpack.errors import UsageError
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -16,7 +16,7 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.cluster import worker as cluster_worker
 from iwsltpack.cluster.local import cores
 from iwsltpack.decoding.batches import BatchDecoder, hear, outputs
-from iwsltpack.decoding.dask_worker import BatchResult
+from iwsltpack.decoding.dask_messages import BatchResult
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.journal import Decoded, Session
 from iwsltpack.decoding.record import libraries
@@ -25,7 +25,7 @@ from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_b
 from iwsltpack.runtime.model import load_from, processor_from, resolve_device
 
 if TYPE_CHECKING:
-    from iwsltpack.decoding.dask_worker import BatchTask, WorkerSetup
+    from iwsltpack.decoding.dask_messages import BatchTask, WorkerSetup
     from iwsltpack.documents.run import RunSettings
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from iwsltpack import __version__
 from iwsltpack.decoding.generation import greedy
 from iwsltpack.decoding.hallucination import count_signs, find_signs
 from iwsltpack.decoding.options import DEFAULT_MAX_NEW_TOKENS
@@ -30,6 +29,7 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.device import device_name, peak_host_bytes
 from iwsltpack.runtime.model import generation_config
 from iwsltpack.system import fileio
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from iwsltpack.documents.document import Document, Part
-from iwsltpack.documents.layout import find_contradictions
-from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION, MANIFEST_NAME, PARTIAL_SUFFIX
+from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION
 from iwsltpack.documents.recipe import Recipe
-from iwsltpack.errors import ArtifactError, ValidationFailed
+from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
 
 Coding = Literal["paper", "zstd", "pcodec"]
 BOOKKEEPING = (".SCB", ".weight_format")
 """Scales and flags that bitsandbytes stores beside its int8 weights."""
 Component = Literal["selected", "linear", "embedding", "audio_tower", "other"]
-MANIFEST_LIMIT = 64 << 20
-"""Bytes of a manifest at most; that of a model of 7 B parameters takes about 1 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,72 +165,3 @@ class ArtifactManifest(Document):
             if entry.name == name:
                 return entry
         raise ArtifactError("no such tensor in the artifact", where=name)
-
-
-def read_manifest(artifact: Path) -> ArtifactManifest:
-    """Read and check an artifact's manifest: presence, version, schema, own digest, sense.
-
-    Raises
-    ------
-    ArtifactError
-        Not an artifact, half-built, of a version this program does not know, or altered.
-    InputError
-        The manifest cannot be read, or is no JSON.
-    ValidationFailed
-        The manifest does not fit its schema, or contradicts itself.
-    """
-    path = artifact / MANIFEST_NAME
-    if not path.is_file():
-        raise _not_an_artifact(artifact)
-    raw = fileio.read_bytes(path, limit=MANIFEST_LIMIT)
-    return parse_manifest(raw, fileio.parse_json(raw, path), path)
-
-
-def parse_manifest(raw: bytes, data: Any, path: object) -> ArtifactManifest:
-    """Check the manifest `data` that was parsed from `raw`; see `read_manifest` for what is raised."""
-    if not isinstance(data, dict) or data.get("format") != ARTIFACT_FORMAT:
-        raise ArtifactError("not an artifact manifest", where=path, expected=f'"format": "{ARTIFACT_FORMAT}"')
-    if data.get("format_version") != FORMAT_VERSION:
-        raise ArtifactError(
-            "written in a format version this program does not know",
-            where=path,
-            expected=FORMAT_VERSION,
-            got=data.get("format_version"),
-            fix="install a newer iwsltpack",
-        )
-    manifest = ArtifactManifest.from_json(data, path=path)
-    try:
-        digest = fileio.sha256_bytes(fileio.canonical_json({**data, "sha256": ""}))
-        altered = manifest.sha256 != digest or raw != fileio.canonical_json(data)
-    except ValueError as error:  # NaN, or half a character: the canonical form has neither
-        digest, altered = str(error), True
-    if altered:
-        raise ArtifactError(
-            "the manifest was altered: it does not match its own checksum",
-            where=path,
-            expected=manifest.sha256,
-            got=digest,
-            fix="build or download the artifact again",
-        )
-    if problems := find_contradictions(manifest):
-        raise ValidationFailed(
-            "the manifest contradicts itself", problems, where=path, fix="do not use this artifact"
-        )
-    return manifest
-
-
-def _not_an_artifact(artifact: Path) -> ArtifactError:
-    if not artifact.exists():
-        partial = artifact.with_name(artifact.name + PARTIAL_SUFFIX)
-        if partial.is_dir():
-            return ArtifactError(
-                "the artifact is only half built",
-                where=partial,
-                fix=f"run the same `iwsltpack build … --output {artifact}` again: it goes on where it stopped",
-            )
-        return ArtifactError(
-            "no such artifact", where=artifact, fix="build one: iwsltpack build SOURCE --output DIR"
-        )
-    return ArtifactError(
-        "not an artifact", where=artifact, expected=f"a folder that holds {MANIFEST_NAME}", got="none there"
-    )

@@ -6,17 +6,14 @@ program allocate, loop or open a file.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
-from iwsltpack.errors import Problem
+from iwsltpack.documents.names import WEIGHTS_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from iwsltpack.documents.artifact import ArtifactManifest, File, Tensor
+    from iwsltpack.documents.artifact import Tensor
 
 GROUP_METADATA = f"{WEIGHTS_DIR}/zarr.json"
 MAX_CHUNK_VALUES = 1 << 27
@@ -74,59 +71,3 @@ def chunk_paths(tensor: Tensor) -> Iterator[str]:
     """Yield the path, inside the artifact, of every chunk of a tensor."""
     for start in chunk_starts(tensor.shape, tensor.chunk_rows):
         yield f"{WEIGHTS_DIR}/{chunk_key(tensor.name, tensor.shape, start, tensor.chunk_rows)}"
-
-
-def find_contradictions(manifest: ArtifactManifest) -> list[Problem]:
-    """Return what in a manifest that fits its schema cannot be true."""
-    problems = [
-        *_doubles("tensor", (tensor.name for tensor in manifest.tensors)),
-        *_doubles("file", (file.path for file in manifest.files)),
-    ]
-    owned: dict[str, dict[str, File]] = {tensor.name: {} for tensor in manifest.tensors}
-    for file in manifest.files:
-        top, _, rest = file.path.partition("/")
-        name = rest.partition("/")[0]
-        if top == WEIGHTS_DIR and name in owned:
-            owned[name][file.path] = file
-        elif file.path == MANIFEST_NAME or (top == WEIGHTS_DIR and file.path != GROUP_METADATA):
-            problems.append(_problem(f"file {file.path!r} belongs to no tensor"))
-    for tensor in manifest.tensors:
-        problems += [
-            _problem(f"tensor {tensor.name}: {text}") for text in _faults(tensor, owned[tensor.name])
-        ]
-    return problems
-
-
-def _doubles(kind: str, names: Iterable[str]) -> list[Problem]:
-    """Tell names that are one file where the file system takes upper and lower case for the same."""
-    counts = Counter(name.casefold() for name in names)
-    return [_problem(f"{kind} {name!r} stands there {n} times") for name, n in counts.items() if n > 1]
-
-
-def _faults(tensor: Tensor, files: dict[str, File]) -> Iterator[str]:
-    rounded = tensor.bits is not None
-    if rounded != (tensor.component == "selected") or rounded != (tensor.entropy_bits is not None):
-        yield "bits, entropy_bits and component do not agree on whether it is rounded"
-    if rounded and tensor.dtype != "float16":
-        yield f"rounded, yet of type {tensor.dtype} and not float16"
-    if tensor.wide and not rounded:
-        yield "wide, yet not rounded"
-    if not tensor.shape:
-        if tensor.chunk_rows:
-            yield f"a scalar with {tensor.chunk_rows} chunk_rows"
-            return
-    elif not 1 <= tensor.chunk_rows <= max(tensor.shape[0], 1):
-        yield f"chunk_rows {tensor.chunk_rows} does not fit shape {list(tensor.shape)}"
-        return
-    if (values := math.prod(chunk_shape(tensor.shape, tensor.chunk_rows))) > MAX_CHUNK_VALUES:
-        yield f"chunks of {values} values, more than {MAX_CHUNK_VALUES}"
-    # The number first: a shape may claim more chunks than could be counted one by one.
-    count = len(chunk_starts(tensor.shape, tensor.chunk_rows)) + 1
-    if len(files) != count or set(files) != {metadata_path(tensor.name), *chunk_paths(tensor)}:
-        yield f"its {count} files are not those listed"
-    elif tensor.bytes != sum(file.bytes for file in files.values()):
-        yield "its bytes are not the sum of its files"
-
-
-def _problem(message: str) -> Problem:
-    return Problem(rule="artifact.contradiction", message=message, path=MANIFEST_NAME)

@@ -19,6 +19,10 @@ MODEL_DIR = "model"
 PARTIAL_SUFFIX = ".partial"
 """What a folder under construction is called until it is whole."""
 
+INDEX_NAME = "model.safetensors.index.json"
+SINGLE_NAME = "model.safetensors"
+"""How transformers names a checkpoint's tensors: an index of shards, or one file."""
+
 RUN_NAME = "run.json"
 JOURNAL_NAME = "journal.jsonl"
 SHARDS_DIR = "shards"

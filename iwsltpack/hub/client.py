@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iwsltpack import __version__
 from iwsltpack.errors import UsageError
 from iwsltpack.remote.hub_errors import hub_errors, is_transient, wait_s
 from iwsltpack.remote.location import HubLocation, is_remote, parse
 from iwsltpack.system import fileio
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.building.partial import check_absent
-from iwsltpack.documents.artifact import MANIFEST_LIMIT, File, parse_manifest
+from iwsltpack.documents.artifact import File
+from iwsltpack.documents.manifest import MANIFEST_LIMIT, parse_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, PARTIAL_SUFFIX
 from iwsltpack.errors import ArtifactError, ResourceError, UsageError, ValidationFailed
 from iwsltpack.hub.changes import find_faults

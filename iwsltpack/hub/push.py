@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.sizes import measure
-from iwsltpack.documents.artifact import File, read_manifest
+from iwsltpack.documents.artifact import File
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError, ValidationFailed
 from iwsltpack.hub.card import CARD_NAME, is_generated, write_card

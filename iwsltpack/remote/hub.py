@@ -7,11 +7,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import __version__
 from iwsltpack.errors import UsageError
 from iwsltpack.remote import failure
 from iwsltpack.remote.failure import Failure
 from iwsltpack.system import fileio
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

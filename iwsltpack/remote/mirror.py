@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 
-from iwsltpack.documents.artifact import MANIFEST_LIMIT, parse_manifest, read_manifest
+from iwsltpack.documents.manifest import MANIFEST_LIMIT, parse_manifest, read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, Problem, ValidationFailed
 from iwsltpack.remote.failure import Failure, OfflineError

@@ -9,9 +9,9 @@ import json
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import __version__
 from iwsltpack.report.render import TABLE_DIGITS, cells, columns, notes, size_unit
 from iwsltpack.report.systems import MEASURE_TITLES
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import __version__
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.score import (
     TITLES,
@@ -33,6 +32,7 @@ from iwsltpack.scoring.significance import (
 )
 from iwsltpack.scoring.texts import digest
 from iwsltpack.system.progress import Silent
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

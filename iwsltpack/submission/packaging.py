@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack import __version__
 from iwsltpack.cleaning import RULES as CLEANING_RULES
 from iwsltpack.cleaning import clean_line
 from iwsltpack.cleaning.files import CleanSummary, audit_entry
-from iwsltpack.documents.artifact import Tool, read_manifest
+from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import JOURNAL_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
 from iwsltpack.documents.submission import (
     Submission,
@@ -30,6 +30,7 @@ from iwsltpack.submission.validation.runs import check_loaded_run, load_run
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

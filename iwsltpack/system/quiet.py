@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SILENT = logging.CRITICAL + 1
+"""A level above every message."""
+
 _settings = threading.Lock()
 """What is set here holds for the whole process."""
 

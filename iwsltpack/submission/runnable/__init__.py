@@ -14,7 +14,6 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import iwsltpack
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.documents.schema import schema_directory
 from iwsltpack.errors import MissingDependency, ValidationFailed
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from iwsltpack.submission.packaging import Request
 
 DISTRIBUTION: Final = "iwsltpack"
+PACKAGE: Final = Path(__file__).parents[2]
+"""The folder of the package itself."""
 REQUIREMENT: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?P<extras>\[[^\]]*\])?")
 LEFT_OUT: Final = ("demo/miniature", "demo/testset")
 """Data of the demonstration: of no use to a package that brings its own model."""
@@ -113,7 +114,7 @@ def _declared() -> list[str]:
 
     An editable installation keeps the requirements of the day it was made, which may lack a later one.
     """
-    project = Path(iwsltpack.__file__).parent.parent / "pyproject.toml"
+    project = PACKAGE.parent / "pyproject.toml"
     if project.is_file():
         data = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
         if data.get("name") == DISTRIBUTION:
@@ -134,8 +135,7 @@ def _a_run(request: Request) -> Run:
 
 def _code() -> dict[str, bytes]:
     """Return this package's own files below ``lib/``, with its schemas and licence."""
-    package = Path(iwsltpack.__file__).parent
-    files = {f"lib/{DISTRIBUTION}/{name}": path.read_bytes() for name, path in _package_files(package)}
+    files = {f"lib/{DISTRIBUTION}/{name}": path.read_bytes() for name, path in _package_files(PACKAGE)}
     for path in sorted(schema_directory().glob("*.json")):
         files[f"lib/{DISTRIBUTION}/schemas/{path.name}"] = path.read_bytes()
     try:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from iwsltpack import __version__, editions
+from iwsltpack import editions
 from iwsltpack.documents.names import SUBMISSION_NAME
 from iwsltpack.documents.submission import Submission
 from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed
@@ -20,6 +20,7 @@ from iwsltpack.submission.transaction import HIDDEN, is_unfinished
 from iwsltpack.submission.validation.hypotheses import check_hypotheses
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
+from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from iwsltpack.editions import Edition

@@ -1,0 +1,64 @@
+"""What a client and its dask workers say to each other about decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iwsltpack.system.fileio import canonical_json, sha256_bytes
+
+if TYPE_CHECKING:
+    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.journal import Decoded, Session
+    from iwsltpack.documents.run import RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSetup:
+    """What a worker must know to decode any batch of a run.
+
+    Attributes
+    ----------
+    artifact
+        Absolute path, or address; every worker opens it itself.
+    sha256
+        Of its manifest, as the client read it.
+    device
+        ``cpu``, ``cuda`` or ``cuda:N`` as the worker numbers its devices.
+    settings
+        One a test set; device, dtype and mode are the same in all.
+    peers
+        Workers on each host, between which its cores are shared out.
+    """
+
+    artifact: str
+    sha256: str
+    device: str
+    settings: tuple[RunSettings, ...]
+    peers: dict[str, int]
+
+    @property
+    def key(self) -> str:
+        """Digest of all that decides which model is loaded."""
+        held = [self.artifact, self.sha256, self.device, self.settings[0].mode, self.settings[0].dtype]
+        return sha256_bytes(canonical_json(held))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchTask:
+    """A batch of test set number `test_set`; `paths` are its recordings, one a piece."""
+
+    test_set: int
+    batch: Batch
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchResult:
+    """What comes back: outputs, and by which loaded model; `caps` are the pieces at once to which it had to go down,
+    because its device ran out of memory."""
+
+    results: list[Decoded]
+    model: str
+    session: Session
+    caps: tuple[int, ...]
