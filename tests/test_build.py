@@ -212,7 +212,7 @@ def test_a_flipped_bit_between_write_and_check_is_caught(
             flipped.append(path)
         return memoryview(raw)
 
-    monkeypatch.setattr(tensor_writer, "directio", SimpleNamespace(read=read, write=direct_io.write))
+    monkeypatch.setattr(tensor_writer, "direct_io", SimpleNamespace(read=read, write=direct_io.write))
     with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
     assert caught.value.where == str(flipped[0])

@@ -144,7 +144,7 @@ def test_the_second_scoring_comes_from_the_cache(cache: ScoreCache, monkeypatch:
     def fail(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(scores_module.surface, "score_surface", fail)
+    monkeypatch.setattr(scores_module.sacrebleu_metrics, "score_surface", fail)
     monkeypatch.setattr(scores_module, "compare_surface", fail)
     assert score(of(lines), refs(), baseline=of(REFERENCES), cache=cache) == first
     with pytest.raises(AssertionError, match="computed again"):

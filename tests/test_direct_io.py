@@ -155,7 +155,7 @@ def test_an_artifact_is_the_same_both_ways(
 def test_a_checkpoint_cut_after_it_was_opened_is_told(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint.directio, "exceeds_cache", lambda _: True)
+    monkeypatch.setattr(checkpoint.direct_io, "exceeds_cache", lambda _: True)
     opened = open_checkpoint(tiny)
     tensor = max(opened.tensors.values(), key=lambda tensor: tensor.offset)
     data = tensor.path.read_bytes()
