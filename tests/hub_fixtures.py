@@ -39,7 +39,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every pause between two tries, the library's too, be short."""
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.002)))
-    monkeypatch.setattr("iwsltpack.hub.client.FIRST_PAUSE_S", 0.002)
+    monkeypatch.setattr("iwsltpack.remote.failure.FIRST_PAUSE_S", 0.002)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineMo
 from iwsltpack.building.source import find_source
 from iwsltpack.errors import InputError, IwsltpackError, ResourceError, UsageError
 from iwsltpack.remote import hub_errors
-from iwsltpack.remote.hub_errors import explain, is_transient, shortened
+from iwsltpack.remote.failure import shortened
+from iwsltpack.remote.hub_errors import explain
 
 pytest_plugins = ["hub_fixtures"]
 CHECKPOINT = {"config.json": b"{}", "model.safetensors": b"\0" * 64, "README.md": b"# x\n"}
@@ -82,22 +83,24 @@ CASES = [
 def test_each_exception_has_a_meaning(
     error: Exception, kind: type[IwsltpackError], text: str, transient: bool
 ) -> None:
-    told = explain(error, REPO)
-    assert isinstance(told, kind) and text in told.what
-    assert told.where == REPO and told.fix
-    assert is_transient(error) is transient
+    with pytest.raises(kind, match=text) as caught, hub_errors.hub_errors(REPO):
+        raise error
+    assert text in caught.value.what
+    assert caught.value.where == REPO and caught.value.fix
+    failure = explain(error)
+    assert failure is not None and (failure.kind == "transient") is transient
 
 
 @pytest.mark.parametrize("name", ["XetAuthenticationError", "XetObjectNotFoundError"])
 def test_the_file_stores_own_exceptions_have_a_meaning(name: str) -> None:
     hf_xet = pytest.importorskip("hf_xet", reason="the hub's file store needs its own library")
-    told = explain(getattr(hf_xet, name)("told"), REPO)
-    assert isinstance(told, ResourceError) and "file store" in told.what
+    told = explain(getattr(hf_xet, name)("told"))
+    assert told is not None and told.row.error is ResourceError and "file store" in told.row.what
 
 
 def test_what_the_hub_has_no_part_in_stays_as_it_is() -> None:
-    assert explain(KeyError("a bug"), REPO) is None
-    assert explain(OSError(28, "No space left on device"), REPO) is None
+    assert explain(KeyError("a bug")) is None
+    assert explain(OSError(28, "No space left on device")) is None
     with pytest.raises(ZeroDivisionError), hub_errors.hub_errors(REPO):
         1 / 0  # noqa: B018
 

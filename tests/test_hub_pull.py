@@ -227,7 +227,7 @@ def test_a_file_damaged_once_on_its_way_is_fetched_again(hub: HubServer, tmp_pat
 def test_a_file_always_damaged_is_named(hub: HubServer, tmp_path: Path, hasty: None) -> None:
     hub.publish(REPO, ZSTD)
     hub.fault(r"^GET /get/.*up_proj.weight/c/", kind="corrupt", times=None)
-    with pytest.raises(ArtifactError, match="a file comes damaged") as caught:
+    with pytest.raises(ValidationFailed, match="the artifact is damaged at its source") as caught:
         pull(hub, tmp_path / "out")
     assert CHUNK in str(caught.value) and "3 times" in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -265,7 +265,7 @@ def test_trouble_that_passes_is_lived_through(
         ({"status": 404, "code": "RevisionNotFound"}, InputError, "no such branch, tag or commit"),
         ({"status": 403, "code": "GatedRepo"}, InputError, "the repository is gated"),
         ({"status": 403, "message": "Access to this resource is disabled."}, InputError, "disabled the rep"),
-        ({"status": 404, "code": "EntryNotFound"}, InputError, "the repository has no such file"),
+        ({"status": 404, "code": "EntryNotFound"}, ArtifactError, "no artifact here"),
     ],
 )
 def test_every_refusal_is_one_clear_error(
@@ -392,6 +392,7 @@ def test_a_wrong_hash_in_the_manifest_is_never_accepted(hub: HubServer, tmp_path
     )
     forged = replace(manifest, files=files).sealed()
     hub.publish(REPO, {**ZSTD, MANIFEST_NAME: fileio.canonical_json(forged.to_json())})
-    with pytest.raises(ArtifactError, match="a file comes damaged"):
+    with pytest.raises(ValidationFailed, match="the artifact is damaged at its source") as caught:
         pull(hub, tmp_path / "out")
+    assert [problem.path for problem in caught.value.problems] == ["model/config.json"]
     assert not (tmp_path / "out").exists()

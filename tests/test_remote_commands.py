@@ -141,7 +141,7 @@ def test_a_model_is_loaded_by_its_hub_id_and_a_processor_without_weights(
         near = iwsltpack.load_model(translator, device="cpu").state_dict()
         assert far.keys() == near.keys()
         assert all(far[name].equal(near[name]) for name in near)
-        with pytest.raises(InputError, match="no such model, or a private one") as error:
+        with pytest.raises(InputError, match="no such repository, or it is private") as error:
             iwsltpack.load_processor("team/none")
         assert "a folder team/none, and there is none here" in str(error.value)
         (tmp_path / "team" / "mini").mkdir(parents=True)

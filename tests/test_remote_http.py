@@ -282,7 +282,6 @@ def test_a_server_asks_for_time_and_gets_it() -> None:
     answers = [
         of_status(429, {"Retry-After": "7"}),
         of_status(429, {"RateLimit": '"resolvers";r=0;t=41', "Retry-After": "1"}),
-        of_status(503, {"retry-after": "99999"}),
         of_status(503, {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}),
     ]
 
@@ -292,8 +291,27 @@ def test_a_server_asks_for_time_and_gets_it() -> None:
         return "done"
 
     assert persist(action, patient=True, stop=Clock()) == "done"
-    assert waited[:3] == [7.0, 42.0, failure.LONGEST_PAUSE_S]
-    assert waited[3] < 1.0
+    assert waited[:2] == [7.0, 42.0]
+    assert waited[2] < 1.0
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(99999, 0), (200, 1), (330, 1)])
+def test_a_server_that_asks_for_more_time_than_there_is_gets_none(asked: int, waits: int) -> None:
+    waited: list[float] = []
+
+    class Clock(failure.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return False
+
+    def action() -> None:
+        raise of_status(429, {"Retry-After": str(asked)})
+
+    with pytest.raises(Failure) as caught:
+        persist(action, patient=True, stop=Clock())
+    assert waited == [asked] * waits and sum(waited) <= failure.PATIENCE_S
+    told = failure.as_error(caught.value, "http://host/q")
+    assert f"wait {asked} s, then run the same command again" in str(told)
 
 
 # What goes wrong for good: one clear error, nothing half-written.

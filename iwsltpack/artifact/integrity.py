@@ -44,7 +44,7 @@ def verify_artifact(where: Place, progress: Progress | None = None) -> list[Prob
         return [Problem(rule="artifact.manifest", message=error.what, path=error.where, fix=error.fix or FIX)]
     sink = progress or Silent()
     listed = {file.path: file for file in manifest.files}
-    problems = _foreign(path, set(listed))
+    problems = find_foreign(path, set(listed))
     sink.start("verifying", sum(file.bytes for file in manifest.files), "bytes")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         checked = pool.map(lambda file: _readable(path, file), manifest.files)
@@ -55,7 +55,8 @@ def verify_artifact(where: Place, progress: Progress | None = None) -> list[Prob
     return sorted(problems, key=lambda problem: problem.path or "")
 
 
-def _foreign(path: Path, listed: set[str]) -> list[Problem]:
+def find_foreign(path: Path, listed: set[str]) -> list[Problem]:
+    """Return every link, and every file that is neither listed nor the manifest."""
     problems = []
     for found in sorted(path.rglob("*")):
         name = found.relative_to(path).as_posix()
@@ -83,7 +84,7 @@ def _readable(path: Path, file: File) -> Problem | None:
 def _check(path: Path, file: File) -> Problem | None:
     full = path / file.path
     if full.is_symlink():
-        return None  # told by _foreign already
+        return None  # told by find_foreign already
     if not full.is_file():
         return Problem(
             rule="artifact.missing-file", message=f"{_what(file.path)} is missing", path=file.path, fix=FIX

@@ -8,7 +8,7 @@ from pathlib import Path
 from iwsltpack.artifact.side_files import SIDE_FILES
 from iwsltpack.documents.names import INDEX_NAME
 from iwsltpack.errors import InputError
-from iwsltpack.remote.hub_errors import hub_errors
+from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.system import fileio
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -41,5 +41,11 @@ def _from_hub(source: str, revision: str | None) -> Path:
 
     wanted = ["*.safetensors", INDEX_NAME, "README.md", *SIDE_FILES]
     where = source if revision is None else f"{source}@{revision}"
-    with fileio.disk_errors(where), hub_errors(where):
-        return Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
+    with fileio.disk_errors(where):
+        return Path(
+            ask_hub(
+                lambda: snapshot_download(source, revision=revision, allow_patterns=wanted),
+                where,
+                patient=False,
+            )
+        )

@@ -114,10 +114,10 @@ def find_differences(
 
 
 def find_faults(manifest: ArtifactManifest, remote: Mapping[str, RemoteFile], folder: str) -> list[Problem]:
-    """Return which files of a manifest a repository does not hold, as far as its listing tells."""
+    """Return which files of a manifest a folder of a repository does not hold, as far as its listing tells."""
     problems = []
     for file in manifest.files:
-        known = remote.get(f"{folder}{file.path}")
+        known = remote.get(f"{folder}/{file.path}" if folder else file.path)
         if known is None:
             problems.append(_problem(file.path, "missing"))
         elif not known.holds(file):

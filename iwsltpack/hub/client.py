@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iwsltpack.errors import UsageError
-from iwsltpack.remote.hub_errors import hub_errors, is_transient, wait_s
+from iwsltpack.remote import failure
+from iwsltpack.remote.hub_errors import hub_errors
 from iwsltpack.remote.location import HubLocation, is_remote, parse
 from iwsltpack.system import fileio
 from iwsltpack.version import __version__
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from iwsltpack.documents.artifact import File
 
 MAIN = "main"
-FIRST_ANSWER_S = 10.0
-"""Seconds the hub has for its first answer: without a network that is how long a command lasts at most."""
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 330.0
-"""Seconds between two tries, doubled each time; the hub counts requests in windows of five minutes."""
-SILENCE_S = 120.0
-"""Seconds without a byte after which a connection counts as dead; the library would wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ def connected(where: str, *, endpoint: str | None = None) -> Iterator[HfApi]:
     with fileio.disk_errors(where), hub_errors(where), _quiet():
         # One client for all requests of this process; it may have been replaced after a broken connection.
         session = get_session()
-        before, session.timeout = session.timeout, SILENCE_S
+        before, session.timeout = session.timeout, failure.COMMIT_TIMEOUT_S
         try:
             yield HfApi(endpoint=endpoint, library_name="iwsltpack", library_version=__version__)
         finally:
@@ -139,14 +133,14 @@ def _quiet() -> Iterator[None]:
 
 
 def first_answer(api: HfApi, repo: str, revision: str | None = None) -> ModelInfo:
-    """Ask for a repository's description, as the first question: it must be answered soon or not at all."""
-    return api.model_info(repo, revision=revision, timeout=FIRST_ANSWER_S)
+    """Ask for a repository's description: without a network, that takes as long as a connection may, and no longer."""
+    return api.model_info(repo, revision=revision, timeout=failure.CONNECT_TIMEOUT_S)
 
 
-def pause_s(error: Exception, tried: int, tries: int) -> float | None:
-    """Return how long to wait before another try, after the `tried`-th of `tries`; None: there is no use in one."""
-    pause = wait_s(error) or FIRST_PAUSE_S * 2.0 ** (tried - 1)
-    return pause if tried < tries and is_transient(error) and pause <= LONGEST_PAUSE_S else None
+def look(api: HfApi, repo: str, revision: str | None = None) -> tuple[str, dict[str, RemoteFile]]:
+    """Return the commit that a revision stands for, and path -> file of everything that lies there."""
+    commit = str(first_answer(api, repo, revision).sha)
+    return commit, listing(api, repo, commit)
 
 
 def listing(api: HfApi, repo: str, commit: str) -> dict[str, RemoteFile]:

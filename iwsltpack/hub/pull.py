@@ -1,48 +1,39 @@
 """Fetch an artifact from the hub: its manifest first, then exactly the files it lists, each checked as it comes.
 
-Everything lands in ``OUTPUT.partial/artifact``, as in a build; the manifest is added last, and the folder renamed only
-when the whole was verified. A pull that was killed goes on: whatever lies there is kept if its hash is right.
+Everything lands in ``OUTPUT.partial/artifact``, a mirror like those of the cache; the manifest is added last, and the
+folder renamed only when the whole was verified. A pull that was killed goes on: whatever lies there is kept if its
+hash is right.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.building.partial import check_absent
-from iwsltpack.documents.artifact import File
-from iwsltpack.documents.manifest import MANIFEST_LIMIT, parse_manifest
-from iwsltpack.documents.names import MANIFEST_NAME, PARTIAL_SUFFIX
-from iwsltpack.errors import ArtifactError, ResourceError, UsageError, ValidationFailed
+from iwsltpack.artifact.integrity import find_foreign, verify_artifact
+from iwsltpack.building.partial import ARTIFACT, check_absent, partial_of
+from iwsltpack.documents.manifest import MANIFEST_LIMIT
+from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
+from iwsltpack.errors import ArtifactError, UsageError, ValidationFailed
 from iwsltpack.hub.changes import find_faults
-from iwsltpack.hub.client import connected, first_answer, listing, locate, pause_s
+from iwsltpack.hub.client import connected, locate, look
+from iwsltpack.remote.hub_errors import ask_hub
+from iwsltpack.remote.mirror import mirror_into
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from huggingface_hub import HfApi
-
-    from iwsltpack.documents.artifact import ArtifactManifest
+    from iwsltpack.documents.artifact import File
     from iwsltpack.hub.client import RemoteFile
+    from iwsltpack.remote.location import HubLocation
 
 LOCK = "pull.lock"
-ARTIFACT = "artifact"
-ARRIVING = "arriving"
-"""What stands in the partial folder: who is at work, files that were checked, and files on their way."""
-WORKERS = 8
-FILE_TRIES = 3
-"""How often a file that comes damaged is asked for."""
-TRANSFER_TRIES = 5
-"""How often a transfer that breaks is begun."""
+"""In the partial folder: who is at work there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,214 +91,104 @@ def pull_artifact(
     UsageError
         `output` exists, something else lies in the partial folder, or another pull is at work there.
     ArtifactError
-        No artifact in the repository, or only a part of one, or a file that comes damaged every time.
+        No artifact in the repository, or only a part of one.
     ValidationFailed
-        Its manifest is no good, or the repository does not hold what it lists.
+        Its manifest is no good, the repository does not hold what it lists, or files come damaged every time.
     InputError, ResourceError
         See `hub_errors`; too little space on the disk. What was fetched is kept.
     """
-    location = locate(name)
+    location, sink = replace(locate(name), endpoint=endpoint), progress or Silent()
     output = output or Path(location.name)
     check_absent(output)
-    folder = f"{location.folder}/" if location.folder else ""
     with connected(location.shown, endpoint=endpoint) as api:
-        info = first_answer(api, location.repo, location.revision)
-        commit = str(info.sha)
-        with _workshop(output) as workshop:
-            pull = _Pull(api, location.repo, commit, folder, workshop, progress or Silent())
-            raw, manifest = pull.manifest()
-            kept = pull.keep(manifest)
-            wanted = [file for file in manifest.files if file.path not in kept]
-            pull.fetch(wanted, sum(file.bytes for file in manifest.files))
-            pull.finish(raw, output)
+        commit, files = ask_hub(
+            lambda: look(api, location.repo, location.revision), location.shown, patient=False
+        )
+        _check_listing(location, files)
+        with _lock_partial(output) as partial:
+            manifest_sha256, kept, wanted = _fetch(
+                replace(location, revision=commit), files, partial / ARTIFACT, sink
+            )
+            (partial / ARTIFACT).rename(output)
+            fileio.fsync_directory(output.parent)
     return Pulled(
         repo=location.repo,
         revision=location.revision,
         commit=commit,
         output=str(output),
-        artifact_sha256=manifest.sha256,
+        artifact_sha256=manifest_sha256,
         files_fetched=len(wanted),
         bytes_fetched=sum(file.bytes for file in wanted),
-        files_kept=len(kept),
+        files_kept=kept,
     )
 
 
-class _Pull:
-    """One pull on its way into a workshop that nobody else uses."""
-
-    def __init__(
-        self, api: HfApi, repo: str, commit: str, folder: str, workshop: Path, progress: Progress
-    ) -> None:
-        self.api, self.repo, self.commit, self.folder = api, repo, commit, folder
-        self.artifact, self.arriving = workshop / ARTIFACT, workshop / ARRIVING
-        self.progress = progress
-        self.stop = threading.Event()
-
-    @property
-    def where(self) -> str:
-        return f"{self.repo}@{self.commit[:12]}"
-
-    def manifest(self) -> tuple[bytes, ArtifactManifest]:
-        """Fetch and check the manifest, and whether the repository lists what it names."""
-        remote = listing(self.api, self.repo, self.commit)
-        known = remote.get(f"{self.folder}{MANIFEST_NAME}")
-        if known is None:
-            raise self._no_artifact(remote)
-        if known.bytes > MANIFEST_LIMIT:
-            raise ArtifactError(
-                "the manifest is too large for one",
-                where=f"{self.where}/{MANIFEST_NAME}",
-                expected=f"at most {MANIFEST_LIMIT} bytes",
-                got=f"{known.bytes} bytes",
-            )
-        # What a killed pull left half fetched cannot be gone on with.
-        shutil.rmtree(self.arriving, ignore_errors=True)
-        path = self._download(MANIFEST_NAME)
-        raw, where = fileio.read_bytes(path, limit=MANIFEST_LIMIT), f"{self.where}/{MANIFEST_NAME}"
-        manifest = parse_manifest(raw, fileio.parse_json(raw, where), where)
-        if problems := find_faults(manifest, remote, self.folder):
-            raise ValidationFailed(
-                "the repository does not hold what its manifest lists",
-                problems,
-                where=self.where,
-                fix="let its owner push the artifact again",
-            )
-        return raw, manifest
-
-    def _no_artifact(self, remote: dict[str, RemoteFile]) -> ArtifactError:
-        if any(path.startswith(f"{self.folder}weights.zarr/") for path in remote):
-            return ArtifactError(
-                "the artifact is only half pushed",
-                where=self.where,
-                fix="let its owner run the same `iwsltpack push` again, then pull again",
-            )
-        return ArtifactError(
+def _check_listing(location: HubLocation, files: dict[str, RemoteFile]) -> None:
+    """Refuse a repository that holds no artifact, before anything is fetched."""
+    folder = f"{location.folder}/" if location.folder else ""
+    where = f"{location.shown}/{MANIFEST_NAME}"
+    known = files.get(f"{folder}{MANIFEST_NAME}")
+    if known is None and any(path.startswith(f"{folder}{WEIGHTS_DIR}/") for path in files):
+        raise ArtifactError(
+            "the artifact is only half pushed",
+            where=where,
+            fix="let its owner run the same `iwsltpack push` again, then pull again",
+        )
+    if known is None:
+        raise ArtifactError(
             "no artifact in this repository",
-            where=self.where,
-            expected=f"{self.folder}{MANIFEST_NAME}",
-            got=f"{len(remote)} other files",
+            where=where,
+            got=f"{len(files)} other files",
             fix="check the name and the revision",
         )
-
-    def keep(self, manifest: ArtifactManifest) -> set[str]:
-        """Return which files lie here already as they should be; whatever else lies here goes."""
-        listed = {file.path: file for file in manifest.files}
-        found = [path for path in self.artifact.rglob("*") if path.is_symlink() or not path.is_dir()]
-        self.progress.start("looking at what was fetched before", len(found))
-
-        def right(path: Path) -> str | None:
-            name = path.relative_to(self.artifact).as_posix()
-            whole = name in listed and not path.is_symlink() and _is_whole(path, listed[name])
-            if not whole:
-                path.unlink()
-            self.progress.advance()
-            return name if whole else None
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            kept = {name for name in pool.map(right, found) if name is not None}
-        self.progress.finish()
-        return kept
-
-    def fetch(self, files: list[File], total: int) -> None:
-        """Fetch many files at a time, the largest first; the first failure ends it."""
-        missing = sum(file.bytes for file in files)
-        self._check_space(missing)
-        self.progress.start("downloading", total, "bytes")
-        self.progress.advance(total - missing)
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="pull") as pool:
-            futures = [pool.submit(self._fetch, file) for file in sorted(files, key=lambda f: -f.bytes)]
-            try:
-                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
-            except BaseException:
-                self.stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-        self.progress.finish()
-
-    def _check_space(self, needed: int) -> None:
-        free = shutil.disk_usage(self.artifact.parent).free
-        if needed > free:
-            raise ResourceError(
-                "no space left for the artifact",
-                where=self.artifact.parent,
-                expected=f"{needed:,} bytes free",
-                got=f"{free:,} bytes",
-                fix="free space, or choose another --output",
-            )
-
-    def _fetch(self, file: File) -> None:
-        target = self.artifact / file.path
-        for tried in range(1, FILE_TRIES + 1):
-            if self.stop.is_set():
-                return
-            path = self._download(file.path, again=tried > 1)
-            if _is_whole(path, file):
-                fileio.fsync_file(path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-                self.progress.advance(file.bytes)
-                return
+    if known.bytes > MANIFEST_LIMIT:
         raise ArtifactError(
-            "a file comes damaged",
-            where=f"{self.where}/{file.path}",
-            expected=f"{file.bytes} bytes of SHA-256 {file.sha256}",
-            got=f"something else, {FILE_TRIES} times",
-            fix="run the same command again; if that does not help, let its owner push the artifact again",
+            "the manifest is too large for one",
+            where=where,
+            expected=f"at most {MANIFEST_LIMIT} bytes",
+            got=f"{known.bytes} bytes",
         )
 
-    def _download(self, path: str, *, again: bool = False) -> Path:
-        """Fetch one file with the library, which knows every way to the hub's stores."""
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                return Path(
-                    self.api.hf_hub_download(
-                        self.repo,
-                        f"{self.folder}{path}",
-                        revision=self.commit,
-                        local_dir=self.arriving,
-                        force_download=again,
-                    )
-                )
-            except Exception as error:
-                if (pause := pause_s(error, tried, TRANSFER_TRIES)) is None:
-                    raise
-            if self.stop.wait(pause):
-                raise ResourceError("stopped", where=self.where)
 
-    def finish(self, raw: bytes, output: Path) -> None:
-        """Verify the whole, and give it its name."""
-        shutil.rmtree(self.arriving)
-        fileio.write_bytes(self.artifact / MANIFEST_NAME, raw)
-        if problems := verify_artifact(self.artifact, self.progress):
-            raise ValidationFailed(
-                "what was fetched is not whole", problems, where=output, fix="run the same command again"
-            )
-        self.artifact.rename(output)
-        fileio.fsync_directory(output.parent)
-
-
-def _is_whole(path: Path, file: File) -> bool:
-    return path.is_file() and path.stat().st_size == file.bytes and fileio.sha256_file(path) == file.sha256
+def _fetch(
+    location: HubLocation, files: dict[str, RemoteFile], folder: Path, progress: Progress
+) -> tuple[str, int, list[File]]:
+    """Fill `folder` and verify it; return the manifest's SHA-256, how many files were kept, and which were not."""
+    mirror = mirror_into(location, folder)
+    if problems := find_faults(mirror.manifest, files, location.folder):
+        raise ValidationFailed(
+            "the repository does not hold what its manifest lists",
+            problems,
+            where=location.shown,
+            fix="let its owner push the artifact again",
+        )
+    for problem in find_foreign(folder, {file.path for file in mirror.manifest.files}):
+        (folder / str(problem.path)).unlink()
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    mirror.drop_damaged(progress)
+    wanted = mirror.missing()
+    mirror.fetch_all(progress)
+    mirror.keep_manifest()
+    if problems := verify_artifact(folder, progress):
+        raise ValidationFailed(
+            "what was fetched is not whole", problems, where=folder, fix="run the same command again"
+        )
+    return mirror.manifest.sha256, len(mirror.manifest.files) - len(wanted), wanted
 
 
 @contextmanager
-def _workshop(output: Path) -> Iterator[Path]:
+def _lock_partial(output: Path) -> Iterator[Path]:
     """Give the folder the artifact arrives in, locked; it stays on an error, to go on from."""
-    workshop = output.with_name(output.name + PARTIAL_SUFFIX)
-    if workshop.exists() and any(workshop.iterdir()) and not (workshop / LOCK).exists():
+    partial = partial_of(output)
+    if partial.exists() and any(partial.iterdir()) and not (partial / LOCK).exists():
         raise UsageError(
             "something else than a pull lies where this one would work",
-            where=workshop,
+            where=partial,
             fix="choose another --output, or remove that folder",
         )
-    workshop.mkdir(parents=True, exist_ok=True)
-    with fileio.exclusive_lock(workshop / LOCK, "another pull is writing this artifact"):
+    partial.mkdir(parents=True, exist_ok=True)
+    with fileio.exclusive_lock(partial / LOCK, "another pull is writing this artifact"):
         # It may have been finished by another process since this one looked first.
         check_absent(output)
-        (workshop / ARTIFACT).mkdir(exist_ok=True)
-        yield workshop
-        shutil.rmtree(workshop)
+        yield partial
+        shutil.rmtree(partial)

@@ -9,7 +9,6 @@ or the new one. What is left to do is told by the hub's own listing alone: no st
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +20,8 @@ from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError, ValidationFailed
 from iwsltpack.hub.card import CARD_NAME, is_generated, write_card
 from iwsltpack.hub.changes import commit_groups, compare, find_differences
-from iwsltpack.hub.client import MAIN, connected, first_answer, listing, locate, pause_s
+from iwsltpack.hub.client import MAIN, connected, first_answer, listing, locate, look
+from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ UPLOAD_FILES = 32
 UPLOAD_BYTES = 128 << 20
 """Files and bytes handed over at a time, between two looks at the progress bar."""
 UPLOAD_THREADS = 8
-COMMIT_TRIES = 4
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -133,7 +132,7 @@ def push_artifact(
     _check_branch_name(branch)
     manifest = read_manifest(artifact)
     with connected(location.repo, endpoint=endpoint) as api:
-        info = _find(api, location.repo, private)
+        info = ask_hub(lambda: _find(api, location.repo, private), location.repo, patient=False)
         if problems := verify_artifact(artifact, sink):
             raise ValidationFailed("the artifact is damaged: nothing was sent", problems, where=artifact)
         info = info or _create(api, location.repo, private)
@@ -162,7 +161,7 @@ class _Push:
         self.operations: dict[str, CommitOperationAdd] = {}
 
     def run(self, policy: CardPolicy, *, is_private: bool) -> Pushed:
-        head, remote = self._look()
+        head, remote = ask_hub(lambda: look(self.api, self.repo, self.branch), self.repo)
         first = compare(self.artifact, self.manifest, remote)
         self._upload(first.send)
         outcome, card = self._card(policy, head, remote)
@@ -185,10 +184,6 @@ class _Push:
             removed=first.remove,
             card=outcome,
         )
-
-    def _look(self) -> tuple[str, dict[str, RemoteFile]]:
-        head = str(self.api.model_info(self.repo, revision=self.branch).sha)
-        return head, listing(self.api, self.repo, head)
 
     def _upload(self, files: tuple[File, ...]) -> None:
         """Send the contents of large files; the hub says which are large, and which it has."""
@@ -238,17 +233,15 @@ class _Push:
 
     def _commit_all(self, card: bytes | None) -> str:
         """Commit what is missing; after a lost answer the hub is asked anew what it has."""
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                head, remote = self._look()
-                return self._commits(head, compare(self.artifact, self.manifest, remote), card)
-            except Exception as error:
-                if (pause := pause_s(error, tried, COMMIT_TRIES)) is None:
-                    raise
-                self.progress.note(f"the hub is busy: on in {pause:.0f} s")
-            time.sleep(pause)
+
+        def once() -> str:
+            head, remote = look(self.api, self.repo, self.branch)
+            return self._commits(head, compare(self.artifact, self.manifest, remote), card)
+
+        def tell(pause: float) -> None:
+            self.progress.note(f"the hub is busy: on in {pause:.0f} s")
+
+        return ask_hub(once, self.repo, tell=tell)
 
     def _commits(self, head: str, changes: Changes, card: bytes | None) -> str:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete

@@ -1,4 +1,8 @@
-"""What goes wrong on the way from a store, told alike whichever library spoke, and how long to go on trying."""
+"""What goes wrong on the way from a store, told alike whichever library spoke, and how long to go on trying.
+
+The one retry policy of the package is here: `persist` and the figures it goes by. `pull`, `push`, `build` of a
+checkpoint on the hub, and artifacts read in place all use it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Event
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from iwsltpack.errors import ArtifactError, InputError, IwsltpackError, ResourceError
 from iwsltpack.remote.location import without_secrets
@@ -19,14 +23,69 @@ Kind = Literal["missing", "denied", "unreachable", "offline", "transient", "dama
 T = TypeVar("T")
 
 TRIES = {"transient": 5, "unreachable": 5, "damaged": 3}
-"""How often a file is asked for, by what went wrong last; once for everything else."""
+"""How often a request is made, by what went wrong last; once for everything else."""
 FIRST_PAUSE_S = 0.5
 """Doubled after each try."""
-LONGEST_PAUSE_S = 330.0
-"""The hub counts requests in windows of five minutes and says when the next begins."""
+PATIENCE_S = 330.0
+"""Seconds that one request waits between its tries, all together.
+
+The hub counts requests in windows of five minutes and says when the next begins.
+"""
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 """Seconds without a byte before a transfer counts as broken."""
+COMMIT_TIMEOUT_S = 120.0
+"""The same of what a push asks: a commit of many files takes the hub a while."""
+AGAIN = "run the same command again: what was fetched or sent is kept"
+LONGEST_TEXT = 300
+"""Characters of a server's own words that are repeated."""
+
+
+class OfflineError(ResourceError):
+    """What is needed would have to be fetched, and HF_HUB_OFFLINE forbids it."""
+
+
+class Row(NamedTuple):
+    """What a person is told of one kind of trouble.
+
+    Attributes
+    ----------
+    error
+        Class of the error.
+    what
+        What is wrong.
+    fix
+        What to do; None where that depends on the store.
+    kind
+        Decides whether another try makes sense.
+    """
+
+    error: type[IwsltpackError]
+    what: str
+    fix: str | None
+    kind: Kind = "refused"
+
+
+ROWS: dict[Kind, Row] = {
+    "missing": Row(
+        ArtifactError, "a file of the artifact is missing at its source", "publish the artifact again"
+    ),
+    "denied": Row(InputError, "not allowed to read this", None),
+    "unreachable": Row(ResourceError, "the store cannot be reached", "check the address and the network"),
+    "offline": Row(
+        OfflineError,
+        "not in the local cache, and the hub may not be asked",
+        "unset HF_HUB_OFFLINE once, with a network, to fetch it",
+    ),
+    "damaged": Row(
+        ArtifactError,
+        "a file of the artifact is damaged, at its source or on its way",
+        "publish the artifact again",
+    ),
+    "transient": Row(ResourceError, "the store keeps failing", AGAIN),
+    "refused": Row(ResourceError, "the store refuses the request", "check the address"),
+}
+"""Of files of an artifact, in whatever store. What the hub says of itself is told by `hub_errors`."""
 
 
 class Failure(Exception):
@@ -43,31 +102,45 @@ class Failure(Exception):
         What was needed.
     retry_after
         Seconds the server asks to be left alone.
+    row
+        What a person is told, where more is known than the kind.
     """
 
     def __init__(
-        self, kind: Kind, got: str, *, expected: str | None = None, retry_after: float | None = None
+        self,
+        kind: Kind,
+        got: str,
+        *,
+        expected: str | None = None,
+        retry_after: float | None = None,
+        row: Row | None = None,
     ) -> None:
         self.kind, self.expected, self.retry_after = kind, expected, retry_after
-        self.got = without_secrets(" ".join(got.split()))[:300]
+        self.row = row or ROWS[kind]
+        self.got = shortened(got)
+        self.tried = 1
         super().__init__(self.got)
 
 
-class OfflineError(ResourceError):
-    """What is needed would have to be fetched, and HF_HUB_OFFLINE forbids it."""
+def shortened(text: str) -> str:
+    """Return a foreign text as one line that may be printed: no token, no signature, no end without a beginning."""
+    return without_secrets(" ".join(text.split()))[:LONGEST_TEXT]
 
 
 def of_status(status: int, headers: Mapping[str, str] | None = None, reason: str = "") -> Failure:
     """Return what an HTTP status of 400 and above means."""
+    return Failure(
+        kind_of_status(status), f"HTTP {status} {reason}".strip(), retry_after=asked_pause(headers or {})
+    )
+
+
+def kind_of_status(status: int) -> Kind:
+    """Return which kind of trouble an HTTP status of 400 and above stands for."""
     if status in (404, 410):
-        kind: Kind = "missing"
-    elif status in (401, 403, 407, 451):
-        kind = "denied"
-    elif status in (408, 425, 429) or status >= 500:
-        kind = "transient"
-    else:
-        kind = "refused"
-    return Failure(kind, f"HTTP {status} {reason}".strip(), retry_after=asked_pause(headers or {}))
+        return "missing"
+    if status in (401, 403, 407, 451):
+        return "denied"
+    return "transient" if status in (408, 425, 429) or status >= 500 else "refused"
 
 
 def asked_pause(headers: Mapping[str, str]) -> float | None:
@@ -84,7 +157,13 @@ def asked_pause(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def persist(action: Callable[[], T], *, patient: bool, stop: Event | None = None) -> T:
+def persist(
+    action: Callable[[], T],
+    *,
+    patient: bool,
+    stop: Event | None = None,
+    tell: Callable[[float], None] | None = None,
+) -> T:
     """Run `action` until it succeeds, or fails in a way, or as often, that there is no use in going on.
 
     Parameters
@@ -96,22 +175,29 @@ def persist(action: Callable[[], T], *, patient: bool, stop: Event | None = None
         the network is down, and the sooner that is said the better.
     stop
         Once set, there is no further try.
+    tell
+        Told the seconds of each pause before it begins.
     """
-    tried, halt = 0, stop or Event()
+    tried, waited, halt = 0, 0.0, stop or Event()
     while True:
         tried += 1
         try:
             return action()
         except Failure as failure:
+            failure.tried = tried
             tries = 1 if failure.kind == "unreachable" and not patient else TRIES.get(failure.kind, 1)
-            if tried >= tries or halt.is_set():
-                raise
             pause = failure.retry_after or FIRST_PAUSE_S * 2 ** (tried - 1) * random.uniform(0.75, 1.25)  # noqa: S311
-            if halt.wait(min(pause, LONGEST_PAUSE_S)):
+            waited += pause
+            # A server that wants more time than there is gets none: its figure is told at once.
+            if tried >= tries or waited > PATIENCE_S or halt.is_set():
+                raise
+            if tell is not None:
+                tell(pause)
+            if halt.wait(pause):
                 raise
 
 
-def as_error(failure: Failure, where: str, *, login: str, manifest: bool = False) -> IwsltpackError:
+def as_error(failure: Failure, where: object, *, login: str | None = None) -> IwsltpackError:
     """Return the error a caller sees.
 
     Parameters
@@ -122,40 +208,11 @@ def as_error(failure: Failure, where: str, *, login: str, manifest: bool = False
         Address of the file, as it may be printed.
     login
         What to do where the store lets nobody in.
-    manifest
-        Whether it was the artifact's manifest that was asked for.
     """
-    if failure.kind == "missing" and manifest:
-        return ArtifactError("no artifact here", where=where, got=failure.got, fix="check the address")
-    kind, what, fix = _TOLD[failure.kind]
-    tries = TRIES.get(failure.kind, 1)
-    got = f"{failure.got}, {tries} times" if tries > 1 and failure.kind != "unreachable" else failure.got
-    return kind(what, where=where, expected=failure.expected, got=got, fix=fix or login)
-
-
-_TOLD: dict[Kind, tuple[type[IwsltpackError], str, str | None]] = {
-    "missing": (
-        ArtifactError,
-        "a file of the artifact is missing at its source",
-        "publish the artifact again",
-    ),
-    "denied": (InputError, "not allowed to read this", None),
-    "unreachable": (ResourceError, "the store cannot be reached", "check the address and the network"),
-    "offline": (
-        OfflineError,
-        "not in the local cache, and the hub may not be asked",
-        "unset HF_HUB_OFFLINE once, with a network, to fetch it",
-    ),
-    "damaged": (
-        ArtifactError,
-        "a file of the artifact is damaged, at its source or on its way",
-        "publish the artifact again",
-    ),
-    "transient": (
-        ResourceError,
-        "the store keeps failing",
-        "run the same command again later: what was fetched is kept",
-    ),
-    "refused": (ResourceError, "the store refuses the request", "check the address"),
-}
-"""Of each kind: the class of the error, what is wrong, and what to do, where that does not depend on the store."""
+    fix = failure.row.fix or login
+    if failure.kind == "transient" and failure.retry_after:
+        fix = f"wait {failure.retry_after:.0f} s, then {fix}"
+    got = f"{failure.got}, {failure.tried} times" if failure.tried > 1 else failure.got
+    return failure.row.error(
+        failure.row.what, where=where, expected=failure.expected, got=got or None, fix=fix
+    )

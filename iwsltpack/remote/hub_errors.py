@@ -8,65 +8,68 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from iwsltpack.errors import InputError, IwsltpackError, ResourceError, UsageError
-from iwsltpack.remote.failure import asked_pause
-from iwsltpack.remote.location import without_secrets
+from iwsltpack.remote.failure import (
+    AGAIN,
+    Failure,
+    OfflineError,
+    Row,
+    as_error,
+    asked_pause,
+    kind_of_status,
+    persist,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
-AGAIN = "run the same command again: it goes on where it stopped"
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-"""Answers after which the same request may well succeed."""
-LONGEST_TEXT = 300
-"""Characters of a server's own words that are repeated."""
 
-Row = tuple[type[IwsltpackError], str, str]
-"""Class of the error, what is wrong, what to do."""
-
-_NO_TOKEN: Row = (UsageError, "the login is no token: it holds characters that tokens have not", LOGIN)
+NO_HUB = Row(
+    ResourceError,
+    "what answers does not speak as a hub does",
+    "check HF_ENDPOINT, the proxy and the firewall",
+)
+_NO_TOKEN = Row(UsageError, "the login is no token: it holds characters that tokens have not", LOGIN)
 
 BY_NAME: dict[str, Row] = {
-    "OfflineModeIsEnabled": (
-        ResourceError,
+    "OfflineModeIsEnabled": Row(
+        OfflineError,
         "the hub may not be asked: HF_HUB_OFFLINE is set",
         "unset HF_HUB_OFFLINE, with a network",
+        "offline",
     ),
     "UnicodeEncodeError": _NO_TOKEN,
-    "LocalTokenNotFoundError": (UsageError, "not logged in to the hub", LOGIN),
-    "HFValidationError": (InputError, "not a hub id", "write OWNER/NAME"),
-    "GatedRepoError": (
+    "LocalTokenNotFoundError": Row(UsageError, "not logged in to the hub", LOGIN),
+    "HFValidationError": Row(InputError, "not a hub id", "write OWNER/NAME"),
+    "GatedRepoError": Row(
         InputError,
         "the repository is gated: its owner lets in whom they choose",
         f"ask for access on its page, then {LOGIN}",
     ),
-    "DisabledRepoError": (InputError, "the hub has disabled the repository", "see its page on the hub"),
-    "RepositoryNotFoundError": (
+    "DisabledRepoError": Row(InputError, "the hub has disabled the repository", "see its page on the hub"),
+    "RepositoryNotFoundError": Row(
         InputError,
         "the hub has no such repository, or it is private and not yours to see",
         "check the name, and log in as someone who may see it: `hf auth login`, or HF_TOKEN",
     ),
-    "RevisionNotFoundError": (
+    "RevisionNotFoundError": Row(
         InputError,
         "the repository has no such branch, tag or commit",
         "see the branches and tags on its page",
     ),
-    "EntryNotFoundError": (InputError, "the repository has no such file", "check the name and the revision"),
-    "FileMetadataError": (
-        ResourceError,
-        "what answers does not speak as a hub does",
-        "check HF_ENDPOINT, the proxy and the firewall",
+    "EntryNotFoundError": Row(
+        InputError, "the repository has no such file", "check the name and the revision", "missing"
     ),
-    "JSONDecodeError": (
-        ResourceError,
-        "what answers does not speak as a hub does",
-        "check HF_ENDPOINT, the proxy and the firewall",
+    "FileMetadataError": NO_HUB,
+    "JSONDecodeError": NO_HUB,
+    "XetAuthenticationError": Row(
+        ResourceError, "the hub's file store refused the login it had given", AGAIN
     ),
-    "XetAuthenticationError": (ResourceError, "the hub's file store refused the login it had given", AGAIN),
-    "XetObjectNotFoundError": (
+    "XetObjectNotFoundError": Row(
         ResourceError,
         "the hub's file store does not find a file that the hub lists",
         "run the same command again later; HF_HUB_DISABLE_XET=1 takes another way",
@@ -78,48 +81,47 @@ By name, because the library has no such module as all of them could be imported
 """
 
 BY_STATUS: dict[int, Row] = {
-    400: (InputError, "the hub refused the request", "see its answer above"),
-    401: (UsageError, "the hub does not accept this login", f"{LOGIN}; a token may have expired"),
-    402: (
-        ResourceError,
-        "the hub wants to be paid for this",
-        "see the account's storage and plan on the hub",
+    400: Row(InputError, "the hub refused the request", "see its answer above"),
+    401: Row(UsageError, "the hub does not accept this login", f"{LOGIN}; a token may have expired"),
+    402: Row(
+        ResourceError, "the hub wants to be paid for this", "see the account's storage and plan on the hub"
     ),
-    403: (
+    403: Row(
         UsageError,
         "this login may not do that",
-        "use a token with the right to write, of a member of the organisation: `hf auth login`",
+        "use a token with the right to do it, of a member of the organisation: `hf auth login`",
     ),
-    404: (InputError, "the hub has no such thing", "check the name and the revision"),
-    409: (UsageError, "it stands on the hub already, or someone else is writing there", AGAIN),
-    412: (UsageError, "someone else has written to the repository meanwhile", AGAIN),
-    413: (ResourceError, "the hub finds the upload too large", "see the limits of the account on the hub"),
-    416: (ResourceError, "a file is shorter than the hub says", AGAIN),
-    429: (ResourceError, "too many requests: the hub asks to wait", AGAIN),
-    507: (ResourceError, "the storage on the hub is full", "free space there, or see the account's plan"),
+    404: Row(InputError, "the hub has no such thing", "check the name and the revision", "missing"),
+    409: Row(UsageError, "it stands on the hub already, or someone else is writing there", AGAIN),
+    412: Row(UsageError, "someone else has written to the repository meanwhile", AGAIN),
+    413: Row(ResourceError, "the hub finds the upload too large", "see the limits of the account on the hub"),
+    416: Row(ResourceError, "a file is shorter than the hub says", AGAIN),
+    429: Row(ResourceError, "too many requests: the hub asks to wait", AGAIN, "transient"),
+    507: Row(
+        ResourceError,
+        "the storage on the hub is full",
+        "delete what is no longer needed there, or see the account's plan; then run the same command again",
+    ),
 }
 
 _XET = re.compile(r"\b(?:CAS|xet|reqwest|data processing error)\b", re.IGNORECASE)
 """In the texts of what hf_xet raises: plain RuntimeErrors, told from others by nothing else."""
 _STORAGE = re.compile(r"storage|quota|usage limit|limit reached", re.IGNORECASE)
-_FULL: Row = (
-    ResourceError,
-    "the storage on the hub is full",
-    "delete what is no longer needed there, or see the account's plan; then run the same command again",
-)
-_DOWN: Row = (ResourceError, "the hub has trouble of its own", AGAIN)
-_UNREACHABLE: Row = (
+_DOWN = Row(ResourceError, "the hub has trouble of its own", AGAIN, "transient")
+_UNREACHABLE = Row(
     ResourceError,
     "the hub cannot be reached",
-    "check the network, then run the same command again",
+    "check the network and HF_ENDPOINT, then run the same command again",
+    "unreachable",
 )
-_TIMEOUT: Row = (
+_TIMEOUT = Row(
     ResourceError,
     "the hub does not answer in time",
     "check the network, then run the same command again",
+    "transient",
 )
-_BROKEN: Row = (ResourceError, "the connection to the hub broke", AGAIN)
-_REFUSED: Row = (ResourceError, "the hub gave an answer that cannot be used", AGAIN)
+_BROKEN = Row(ResourceError, "the connection to the hub broke", AGAIN, "transient")
+_REFUSED = Row(ResourceError, "the hub gave an answer that cannot be used", AGAIN)
 
 
 @contextmanager
@@ -136,67 +138,62 @@ def hub_errors(where: object) -> Iterator[None]:
         No network, offline mode, limits of requests or storage, trouble on the hub's side.
     """
     try:
+        with hub_failures():
+            yield
+    except Failure as failure:
+        # The library's own text may quote the login: a traceback of ours does not carry it on.
+        raise as_error(failure, where) from None
+
+
+@contextmanager
+def hub_failures() -> Iterator[None]:
+    """Turn what huggingface_hub raises inside the block into the `Failure` that `persist` knows."""
+    try:
         yield
-    except IwsltpackError:
+    except (IwsltpackError, Failure):
         raise
     except Exception as error:
-        told = explain(error, where)
-        if told is None:
+        if (failure := explain(error)) is None:
             raise
-        # The library's own text may quote the login: a traceback of ours does not carry it on.
-        raise told from None
+        raise failure from None
 
 
-def explain(error: BaseException, where: object) -> IwsltpackError | None:
-    """Return our error for what huggingface_hub raised, or None where the hub has no part in it."""
-    for cause in _causes(error):
-        status = status_of(cause)
-        row = _by_name(cause) or (_by_status(cause, status) if status is not None else _by_transport(cause))
-        if row is not None:
-            kind, what, fix = row
-            wait = wait_s(cause)
-            if status == 429 and wait:
-                fix = f"wait {wait:.0f} s, then {fix}"
-            return kind(what, where=where, got=_text(cause, status), fix=fix)
-    if isinstance(error, ValueError) and "LFS batch" in str(error):
-        row = _FULL if _STORAGE.search(str(error)) else _REFUSED
-        return row[0](row[1], where=where, got=shortened(str(error)), fix=row[2])
-    return None
+def ask_hub(
+    action: Callable[[], T],
+    where: object,
+    *,
+    patient: bool = True,
+    tell: Callable[[float], None] | None = None,
+) -> T:
+    """Return what the hub answers, asked again as long as that makes sense; see `persist`.
 
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether the same request may succeed if it is made again soon.
-
-    A hub that cannot be reached at all does not count: then the sooner that is said the better.
+    Raises
+    ------
+    InputError, UsageError, ResourceError
+        See `hub_errors`.
     """
-    for cause in _causes(error):
-        if (status := status_of(cause)) is not None:
-            return status in TRANSIENT
-        if _by_name(cause) is not None:
-            return False
-        if (row := _by_transport(cause)) is not None:
-            return row not in (_UNREACHABLE, _NO_TOKEN)
-    return False
+
+    def once() -> T:
+        with hub_failures():
+            return action()
+
+    with hub_errors(where):
+        return persist(once, patient=patient, tell=tell)
 
 
-def wait_s(error: BaseException) -> float | None:
-    """Return the seconds the hub asks to be left alone, where it does."""
+def explain(error: BaseException) -> Failure | None:
+    """Return what an exception of huggingface_hub means, or None where the hub has no part in it."""
     for cause in _causes(error):
-        headers = getattr(getattr(cause, "response", None), "headers", None)
-        if headers is not None:
-            return asked_pause(headers)
+        response = getattr(cause, "response", None)
+        status = getattr(response, "status_code", None)
+        row = _by_name(cause) or (_by_transport(cause) if status is None else _by_status(cause, status))
+        if row is not None:
+            pause = asked_pause(getattr(response, "headers", {}))
+            return Failure(row.kind, _text(cause, status), row=row, retry_after=pause)
+    if isinstance(error, ValueError) and "LFS batch" in str(error):
+        row = BY_STATUS[507] if _STORAGE.search(str(error)) else _REFUSED
+        return Failure(row.kind, str(error), row=row)
     return None
-
-
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status of an exception that carries an answer."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def shortened(text: str) -> str:
-    """Return a foreign text as one line that may be printed: no token, no signature, no end without a beginning."""
-    return without_secrets(" ".join(text.split()))[:LONGEST_TEXT]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -208,37 +205,40 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
+def _names(error: BaseException) -> list[str]:
+    return [base.__name__ for base in type(error).__mro__]
+
+
 def _by_name(error: BaseException) -> Row | None:
     # "Not found locally" says only that the hub was not reached: why is in its cause.
-    names = [base.__name__ for base in type(error).__mro__]
-    if "LocalEntryNotFoundError" in names:
+    if "LocalEntryNotFoundError" in (names := _names(error)):
         return None
     return next((BY_NAME[name] for name in names if name in BY_NAME), None)
 
 
 def _by_status(error: BaseException, status: int) -> Row:
     if status in (402, 403, 413) and _STORAGE.search(_words(error)):
-        return _FULL
+        return BY_STATUS[507]
     if row := BY_STATUS.get(status):
         return row
-    return _DOWN if status >= 500 else _REFUSED
+    return _DOWN if kind_of_status(status) == "transient" else _REFUSED
 
 
 def _by_transport(error: BaseException) -> Row | None:
     """Judge the HTTP library's exceptions by name: it was httpx once, is httpx2 now, and is not ours to import."""
-    names = {base.__name__ for base in type(error).__mro__}
+    names = set(_names(error))
     if type(error) is RuntimeError and _XET.search(str(error)):
         return _BROKEN
     if names & {"TimeoutError", "ConnectionError"}:
         return _TIMEOUT if "TimeoutError" in names else _BROKEN
     if "LocalProtocolError" in names and "header" in str(error):
         return _NO_TOKEN
+    if names & {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol", "InvalidURL"}:
+        return _UNREACHABLE
     if "RequestError" not in names:
         if "LocalEntryNotFoundError" in names and error.__cause__ is None and error.__context__ is None:
             return _UNREACHABLE
         return None
-    if names & {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}:
-        return _UNREACHABLE
     return _TIMEOUT if "TimeoutException" in names else _BROKEN
 
 
@@ -246,13 +246,10 @@ def _words(error: BaseException) -> str:
     return str(getattr(error, "server_message", None) or "")
 
 
-def _text(error: BaseException, status: int | None) -> str | None:
+def _text(error: BaseException, status: int | None) -> str:
     """Say what was found: the hub's own words, or else the kind of exception; never its text as it stands."""
-    words: Any = _words(error)
     if status is not None:
-        return shortened(f"HTTP {status} {words}".strip())
-    if "HFValidationError" in {base.__name__ for base in type(error).__mro__}:
-        return shortened(str(error).splitlines()[0]) if str(error) else None
-    if _by_name(error) is not None or _by_transport(error) is None:
-        return None
-    return shortened(f"{type(error).__name__}: {error}")
+        return f"HTTP {status} {_words(error)}".strip()
+    if "HFValidationError" in _names(error):
+        return str(error).partition("\n")[0]
+    return "" if _by_name(error) is not None else f"{type(error).__name__}: {error}"

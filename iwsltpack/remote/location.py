@@ -46,11 +46,14 @@ class HubLocation:
         Branch, tag or commit; None for the main branch.
     folder
         Where in the repository the artifact lies; empty for its top.
+    endpoint
+        URL of another hub than HF_ENDPOINT names.
     """
 
     repo: str
     revision: str | None = None
     folder: str = ""
+    endpoint: str | None = None
 
     @property
     def shown(self) -> str:

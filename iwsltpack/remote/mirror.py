@@ -1,9 +1,13 @@
-"""The local cache: for each artifact a folder laid out like it, holding what was needed of it so far.
+"""Copies of artifacts that lie elsewhere: of each a folder laid out like it, holding what was fetched so far.
+
+Most lie in the local cache, `open_mirror`:
 
 CACHE/artifacts/<manifest SHA-256>/…   a file gets its name once its size and checksum are the manifest's
 CACHE/artifacts/.incoming/             files on their way
 CACHE/artifacts/.locks/                one process at a time fetches a file
 CACHE/artifacts/.known/                which artifact a hub address led to last, for work without a network
+
+`mirror_into` makes one in a folder of the caller's, with ``.incoming`` and ``.locks`` beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -24,7 +29,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from iwsltpack.documents.manifest import MANIFEST_LIMIT, parse_manifest, read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import ArtifactError, Problem, ValidationFailed
+from iwsltpack.errors import ArtifactError, Problem, ResourceError, ValidationFailed
 from iwsltpack.remote.failure import Failure, OfflineError
 from iwsltpack.remote.location import HubLocation
 from iwsltpack.remote.store import Store
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+INCOMING = ".incoming"
 FETCHES = 8
 """Files that one caller fetches at a time, and as many again ahead of all callers: enough to hide a store's latency."""
 SLOTS = 16
@@ -61,14 +67,14 @@ class Mirror:
     manifest
         As fetched and checked.
     folder
-        Laid out like the artifact; complete after `fetch_all`.
+        Laid out like the artifact; complete after `fetch_all` and `keep_manifest`.
     """
 
-    def __init__(self, store: Store, manifest: ArtifactManifest, manifest_bytes: int, folder: Path) -> None:
+    def __init__(self, store: Store, manifest: ArtifactManifest, raw: bytes, folder: Path) -> None:
         self.location, self.manifest, self.folder = store.location, manifest, folder
         self._store = store
         self._files = {file.path: file for file in manifest.files}
-        self._manifest_bytes = manifest_bytes
+        self._raw = raw
         self._slots = BoundedSemaphore(SLOTS)
         self._ahead: deque[File] = deque()
         self._fetching_ahead: list[Thread] = []
@@ -77,7 +83,7 @@ class Mirror:
     @property
     def total_bytes(self) -> int:
         """Size of the whole artifact by its manifest: a store need not offer a listing that could be summed."""
-        return self._manifest_bytes + sum(file.bytes for file in self.manifest.files)
+        return len(self._raw) + sum(file.bytes for file in self.manifest.files)
 
     def need(self, paths: Iterable[str]) -> None:
         """Fetch those of some files that are not here yet; may be called from several threads and processes.
@@ -137,10 +143,12 @@ class Mirror:
         """
         sink = progress or Silent()
         if recheck:
-            self._drop_damaged(sink)
-        missing = [file for file in self.manifest.files if not self._here(file)]
+            self.drop_damaged(sink)
+        missing = sorted(self.missing(), key=lambda file: -file.bytes)
+        size = sum(file.bytes for file in missing)
+        self._check_space(size)
         problems: list[Problem] = []
-        sink.start("fetching", sum(file.bytes for file in missing), "bytes")
+        sink.start("fetching", size, "bytes")
         for file, error in _in_parallel(self._fetch_or_tell, missing):
             if error is not None:
                 problems.append(
@@ -157,14 +165,30 @@ class Mirror:
             )
         return self.folder
 
-    def keep_manifest(self, raw: bytes) -> None:
+    def missing(self) -> list[File]:
+        """Return the files that are not here, or not of their size."""
+        return [file for file in self.manifest.files if not self._here(file)]
+
+    def drop_damaged(self, progress: Progress | None = None) -> None:
+        """Hash what is here already, and remove what is not as the manifest says."""
+        sink = progress or Silent()
+        here = [file for file in self.manifest.files if self._here(file)]
+        sink.start("checking what is here already", sum(file.bytes for file in here), "bytes")
+        for file, whole in _in_parallel(lambda file, _: (file, self._whole(file)), here):
+            if not whole:
+                with fileio.disk_errors(self.folder):
+                    self._target(file).unlink(missing_ok=True)
+            sink.advance(file.bytes)
+        sink.finish()
+
+    def keep_manifest(self) -> None:
         """Write the manifest, unless it is here already."""
         path = self.folder / MANIFEST_NAME
         with fileio.disk_errors(path):
-            if path.is_file() and path.read_bytes() == raw:
+            if path.is_file() and path.read_bytes() == self._raw:
                 return
-            with _arriving(path) as arriving:
-                arriving.write_bytes(raw)
+            with self._arriving(path) as arriving:
+                arriving.write_bytes(self._raw)
 
     def _entry(self, path: str) -> File:
         if path not in self._files:
@@ -189,10 +213,10 @@ class Mirror:
 
     def _fetch(self, file: File, stop: Event) -> None:
         target = self._target(file)
-        with _turn(f"{self.manifest.sha256}/{file.path}"):
+        with _turn(self.folder.parent, f"{self.manifest.sha256}/{file.path}"):
             if self._here(file):  # another was faster
                 return
-            with self._slots, _arriving(target) as arriving:
+            with self._slots, self._arriving(target) as arriving:
                 self._store.fetch(file.path, arriving, file.bytes, lambda path: _check(path, file), stop)
 
     def _fetch_or_tell(self, file: File, stop: Event) -> tuple[File, ArtifactError | None]:
@@ -202,21 +226,35 @@ class Mirror:
             return file, error
         return file, None
 
-    def _drop_damaged(self, sink: Progress) -> None:
-        here = [file for file in self.manifest.files if self._here(file)]
-        sink.start("checking the cache", sum(file.bytes for file in here), "bytes")
-        for file, whole in _in_parallel(lambda file, _: (file, self._whole(file)), here):
-            if not whole:
-                with fileio.disk_errors(self.folder):
-                    self._target(file).unlink(missing_ok=True)
-            sink.advance(file.bytes)
-        sink.finish()
+    def _check_space(self, needed: int) -> None:
+        with fileio.disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise ResourceError(
+                "no space left for the artifact",
+                where=self.folder,
+                expected=f"{needed:,} bytes free",
+                got=f"{free:,} bytes",
+                fix="free space, or choose a folder on another disk",
+            )
 
     def _whole(self, file: File) -> bool:
         try:
             return fileio.sha256_file(self._target(file)) == file.sha256
         except OSError:
             return False
+
+    @contextmanager
+    def _arriving(self, target: Path) -> Iterator[Path]:
+        """Give the path of a file to fill; without an error it becomes `target`, durable and in one step."""
+        with _new_file(self.folder.parent) as path:
+            yield path
+            with fileio.disk_errors(target):
+                fileio.fsync_file(path)
+                path.chmod(0o644)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
 
 
 def open_mirror(location: Location) -> Mirror:
@@ -234,32 +272,40 @@ def open_mirror(location: Location) -> Mirror:
     store = Store(location)
     _sweep()
     try:
-        raw = _fetch_manifest(store)
+        raw, manifest = _fetch_manifest(store, _root())
     except OfflineError:
         if (known := _recall(location)) is None:
             raise
-        return _open_offline(store, known)
-    where = f"{location.shown}/{MANIFEST_NAME}"
-    manifest = parse_manifest(raw, fileio.parse_json(raw, where), where)
-    mirror = Mirror(store, manifest, len(raw), _root() / manifest.sha256)
-    mirror.keep_manifest(raw)
+        raw, manifest = fileio.read_bytes(known / MANIFEST_NAME), read_manifest(known)
+    mirror = Mirror(store, manifest, raw, _root() / manifest.sha256)
+    mirror.keep_manifest()
     _remember(location, manifest.sha256)
     return mirror
+
+
+def mirror_into(location: Location, folder: Path) -> Mirror:
+    """Do as `open_mirror`, with another folder than one in the cache, whose parent is the caller's alone.
+
+    The manifest is kept out of the folder until `Mirror.keep_manifest`: what holds one passes for an artifact.
+    """
+    store = Store(location)
+    with fileio.disk_errors(folder):
+        shutil.rmtree(folder.parent / INCOMING, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    raw, manifest = _fetch_manifest(store, folder.parent)
+    return Mirror(store, manifest, raw, folder)
 
 
 def _root() -> Path:
     return fileio.cache_directory() / "artifacts"
 
 
-def _fetch_manifest(store: Store) -> bytes:
-    with _new_file() as path:
+def _fetch_manifest(store: Store, box: Path) -> tuple[bytes, ArtifactManifest]:
+    with _new_file(box) as path:
         store.fetch(MANIFEST_NAME, path, MANIFEST_LIMIT, lambda _: None)
-        return fileio.read_bytes(path, limit=MANIFEST_LIMIT)
-
-
-def _open_offline(store: Store, sha256: str) -> Mirror:
-    folder = _root() / sha256
-    return Mirror(store, read_manifest(folder), (folder / MANIFEST_NAME).stat().st_size, folder)
+        raw = fileio.read_bytes(path, limit=MANIFEST_LIMIT)
+    where = f"{store.location.shown}/{MANIFEST_NAME}"
+    return raw, parse_manifest(raw, fileio.parse_json(raw, where), where)
 
 
 def _check(path: Path, file: File) -> None:
@@ -290,9 +336,9 @@ def _in_parallel(work: Callable[[Item, Event], Result], items: list[Item]) -> It
 
 
 @contextmanager
-def _new_file() -> Iterator[Path]:
+def _new_file(box: Path) -> Iterator[Path]:
     """Give the path of an empty file in the folder of those on their way; what is left there in the end goes."""
-    incoming = _root() / ".incoming"
+    incoming = box / INCOMING
     with fileio.disk_errors(incoming):
         incoming.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=incoming, suffix=".part")
@@ -305,25 +351,13 @@ def _new_file() -> Iterator[Path]:
 
 
 @contextmanager
-def _arriving(target: Path) -> Iterator[Path]:
-    """Give the path of a file to fill; without an error it becomes `target`, durable and in one step."""
-    with _new_file() as path:
-        yield path
-        with fileio.disk_errors(target):
-            fileio.fsync_file(path)
-            path.chmod(0o644)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-
-
-@contextmanager
-def _turn(name: str) -> Iterator[None]:
+def _turn(box: Path, name: str) -> Iterator[None]:
     """Hold the lock of a file, so that threads and processes do not fetch it at once; without one where there is none.
 
     Locks only save traffic: what keeps the cache whole is that files are renamed into their place when complete.
     """
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % LOCKS
-    path = _root() / ".locks" / f"{number:03x}"
+    path = box / ".locks" / f"{number:03x}"
     with fileio.disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("ab")
@@ -344,7 +378,7 @@ def _sweep() -> None:
     """Remove what killed processes left on its way."""
     oldest = time.time() - STALE_S
     with suppress(OSError):
-        for path in (_root() / ".incoming").glob("*.part"):
+        for path in (_root() / INCOMING).glob("*.part"):
             with suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
@@ -360,14 +394,15 @@ def _note_path(location: Location) -> Path | None:
 
 def _remember(location: Location, sha256: str) -> None:
     path = _note_path(location)
-    if path is not None and _recall(location) != sha256:
+    if path is not None and _recall(location) != _root() / sha256:
         fileio.write_bytes(path, sha256.encode())
 
 
-def _recall(location: Location) -> str | None:
+def _recall(location: Location) -> Path | None:
+    """Return the folder of the cache that an address led to last, if it led to one."""
     path = _note_path(location)
     if path is None or not path.is_file():
         return None
     sha256 = fileio.read_bytes(path, limit=64).decode("ascii", "replace")
     whole = re.fullmatch(r"[0-9a-f]{64}", sha256) is not None
-    return sha256 if whole and (_root() / sha256 / MANIFEST_NAME).is_file() else None
+    return _root() / sha256 if whole and (_root() / sha256 / MANIFEST_NAME).is_file() else None

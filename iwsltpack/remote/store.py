@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.errors import ArtifactError
 from iwsltpack.remote.failure import Failure, as_error, persist
 from iwsltpack.remote.location import HubLocation
 
@@ -87,7 +88,9 @@ class Store:
             return
         # Raised here, where no context is left that could hold an address with its password.
         where = f"{self.location.shown}/{relative}"
-        raise as_error(wrong, where, login=self._files.login, manifest=relative == MANIFEST_NAME)
+        if wrong.kind == "missing" and relative == MANIFEST_NAME:
+            raise ArtifactError("no artifact here", where=where, got=wrong.got, fix="check the address")
+        raise as_error(wrong, where, login=self._files.login)
 
 
 def _connect(location: Location) -> RemoteFiles:
