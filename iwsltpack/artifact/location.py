@@ -64,10 +64,14 @@ def locate(where: Place) -> Located:
     if not is_address(where):
         path = Path(where)
         return Located(path, read_manifest(path))
+    mirror = _mirror(where)
+    return Located(mirror.folder, mirror.manifest, mirror)
+
+
+def _mirror(where: Place) -> Mirror:
     from iwsltpack.remote.mirror import open_mirror
 
-    mirror = open_mirror(remote.parse(str(where)))
-    return Located(mirror.folder, mirror.manifest, mirror)
+    return open_mirror(remote.parse(str(where)))
 
 
 def local_copy(where: Place, progress: Progress | None = None, *, recheck: bool = False) -> Path:
@@ -91,8 +95,10 @@ def local_copy(where: Place, progress: Progress | None = None, *, recheck: bool 
     """
     if not is_address(where):
         return Path(where)
-    found = locate(where)
-    return found.path if found.mirror is None else found.mirror.fetch_all(progress, recheck=recheck)
+    mirror = _mirror(where)
+    if recheck:
+        mirror.drop_damaged(progress)
+    return mirror.fetch_all(progress)
 
 
 def is_address(where: Place) -> bool:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from iwsltpack.errors import ArtifactError, InputError, IwsltpackError, ResourceError
 from iwsltpack.remote.location import without_secrets
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 Kind = Literal["missing", "denied", "unreachable", "offline", "transient", "damaged", "refused"]
 T = TypeVar("T")
@@ -155,6 +157,18 @@ def asked_pause(headers: Mapping[str, str]) -> float | None:
         return max((parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds(), 0.0)
     except (TypeError, ValueError):
         return None
+
+
+def receive(blocks: Iterable[bytes], into: Path, limit: int) -> None:
+    """Write what comes to `into`; more than `limit` bytes are a `Failure` of kind ``damaged``."""
+    received = 0
+    # What breaks on the network is no OSError here: the libraries' errors are of classes of their own.
+    with fileio.disk_errors(into), into.open("wb") as stream:
+        for block in blocks:
+            received += len(block)
+            if received > limit:
+                raise Failure("damaged", f"more than {limit} bytes", expected=f"at most {limit} bytes")
+            stream.write(block)
 
 
 def persist(

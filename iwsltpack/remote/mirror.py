@@ -124,15 +124,8 @@ class Mirror:
                 self._ahead.clear()
                 return
 
-    def fetch_all(self, progress: Progress | None = None, *, recheck: bool = False) -> Path:
-        """Complete the folder and return it.
-
-        Parameters
-        ----------
-        progress
-            Told the bytes.
-        recheck
-            Hash what is here already, and fetch anew what was damaged since.
+    def fetch_all(self, progress: Progress | None = None) -> Path:
+        """Complete the folder and return it; what is here counts by its size, see `drop_damaged`.
 
         Raises
         ------
@@ -142,8 +135,6 @@ class Mirror:
             See `Store.fetch`; what was fetched before stays.
         """
         sink = progress or Silent()
-        if recheck:
-            self.drop_damaged(sink)
         missing = sorted(self.missing(), key=lambda file: -file.bytes)
         size = sum(file.bytes for file in missing)
         self._check_space(size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError
 from iwsltpack.remote.failure import Failure, as_error, persist
-from iwsltpack.remote.location import HubLocation
+from iwsltpack.remote.location import HubLocation, UrlLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,10 +94,10 @@ class Store:
 
 
 def _connect(location: Location) -> RemoteFiles:
-    if isinstance(location, HubLocation):
-        from iwsltpack.remote.hub import HubFiles
+    if isinstance(location, UrlLocation) and location.scheme == "s3":
+        from iwsltpack.remote.s3 import BucketFiles
 
-        return HubFiles(location)
-    from iwsltpack.remote.urls import BucketFiles, WebFiles
+        return BucketFiles(location)
+    from iwsltpack.remote.http import HubFiles, WebFiles
 
-    return BucketFiles(location) if location.scheme == "s3" else WebFiles(location)
+    return HubFiles(location) if isinstance(location, HubLocation) else WebFiles(location)
