@@ -253,6 +253,8 @@ class HubServer:
         self.requests: list[Request] = []
         self.failures: list[BaseException] = []
         self.lock = threading.RLock()
+        self.answering = 0
+        self.answered = threading.Condition(self.lock)
         self._faults: list[Fault] = []
         self._budget: int | None = None
         self._servers = [_serve(self, storage=False), _serve(self, storage=True)]
@@ -328,13 +330,19 @@ class HubServer:
 
     def forget(self) -> None:
         """Empty the record of requests."""
-        with self.lock:
+        with self.answered:
+            self._settle()
             self.requests.clear()
 
     def seen(self, pattern: str = "") -> list[Request]:
         """Return the recorded requests whose ``METHOD /path`` fits."""
-        with self.lock:
+        with self.answered:
+            self._settle()
             return [request for request in self.requests if re.search(pattern, str(request))]
+
+    def _settle(self) -> None:
+        """Wait for requests whose answer is with the client already, but not yet in the record."""
+        self.answered.wait_for(lambda: self.answering == 0, timeout=2)
 
     def bytes_received(self, pattern: str = "") -> int:
         """Return the bytes of request bodies that fit."""
@@ -420,6 +428,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub = self.server.hub
+        with hub.answered:
+            hub.answering += 1
         self.received = self.sent = 0
         self.status: int | None = None
         self.body = b""
@@ -439,8 +449,10 @@ class _Handler(BaseHTTPRequestHandler):
                 sent=self.sent,
                 storage=self.server.is_storage,
             )
-            with hub.lock:
+            with hub.answered:
                 hub.requests.append(made)
+                hub.answering -= 1
+                hub.answered.notify_all()
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
