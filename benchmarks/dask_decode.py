@@ -17,6 +17,7 @@ import platform
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,16 @@ import torch
 from decode_cpu import make_talk
 
 from iwsltpack.cluster.local import cores, local_cluster
-from iwsltpack.decoding.dask import THREADS, decode_on
+from iwsltpack.decoding.dask import THREADS
 from iwsltpack.decoding.decode import decode
-from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.runtime.device import device_name
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import Reporter
 
 MINIATURE = Path(__file__).resolve().parents[1] / "iwsltpack" / "demo" / "miniature"
 
 
-class Clock(Silent):
+class Clock(Reporter):
     """Notes when each segment was done."""
 
     def __init__(self) -> None:
@@ -75,7 +76,8 @@ def one_process(talk: Path, artifact: Path, output: Path, options: DecodeOptions
     """Decode here with so many threads; return the rates and the bytes."""
     torch.set_num_threads(threads)
     clock = Clock()
-    (done,) = decode(talk, artifact, output, options, clock)
+    request = RunRequest(test_dir=talk, artifact=artifact, output=output, options=options)
+    (done,) = decode(request, clock)
     return clock.rates(), (output / done.run.output.path).read_bytes()
 
 
@@ -83,10 +85,15 @@ def on_workers(talk: Path, warm: Path, artifact: Path, work: Path, options: Deco
     """Decode on so many local workers; return the rates and the bytes."""
     clock = Clock()
     with local_cluster(count, threads=THREADS) as cluster:
-        decode_on(cluster.scheduler_address, warm, artifact, work / f"warm-{count}", options)
-        (done,) = decode_on(
-            cluster.scheduler_address, talk, artifact, work / f"workers-{count}", options, clock
+        request = RunRequest(
+            test_dir=warm,
+            artifact=artifact,
+            output=work / f"warm-{count}",
+            options=options,
+            cluster=cluster.scheduler_address,
         )
+        decode(request)
+        (done,) = decode(replace(request, test_dir=talk, output=work / f"workers-{count}"), clock)
     sessions = [
         {"worker": session.worker, "pieces": session.pieces, "load_seconds": session.load_seconds}
         for session in done.run.sessions
@@ -125,7 +132,7 @@ def main() -> None:
         artifact = asked.artifact or build(work / "artifact")
         talk = make_talk(work / "talk", asked.segments, asked.seconds, seed=5)
         warm = make_talk(work / "warm", 16, asked.seconds, seed=6)
-        decode(warm, artifact, work / "warm-here", options)
+        decode(RunRequest(test_dir=warm, artifact=artifact, output=work / "warm-here", options=options))
         texts = set()
         for threads in sorted({1, cores()}):
             name = f"one_process_{threads}_threads"

@@ -30,9 +30,9 @@ import yaml
 
 from iwsltpack.decoding import journal as journal_module
 from iwsltpack.decoding.decode import decode
-from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.runtime.device import device_name
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import Reporter
 
 RATE = 16_000
 PARTS = ("flat", "kill", "batch", "modes")
@@ -63,7 +63,7 @@ def resident_bytes() -> int:
     raise RuntimeError("no VmRSS in /proc/self/status")
 
 
-class Watch:
+class Watch(Reporter):
     """Samples memory against segments done, and times the journal."""
 
     def __init__(self, minutes: float) -> None:
@@ -92,6 +92,12 @@ class Watch:
         """Ignore."""
 
 
+def request(talk: Path, artifact: Path, output: Path, **options: Any) -> RunRequest:
+    """Return what is to be decoded, on the CPU."""
+    settings = DecodeOptions(device="cpu", **options)
+    return RunRequest(test_dir=talk, artifact=artifact, output=output, options=settings)
+
+
 def measure_flat(artifact: Path, work: Path, segments: int, minutes: float) -> dict[str, Any]:
     """Decode up to `segments` one-second segments in at most `minutes`."""
     talk = make_talk(work / "flat", segments, 1.0)
@@ -105,7 +111,7 @@ def measure_flat(artifact: Path, work: Path, segments: int, minutes: float) -> d
 
     journal_module.Journal.record = timed  # type: ignore[method-assign]
     try:
-        decode(talk, artifact, work / "flat-run", DecodeOptions(device="cpu", max_new_tokens=8), watch)  # type: ignore[arg-type]
+        decode(request(talk, artifact, work / "flat-run", max_new_tokens=8), watch)
     except KeyboardInterrupt:
         pass
     finally:
@@ -129,9 +135,10 @@ def command(artifact: Path, talk: Path, output: Path) -> list[str]:
     """Return the command line of a run in a process of its own."""
     code = (
         "import sys; from pathlib import Path; from iwsltpack.decoding.decode import decode;"
-        "from iwsltpack.decoding.options import DecodeOptions;"
-        "decode(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]),"
-        " DecodeOptions(device='cpu', batch_size=4, max_new_tokens=8))"
+        "from iwsltpack.decoding.options import DecodeOptions, RunRequest;"
+        "options = DecodeOptions(device='cpu', batch_size=4, max_new_tokens=8);"
+        "test_dir, artifact, output = map(Path, sys.argv[1:]);"
+        "decode(RunRequest(test_dir=test_dir, artifact=artifact, output=output, options=options))"
     )
     return [sys.executable, "-c", code, str(talk), str(artifact), str(output)]
 
@@ -174,7 +181,7 @@ def measure_batch(artifact: Path, work: Path) -> dict[str, Any]:
         best = float("inf")
         for turn in range(2):
             output = work / f"batch-{size}-{turn}"
-            (done,) = decode(talk, artifact, output, DecodeOptions(device="cpu", batch_size=size), Silent())
+            (done,) = decode(request(talk, artifact, output, batch_size=size))
             best = min(best, done.run.summary.decode_seconds)
             texts.add((output / done.run.output.path).read_bytes())
         result[f"segments_per_second_batch_{size}"] = 48 / best
@@ -188,8 +195,7 @@ def measure_modes(artifact: Path, work: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     texts = set()
     for mode in ("load", "cache", "stream"):
-        options = DecodeOptions(device="cpu", mode=mode, batch_size=8)  # type: ignore[arg-type]
-        (done,) = decode(talk, artifact, work / f"mode-{mode}", options, Silent())
+        (done,) = decode(request(talk, artifact, work / f"mode-{mode}", mode=mode, batch_size=8))
         result[mode] = {
             "load_seconds": done.run.summary.load_seconds,
             "seconds_per_segment": done.run.summary.seconds_per_segment,

@@ -220,25 +220,25 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
         forget(options.checkpoint, options.artifact)
     model, load_seconds = load(way, options)
     processor = processor_from(options.checkpoint)
-    listener, translator = InputBuilder(processor, default_prompt("en-zh")), Translator(model, processor)
+    builder, translator = InputBuilder(processor, default_prompt("en-zh")), Translator(model, processor)
     if options.static_cache:
         translator.settings.cache_implementation = "static"
-    audio = make_audio(options.items, listener.limit)
+    audio = make_audio(options.items, builder.limit)
     tokens_each = options.stream_tokens if way == "stream" else options.tokens
     device = model.device
     loaded = peak_device_bytes(device)
     synchronise(device)
     started = time.perf_counter()
-    translator.generate(listener.prepare(audio[:1]), 1)
+    translator.generate(builder.prepare(audio[:1]), 1)
     synchronise(device)
     first = time.perf_counter() - started
     loop = audio[: 1 if way == "stream" else options.loop_items]
     if options.static_cache:
         for clip in loop:  # Compiling, and a graph for each shape, are no part of what is timed.
-            translator.generate(listener.prepare([clip]), tokens_each)
+            translator.generate(builder.prepare([clip]), tokens_each)
         synchronise(device)
     started = time.perf_counter()
-    tokens = sum(translator.generate(listener.prepare([clip]), tokens_each)[0].tokens for clip in loop)
+    tokens = sum(translator.generate(builder.prepare([clip]), tokens_each)[0].tokens for clip in loop)
     synchronise(device)
     single = time.perf_counter() - started
     result = {
@@ -253,20 +253,20 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
         "device_name": device_name(device),
     }
     if way not in ("paper", "stream"):
-        result |= batched(listener, translator, audio, options)
+        result |= batched(builder, translator, audio, options)
     result |= {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": peak_device_bytes(device)}
     # Last: comparing decodes layers, which would show in the peaks.
     return {**result, **(identical_weights(model, options.artifact) if way == "int8" else {})}
 
 
-def batched(listener: Any, translator: Any, audio: list[Any], options: argparse.Namespace) -> dict[str, Any]:
+def batched(builder: Any, translator: Any, audio: list[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Take the time of all items in batches of like length, the features made ahead."""
     from iwsltpack.decoding.batching import work_ahead
 
     ordered = sorted(audio, key=len, reverse=True)
     batches = [ordered[start : start + options.batch] for start in range(0, len(ordered), options.batch)]
     started = time.perf_counter()
-    for _, inputs in work_ahead(batches, listener.prepare):
+    for _, inputs in work_ahead(batches, builder.prepare):
         translator.generate(inputs, options.tokens)
     synchronise(translator.model.device)
     seconds = time.perf_counter() - started

@@ -84,8 +84,8 @@ def ours(work: Path, talks: Path, recipe: str) -> tuple[list[str], str, dict[str
     )
     run = json.loads((work / "run" / "run.json").read_text())
     (text,) = (work / "run").glob("*.txt")
-    listener = InputBuilder(load_processor(work / "artifact"), run["settings"]["prompt"])
-    return text.read_text().splitlines(), listener.conversation, run
+    builder = InputBuilder(load_processor(work / "artifact"), run["settings"]["prompt"])
+    return text.read_text().splitlines(), builder.conversation, run
 
 
 def theirs(checkpoint: str, conversation: str, audio: list[str]) -> dict[str, Any]:

@@ -21,30 +21,30 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_once(mark: str, order: WorkerSetup, task: BatchTask) -> BatchResult:
+def kill_once(mark: str, setup: WorkerSetup, task: BatchTask) -> BatchResult:
     """Kill the first worker that is given the killer, after it has loaded the model."""
     path = Path(mark)
     if any(piece.segment == KILLER for piece in task.batch) and not path.exists():
-        translate_task(order, task)
+        translate_task(setup, task)
         path.touch()
         die()
-    return translate_task(order, task)
+    return translate_task(setup, task)
 
 
-def kill_always(order: WorkerSetup, task: BatchTask) -> BatchResult:
+def kill_always(setup: WorkerSetup, task: BatchTask) -> BatchResult:
     """Kill every worker that is given the killer."""
     if any(piece.segment == KILLER for piece in task.batch):
         die()
-    return translate_task(order, task)
+    return translate_task(setup, task)
 
 
-def kill_whatever(order: WorkerSetup, task: BatchTask) -> BatchResult:
+def kill_whatever(setup: WorkerSetup, task: BatchTask) -> BatchResult:
     """Kill every worker, as a model does that does not fit the memory."""
     die()
-    return translate_task(order, task)
+    return translate_task(setup, task)
 
 
-def short_of_memory(order: WorkerSetup, task: BatchTask) -> BatchResult:
+def short_of_memory(setup: WorkerSetup, task: BatchTask) -> BatchResult:
     """Let this worker's device hold one piece at a time."""
     import torch
 
@@ -59,6 +59,6 @@ def short_of_memory(order: WorkerSetup, task: BatchTask) -> BatchResult:
 
     Translator.generate = generate  # type: ignore[method-assign]
     try:
-        return translate_task(order, task)
+        return translate_task(setup, task)
     finally:
         Translator.generate = real  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import numpy as np
 import soundfile
 from safetensors import safe_open
 
-from iwsltpack.decoding.record import describe_artifact
+from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, File, Tensor, Tool
 from iwsltpack.documents.recipe import Recipe
-from iwsltpack.documents.run import RunArtifact
+from iwsltpack.system.progress import Reporter
 
 MINIATURE = Path(__file__).resolve().parents[1] / "iwsltpack" / "demo" / "miniature"
 RATE = 16_000
@@ -32,6 +32,8 @@ class CheckpointSource:
     chunk_rows: int = 64
     lock: Any = field(default_factory=threading.Lock, repr=False)
     """An opened artifact cannot be copied either."""
+
+    total_bytes: int = 1
 
     @property
     def model_dir(self) -> Path:
@@ -117,9 +119,25 @@ def miniature() -> tuple[Any, Any]:
     return load_from(CheckpointSource(MINIATURE), device="cpu"), processor_from(MINIATURE)
 
 
-def described(source: CheckpointSource) -> RunArtifact:
-    """What a run records of the stand-in."""
-    return describe_artifact(source.manifest, 1)
+def run_request(
+    test_dir: Path, artifact: Path | str, output: Path, options: DecodeOptions, **more: Any
+) -> RunRequest:
+    """What `decode` is asked for."""
+    return RunRequest(test_dir=test_dir, artifact=artifact, output=output, options=options, **more)
+
+
+class Told(Reporter):
+    """Appends every remark to a list."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.say = told.append  # type: ignore[method-assign]
+
+
+def of_another_artifact(source: CheckpointSource) -> CheckpointSource:
+    """The same tensors under a manifest with another digest."""
+    other = CheckpointSource(source.path)
+    other.manifest = replace(source.manifest, sha256="f" * 64)
+    return other
 
 
 def journal_lines(folder: Path) -> list[dict[str, Any]]:

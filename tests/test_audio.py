@@ -12,7 +12,7 @@ import soundfile
 from inference_fixtures import RATE, tone, write_tone
 
 from iwsltpack.errors import InputError
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT
 from iwsltpack.testsets.audio import BadAudio, examine, read_span, to_mono
 from iwsltpack.testsets.segmentation import cut_at_silences
 from iwsltpack.testsets.survey import survey
@@ -224,7 +224,7 @@ def one(path: Path, **span: float) -> TestSet:
 def test_a_segment_that_does_not_lie_in_its_file_is_named(
     tmp_path: Path, span: dict[str, float], rule: str, message: str
 ) -> None:
-    found = survey(one(write_tone(tmp_path / "a.wav", 2.0), **span), 30.0, Silent())
+    found = survey(one(write_tone(tmp_path / "a.wav", 2.0), **span), 30.0, SILENT)
     assert [problem.rule for problem in found.problems] == [rule]
     assert found.unusable == {0}
     assert not found.pieces
@@ -234,7 +234,7 @@ def test_a_segment_that_does_not_lie_in_its_file_is_named(
 
 def test_a_segment_that_exceeds_its_file_by_rounding_ends_with_it(tmp_path: Path) -> None:
     path = write_tone(tmp_path / "a.wav", 2.0)
-    found = survey(one(path, offset=1.0, duration=1.03), 30.0, Silent())
+    found = survey(one(path, offset=1.0, duration=1.03), 30.0, SILENT)
     assert not found.problems
     assert found.durations == (1.0,)
     assert read_span(path, 1.0, found.pieces[0].duration, RATE).size == RATE
@@ -242,7 +242,7 @@ def test_a_segment_that_exceeds_its_file_by_rounding_ends_with_it(tmp_path: Path
 
 def test_digital_silence_is_decoded_and_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE, np.float32), RATE)
-    found = survey(one(tmp_path / "a.wav"), 30.0, Silent())
+    found = survey(one(tmp_path / "a.wav"), 30.0, SILENT)
     assert [(p.rule, p.severity) for p in found.problems] == [("audio.silent", "warning")]
     assert len(found.pieces) == 1
 
@@ -251,7 +251,7 @@ def test_an_over_long_segment_becomes_pieces_that_are_heard_whole(tmp_path: Path
     samples = speech((1.0, False), (6.0, True), (0.4, False), (5.0, True), (0.5, False), (4.0, True))
     samples = np.repeat(samples, 3)  # 48 kHz
     soundfile.write(tmp_path / "a.flac", samples, 48_000)
-    found = survey(one(tmp_path / "a.flac", offset=1.0, duration=15.5), 8.0, Silent())
+    found = survey(one(tmp_path / "a.flac", offset=1.0, duration=15.5), 8.0, SILENT)
     assert found.long == (0,)
     assert [piece.part for piece in found.pieces] == [0, 1, 2]
     heard = [read_span(tmp_path / "a.flac", piece.offset, piece.duration, RATE) for piece in found.pieces]
@@ -263,9 +263,9 @@ def test_an_over_long_segment_becomes_pieces_that_are_heard_whole(tmp_path: Path
 def test_the_digest_follows_the_segments_and_the_bytes_of_their_files(tmp_path: Path) -> None:
     path = write_tone(tmp_path / "a.wav", 2.0)
     whole = one(path, offset=0.0, duration=1.0)
-    digest = survey(whole, 30.0, Silent()).sha256
-    assert survey(whole, 30.0, Silent()).sha256 == digest
+    digest = survey(whole, 30.0, SILENT).sha256
+    assert survey(whole, 30.0, SILENT).sha256 == digest
     shifted = replace(whole, segments=(replace(whole.segments[0], offset=0.5),))
-    assert survey(shifted, 30.0, Silent()).sha256 != digest
+    assert survey(shifted, 30.0, SILENT).sha256 != digest
     write_tone(path, 2.0, frequency=441.0)
-    assert survey(whole, 30.0, Silent()).sha256 != digest
+    assert survey(whole, 30.0, SILENT).sha256 != digest

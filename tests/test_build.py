@@ -403,13 +403,13 @@ def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path:
     from iwsltpack.building.plan import plan_tensors
     from iwsltpack.building.tensor_writer import Stopped, write_tensor
     from iwsltpack.codecs.chains import coding
-    from iwsltpack.system.progress import Silent
+    from iwsltpack.system.progress import SILENT
 
     stop = Event()
     stop.set()
     plan = plan_tensors(open_checkpoint(tiny), BUILT_IN["fp16"])[0]
     with pytest.raises(Stopped):
-        write_tensor(tmp_path, plan, coding("zstd"), Silent(), stop)
+        write_tensor(tmp_path, plan, coding("zstd"), SILENT, stop)
 
 
 def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:

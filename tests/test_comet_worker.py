@@ -17,7 +17,7 @@ from iwsltpack.scoring.references import References
 from iwsltpack.scoring.score import CometOptions, score
 from iwsltpack.scoring.texts import Hypotheses
 from iwsltpack.system.fileio import sha256_file
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 HALF = [*REFERENCES[:2], "", "不同", "另外"]
 
@@ -30,7 +30,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return python
 
 
-class Counting(Silent):
+class Counting(Reporter):
     """Remembers how far it was told to be."""
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, name: str, message: st
     (tmp_path / "folder").mkdir()
     model = str(tmp_path / name) if name == "folder" else name
     with pytest.raises(InputError, match=message):
-        find_checkpoint(model, Silent())
+        find_checkpoint(model, SILENT)
 
 
 def hub_cache(folder: Path, model: str) -> str:
@@ -217,9 +217,9 @@ def test_a_downloaded_hub_checkpoint_needs_no_network(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     revision = hub_cache(tmp_path / "hub", "Unbabel/wmt22-comet-da")
-    found = find_checkpoint("Unbabel/wmt22-comet-da", Silent())
+    found = find_checkpoint("Unbabel/wmt22-comet-da", SILENT)
     assert (found.identity.name, found.identity.revision) == ("Unbabel/wmt22-comet-da", revision)
     assert not found.reload
     with pytest.raises(ResourceError, match="could not be downloaded") as caught:
-        find_checkpoint("Unbabel/wmt20-comet-da", Silent())
+        find_checkpoint("Unbabel/wmt20-comet-da", SILENT)
     assert "--comet-model DIR" in str(caught.value)

@@ -18,10 +18,20 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from inference_fixtures import MINIATURE, RATE, CheckpointSource, described, journal_lines, tone, write_tone
+from inference_fixtures import (
+    MINIATURE,
+    RATE,
+    CheckpointSource,
+    Told,
+    journal_lines,
+    of_another_artifact,
+    run_request,
+    tone,
+    write_tone,
+)
 
 from iwsltpack.decoding import decode as decode_module
-from iwsltpack.decoding.decode import DecodedSet, decode_with
+from iwsltpack.decoding.decode import DecodedSet, decode
 from iwsltpack.decoding.generation import Hypothesis, Translator
 from iwsltpack.decoding.options import DecodeOptions, default_prompt, read_per_set
 from iwsltpack.documents.run import (
@@ -37,7 +47,7 @@ from iwsltpack.documents.run import (
 )
 from iwsltpack.documents.schema import load_schema
 from iwsltpack.errors import InputError, ResourceError, UsageError, ValidationFailed
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 SOURCE = CheckpointSource(MINIATURE)
 
@@ -83,9 +93,11 @@ def talks(tmp_path: Path) -> Path:
 EXPECTED = [f"说{count}" for count in (110, 30, 200, 70, 150, 50, 90, 130, 180, 40)]
 
 
-def run(test_dir: Path, output: Path, tell: Any = None, **options: Any) -> list[DecodedSet]:
+def run(
+    test_dir: Path, output: Path, reporter: Reporter = SILENT, source: Any = SOURCE, **options: Any
+) -> list[DecodedSet]:
     settings = DecodeOptions(**{"device": "cpu", "batch_size": 3, **options})
-    return decode_with(SOURCE, described(SOURCE), test_dir, output, settings, Silent(), tell)
+    return decode(run_request(test_dir, MINIATURE, output, settings), reporter, source)
 
 
 def lines(done: DecodedSet) -> list[str]:
@@ -122,7 +134,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
     assert not (tmp_path / "out" / "talks.en-zh.txt").exists()
     parrot.fail_after = 10**9
     told: list[str] = []
-    (done,) = run(talks, tmp_path / "out", told.append)
+    (done,) = run(talks, tmp_path / "out", Told(told))
     assert parrot.batches == [3, 3, 3, 1]
     assert "talks: 6 of 10 pieces were decoded before; going on" in told
     assert (done.folder / done.run.output.path).read_bytes() == (
@@ -189,10 +201,8 @@ def test_other_settings_in_the_same_folder_are_refused(
 
 def test_another_artifact_or_changed_audio_is_refused(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
     run(talks, tmp_path / "out")
-    other = replace(described(SOURCE), sha256="f" * 64)
-    options = DecodeOptions(device="cpu", batch_size=3)
     with pytest.raises(UsageError, match="artifact = "):
-        decode_with(SOURCE, other, talks, tmp_path / "out", options, Silent())
+        run(talks, tmp_path / "out", source=of_another_artifact(SOURCE))
     write_tone(talks / "3.wav", 2.0, frequency=450)
     with pytest.raises(UsageError, match=r"test_set\.sha256 = "):
         run(talks, tmp_path / "out")
@@ -215,7 +225,7 @@ def test_a_run_that_did_not_fit_may_go_on_in_another_mode(
 def test_out_of_memory_halves_the_batch_and_goes_on(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
     parrot.room = 2
     told: list[str] = []
-    (done,) = run(talks, tmp_path / "out", told.append, batch_size=8)
+    (done,) = run(talks, tmp_path / "out", Told(told), batch_size=8)
     assert lines(done) == EXPECTED
     assert parrot.batches == [2] * 5
     assert told == [
@@ -231,7 +241,7 @@ def test_what_did_not_fit_is_remembered_when_going_on(parrot: Parrot, talks: Pat
         run(talks, tmp_path / "out", batch_size=8)
     parrot.fail_after, parrot.batches = 10**9, []
     told: list[str] = []
-    (done,) = run(talks, tmp_path / "out", told.append, batch_size=8)
+    (done,) = run(talks, tmp_path / "out", Told(told), batch_size=8)
     assert not [text for text in told if "out of memory" in text]
     assert lines(done) == EXPECTED
 
@@ -280,7 +290,7 @@ def test_bad_audio_keeps_its_line_with_a_placeholder(parrot: Parrot, talks: Path
     (talks / "2.wav").write_bytes(b"")
     (talks / "7.wav").write_text("oops")
     told: list[str] = []
-    (done,) = run(talks, tmp_path / "out", told.append, on_bad_audio="placeholder")
+    (done,) = run(talks, tmp_path / "out", Told(told), on_bad_audio="placeholder")
     expected = EXPECTED.copy()
     expected[1] = expected[6] = "…"
     assert lines(done) == expected
@@ -308,7 +318,7 @@ def test_an_over_long_segment_is_cut_and_joined_to_one_line(
     quiet = np.zeros(RATE // 2, np.float32)
     soundfile.write(talks / "4.wav", np.concatenate([tone(6.0), quiet, tone(5.0), quiet, tone(4.0)]), RATE)
     told: list[str] = []
-    (done,) = run(talks, tmp_path / "out", told.append, pair=pair)
+    (done,) = run(talks, tmp_path / "out", Told(told), pair=pair)
     assert len(lines(done)) == 10
     parts = lines(done)[3].split("说")[1:]
     assert lines(done)[3] == joint.join(f"说{part.strip()}" for part in parts)
@@ -484,17 +494,14 @@ def test_each_test_set_may_have_settings_of_its_own(parrot: Parrot, tmp_path: Pa
     (tmp_path / "sets.toml").write_text('[news]\nprompt = "Translate this news."\nmax_new_tokens = 128\n')
     options = DecodeOptions(device="cpu")
     settings = read_per_set(tmp_path / "sets.toml")
-    done = decode_with(
-        SOURCE, described(SOURCE), tmp_path / "all", tmp_path / "out", options, Silent(), None, settings
-    )
+    asked = run_request(tmp_path / "all", MINIATURE, tmp_path / "out", options, per_set=settings)
+    done = decode(asked, source=SOURCE)
     assert [(d.run.test_set.name, d.run.settings.prompt, d.run.settings.max_new_tokens) for d in done] == [
         ("news", "Translate this news.", 128),
         ("talks", default_prompt("en-zh"), 64),
     ]
     with pytest.raises(UsageError, match="a test set that is not there: 'tv'"):
-        decode_with(
-            SOURCE, described(SOURCE), tmp_path / "all", tmp_path / "out", options, Silent(), None, {"tv": {}}
-        )
+        decode(replace(asked, per_set={"tv": {}}), source=SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -518,12 +525,9 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from inference_fixtures import *
-from iwsltpack.decoding.decode import decode_with
-from iwsltpack.decoding.options import DecodeOptions
-from iwsltpack.system.progress import Silent
-source = CheckpointSource(MINIATURE)
+from iwsltpack.decoding.decode import decode
 options = DecodeOptions(device="cpu", batch_size=2, max_new_tokens=8)
-decode_with(source, described(source), Path(sys.argv[1]), Path(sys.argv[2]), options, Silent())
+decode(run_request(Path(sys.argv[1]), MINIATURE, Path(sys.argv[2]), options), source=CheckpointSource(MINIATURE))
 """
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import typer
 from http_store import HttpStore
-from inference_fixtures import MINIATURE, RATE, journal_lines, miniature, tone, write_tone
+from inference_fixtures import MINIATURE, RATE, Told, journal_lines, miniature, run_request, tone, write_tone
 from typer.testing import CliRunner
 
 from iwsltpack.cli import decode as decode_command
@@ -25,7 +25,6 @@ from iwsltpack.cluster.local import cores, local_cluster
 from iwsltpack.cluster.shared import check_readable
 from iwsltpack.decoding import dask
 from iwsltpack.decoding import generation as generation_module
-from iwsltpack.decoding.dask import decode_on
 from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.dask_model import share_of_cores
 from iwsltpack.decoding.dask_worker import translate_task
@@ -34,7 +33,7 @@ from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions, default_prompt
 from iwsltpack.decoding.record import DecodedSet
 from iwsltpack.errors import InputError, ResourceError, UsageError, ValidationFailed
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 LENGTHS = (1.1, 0.3, 2.0, 0.7, 1.5, 0.5, 0.9, 1.3, 1.8, 0.4)
 
@@ -81,10 +80,22 @@ def settings(**options: Any) -> DecodeOptions:
     return DecodeOptions(**{"device": "cpu", "batch_size": 2, "max_new_tokens": 8, **options})
 
 
+def decode_on(
+    cluster: str | None,
+    talks: Path,
+    artifact: Path | str,
+    output: Path,
+    options: DecodeOptions,
+    reporter: Reporter = SILENT,
+    **more: Any,
+) -> list[DecodedSet]:
+    return decode(run_request(talks, artifact, output, options, cluster=cluster, **more), reporter)
+
+
 @pytest.fixture(scope="module")
 def alone(artifact: Path, talks: Path, tmp_path_factory: pytest.TempPathFactory) -> DecodedSet:
     """What one process makes of it."""
-    (done,) = decode(talks, artifact, tmp_path_factory.mktemp("alone"), settings())
+    (done,) = decode_on(None, talks, artifact, tmp_path_factory.mktemp("alone"), settings())
     assert len(set(text_of(done).splitlines())) > 1
     return done
 
@@ -105,7 +116,7 @@ def expect_whole(done: DecodedSet, alone: DecodedSet) -> None:
     assert sum(session.pieces for session in done.run.sessions) == len(LENGTHS)
 
 
-class Stopper(Silent):
+class Stopper(Reporter):
     """Stops the run when so many segments are done."""
 
     def __init__(self, after: int) -> None:
@@ -120,7 +131,7 @@ class Stopper(Silent):
             raise KeyboardInterrupt
 
 
-class Counted(Silent):
+class Counted(Reporter):
     """Remembers stages and amounts."""
 
     def __init__(self) -> None:
@@ -159,7 +170,7 @@ def test_several_test_sets_each_with_its_own_settings(
         for number in (1, 2, 3):
             write_tone(tmp_path / "all" / name / f"{number}.wav", 0.3 * number, 150.0 * number)
     per_set = {"news": {"prompt": "Translate this news.", "max_new_tokens": 4}}
-    expected = decode(tmp_path / "all", artifact, tmp_path / "alone", settings(), per_set=per_set)
+    expected = decode_on(None, tmp_path / "all", artifact, tmp_path / "alone", settings(), per_set=per_set)
     found = decode_on("local", tmp_path / "all", artifact, tmp_path / "out", settings(), per_set=per_set)
     assert [text_of(done) for done in found] == [text_of(done) for done in expected]
     assert [done.run.settings.prompt for done in found] == ["Translate this news.", default_prompt("en-zh")]
@@ -174,10 +185,10 @@ def test_it_goes_on_in_every_direction(
     first = keys(output)
     assert 0 < len(first) < 10
     with pytest.raises(KeyboardInterrupt):
-        decode(talks, artifact, output, settings(), Stopper(2))
+        decode_on(None, talks, artifact, output, settings(), Stopper(2))
     assert len(first) < len(keys(output)) < 10
     told: list[str] = []
-    (done,) = decode_on(cluster, talks, artifact, output, settings(), tell=told.append)
+    (done,) = decode_on(cluster, talks, artifact, output, settings(), reporter=Told(told))
     expect_whole(done, alone)
     assert f"talks: {len(first) + 2} of 10 pieces were decoded before; going on" in told
 
@@ -219,10 +230,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "run_items", run)
 
 
-def dies_of_the_killer(order: WorkerSetup, task: BatchTask) -> BatchResult:
+def dies_of_the_killer(setup: WorkerSetup, task: BatchTask) -> BatchResult:
     if any(piece.segment == deadly.KILLER for piece in task.batch):
         raise Dead
-    return translate_task(order, task)
+    return translate_task(setup, task)
 
 
 @pytest.fixture
@@ -239,14 +250,14 @@ def test_a_segment_that_was_given_up_has_a_placeholder_until_it_is_decoded(
     with pytest.raises(ValidationFailed, match="1 segments kill their workers"):
         decode_on("local", talks, artifact, output, settings())
     keeping = settings(on_bad_audio="placeholder")
-    (given_up,) = decode_on("local", talks, artifact, output, keeping, tell=told.append)
+    (given_up,) = decode_on("local", talks, artifact, output, keeping, reporter=Told(told))
     lines, expected = text_of(given_up).decode().split("\n"), text_of(alone).decode().split("\n")
     assert lines == [*expected[: deadly.KILLER], "…", *expected[deadly.KILLER + 1 :]]
     assert given_up.run.segments[deadly.KILLER].finish == "placeholder"
     assert given_up.run.summary.placeholders == 1
     assert "1 segments get the placeholder: they kill their workers" in told
     assert decode_on("local", talks, artifact, output, keeping)[0].run == given_up.run
-    (mended,) = decode(talks, artifact, output, settings())
+    (mended,) = decode_on(None, talks, artifact, output, settings())
     assert text_of(mended) == text_of(alone)
     assert mended.run.summary.placeholders == 0
 
@@ -256,7 +267,7 @@ def test_out_of_memory_on_a_worker_halves_its_batches(
 ) -> None:
     workers_do(deadly.short_of_memory)
     told: list[str] = []
-    (done,) = decode_on("local", talks, artifact, tmp_path / "out", settings(), tell=told.append)
+    (done,) = decode_on("local", talks, artifact, tmp_path / "out", settings(), reporter=Told(told))
     expect_whole(done, alone)
     assert "dask-1: out of memory: going on with 1 pieces at once" in told
 
@@ -264,10 +275,10 @@ def test_out_of_memory_on_a_worker_halves_its_batches(
 def test_another_artifact_at_the_same_place_is_refused(
     in_process: None, artifact: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = dask._order
+    real = dask._setup
     monkeypatch.setattr(
         dask,
-        "_order",
+        "_setup",
         lambda *arguments: WorkerSetup(**{**vars(real(*arguments)), "sha256": "f" * 64}),
     )
     with pytest.raises(Exception, match="a worker finds another artifact at this place"):
@@ -295,14 +306,14 @@ def test_workers_of_one_machine_share_its_cores_and_threads_do_not_change_the_te
     assert share_of_cores({"": 10_000}) == 1
     assert share_of_cores({"elsewhere": 4}) == cores()
     model, processor = miniature()
-    listener, translator = InputBuilder(processor, default_prompt("en-zh")), Translator(model, processor)
+    builder, translator = InputBuilder(processor, default_prompt("en-zh")), Translator(model, processor)
     audio = [tone(seconds, 200 + 90 * seconds) for seconds in (0.4, 3.1, 6.9)]
     assert sum(samples.size for samples in audio) > 10 * RATE
     found, before = [], torch.get_num_threads()
     try:
         for threads in (1, 2, 4):
             torch.set_num_threads(threads)
-            found.append(translator.generate(listener.prepare(audio), 12))
+            found.append(translator.generate(builder.prepare(audio), 12))
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
@@ -310,16 +321,16 @@ def test_workers_of_one_machine_share_its_cores_and_threads_do_not_change_the_te
 
 def test_inputs_are_made_by_one_thread_at_a_time() -> None:
     _, processor = miniature()
-    listener = InputBuilder(processor, default_prompt("en-zh"))
+    builder = InputBuilder(processor, default_prompt("en-zh"))
     held: list[bool] = []
-    real = listener.processor
+    real = builder.processor
 
     def watch(**inputs: Any) -> Any:
         held.append(generation_module._one_at_a_time.locked())
         return real(**inputs)
 
-    listener.processor = watch
-    listener.prepare([tone(0.5)])
+    builder.processor = watch
+    builder.prepare([tone(0.5)])
     assert held == [True]
 
 
@@ -362,7 +373,7 @@ def test_a_segment_that_kills_its_worker_fails_alone_and_is_named(
     workers_do(deadly.kill_always)
     told: list[str] = []
     with pytest.raises(ValidationFailed, match="1 segments kill their workers; all others are") as caught:
-        decode_on(cluster, tmp_path / "few", artifact, output, settings(batch_size=4), tell=told.append)
+        decode_on(cluster, tmp_path / "few", artifact, output, settings(batch_size=4), reporter=Told(told))
     (problem,) = caught.value.problems
     assert (problem.rule, problem.path, problem.line) == ("decode.kills-worker", "5.wav", deadly.KILLER + 1)
     assert "segment 5: " in problem.message

@@ -8,14 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import typer
-from inference_fixtures import MINIATURE, CheckpointSource, described, journal_lines, write_tone
+from inference_fixtures import (
+    MINIATURE,
+    CheckpointSource,
+    Told,
+    journal_lines,
+    of_another_artifact,
+    run_request,
+    write_tone,
+)
 from typer.testing import CliRunner
 
 from iwsltpack.cli import decode as decode_command
@@ -23,7 +30,7 @@ from iwsltpack.cli import merge as merge_command
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.decoding import decode as decode_module
 from iwsltpack.decoding.batching import plan_batches, plan_digest
-from iwsltpack.decoding.decode import DecodedShard, decode_shard_with, decode_with
+from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import Hypothesis
 from iwsltpack.decoding.journal import Journal
 from iwsltpack.decoding.merge import merge_shards
@@ -32,7 +39,7 @@ from iwsltpack.decoding.record import DecodedSet
 from iwsltpack.decoding.shards import shard_journal, shares
 from iwsltpack.documents.run import read_run
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.testsets.survey import Piece
 
 SOURCE = CheckpointSource(MINIATURE)
@@ -78,23 +85,16 @@ def settings(options: dict[str, Any]) -> DecodeOptions:
     return DecodeOptions(**{"device": "cpu", "batch_size": 2, "max_new_tokens": 8, **options})
 
 
-def whole(test_dir: Path, output: Path, tell: Any = None, **options: Any) -> list[DecodedSet]:
-    return decode_with(SOURCE, described(SOURCE), test_dir, output, settings(options), Silent(), tell)
+def whole(
+    test_dir: Path, output: Path, reporter: Reporter = SILENT, shard: Shard | None = None, **options: Any
+) -> list[DecodedSet]:
+    return decode(run_request(test_dir, MINIATURE, output, settings(options), shard=shard), reporter, SOURCE)
 
 
 def run_shard(
-    test_dir: Path, output: Path, index: int, count: int, tell: Any = None, **options: Any
-) -> list[DecodedShard]:
-    return decode_shard_with(
-        SOURCE,
-        described(SOURCE),
-        test_dir,
-        output,
-        Shard(index=index, count=count),
-        settings(options),
-        Silent(),
-        tell,
-    )
+    test_dir: Path, output: Path, index: int, count: int, reporter: Reporter = SILENT, **options: Any
+) -> list[DecodedSet]:
+    return whole(test_dir, output, reporter, Shard(index=index, count=count), **options)
 
 
 def text_of(done: DecodedSet) -> bytes:
@@ -333,7 +333,7 @@ def test_a_plain_decode_goes_on_from_the_shards(parrot: Parrot, talks: Path, tmp
     run_shard(talks, tmp_path / "out", 1, 3)
     parrot.batches = []
     told: list[str] = []
-    (done,) = whole(talks, tmp_path / "out", told.append)
+    (done,) = whole(talks, tmp_path / "out", Told(told))
     assert len(parrot.batches) < 5
     assert text_of(done) == text_of(alone)
     assert any("pieces were decoded before; going on" in text for text in told)
@@ -432,15 +432,12 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from inference_fixtures import *
-from iwsltpack.decoding.decode import decode_shard_with
-from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.cluster.shards import Shard
-from iwsltpack.system.progress import Silent
-source = CheckpointSource(MINIATURE)
+from iwsltpack.decoding.decode import decode
 options = DecodeOptions(device="cpu", batch_size=2, max_new_tokens=8)
-decode_shard_with(
-    source, described(source), Path(sys.argv[1]), Path(sys.argv[2]), Shard.parse(sys.argv[3]), options, Silent()
-)
+shard = Shard.parse(sys.argv[3])
+asked = run_request(Path(sys.argv[1]), MINIATURE, Path(sys.argv[2]), options, shard=shard)
+decode(asked, source=CheckpointSource(MINIATURE))
 """
 
 
@@ -474,14 +471,6 @@ def test_two_shards_at_the_same_time_one_killed_and_run_again(talks: Path, tmp_p
 
 def test_a_shard_of_another_artifact_is_refused(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
     run_shard(talks, tmp_path / "out", 1, 2)
-    other = replace(described(SOURCE), sha256="f" * 64)
+    asked = run_request(talks, MINIATURE, tmp_path / "out", settings({}), shard=Shard(index=2, count=2))
     with pytest.raises(UsageError, match="artifact = "):
-        decode_shard_with(
-            SOURCE,
-            other,
-            talks,
-            tmp_path / "out",
-            Shard(index=2, count=2),
-            settings({}),
-            Silent(),
-        )
+        decode(asked, source=of_another_artifact(SOURCE))

@@ -13,7 +13,7 @@ from comet_fixtures import write_stub_python
 from iwsltpack.demo.demo_run import TINY_COMET, comparison, lay_out, make_tiny_comet
 from iwsltpack.errors import IwsltpackError, UsageError
 from iwsltpack.scoring.comet_env import PYTHON_VARIABLE, ensure_environment
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_a_comet_environment_that_cannot_make_the_checkpoint_is_told(
     lay_out(tmp_path / "demo")
     monkeypatch.setenv(PYTHON_VARIABLE, str(write_stub_python(tmp_path / "stub")))
     with pytest.raises(IwsltpackError, match=r"(?s)cannot make the demo's checkpoint.*--no-comet"):
-        make_tiny_comet(tmp_path / "demo", Silent())
+        make_tiny_comet(tmp_path / "demo", SILENT)
 
 
 def test_a_folder_that_is_no_demos_is_left_alone(tmp_path: Path) -> None:

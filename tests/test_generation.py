@@ -30,21 +30,21 @@ def clips() -> list[np.ndarray]:
 
 def test_a_batch_gives_what_each_recording_gives_alone(clips: list[np.ndarray]) -> None:
     model, processor = miniature()
-    listener, translator = InputBuilder(processor, PROMPT), Translator(model, processor)
-    together = translator.generate(listener.prepare(clips), 12)
-    alone = [translator.generate(listener.prepare([clip]), 12)[0] for clip in clips]
+    builder, translator = InputBuilder(processor, PROMPT), Translator(model, processor)
+    together = translator.generate(builder.prepare(clips), 12)
+    alone = [translator.generate(builder.prepare([clip]), 12)[0] for clip in clips]
     assert together == alone
     assert len({hypothesis.text for hypothesis in together}) > 1
 
 
 def test_a_repetition_penalty_sees_no_padding(clips: list[np.ndarray]) -> None:
     model, processor = miniature()
-    listener, translator = InputBuilder(processor, PROMPT), Translator(model, processor)
+    builder, translator = InputBuilder(processor, PROMPT), Translator(model, processor)
     translator.settings = copy.deepcopy(translator.settings)
     translator.settings.repetition_penalty = 1.8
-    together = translator.generate(listener.prepare(clips), 12)
-    assert together == [translator.generate(listener.prepare([clip]), 12)[0] for clip in clips]
-    inputs = listener.prepare(clips)
+    together = translator.generate(builder.prepare(clips), 12)
+    assert together == [translator.generate(builder.prepare([clip]), 12)[0] for clip in clips]
+    inputs = builder.prepare(clips)
     for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
         assert set(row[mask == 0].tolist()) <= set(row[mask == 1].tolist())
         assert mask[-1] == 1
@@ -112,8 +112,8 @@ def test_audio_the_processor_would_change_in_silence_is_refused(audio: np.ndarra
 
 
 def test_the_conversation_is_the_papers() -> None:
-    listener = InputBuilder(miniature()[1], PROMPT)
-    assert listener.conversation == (
+    builder = InputBuilder(miniature()[1], PROMPT)
+    assert builder.conversation == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         "Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\nTranslate this English speech into Chinese.<|im_end|>\n"
         "<|im_start|>assistant\n"
@@ -125,8 +125,8 @@ def test_another_chat_template_is_used_where_one_is_given() -> None:
     template = (
         "{% for m in messages %}<|audio_bos|><|AUDIO|><|audio_eos|>{{ m['content'][1]['text'] }}{% endfor %}"
     )
-    listener = InputBuilder(miniature()[1], PROMPT, None, template)
-    assert listener.conversation == f"<|audio_bos|><|AUDIO|><|audio_eos|>{PROMPT}"
+    builder = InputBuilder(miniature()[1], PROMPT, None, template)
+    assert builder.conversation == f"<|audio_bos|><|AUDIO|><|audio_eos|>{PROMPT}"
     with pytest.raises(ArtifactError, match="does not take this conversation"):
         InputBuilder(miniature()[1], PROMPT, None, "{{ ''.__class__.__mro__[1].__subclasses__() }}")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_checkpoint
-from inference_fixtures import MINIATURE, journal_lines, tone, write_tone
+from inference_fixtures import MINIATURE, Told, journal_lines, run_request, tone, write_tone
 
 from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.building.pipeline import build_artifact
@@ -285,7 +285,7 @@ def test_layers_that_do_not_fit_are_decoded_and_named(
     miniature: Built, inputs: dict[str, torch.Tensor]
 ) -> None:
     told: list[str] = []
-    model = load_model(miniature("selected-q3"), device="cpu", mode="int8", tell=told.append)
+    model = load_model(miniature("selected-q3"), device="cpu", mode="int8", reporter=Told(told))
     assert held_as_int8(model).layers == 0
     assert "0 layers held as codes" in told[0]
     assert "12 rounded layers decoded as in load" in told[1]
@@ -303,7 +303,7 @@ def test_a_lossless_layer_among_rounded_ones_is_decoded(
     recipe = Recipe(name="mixed", description="", techniques=(), layers=rules)
     build_artifact(MINIATURE, tmp_path / "mixed", recipe, "zstd")
     told: list[str] = []
-    model = load_model(tmp_path / "mixed", device="cpu", mode="int8", tell=told.append)
+    model = load_model(tmp_path / "mixed", device="cpu", mode="int8", reporter=Told(told))
     assert len(layers(model)) == 11
     assert len(told) == 1
     with torch.no_grad():
@@ -320,9 +320,8 @@ def test_an_artifact_without_rounded_layers_is_refused_before_anything_is_writte
     assert "got: fp16" in str(caught.value)
     write_tone(tmp_path / "talks" / "1.wav", 0.5)
     with pytest.raises(UsageError, match="needs an artifact with rounded layers"):
-        decode(
-            tmp_path / "talks", miniature("fp16"), tmp_path / "run", DecodeOptions(device="cpu", mode="int8")
-        )
+        options = DecodeOptions(device="cpu", mode="int8")
+        decode(run_request(tmp_path / "talks", miniature("fp16"), tmp_path / "run", options))
     assert not (tmp_path / "run").exists()
 
 
@@ -374,11 +373,12 @@ def test_a_run_goes_on_as_int8_only_if_it_began_so(miniature: Built, tmp_path: P
     for begun, other in (("int8", "stream"), ("cache", "int8")):
         output = tmp_path / begun
         options = DecodeOptions(device="cpu", mode=begun, max_new_tokens=3)  # type: ignore[arg-type]
-        decode(tmp_path / "talks", miniature("selected-q2"), output, options)
+        asked = run_request(tmp_path / "talks", miniature("selected-q2"), output, options)
+        decode(asked)
         modes = [line["mode"] for line in journal_lines(output) if line.get("kind") == "session"]
         assert modes == [begun]
         with pytest.raises(UsageError, match="other inputs or settings") as caught:
-            decode(tmp_path / "talks", miniature("selected-q2"), output, replace(options, mode=other))
+            decode(replace(asked, options=replace(options, mode=other)))
         assert 'settings.mode = "load, cache or stream"' in str(caught.value)
         assert 'settings.mode = "int8"' in str(caught.value)
 
@@ -387,9 +387,8 @@ def test_decoding_tells_what_is_held_and_records_the_mode(miniature: Built, tmp_
     write_tone(tmp_path / "talks" / "1.wav", 0.5)
     told: list[str] = []
     options = DecodeOptions(device="cpu", mode="int8", max_new_tokens=3)
-    (done,) = decode(
-        tmp_path / "talks", miniature("selected-q2"), tmp_path / "run", options, tell=told.append
-    )
+    asked = run_request(tmp_path / "talks", miniature("selected-q2"), tmp_path / "run", options)
+    (done,) = decode(asked, Told(told))
     assert any("int8: 12 layers held as codes" in text for text in told)
     assert json.loads((done.folder / "run.json").read_text())["settings"]["mode"] == "int8"
 

@@ -16,7 +16,7 @@ import typer
 from conftest import REPOSITORY
 from http_store import HttpStore, isolate
 from hub_server import READER, HubServer
-from inference_fixtures import MINIATURE, write_tone
+from inference_fixtures import MINIATURE, run_request, write_tone
 from submission_fixtures import LINES, artifact_fixture, request, run_fixture  # noqa: F401
 from typer.testing import CliRunner
 
@@ -79,8 +79,8 @@ def test_decoding_from_a_slow_server_gives_the_bytes_of_decoding_from_the_folder
 ) -> None:
     store.fail("", times=None, delay=0.02)
     options = DecodeOptions(device="cpu", mode=mode, max_new_tokens=5)
-    (near,) = decode(clips, translator, tmp_path / "near", options)
-    (far,) = decode(clips, f"{store.url}/q3", tmp_path / "far", options)
+    (near,) = decode(run_request(clips, translator, tmp_path / "near", options))
+    (far,) = decode(run_request(clips, f"{store.url}/q3", tmp_path / "far", options))
     name = near.run.output.path
     assert (tmp_path / "far" / name).read_bytes() == (tmp_path / "near" / name).read_bytes()
     assert (tmp_path / "near" / name).stat().st_size > 3
@@ -122,7 +122,8 @@ def test_a_damaged_chunk_stops_decoding_and_leaves_nothing_that_looks_whole(
 ) -> None:
     store.fail("down_proj.weight/c/0/0", times=None, flip=5)
     with pytest.raises(ArtifactError, match="damaged, at its source or on its way"):
-        decode(clips, f"{store.url}/q3", tmp_path / "out", DecodeOptions(device="cpu", max_new_tokens=2))
+        options = DecodeOptions(device="cpu", max_new_tokens=2)
+        decode(run_request(clips, f"{store.url}/q3", tmp_path / "out", options))
     assert not (tmp_path / "out" / "run.json").exists()
 
 
@@ -201,9 +202,9 @@ def test_a_submission_of_a_remote_artifact_is_that_of_the_folder(
 ) -> None:
     from iwsltpack.submission.packaging import prepare
 
-    near = prepare(request(artifact, run))
+    near = prepare(run_request(artifact, run))
     with HttpStore(artifact.parent) as store:
-        far = prepare(request(f"{store.url}/{artifact.name}", run))  # type: ignore[arg-type]
+        far = prepare(run_request(f"{store.url}/{artifact.name}", run))  # type: ignore[arg-type]
         assert far.files == near.files
         done = run_command(
             "submit", "--primary", "--team", "APG", "--edition", "demo", "--run", run, "--artifact",
@@ -223,7 +224,7 @@ def test_submit_without_a_network_says_so_and_writes_nothing(
     from iwsltpack.submission.packaging import prepare
 
     with pytest.raises(ResourceError, match="the store cannot be reached"):
-        prepare(request("http://127.0.0.1:9/q3", run))  # type: ignore[arg-type]
+        prepare(run_request("http://127.0.0.1:9/q3", run))  # type: ignore[arg-type]
 
 
 PLAIN = """

@@ -14,7 +14,7 @@ from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.documents.names import INDEX_NAME, SINGLE_NAME
 from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ SHARD_BYTES = 1_000_000_000
 """A shard is held in memory while it is written."""
 
 
-def export_checkpoint(where: Place, output: Path, progress: Progress | None = None) -> None:
+def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -> None:
     """Write the artifact's tensors, decoded, as safetensors shards with an index, and its side files.
 
     Rounded tensors come as float16, which holds their values exactly; the configuration's dtype is set to
@@ -44,19 +44,18 @@ def export_checkpoint(where: Place, output: Path, progress: Progress | None = No
     """
     if os.path.lexists(output):
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
-    sink = progress or Silent()
-    artifact = open_artifact(local_copy(where, sink))
+    artifact = open_artifact(local_copy(where, progress))
     shards = _shards(artifact.manifest.tensors)
-    sink.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")
+    progress.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")
     with fileio.atomic_directory(output) as folder:
         # The side files first: they are small, and a damaged one should not be told after 16 GB.
         _copy_side_files(artifact, folder)
         names = [SINGLE_NAME] if len(shards) == 1 else _shard_names(len(shards))
         for name, shard in zip(names, shards, strict=True):
-            _write_shard(artifact, folder / name, shard, sink)
+            _write_shard(artifact, folder / name, shard, progress)
         if len(shards) > 1:
             _write_index(folder, names, shards)
-    sink.finish()
+    progress.finish()
 
 
 def _nbytes(tensor: Tensor) -> int:
@@ -79,7 +78,7 @@ def _shard_names(count: int) -> list[str]:
     return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
 
 
-def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], sink: Progress) -> None:
+def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], progress: Reporter) -> None:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -90,7 +89,7 @@ def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], sink: Prog
         tensor = entries[name]
         raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
         content[name] = raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
-        sink.advance(values.nbytes)
+        progress.advance(values.nbytes)
     try:
         save_file(content, path, {"format": "pt"})
     except SafetensorError as error:  # its word for what the operating system refused

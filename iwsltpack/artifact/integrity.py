@@ -11,7 +11,7 @@ from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, Problem, ValidationFailed
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FIX = "build or download the artifact again"
 
 
-def verify_artifact(where: Place, progress: Progress | None = None) -> list[Problem]:
+def verify_artifact(where: Place, progress: Reporter = SILENT) -> list[Problem]:
     """Return every difference between an artifact's files and its manifest; an empty list means it is whole.
 
     Every file is hashed; missing, cut, altered, foreign and linked files are named, chunks with their tensor. Of a
@@ -42,16 +42,15 @@ def verify_artifact(where: Place, progress: Progress | None = None) -> list[Prob
         if is_address(where) and not isinstance(error, ArtifactError):
             raise
         return [Problem(rule="artifact.manifest", message=error.what, path=error.where, fix=error.fix or FIX)]
-    sink = progress or Silent()
     listed = {file.path: file for file in manifest.files}
     problems = find_foreign(path, set(listed))
-    sink.start("verifying", sum(file.bytes for file in manifest.files), "bytes")
+    progress.start("verifying", sum(file.bytes for file in manifest.files), "bytes")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         checked = pool.map(lambda file: _readable(path, file), manifest.files)
         for file, found in zip(manifest.files, checked, strict=True):
             problems += [found] if found else []
-            sink.advance(file.bytes)
-    sink.finish()
+            progress.advance(file.bytes)
+    progress.finish()
     return sorted(problems, key=lambda problem: problem.path or "")
 
 

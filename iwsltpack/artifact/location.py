@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import UsageError
 from iwsltpack.remote import location as remote
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.remote.mirror import Mirror
-    from iwsltpack.system.progress import Progress
 
 Place = Path | str
 """A folder, or an address such as ``hf://OWNER/NAME``; an address is always a `str`."""
@@ -74,7 +74,7 @@ def _mirror(where: Place) -> Mirror:
     return open_mirror(remote.parse(str(where)))
 
 
-def local_copy(where: Place, progress: Progress | None = None, *, recheck: bool = False) -> Path:
+def local_copy(where: Place, progress: Reporter = SILENT, *, recheck: bool = False) -> Path:
     """Return the folder of an artifact; of a remote one, everything is fetched into the cache first.
 
     Parameters

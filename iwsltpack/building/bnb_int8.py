@@ -16,11 +16,11 @@ from iwsltpack.system.quiet import quiet_loggers, quiet_transformers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
 
 
 @contextmanager
-def int8_checkpoint(source: Path, beside: Path, progress: Progress) -> Iterator[Path]:
+def int8_checkpoint(source: Path, beside: Path, progress: Reporter) -> Iterator[Path]:
     """Give a folder with the int8 checkpoint of `source`; it is gone after the block.
 
     Parameters
@@ -53,7 +53,7 @@ def int8_checkpoint(source: Path, beside: Path, progress: Progress) -> Iterator[
         yield folder
 
 
-def _save_int8(source: Path, folder: Path, progress: Progress) -> None:
+def _save_int8(source: Path, folder: Path, progress: Reporter) -> None:
     import torch
     import transformers
 

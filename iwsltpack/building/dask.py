@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from iwsltpack.building.partial import SourceFile, Written
     from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chains import Coding
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
 
 NAMED = 5
 """Lost tensors named in an error."""
@@ -43,7 +43,7 @@ def pack_on_cluster(
     coding: Coding,
     source: tuple[SourceFile, ...],
     note: Callable[[Written], None],
-    progress: Progress,
+    progress: Reporter,
 ) -> None:
     """Pack tensors on a cluster.
 

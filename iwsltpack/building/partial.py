@@ -24,7 +24,7 @@ from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import PARTIAL_SUFFIX
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -236,10 +236,10 @@ def read_plan(workshop: Path) -> BuildPlan:
 
 
 def finished(
-    workshop: Path, names: Collection[str], sizes: dict[str, int], progress: Progress | None = None
+    workshop: Path, names: Collection[str], sizes: dict[str, int], progress: Reporter = SILENT
 ) -> dict[str, Written]:
     """Return those of `names` that any journal says are done and whose files still are what it says."""
-    progress, wanted = progress or Silent(), set(names)
+    wanted = set(names)
     found: dict[str, Written] = {}
     for path in sorted(workshop.glob("build*.jsonl")):
         for record in Journal(path).records():

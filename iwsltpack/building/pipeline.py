@@ -35,11 +35,12 @@ from iwsltpack.building.partial import (
 from iwsltpack.building.plan import plan_tensors
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
-from iwsltpack.codecs.chains import DEFAULT_CODING, coding
+from iwsltpack.codecs.chains import coding
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Tensor, Tool
+from iwsltpack.documents.choices import DEFAULT_CODING
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio, memory
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def build_artifact(
     revision: str | None = None,
     workers: int | None = None,
     cluster: str | None = None,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> ArtifactManifest:
     """Build the artifact of a checkpoint folder.
 
@@ -139,7 +140,6 @@ def build_artifact(
         See `open_checkpoint`, `write_tensor` and `pack_on_cluster`. The partial folder stays and is gone on with.
     """
     memory.keep_freed_blocks()
-    progress = progress or Silent()
     with (
         prepared_job(
             source, output, recipe, coding_name, model_id, revision, alone=cluster is None, progress=progress
@@ -167,7 +167,7 @@ def prepared_job(
     revision: str | None,
     *,
     alone: bool,
-    progress: Progress,
+    progress: Reporter,
 ) -> Iterator[BuildJob]:
     """Look at source and recipe and plan the build.
 
@@ -237,7 +237,7 @@ def check_request(output: Path, coding_name: str) -> Coding:
 
 
 @contextmanager
-def _prepared(source: Path, recipe: Recipe, output: Path, progress: Progress) -> Iterator[Path]:
+def _prepared(source: Path, recipe: Recipe, output: Path, progress: Reporter) -> Iterator[Path]:
     """Give the folder whose tensors are packed: the source, or what another library made of it."""
     if recipe.engine == "codec":
         yield source
@@ -257,7 +257,7 @@ def _stamp(checkpoint: Checkpoint) -> tuple[SourceFile, ...]:
 
 
 def _write_all(
-    workshop: Path, job: BuildJob, workers: int | None, cluster: str | None, progress: Progress
+    workshop: Path, job: BuildJob, workers: int | None, cluster: str | None, progress: Reporter
 ) -> dict[str, Written]:
     """Pack what is not packed yet; return every tensor by name."""
     zarr_metadata.create_group(workshop / ARTIFACT)
@@ -286,7 +286,7 @@ def _write_here(
     packing: Coding,
     workers: int | None,
     note: Callable[[Written], None],
-    progress: Progress,
+    progress: Reporter,
 ) -> None:
     stop = threading.Event()
 

@@ -89,7 +89,6 @@ BUILT_IN = {
         *(_subset(name, pattern, digits) for digits in (3, 2) for name, pattern in SUBSETS.items()),
     )
 }
-DEFAULT_RECIPE = "selected-q3"
 
 
 def load_recipe(name_or_file: str) -> Recipe:

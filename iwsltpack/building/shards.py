@@ -24,11 +24,11 @@ from iwsltpack.building.partial import (
 from iwsltpack.building.pipeline import SPARE_WORKERS, in_threads, prepared_job
 from iwsltpack.building.staging import adopt, bundled, pack_bundle
 from iwsltpack.cluster.shards import Shard, deal
-from iwsltpack.codecs.chains import DEFAULT_CODING
+from iwsltpack.documents.choices import DEFAULT_CODING
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def build_shard(
     model_id: str | None = None,
     revision: str | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> list[str]:
     """Pack one shard's tensors into the partial folder of `output`, which all shards share.
 
@@ -76,7 +76,6 @@ def build_shard(
     InputError, ArtifactError, ResourceError
         See `build_artifact`. Started again, the shard goes on where it stopped.
     """
-    progress = progress or Silent()
     with (
         prepared_job(
             source, output, recipe, coding_name, model_id, revision, alone=False, progress=progress
@@ -112,7 +111,7 @@ def holds_build(output: Path) -> bool:
     return (partial_of(output) / PLAN).is_file() or (output / MANIFEST_NAME).is_file()
 
 
-def merge_build(output: Path, *, progress: Progress | None = None) -> ArtifactManifest:
+def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifest:
     """Make the artifact of what the shards have packed: the bytes that one process would have written.
 
     Needs the partial folder alone, not the checkpoint. Every file is read and held against its checksum.
@@ -131,7 +130,7 @@ def merge_build(output: Path, *, progress: Progress | None = None) -> ArtifactMa
     ValidationFailed
         Tensors are missing; every shard that lacks some is named.
     """
-    progress, workshop = progress or Silent(), partial_of(output)
+    workshop = partial_of(output)
     if (output / MANIFEST_NAME).is_file():
         raise UsageError(
             "the artifact is whole already", where=output, fix=f"check it: iwsltpack verify {output}"

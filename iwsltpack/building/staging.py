@@ -18,7 +18,7 @@ from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import InputError
 from iwsltpack.system import memory
 from iwsltpack.system.fileio import disk_errors
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def pack_bundle(
     workshop: Path,
     coding: Coding,
     *,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
     stop: threading.Event | None = None,
 ) -> Staged:
     """Pack the tensors of a bundle into a new folder under the workshop's ``staging``, which must be there.
@@ -108,9 +108,7 @@ def pack_bundle(
     with disk_errors(staging):
         folder = Path(tempfile.mkdtemp(dir=staging))
         abandoned = _Abandoned(folder, stop)
-        written = [
-            write_tensor(folder, plan, coding, progress or Silent(), abandoned) for plan in bundle.plans
-        ]
+        written = [write_tensor(folder, plan, coding, progress, abandoned) for plan in bundle.plans]
     return Staged(folder=str(folder), written=tuple(written))
 
 

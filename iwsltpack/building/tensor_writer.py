@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chains import Chain, Coding
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
 
 
 class Stopped(Exception):
@@ -32,7 +32,7 @@ def write_tensor(
     folder: Path,
     plan: TensorPlan,
     coding: Coding,
-    progress: Progress,
+    progress: Reporter,
     stop: Event,
 ) -> tuple[Tensor, list[File]]:
     """Write one tensor into the artifact under construction in `folder`, and describe it.
@@ -58,7 +58,7 @@ def write_tensor(
 
 
 def _write(
-    folder: Path, plan: TensorPlan, chain: Chain, progress: Progress, stop: Event
+    folder: Path, plan: TensorPlan, chain: Chain, progress: Reporter, stop: Event
 ) -> tuple[Tensor, list[File]]:
     name, shape = plan.source.name, chunk_shape(plan.shape, plan.chunk_rows)
     dtype = plan.source.dtype.name if plan.bits is None else "float16"

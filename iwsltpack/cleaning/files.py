@@ -11,7 +11,7 @@ from iwsltpack.cleaning.engine import Change, clean_line
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def clean_file(
     *,
     audit: Path | None = None,
     on_change: Callable[[int, Change], None] = lambda _line, _change: None,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> CleanSummary:
     """Clean the hypotheses in `path` into `output`; memory does not grow with the file.
 
@@ -135,9 +135,8 @@ def clean_file(
         raise UsageError(
             "the audit would overwrite the hypotheses", where=audit, fix="give --audit another name"
         )
-    sink = progress or Silent()
     summary = CleanSummary()
-    sink.start("cleaning", path.stat().st_size if path.is_file() else 0, "bytes")
+    progress.start("cleaning", path.stat().st_size if path.is_file() else 0, "bytes")
     with ExitStack() as stack:
         cleaned = stack.enter_context(fileio.atomic_open(output))
         audited = stack.enter_context(fileio.atomic_open(audit)) if audit is not None else None
@@ -149,8 +148,8 @@ def clean_file(
                 on_change(number, change)
                 if audited is not None:
                     audited.write(fileio.canonical_json(audit_entry(number, change), indent=None))
-            sink.advance(len(line) + 1)
+            progress.advance(len(line) + 1)
         if not summary.lines:
             raise InputError("the file is empty", where=path, expected="one hypothesis a line")
-    sink.finish()
+    progress.finish()
     return summary

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from iwsltpack.cli import console
-from iwsltpack.cli.sharing import check_sharing
+from iwsltpack.cli.sharing import DaskOption, ShardOption, read_sharing
+from iwsltpack.documents.artifact import Coding
+from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_RECIPE, DEFAULT_SOURCE
+from iwsltpack.documents.names import ARTIFACTS_DIR
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
     from iwsltpack.cluster.shards import Shard
 
-HUB_MODEL = "Qwen/Qwen2-Audio-7B-Instruct"
-
 
 def command(
-    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")] = HUB_MODEL,
+    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")] = DEFAULT_SOURCE,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder to create; default: artifacts/RECIPE-CODING."),
     ] = None,
     recipe: Annotated[
         str, typer.Option(help="Built-in recipe (`--list` shows them) or a .toml/.json file.")
-    ] = "selected-q3",
+    ] = DEFAULT_RECIPE,
     coding: Annotated[
-        str, typer.Option(help="How it is packed: paper, zstd or pcodec; the weights are the same.")
-    ] = "zstd",
+        str,
+        typer.Option(metavar="|".join(get_args(Coding)), help="How it is packed; the weights are the same."),
+    ] = DEFAULT_CODING,
     revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
     base_model: Annotated[
         str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
@@ -36,20 +38,8 @@ def command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Tensors packed at a time; default: six more than cores.")
     ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N", help="Pack only the I-th of N shares, for arrays of jobs; join: iwsltpack merge."
-        ),
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Pack on the workers of a cluster: local (a worker for each core), local:N, "
-            "tcp://HOST:PORT, or a scheduler file.",
-        ),
-    ] = None,
+    shard: ShardOption = None,
+    dask: DaskOption = None,
     list_: Annotated[
         bool, typer.Option("--list", help="List the built-in recipes and codings, and stop.")
     ] = False,
@@ -70,16 +60,16 @@ def command(
 
     share = _check_sharing(shard, dask, workers)
     loaded = load_recipe(recipe)
-    target = output or Path("artifacts") / f"{loaded.name}-{coding}"
+    target = output or Path(ARTIFACTS_DIR) / f"{loaded.name}-{coding}"
     check_request(target, coding)
     names: list[str] = []
-    with console.progress() as progress:
+    with console.reporter() as reporter:
         folder = find_source(source, revision)
         known: dict[str, Any] = {
             "model_id": base_model or (None if Path(source).is_dir() else source),
             "revision": revision,
             "workers": workers,
-            "progress": progress,
+            "progress": reporter,
         }
         if share is None:
             build_artifact(folder, target, loaded, coding, cluster=dask, **known)
@@ -115,7 +105,7 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
             "--workers and --dask do not go together",
             fix="the cluster has its own workers; --dask local:N starts N of them here",
         )
-    return check_sharing(shard, dask)
+    return read_sharing(shard, dask)
 
 
 def _list() -> None:

@@ -37,14 +37,14 @@ def command(
     from iwsltpack import cleaning
 
     language = cleaning.language_of(file, lang, pair)
-    with console.progress() as progress:
+    with console.reporter() as reporter:
         summary = cleaning.clean_file(
             file,
             output,
             language,
             audit=audit,
             on_change=_show_change if diff else _ignore,
-            progress=progress,
+            progress=reporter,
         )
     _say_summary(summary, output)
 

@@ -23,12 +23,12 @@ from rich.table import Column
 from rich.text import Text
 
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iwsltpack.system.progress import Progress, Unit
+    from iwsltpack.system.progress import Unit
 
 LOG_EVERY_S = 30.0
 """Seconds between progress lines where stderr is a file and no bar can be drawn."""
@@ -70,7 +70,14 @@ class _Items(MofNCompleteColumn):
         return Text(f"{super().render(task)}{rate}", style="progress.download")
 
 
-class _Bars:
+class _Talk(Reporter):
+    """Remarks as the commands' own."""
+
+    def say(self, text: str) -> None:
+        say(text)
+
+
+class _Bars(_Talk):
     """Rich progress bars on a terminal."""
 
     def __init__(self, bars: dict[Unit, RichProgress]) -> None:
@@ -98,7 +105,7 @@ class _Bars:
             self._live = None
 
 
-class _Log:
+class _Log(_Talk):
     """One line now and then, for stderr that is a file."""
 
     def __init__(self) -> None:
@@ -121,12 +128,6 @@ class _Log:
         shown = f"{rate / 1e6:.1f} MB/s" if self._unit == "bytes" else f"{rate:.1f}/s"
         share = 100 * self._done / self._total if self._total else 100.0
         err.print(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left")
-
-    def note(self, text: str) -> None:
-        """Lines in a file do not follow each tensor."""
-
-    def finish(self) -> None:
-        """Nothing is drawn, so nothing is taken away."""
 
 
 def _figure() -> Column:
@@ -154,16 +155,12 @@ def _bars(unit: Unit) -> RichProgress:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """Give a `Progress` that suits this stderr: bars, lines or nothing; closed at the end."""
-    sink: Progress
-    if _quiet:
-        sink = Silent()
-    elif err.is_terminal:
-        sink = _Bars({"bytes": _bars("bytes"), "items": _bars("items")})
-    else:
-        sink = _Log()
+def reporter() -> Iterator[Reporter]:
+    """Give the `Reporter` that suits this stderr: bars, lines or nothing; closed at the end."""
+    chosen = SILENT
+    if not _quiet:
+        chosen = _Bars({"bytes": _bars("bytes"), "items": _bars("items")}) if err.is_terminal else _Log()
     try:
-        yield sink
+        yield chosen
     finally:
-        sink.finish()
+        chosen.finish()

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from iwsltpack.cli import console
-from iwsltpack.cli.sharing import check_sharing
+from iwsltpack.cli.sharing import DaskOption, ShardOption, read_sharing
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.documents.choices import BadAudio, Device, Dtype, LongAudio, Mode, TestSetKind
+from iwsltpack.documents.names import PAIRS, RUNS_DIR
 
 if TYPE_CHECKING:
-    from iwsltpack.decoding.decode import DecodedShard
     from iwsltpack.decoding.record import DecodedSet
     from iwsltpack.documents.run import Run
-
-Device = Literal["auto", "cuda", "cpu"]
-Mode = Literal["load", "cache", "stream", "int8"]
-Dtype = Literal["auto", "float32", "float16", "bfloat16"]
-Format = Literal["iwslt", "acl6060", "csv", "folder"]
 
 
 def command(
@@ -43,15 +40,22 @@ def command(
             help="Folder for the run, one subfolder a test set where there are several; default: runs/ARTIFACT.",
         ),
     ] = None,
-    pair: Annotated[str, typer.Option(help="Language pair: en-zh or en-de.")] = "en-zh",
-    device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = "auto",
+    pair: Annotated[str, typer.Option(metavar="|".join(PAIRS), help="Language pair.")] = DecodeOptions.pair,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join((*get_args(Device), "cuda:N")), help="auto takes CUDA where there is one."
+        ),
+    ] = DecodeOptions.device,
     mode: Annotated[
         Mode,
         typer.Option(
             help="Weights: all decoded at once, at first use, or at every use; int8: rounded ones held as codes."
         ),
-    ] = "load",
-    dtype: Annotated[Dtype, typer.Option(help="auto: float16 on CUDA, float32 on CPU.")] = "auto",
+    ] = DecodeOptions.mode,
+    dtype: Annotated[
+        Dtype, typer.Option(help="auto: float16 on CUDA, float32 on CPU.")
+    ] = DecodeOptions.dtype,
     edition: Annotated[
         str | None, typer.Option(help="Edition of the track whose prompt and token limit to use.")
     ] = None,
@@ -67,39 +71,33 @@ def command(
         int | None,
         typer.Option(help="Larger limit for outputs that reach the first; default: they stay cut."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Most segments decoded at once.")] = 16,
-    batch_seconds: Annotated[float, typer.Option(help="Most seconds of audio decoded at once.")] = 240.0,
+    batch_size: Annotated[
+        int, typer.Option(help="Most segments decoded at once.")
+    ] = DecodeOptions.batch_size,
+    batch_seconds: Annotated[
+        float, typer.Option(help="Most seconds of audio decoded at once.")
+    ] = DecodeOptions.batch_seconds,
     long: Annotated[
-        Literal["segment", "error"],
+        LongAudio,
         typer.Option(help="Segments longer than the model hears: cut at silences, or refuse."),
-    ] = "segment",
+    ] = DecodeOptions.long,
     on_bad_audio: Annotated[
-        Literal["error", "placeholder"],
+        BadAudio,
         typer.Option(help="Unusable audio: refuse, or keep its line with a placeholder."),
-    ] = "error",
-    placeholder: Annotated[str, typer.Option(help="The line written for unusable audio.")] = "…",
+    ] = DecodeOptions.on_bad_audio,
+    placeholder: Annotated[
+        str, typer.Option(help="The line written for unusable audio.")
+    ] = DecodeOptions.placeholder,
     format: Annotated[  # noqa: A002
-        Format | None, typer.Option(help="Layout of the test set, where it is not to be found out.")
+        TestSetKind | None, typer.Option(help="Layout of the test set, where it is not to be found out.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the test set; default: its folder's.")] = None,
     per_set: Annotated[
         Path | None,
         typer.Option(help="TOML file with a table of settings for each test set that needs its own."),
     ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N", help="Decode only the I-th of N shares, for arrays of jobs; join: iwsltpack merge."
-        ),
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Decode on the workers of a cluster: local (a worker for each GPU or core), local:N, "
-            "tcp://HOST:PORT, or a scheduler file.",
-        ),
-    ] = None,
+    shard: ShardOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Decode test sets into raw hypotheses, one line a segment; started again, go on where it stopped.
 
@@ -108,15 +106,14 @@ def command(
     Example: iwsltpack decode test/ --artifact artifacts/q3 --output runs/q3 --device cuda
     """
     from iwsltpack.artifact.location import name_of
-    from iwsltpack.decoding.decode import decode, decode_shard
-    from iwsltpack.decoding.options import DecodeOptions, read_per_set, read_template
+    from iwsltpack.decoding.options import RunRequest, read_per_set, read_template
 
-    share = check_sharing(shard, dask)
+    share = read_sharing(shard, dask)
     options = DecodeOptions(
         pair=pair,
         device=device,
         mode=mode,
-        dtype=None if dtype == "auto" else dtype,
+        dtype=dtype,
         edition=edition,
         prompt=prompt,
         system_prompt=system_prompt,
@@ -131,37 +128,38 @@ def command(
         kind=format,
         name=name,
     )
-    settings = None if per_set is None else read_per_set(per_set)
-    folder = output or Path("runs") / name_of(artifact)
-    done: list[DecodedSet] = []
-    shards: list[DecodedShard] = []
-    with console.progress() as progress:
-        if share is not None:
-            shards = decode_shard(test_dir, artifact, folder, share, options, progress, console.say, settings)
-        elif dask is not None:
-            from iwsltpack.decoding.dask import decode_on
+    request = RunRequest(
+        test_dir=test_dir,
+        artifact=artifact,
+        output=output or Path(RUNS_DIR) / name_of(artifact),
+        options=options,
+        per_set={} if per_set is None else read_per_set(per_set),
+        shard=share,
+        cluster=dask,
+    )
+    from iwsltpack.decoding.decode import decode
 
-            done = decode_on(dask, test_dir, artifact, folder, options, progress, console.say, settings)
-        else:
-            done = decode(test_dir, artifact, folder, options, progress, console.say, settings)
+    with console.reporter() as reporter:
+        done = decode(request, reporter)
     for item in done:
-        console.show(str(item.folder / item.run.output.path))
-        tell_run(item.run)
-    for part in shards:
-        console.show(str(part.journal))
-    if shards:
-        _tell_next(folder, shards)
+        tell_set(item)
+    if share is not None:
+        others = (
+            "when the other shards are done, too" if any(i.left for i in done) else "every shard is done; now"
+        )
+        console.say(f"{others}: iwsltpack merge {request.output}")
 
 
-def _tell_next(folder: Path, shards: list[DecodedShard]) -> None:
-    """Say what to do after a shard."""
-    if any(part.left for part in shards):
-        console.say(f"when the other shards are done, too: iwsltpack merge {folder}")
+def tell_set(item: DecodedSet) -> None:
+    """Print where a test set's output lies, and sum its run up."""
+    if item.run is None:
+        console.show(str(item.journal))
     else:
-        console.say(f"every shard is done; now: iwsltpack merge {folder}")
+        console.show(str(item.folder / item.run.output.path))
+        _tell_run(item.run)
 
 
-def tell_run(run: Run) -> None:
+def _tell_run(run: Run) -> None:
     """Sum a run up for the person watching; what asks for action comes last, in colour."""
     figures = run.summary
     console.say(

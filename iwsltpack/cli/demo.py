@@ -40,8 +40,8 @@ def command(
     scored_by_comet = is_built() if comet is None else comet
     count, steps = 0, (*STEPS, *comparison(comet=scored_by_comet))
     if scored_by_comet:
-        with console.progress() as progress:
-            make_tiny_comet(output, progress)
+        with console.reporter() as reporter:
+            make_tiny_comet(output, reporter)
 
     def announce(step: Step) -> None:
         nonlocal count

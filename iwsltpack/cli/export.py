@@ -22,6 +22,6 @@ def command(
     """
     from iwsltpack.artifact.export import export_checkpoint
 
-    with console.progress() as progress:
-        export_checkpoint(artifact, output, progress)
+    with console.reporter() as reporter:
+        export_checkpoint(artifact, output, reporter)
     console.show(str(output))

@@ -24,13 +24,12 @@ def command(
     if holds_build(output):
         from iwsltpack.cli.build import tell_artifact
 
-        with console.progress() as progress:
-            merge_build(output, progress=progress)
+        with console.reporter() as reporter:
+            merge_build(output, progress=reporter)
         tell_artifact(output)
         return
-    from iwsltpack.cli.decode import tell_run
+    from iwsltpack.cli.decode import tell_set
     from iwsltpack.decoding.merge import merge_shards
 
     for item in merge_shards(output):
-        console.show(str(item.folder / item.run.output.path))
-        tell_run(item.run)
+        tell_set(item)

@@ -31,8 +31,8 @@ def command(
     """
     from iwsltpack.hub.pull import pull_artifact
 
-    with console.progress() as progress:
-        pulled = pull_artifact(repo, output, progress=progress)
+    with console.reporter() as reporter:
+        pulled = pull_artifact(repo, output, progress=reporter)
     if json_:
         console.show_json(pulled.to_json())
         return

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from iwsltpack.cli import console
-
-
-class Card(StrEnum):
-    """What happens to the model card."""
-
-    auto = "auto"
-    overwrite = "overwrite"
+from iwsltpack.documents.choices import CardPolicy
 
 
 def command(
@@ -30,11 +23,11 @@ def command(
     ] = False,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Message of the commits.")] = None,
     card: Annotated[
-        Card,
+        CardPolicy,
         typer.Option(
             help="README.md: auto writes it where there is none and renews its own; overwrite replaces any."
         ),
-    ] = Card.auto,
+    ] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Send an artifact to the Hugging Face hub, verified before and after; only what the hub lacks is sent.
@@ -45,15 +38,15 @@ def command(
     """
     from iwsltpack.hub.push import push_artifact
 
-    with console.progress() as progress:
+    with console.reporter() as reporter:
         pushed = push_artifact(
             artifact,
             repo,
             branch=revision,
             private=private,
             message=message,
-            card=card.value,
-            progress=progress,
+            card=card,
+            progress=reporter,
         )
     if json_:
         console.show_json(pushed.to_json())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.documents.choices import Measure, TableFormat
+from iwsltpack.documents.names import REPORT_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +27,7 @@ def command(
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for page, tables and graphs.")
-    ] = Path("report"),
+    ] = Path(REPORT_DIR),
     reference: Annotated[
         list[Path] | None, typer.Option("--reference", "-r", help="References to show beside the segments.")
     ] = None,
@@ -37,8 +39,10 @@ def command(
         str | None, typer.Option(help="What to rank by; default: comet, chrf or bleu, whichever is there.")
     ] = None,
     size: Annotated[
-        str | None,
-        typer.Option(help="What to place systems by: whole (folder, as ranked) or linear (as in the paper)."),
+        Measure | None,
+        typer.Option(
+            help="What to place systems by: the whole folder, as ranked, or linear layers, as in the paper."
+        ),
     ] = None,
     baseline_system: Annotated[
         str | None, typer.Option(help="System to compare with; default: recipe fp16.")
@@ -46,9 +50,7 @@ def command(
     audio: Annotated[
         Path | None, typer.Option(help="Folder of the test set: its clips can be played on the page.")
     ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", help="Of the table printed: terminal, markdown, csv, latex or json.")
-    ] = "terminal",
+    format_: Annotated[TableFormat, typer.Option("--format", help="Of the table printed.")] = "terminal",
     json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Put quality beside size: the paper's table, the Pareto frontier, and a page to read every segment on.
@@ -57,37 +59,27 @@ def command(
 
     Example: iwsltpack report runs artifacts --reference manifest.csv --output report
     """
-    from iwsltpack.errors import UsageError
-    from iwsltpack.report.render import FORMATS
     from iwsltpack.report.report import collect, write_report
     from iwsltpack.scoring.references import read_references
 
-    kind = "json" if json_ else format_
-    if kind not in FORMATS:
-        raise UsageError(f"unknown format {kind!r}", expected=", ".join(FORMATS))
-    with console.progress() as progress:
+    with console.reporter() as reporter:
         report = write_report(
             collect(paths or [], published or []),
             output,
             references=[read_references(path) for path in reference or []],
             metric=rank_by,
-            measure=_measure(size),
+            measure=size,
             baseline=baseline_system,
             audio=audio,
-            progress=progress,
+            progress=reporter,
         )
-    _show(report.tables, kind)
+    _show(report.tables, "json" if json_ else format_)
     for notice in report.notices:
         console.say(notice, "yellow")
     console.say(f"{len(report.files)} files in {output}; the page: {report.page}")
 
 
-def _measure(size: str | None) -> Any:
-    # make_tables refuses a word it does not know.
-    return size
-
-
-def _show(tables: Sequence[Table], kind: str) -> None:
+def _show(tables: Sequence[Table], kind: TableFormat) -> None:
     import sys
 
     from iwsltpack.report.render import notes, to_rich, to_text

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.documents.choices import Device
+from iwsltpack.scoring.score import DEFAULT_METRICS, METRICS, CometOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +38,9 @@ def command(
         Path | None,
         typer.Option("--source", help="What was said, for COMET; not needed where a manifest has it."),
     ] = None,
-    metric: Annotated[str, typer.Option(help="Any of chrf, bleu, comet, joined by commas.")] = "chrf,bleu",
+    metric: Annotated[str, typer.Option(help=f"Any of {', '.join(METRICS)}, joined by commas.")] = ",".join(
+        DEFAULT_METRICS
+    ),
     pair: Annotated[
         str | None, typer.Option(help="Language pair; default: the run's, the file name's, the references'.")
     ] = None,
@@ -55,9 +59,11 @@ def command(
     ] = None,
     comet_model: Annotated[
         str, typer.Option(help="COMET checkpoint: hub id, folder or file.")
-    ] = "Unbabel/wmt22-comet-da",
-    comet_batch_size: Annotated[int, typer.Option(help="Segments in one of COMET's batches.")] = 16,
-    comet_device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
+    ] = CometOptions.model,
+    comet_batch_size: Annotated[
+        int, typer.Option(help="Segments in one of COMET's batches.")
+    ] = CometOptions.batch_size,
+    comet_device: Annotated[Device, typer.Option(help="Where COMET runs.")] = CometOptions.device,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -74,11 +80,11 @@ def command(
     Example: iwsltpack score runs/q3 --reference manifest.csv --metric chrf,bleu,comet --resegment
     """
     from iwsltpack.scoring.cache import ScoreCache
-    from iwsltpack.scoring.score import CometOptions, score
+    from iwsltpack.scoring.score import score
     from iwsltpack.scoring.texts import read_hypotheses
 
     language = _language(pair)
-    with console.progress() as progress:
+    with console.reporter() as reporter:
         result = score(
             read_hypotheses(hypotheses),
             _references(reference, source_text, language, split),
@@ -89,7 +95,7 @@ def command(
             baseline=None if baseline is None else read_hypotheses(baseline),
             comet=CometOptions(model=comet_model, batch_size=comet_batch_size, device=comet_device),
             cache=None if cache else ScoreCache(None),
-            progress=progress,
+            progress=reporter,
         )
     target = output or _place_in_run(hypotheses, cleaned=clean)
     if target is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.documents.names import SUBMISSIONS_DIR
 
 if TYPE_CHECKING:
     from iwsltpack.errors import Problem
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    submissions: Annotated[Path, typer.Option(help="Where submissions are kept.")] = Path("submissions"),
+    submissions: Annotated[Path, typer.Option(help="Where submissions are kept.")] = Path(SUBMISSIONS_DIR),
     promote: Annotated[
         str | None,
         typer.Option(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_PAIR
+from iwsltpack.documents.names import PAIRS, RUNNABLE_DIR, SUBMISSIONS_DIR
 from iwsltpack.editions import DEFAULT
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ def command(
     ],
     primary: Annotated[bool, typer.Option("--primary", help="The one submission that is ranked.")] = False,
     contrastive: Annotated[bool, typer.Option("--contrastive", help="A further submission.")] = False,
-    pair: Annotated[str, typer.Option(help="Language pair.")] = "en-zh",
-    condition: Annotated[str, typer.Option(help="constrained or unconstrained.")] = "constrained",
+    pair: Annotated[str, typer.Option(metavar="|".join(PAIRS), help="Language pair.")] = DEFAULT_PAIR,
+    condition: Annotated[str, typer.Option(help="constrained or unconstrained.")] = DEFAULT_CONDITION,
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", help="A dataset used; repeat for more.")
     ] = None,
@@ -50,7 +52,7 @@ def command(
     clean: Annotated[
         bool, typer.Option("--clean/--no-clean", help="Clean the raw hypotheses on the way.")
     ] = True,
-    submissions: Annotated[Path, typer.Option(help="Where submissions are kept.")] = Path("submissions"),
+    submissions: Annotated[Path, typer.Option(help="Where submissions are kept.")] = Path(SUBMISSIONS_DIR),
     replace: Annotated[
         bool, typer.Option("--replace", help="Put this in the place of another of the same name.")
     ] = False,
@@ -59,7 +61,7 @@ def command(
     ] = False,
     runnable_output: Annotated[
         Path, typer.Option(help="Where runnable packages are kept; each holds a copy of the artifact.")
-    ] = Path("runnable"),
+    ] = Path(RUNNABLE_DIR),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and show what would be written.")
     ] = False,
@@ -91,8 +93,8 @@ def command(
         release_outputs=release_outputs,
         clean=clean,
     )
-    with console.progress() as progress:
-        package = packaging.prepare(request, progress)
+    with console.reporter() as reporter:
+        package = packaging.prepare(request, reporter)
     _say_warnings(package.warnings)
     if dry_run:
         if problems := ledger.check_addition(submissions, package.submission):
@@ -104,8 +106,8 @@ def command(
     if runnable and not dry_run:
         from iwsltpack.submission.runnable import make_runnable
 
-        with console.progress() as progress:
-            made = make_runnable(runnable_output, request, package.submission, progress)
+        with console.reporter() as reporter:
+            made = make_runnable(runnable_output, request, package.submission, reporter)
         console.say(f"runnable package: {made} (bash setup.sh there, then run.sh)")
 
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.documents.choices import ProblemFormat
 
 if TYPE_CHECKING:
     from iwsltpack.errors import Problem
-
-
-class Format(StrEnum):
-    """How problems are printed."""
-
-    table = "table"
-    json = "json"
-    github = "github"
 
 
 def command(
@@ -36,8 +28,8 @@ def command(
         bool, typer.Option("--json", help="Print one JSON document; the same as --format json.")
     ] = False,
     format: Annotated[  # noqa: A002
-        Format, typer.Option("--format", help="table, json, or github: annotations for a workflow.")
-    ] = Format.table,
+        ProblemFormat, typer.Option("--format", help="github: annotations for a workflow.")
+    ] = "table",
     pair: Annotated[
         str | None, typer.Option(help="Language pair of hypothesis files; default: from their names.")
     ] = None,
@@ -70,12 +62,11 @@ def command(
         edition=editions.load(edition) if edition else None,
     )
     results = []
-    with console.progress() as progress:
+    with console.reporter() as reporter:
         for item in path:
-            kind, problems = validation.validate(item, options, progress)
+            kind, problems = validation.validate(item, options, reporter)
             results.append((shown(item), kind, problems))
-    chosen = Format.json if json else format
-    _PRINTERS[chosen](results)
+    _PRINTERS["json" if json else format](results)
     found = [problem for _, _, problems in results for problem in problems]
     failing = ("error", "warning") if strict else ("error",)
     if any(problem.severity in failing for problem in found):
@@ -142,4 +133,8 @@ def _escape(text: str, *, property_: bool = False) -> str:
     return text
 
 
-_PRINTERS = {Format.table: _print_table, Format.json: _print_json, Format.github: _print_github}
+_PRINTERS: dict[ProblemFormat, Callable[[Results], None]] = {
+    "table": _print_table,
+    "json": _print_json,
+    "github": _print_github,
+}

@@ -25,8 +25,8 @@ def command(
     from iwsltpack.artifact.location import shown
     from iwsltpack.errors import ValidationFailed
 
-    with console.progress() as progress:
-        problems = verify_artifact(artifact, progress)
+    with console.reporter() as reporter:
+        problems = verify_artifact(artifact, reporter)
     if json_:
         console.show_json([problem.to_json() for problem in problems])
     if problems:

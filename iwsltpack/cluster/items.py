@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from iwsltpack.cluster import versions, worker
 from iwsltpack.cluster.connection import PATIENCE_S, no_workers
 from iwsltpack.errors import IwsltpackError, ResourceError
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,7 +54,7 @@ def run_items(
     packages: tuple[str, ...] = (),
     ahead: int = AHEAD,
     patience: float = PATIENCE_S,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> list[Lost[Item]]:
     """Run `function` on every item on the cluster's workers; hand each result to `done` as it comes.
 
@@ -96,7 +96,7 @@ def run_items(
     ResourceError
         No worker for too long; the scheduler is gone; workers die whatever they are given.
     """
-    run = _Run(client, function, key, done, packages, ahead, patience, progress or Silent())
+    run = _Run(client, function, key, done, packages, ahead, patience, progress)
     try:
         return run.all(iter(items))
     finally:
@@ -141,7 +141,7 @@ class _Run(Generic[Item, Result]):
         packages: tuple[str, ...],
         ahead: int,
         patience: float,
-        progress: Progress,
+        progress: Reporter,
     ) -> None:
         self._client: Any = client  # its annotations are incomplete
         self._function, self._key, self._done = function, key, done

@@ -46,6 +46,15 @@ class Shard:
         return cls(index=int(found[1]), count=int(found[2]))
 
 
+def check_sharing(shard: Shard | None, cluster: str | None) -> None:
+    """Refuse to work as one of several shards and on a cluster at once."""
+    if shard is not None and cluster is not None:
+        raise UsageError(
+            "--shard and --dask do not go together",
+            fix="--dask where a scheduler can be run, --shard for arrays of jobs that know nothing of each other",
+        )
+
+
 def deal(sizes: Mapping[str, int], count: int) -> list[list[str]]:
     """Deal names to `count` shards so that all weigh about as much; the same for the same sizes, in any order.
 

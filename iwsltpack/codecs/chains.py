@@ -164,7 +164,6 @@ CODINGS = {
         Coding(name="pcodec", summary="integer codes, pcodec; the smallest, slower to build"),
     )
 }
-DEFAULT_CODING = "zstd"
 
 
 def coding(name: str) -> Coding:

@@ -13,19 +13,19 @@ import torch
 from iwsltpack.decoding.batching import work_ahead
 from iwsltpack.decoding.journal import Decoded
 from iwsltpack.errors import ResourceError
+from iwsltpack.system.progress import SILENT
 from iwsltpack.testsets.audio import read_span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from iwsltpack.decoding.batching import Batch
     from iwsltpack.decoding.generation import Hypothesis, InputBuilder, Translator
-    from iwsltpack.decoding.journal import Journal
+    from iwsltpack.decoding.open_run import OpenRun
     from iwsltpack.documents.run import RunSettings
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
     from iwsltpack.testsets.audio import Samples
-    from iwsltpack.testsets.survey import Survey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +45,9 @@ class BatchLimit(Protocol):
         """Remember that at most `items` fit."""
 
 
-def translate_batches(
-    survey: Survey,
-    batches: list[Batch],
-    journal: Journal,
-    listener: InputBuilder,
-    translator: Translator,
-    settings: RunSettings,
-    progress: Progress,
-    say: Callable[[str], None],
-) -> None:
-    """Decode `batches` and journal each; audio is read and turned into features ahead of the model.
+def translate_batches(run: OpenRun, translator: Translator, reporter: Reporter) -> None:
+    """Decode what is left of a test set, each batch into the journal; audio is read and turned into features ahead of
+    the model.
 
     Raises
     ------
@@ -64,30 +56,31 @@ def translate_batches(
     InputError
         A recording changed since it was examined.
     """
-    segments = survey.test_set.segments
-    search = BatchDecoder(listener, translator, settings, journal, say)
+    job = run.job
+    segments, builder = job.survey.test_set.segments, job.input_builder
+    decoder = BatchDecoder(builder, translator, job.plan.settings, run.journal, reporter)
 
     def prepare(batch: Batch) -> PreparedBatch:
-        return hear(batch, [segments[piece.segment].path for piece in batch], listener)
+        return prepare_batch(batch, [segments[piece.segment].path for piece in batch], builder)
 
-    meter = AudioProgress(progress, f"decoding {survey.test_set.name}", batches)
+    meter = AudioProgress(reporter, f"decoding {job.name}", run.batches)
     before = time.perf_counter()
-    for batch, heard in work_ahead(batches, prepare):
-        hypotheses = search.run(heard)
+    for batch, prepared in work_ahead(run.batches, prepare):
+        hypotheses = decoder.decode(prepared)
         now = time.perf_counter()
-        journal.record(outputs(batch, hypotheses, now - before))
+        run.journal.record(outputs(batch, hypotheses, now - before))
         before = now
         meter.advance(batch)
-    progress.finish()
+    reporter.finish()
 
 
-def hear(batch: Batch, paths: list[Path], listener: InputBuilder) -> PreparedBatch:
+def prepare_batch(batch: Batch, paths: list[Path], builder: InputBuilder) -> PreparedBatch:
     """Read a batch's audio and make the model's inputs of it; `paths` are its recordings, one a piece."""
     audio = [
-        read_span(path, piece.offset, piece.duration, listener.rate)
+        read_span(path, piece.offset, piece.duration, builder.rate)
         for piece, path in zip(batch, paths, strict=True)
     ]
-    return PreparedBatch(audio=audio, inputs=listener.prepare(audio))
+    return PreparedBatch(audio=audio, inputs=builder.prepare(audio))
 
 
 def outputs(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list[Decoded]:
@@ -110,7 +103,7 @@ class AudioProgress:
 
     Parameters
     ----------
-    progress
+    reporter
         Where it is shown.
     description
         Of the stage.
@@ -119,24 +112,24 @@ class AudioProgress:
     """
 
     def __init__(
-        self, progress: Progress, description: str, batches: list[Batch], names: list[str] | None = None
+        self, reporter: Reporter, description: str, batches: list[Batch], names: list[str] | None = None
     ) -> None:
-        self.progress = progress
+        self._reporter = reporter
         self._left = Counter(
             (name, piece.segment)
             for name, batch in zip(names or [""] * len(batches), batches, strict=True)
             for piece in batch
         )
         self._heard, self._started = 0.0, time.perf_counter()
-        progress.start(description, len(self._left))
+        reporter.start(description, len(self._left))
 
     def advance(self, batch: Batch, name: str = "") -> None:
         """Take note of a batch that is decoded."""
         self._heard += sum(piece.duration for piece in batch)
-        self.progress.note(f"{self._heard / (time.perf_counter() - self._started):.1f} s of audio a second")
+        self._reporter.note(f"{self._heard / (time.perf_counter() - self._started):.1f} s of audio a second")
         keys = [(name, piece.segment) for piece in batch]
         self._left.subtract(keys)
-        self.progress.advance(sum(self._left[key] == 0 for key in set(keys)))
+        self._reporter.advance(sum(self._left[key] == 0 for key in set(keys)))
 
 
 class BatchDecoder:
@@ -144,21 +137,23 @@ class BatchDecoder:
 
     def __init__(
         self,
-        listener: InputBuilder,
+        builder: InputBuilder,
         translator: Translator,
         settings: RunSettings,
-        room: BatchLimit,
-        say: Callable[[str], None],
+        limit: BatchLimit,
+        reporter: Reporter = SILENT,
     ) -> None:
-        self.listener, self.translator, self.settings = listener, translator, settings
-        self.room, self.say = room, say
+        self._builder, self._translator, self._settings = builder, translator, settings
+        self._limit, self._reporter = limit, reporter
 
-    def run(self, heard: PreparedBatch) -> list[Hypothesis]:
+    def decode(self, prepared: PreparedBatch) -> list[Hypothesis]:
         """Return a hypothesis for every recording of a batch."""
-        found = self._fitting(heard.audio, self.settings.max_new_tokens, heard.inputs)
+        found = self._fitting(prepared.audio, self._settings.max_new_tokens, prepared.inputs)
         again = [place for place, hypothesis in enumerate(found) if hypothesis.finish == "length"]
-        if again and self.settings.retry_truncated is not None:
-            retried = self._fitting([heard.audio[place] for place in again], self.settings.retry_truncated)
+        if again and self._settings.retry_truncated is not None:
+            retried = self._fitting(
+                [prepared.audio[place] for place in again], self._settings.retry_truncated
+            )
             for place, hypothesis in zip(again, retried, strict=True):
                 found[place] = hypothesis
         return found
@@ -166,22 +161,22 @@ class BatchDecoder:
     def _fitting(
         self, audio: list[Samples], limit: int, inputs: dict[str, torch.Tensor] | None = None
     ) -> list[Hypothesis]:
-        """BatchDecoder all of `audio` at once, or in as many parts as the device's memory makes needed."""
+        """Decode all of `audio` at once, or in as many parts as the device's memory makes needed."""
         while True:
-            size = min(len(audio), self.room.cap or len(audio))
+            size = min(len(audio), self._limit.cap or len(audio))
             try:
                 return [
                     hypothesis
                     for part in self._parts(audio, size, inputs)
-                    for hypothesis in self.translator.generate(part, limit)
+                    for hypothesis in self._translator.generate(part, limit)
                 ]
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise ResourceError(
                         "one piece of audio alone does not fit the device's memory",
-                        where=self.translator.model.device,
+                        where=self._translator.model.device,
                         fix="decode into another folder with --mode stream or --device cpu"
-                        if self.settings.mode == "int8"
+                        if self._settings.mode == "int8"
                         else "run the same command again with --mode stream, or in another folder with --device cpu",
                     ) from error
             # Outside of the handler: the exception's traceback would keep the failed batch's tensors alive.
@@ -194,11 +189,11 @@ class BatchDecoder:
             yield inputs
             return
         for start in range(0, len(audio), size):
-            yield self.listener.prepare(audio[start : start + size])
+            yield self._builder.prepare(audio[start : start + size])
 
     def _shrink(self, size: int) -> None:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.room.set_cap(size // 2)
-        self.say(f"out of memory with {size} pieces at once: going on with {size // 2}")
+        self._limit.set_cap(size // 2)
+        self._reporter.say(f"out of memory with {size} pieces at once: going on with {size // 2}")

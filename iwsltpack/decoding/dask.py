@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import torch
 
 from iwsltpack.artifact.location import is_address
+from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.cluster.connection import connect
 from iwsltpack.cluster.items import run_items
 from iwsltpack.cluster.shared import check_readable
@@ -24,27 +25,24 @@ from iwsltpack.cluster.worker import release
 from iwsltpack.decoding.batches import AudioProgress
 from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.dask_worker import SLOT, device_type, translate_task
-from iwsltpack.decoding.decode import finish, open_source, open_work
 from iwsltpack.decoding.journal import Decoded
-from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.decoding.open_run import open_run
 from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import LIBRARIES
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import Problem, ResourceError, UsageError, ValidationFailed
-from iwsltpack.system.progress import Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from distributed import Client
 
     from iwsltpack.artifact.location import Place
     from iwsltpack.cluster.items import Lost
-    from iwsltpack.decoding.decode import OpenRun
+    from iwsltpack.decoding.open_run import OpenRun
+    from iwsltpack.decoding.options import RunRequest
     from iwsltpack.decoding.prepare import RunJob
     from iwsltpack.decoding.record import DecodedSet
-    from iwsltpack.documents.run import RunArtifact
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.runtime.weights import TensorSource
+    from iwsltpack.system.progress import Reporter
 
 THREADS = 2
 """Of a local worker: one has the model, the other reads the next batch's audio."""
@@ -53,17 +51,8 @@ GROWTH = 1.0625
 FILES_CHECKED = 64
 
 
-def decode_on(
-    address: str,
-    test_dir: Path,
-    artifact: Place,
-    output: Path,
-    options: DecodeOptions | None = None,
-    progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
-    per_set: dict[str, dict[str, Any]] | None = None,
-) -> list[DecodedSet]:
-    """Decode every test set at `test_dir` on the workers of a cluster; see `decode.decode` for the rest.
+def decode_on_cluster(request: RunRequest, address: str, reporter: Reporter) -> list[DecodedSet]:
+    """Decode the test sets of a request on the workers of a cluster; see `decode.decode` for the rest.
 
     Each worker process loads the model once, and reads artifact and audio itself, from where the client does. A batch
     whose worker dies is decoded by another. One that kills every worker is decoded segment by segment; a segment that
@@ -85,22 +74,24 @@ def decode_on(
     ResourceError
         The cluster does not answer or has no workers; they die whatever they are given.
     """
-    options, progress, say = options or DecodeOptions(), progress or Silent(), tell or (lambda _: None)
-    gpus = options.device != "cpu"
-    with connect(address, gpus=gpus, packages=LIBRARIES, threads=THREADS) as client, ExitStack() as stack:
-        source, described = open_source(artifact)
-        device = _common_device(client, options.device)
-        jobs = prepare_jobs(source, described, test_dir, output, options, device, progress, say, per_set)
-        works = [open_work(job, stack, say) for job in jobs]
-        if any(work.batches for work in works):
-            check_readable(client, _some_files(artifact, jobs))
-            order = _order(client, artifact, described, device, jobs)
+    wanted = request.options.device
+    with (
+        connect(address, gpus=wanted != "cpu", packages=LIBRARIES, threads=THREADS) as client,
+        ExitStack() as stack,
+    ):
+        source = open_artifact(request.artifact)
+        device = _common_device(client, wanted)
+        jobs = prepare_jobs(request, source, device, reporter)
+        runs = [open_run(job, None, stack, reporter) for job in jobs]
+        if any(run.batches for run in runs):
+            check_readable(client, _some_files(request.artifact, jobs))
+            setup = _setup(client, request.artifact, source, device, jobs)
             try:
-                DaskRun(client, order, works, progress, say).run()
+                DaskRun(client, setup, runs, reporter).decode()
             finally:
                 if client.status == "running":
                     release(client, SLOT)
-        return finish(works)
+        return [run.finish() for run in runs]
 
 
 def _common_device(client: Client, device: str) -> torch.device:
@@ -116,13 +107,13 @@ def _common_device(client: Client, device: str) -> torch.device:
     return torch.device(device if device not in ("auto", "cuda") else next(iter(found.values())))
 
 
-def _order(
-    client: Client, artifact: Place, described: RunArtifact, device: torch.device, jobs: list[RunJob]
+def _setup(
+    client: Client, artifact: Place, source: TensorSource, device: torch.device, jobs: list[RunJob]
 ) -> WorkerSetup:
     workers = client.scheduler_info(n_workers=-1)["workers"]
     return WorkerSetup(
         artifact=str(artifact) if is_address(artifact) else str(Path(artifact).resolve()),
-        sha256=described.sha256,
+        sha256=source.manifest.sha256,
         device=str(device),
         settings=tuple(job.plan.settings for job in jobs),
         peers=dict(Counter(urlsplit(worker).hostname or "" for worker in workers)),
@@ -141,27 +132,19 @@ def _some_files(artifact: Place, jobs: list[RunJob]) -> list[Path]:
 class DaskRun:
     """One run's batches on their way to the workers and back."""
 
-    def __init__(
-        self,
-        client: Client,
-        order: WorkerSetup,
-        works: list[OpenRun],
-        progress: Progress,
-        say: Callable[[str], None],
-    ) -> None:
-        self._client, self._order, self._works = client, order, works
-        self._progress, self._say = progress, say
+    def __init__(self, client: Client, setup: WorkerSetup, runs: list[OpenRun], reporter: Reporter) -> None:
+        self._client, self._setup, self._runs, self._reporter = client, setup, runs, reporter
         self._numbers: dict[str, int] = {}
         self._sessions: dict[tuple[int, str], int] = {}
         self._peaks: dict[tuple[int, str], tuple[int, int | None]] = {}
 
-    def run(self) -> None:
-        """Decode all that is left; every outcome is journaled before the next is taken."""
-        tasks = [self._task(place, batch) for place, work in enumerate(self._works) for batch in work.batches]
-        names = list(dict.fromkeys(self._works[task.test_set].job.name for task in tasks))
+    def decode(self) -> None:
+        """Decode all that is left; every result is journaled before the next is taken."""
+        tasks = [self._task(place, batch) for place, run in enumerate(self._runs) for batch in run.batches]
+        names = list(dict.fromkeys(self._runs[task.test_set].job.name for task in tasks))
         description = f"decoding {names[0] if len(names) == 1 else f'{len(names)} test sets'}"
         self._meter = AudioProgress(
-            self._progress,
+            self._reporter,
             description,
             [task.batch for task in tasks],
             [str(task.test_set) for task in tasks],
@@ -173,12 +156,12 @@ class DaskRun:
                 lost = self._one_by_one(lost)
         finally:
             self._note_peaks()
-            self._progress.finish()
+            self._reporter.finish()
         if lost:
             self._give_up(lost)
 
     def _task(self, place: int, batch: Any) -> BatchTask:
-        segments = self._works[place].job.survey.test_set.segments
+        segments = self._runs[place].job.survey.test_set.segments
         return BatchTask(
             test_set=place,
             batch=tuple(batch),
@@ -188,7 +171,7 @@ class DaskRun:
     def _spread(self, tasks: list[BatchTask]) -> list[Lost[BatchTask]]:
         return run_items(
             self._client,
-            partial(translate_task, self._order),
+            partial(translate_task, self._setup),
             tasks,
             key=self._name,
             done=self._take,
@@ -199,7 +182,7 @@ class DaskRun:
         """Try the pieces of lost batches alone; return the ones that are lost even so."""
         for entry in lost:
             if len(entry.item.batch) > 1:
-                self._say(f"workers die with {self._name(entry.item)}: going on with one at a time")
+                self._reporter.say(f"workers die with {self._name(entry.item)}: going on with one at a time")
         single = [entry for entry in lost if len(entry.item.batch) == 1]
         pieces = [
             self._task(entry.item.test_set, (piece,))
@@ -219,32 +202,32 @@ class DaskRun:
                 fix="see the workers' log; with too little memory, --mode stream or fewer workers on a machine",
             )
 
-    def _take(self, task: BatchTask, outcome: BatchResult) -> None:
+    def _take(self, task: BatchTask, result: BatchResult) -> None:
         """Journal what a worker has decoded."""
         if not task.batch:
             return
-        journal = self._works[task.test_set].journal
-        number = self._numbers.setdefault(outcome.model, len(self._numbers) + 1)
-        key = (task.test_set, outcome.model)
+        journal = self._runs[task.test_set].journal
+        number = self._numbers.setdefault(result.model, len(self._numbers) + 1)
+        key = (task.test_set, result.model)
         if key not in self._sessions:
-            session = replace(outcome.session, worker=f"dask-{number}")
+            session = replace(result.session, worker=f"dask-{number}")
             self._sessions[key] = journal.begin_session(session)
-        journal.record(outcome.results, self._sessions[key])
-        self._peaks[key] = (outcome.session.peak_host_bytes, outcome.session.peak_device_bytes)
+        journal.record(result.results, self._sessions[key])
+        self._peaks[key] = (result.session.peak_host_bytes, result.session.peak_device_bytes)
         known = journal.sessions[self._sessions[key]]
-        if outcome.session.peak_host_bytes > GROWTH * known.peak_host_bytes:
+        if result.session.peak_host_bytes > GROWTH * known.peak_host_bytes:
             journal.note_peak(self._sessions[key], *self._peaks[key])
-        for cap in outcome.caps:
-            self._say(f"dask-{number}: out of memory: going on with {cap} pieces at once")
+        for cap in result.caps:
+            self._reporter.say(f"dask-{number}: out of memory: going on with {cap} pieces at once")
         self._meter.advance(task.batch, str(task.test_set))
 
     def _note_peaks(self) -> None:
         for key, peaks in self._peaks.items():
-            self._works[key[0]].journal.note_peak(self._sessions[key], *peaks)
+            self._runs[key[0]].journal.note_peak(self._sessions[key], *peaks)
 
     def _name(self, task: BatchTask) -> str:
         """Name a batch by its segments."""
-        job = self._works[task.test_set].job
+        job = self._runs[task.test_set].job
         ids = list(dict.fromkeys(job.plan.segments[piece.segment].id for piece in task.batch))
         shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
         return f"{job.name}: segment{'s' if len(ids) > 1 else ''} {shown}"
@@ -252,9 +235,9 @@ class DaskRun:
     def _give_up(self, lost: list[Lost[BatchTask]]) -> None:
         """Write placeholders for segments that kill their workers, or end with an error that names them."""
         problems = [self._problem(entry) for entry in lost]
-        if all(self._works[entry.item.test_set].job.keeps_placeholders for entry in lost):
+        if all(self._runs[entry.item.test_set].job.keeps_placeholders for entry in lost):
             for entry, problem in zip(lost, problems, strict=True):
-                self._say(str(problem))
+                self._reporter.say(str(problem))
                 (piece,) = entry.item.batch
                 given_up = Decoded(
                     segment=piece.segment,
@@ -264,8 +247,8 @@ class DaskRun:
                     finish="placeholder",
                     seconds=0.0,
                 )
-                self._works[entry.item.test_set].journal.record([given_up], -1)
-            self._say(f"{len(lost)} segments get the placeholder: they kill their workers")
+                self._runs[entry.item.test_set].journal.record([given_up], -1)
+            self._reporter.say(f"{len(lost)} segments get the placeholder: they kill their workers")
             return
         raise ValidationFailed(
             f"{len(lost)} segments kill their workers; all others are decoded and journaled",
@@ -276,7 +259,7 @@ class DaskRun:
 
     def _problem(self, entry: Lost[BatchTask]) -> Problem:
         (piece,) = entry.item.batch
-        segment = self._works[entry.item.test_set].job.plan.segments[piece.segment]
+        segment = self._runs[entry.item.test_set].job.plan.segments[piece.segment]
         return Problem(
             rule="decode.kills-worker",
             message=f"segment {segment.id}: {entry.reason}",

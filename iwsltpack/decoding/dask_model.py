@@ -1,4 +1,4 @@
-"""A worker's place of work: the model loaded once, batches in, outputs out, nothing written."""
+"""A worker's model: loaded once, batches in, outputs out, nothing written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.cluster import worker as cluster_worker
 from iwsltpack.cluster.local import cores
-from iwsltpack.decoding.batches import BatchDecoder, hear, outputs
+from iwsltpack.decoding.batches import BatchDecoder, outputs, prepare_batch
 from iwsltpack.decoding.dask_messages import BatchResult
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.journal import Decoded, Session
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Room:
+class _Limit:
     """How many pieces fit this worker's device; `news` is what nobody was told yet."""
 
     cap: int | None = None
@@ -45,20 +45,20 @@ class _Room:
 class WorkerModel:
     """A loaded model and what goes with it; threads take turns at it."""
 
-    def __init__(self, order: WorkerSetup) -> None:
-        source = open_artifact(order.artifact)
-        if source.manifest.sha256 != order.sha256:
+    def __init__(self, setup: WorkerSetup) -> None:
+        source = open_artifact(setup.artifact)
+        if source.manifest.sha256 != setup.sha256:
             raise ArtifactError(
                 "a worker finds another artifact at this place",
-                where=order.artifact,
-                expected=order.sha256,
+                where=setup.artifact,
+                expected=setup.sha256,
                 got=source.manifest.sha256,
                 fix="give a path of the shared file system, or an address that all machines reach",
             )
-        torch.set_num_threads(share_of_cores(order.peers))
-        self._device = resolve_device(order.device)
+        torch.set_num_threads(share_of_cores(setup.peers))
+        self._device = resolve_device(setup.device)
         self._processor = processor_from(source.model_dir)
-        settings = order.settings[0]
+        settings = setup.settings[0]
         started = time.perf_counter()
         model = load_from(source, device=self._device, mode=settings.mode, dtype=settings.dtype)
         self._translator = Translator(model, self._processor)
@@ -69,8 +69,8 @@ class WorkerModel:
             "libraries": libraries(),
         }
         self._name = uuid.uuid4().hex
-        self._listeners: dict[tuple[str | None, ...], InputBuilder] = {}
-        self._room = _Room()
+        self._builders: dict[RunSettings, InputBuilder] = {}
+        self._limit = _Limit()
         self._turn = threading.Lock()
         self._last_end = time.perf_counter()
 
@@ -80,23 +80,22 @@ class WorkerModel:
         results: list[Decoded] = []
         caps: tuple[int, ...] = ()
         if task.batch:
-            listener = self._listener(settings)
-            heard = hear(task.batch, [Path(path) for path in task.paths], listener)
+            builder = self._builder(settings)
+            prepared = prepare_batch(task.batch, [Path(path) for path in task.paths], builder)
             with self._turn:
-                search = BatchDecoder(listener, self._translator, settings, self._room, lambda _: None)
-                hypotheses = search.run(heard)
+                decoder = BatchDecoder(builder, self._translator, settings, self._limit)
+                hypotheses = decoder.decode(prepared)
                 end = time.perf_counter()
                 results = outputs(task.batch, hypotheses, end - max(begun, self._last_end))
                 self._last_end = end
-                caps = tuple(self._room.news)
-                self._room.news.clear()
+                caps = tuple(self._limit.news)
+                self._limit.news.clear()
         return BatchResult(results=results, model=self._name, session=self._session_now(), caps=caps)
 
-    def _listener(self, settings: RunSettings) -> InputBuilder:
-        asked = (settings.prompt, settings.system_prompt, settings.chat_template)
-        if asked not in self._listeners:
-            self._listeners[asked] = InputBuilder(self._processor, *asked)
-        return self._listeners[asked]
+    def _builder(self, settings: RunSettings) -> InputBuilder:
+        if settings not in self._builders:
+            self._builders[settings] = InputBuilder.of_settings(self._processor, settings)
+        return self._builders[settings]
 
     def _session_now(self) -> Session:
         held: dict[str, Any] = self._session

@@ -17,7 +17,7 @@ SLOT = "model"
 """What a worker keeps the loaded model under."""
 
 
-def translate_task(order: WorkerSetup, task: BatchTask) -> BatchResult:
+def translate_task(setup: WorkerSetup, task: BatchTask) -> BatchResult:
     """Decode a batch on this worker; an empty one only has the model loaded.
 
     Raises
@@ -27,8 +27,8 @@ def translate_task(order: WorkerSetup, task: BatchTask) -> BatchResult:
     """
     from iwsltpack.decoding.dask_model import WorkerModel
 
-    desk = keep(SLOT, order.key, lambda: WorkerModel(order))
-    return desk.translate(order.settings[task.test_set], task)
+    model = keep(SLOT, setup.key, lambda: WorkerModel(setup))
+    return model.translate(setup.settings[task.test_set], task)
 
 
 def device_type(device: str) -> str:

@@ -13,6 +13,7 @@ from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.runtime.model import audio_limit, sampling_rate
 
 if TYPE_CHECKING:
+    from iwsltpack.documents.run import RunSettings
     from iwsltpack.testsets.audio import Samples
 
 Finish = Literal["stop", "length"]
@@ -68,6 +69,11 @@ class InputBuilder:
             # Noise drawn anew at every call: the same audio would not give the same text twice.
             processor.feature_extractor.dither = 0.0
         self.conversation = self._render(prompt, system_prompt, chat_template)
+
+    @classmethod
+    def of_settings(cls, processor: Any, settings: RunSettings) -> InputBuilder:
+        """Return the builder for a run with these settings."""
+        return cls(processor, settings.prompt, settings.system_prompt, settings.chat_template)
 
     def _render(self, prompt: str, system_prompt: str | None, chat_template: str | None) -> str:
         messages: list[dict[str, Any]] = []
@@ -143,7 +149,7 @@ class Translator:
         self.ends = frozenset([end] if isinstance(end, int) else end)
 
     def generate(self, inputs: dict[str, torch.Tensor], max_new_tokens: int) -> list[Hypothesis]:
-        """BatchDecoder for every row of a prepared batch; at most `max_new_tokens` tokens each, the end included."""
+        """Decode every row of a prepared batch; at most `max_new_tokens` tokens each, the end included."""
         device, dtype = self.model.device, self.model.dtype
         placed = {
             name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)

@@ -12,8 +12,9 @@ import json
 import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
+from iwsltpack.documents.run import Finish
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 JOURNAL_FORMAT = "iwsltpack.journal"
 JOURNAL_VERSION = 1
-Finish = Literal["stop", "length", "placeholder"]
 Key = tuple[int, int]
 
 

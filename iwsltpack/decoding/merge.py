@@ -120,7 +120,8 @@ def _merge(folder: Path, plan: DecodingPlan) -> DecodedSet:
             # The mode may change on the way; a run records the last.
             mode = journal.sessions[-1].mode
             plan = replace(plan, settings=replace(plan.settings, mode=mode))  # type: ignore[arg-type]
-        return DecodedSet(folder=folder, run=finish_run(folder, plan, journal))
+        run = finish_run(folder, plan, journal)
+        return DecodedSet(folder=folder, run=run, journal=journal.path, pieces=len(journal.decoded))
 
 
 def _missing(folder: Path, plan: DecodingPlan) -> list[Problem]:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from iwsltpack.cluster.shards import Shard, check_sharing
+from iwsltpack.documents.choices import (
+    DEFAULT_PAIR,
+    BadAudio,
+    Dtype,
+    LongAudio,
+    Mode,
+    TestSetKind,
+)
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system.fileio import read_bytes
@@ -13,14 +23,10 @@ from iwsltpack.system.fileio import read_bytes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from iwsltpack.runtime.model import Mode
-    from iwsltpack.testsets.testset import Kind
+    from iwsltpack.artifact.location import Place
 
 DEFAULT_MAX_NEW_TOKENS = 64
-DEFAULT_BATCH_SIZE = 16
-DEFAULT_BATCH_SECONDS = 240.0
-PLACEHOLDER = "…"
-"""Stands for a segment that could not be decoded: never empty, because empty lines get lost on the way to a score."""
+"""The paper's."""
 
 
 def default_prompt(pair: str) -> str:
@@ -34,7 +40,7 @@ def default_prompt(pair: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """Settings of a decoding run.
+    """Settings of a decoding run; the command line takes its defaults from here.
 
     Attributes
     ----------
@@ -56,27 +62,29 @@ class DecodeOptions:
         ``segment`` cuts what the model does not hear whole at silences; ``error`` refuses it.
     on_bad_audio
         ``error`` refuses test sets with unusable audio; ``placeholder`` writes `placeholder` on its lines.
+    placeholder
+        One line that is not empty: empty lines get lost on the way to a score.
     kind, name
         Layout and name of the test set, where they are not to be found out.
     edition
         Whose decoding defaults to take.
     """
 
-    pair: str = "en-zh"
+    pair: str = DEFAULT_PAIR
     device: str = "auto"
     mode: Mode = "load"
-    dtype: str | None = None
+    dtype: Dtype = "auto"
     prompt: str | None = None
     system_prompt: str | None = None
     chat_template: str | None = None
     max_new_tokens: int | None = None
     retry_truncated: int | None = None
-    batch_size: int = DEFAULT_BATCH_SIZE
-    batch_seconds: float = DEFAULT_BATCH_SECONDS
-    long: Literal["segment", "error"] = "segment"
-    on_bad_audio: Literal["error", "placeholder"] = "error"
-    placeholder: str = PLACEHOLDER
-    kind: Kind | None = None
+    batch_size: int = 16
+    batch_seconds: float = 240.0
+    long: LongAudio = "segment"
+    on_bad_audio: BadAudio = "error"
+    placeholder: str = "…"
+    kind: TestSetKind | None = None
     name: str | None = None
     edition: str | None = None
 
@@ -114,9 +122,55 @@ class DecodeOptions:
             max_new_tokens=limit if self.max_new_tokens is None else self.max_new_tokens,
         )
 
-    def changed(self, settings: dict[str, Any]) -> DecodeOptions:
-        """Return the same options with the settings of one test set over them."""
-        return replace(self, **settings)
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What is to be decoded, with which model, into which folder, and by whom.
+
+    Attributes
+    ----------
+    test_dir
+        A test set, or a folder of several.
+    artifact
+        The model's artifact: its folder, or the address of a remote one, of which chunks are fetched when needed.
+    output
+        Folder for the run; with several test sets, for one subfolder each.
+    options
+        Settings; by default the track's.
+    per_set
+        Settings that single test sets are decoded with, by name; see `read_per_set`.
+    shard
+        Decode only this share of every test set; `decoding.merge.merge_shards` joins them. Shards run at the same time
+        or one after the other, on any machines that see `output`, with the same options.
+    cluster
+        Decode on the workers of the dask cluster at this address; see `cluster.connection.connect`.
+    """
+
+    test_dir: Path
+    artifact: Place
+    output: Path
+    options: DecodeOptions = field(default_factory=DecodeOptions)
+    per_set: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    shard: Shard | None = None
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        check_sharing(self.shard, self.cluster)
+
+    def options_of(self, names: list[str]) -> dict[str, DecodeOptions]:
+        """Return the options of every test set, by name.
+
+        Raises
+        ------
+        UsageError
+            Settings for a test set that is not there.
+        """
+        if unknown := sorted(self.per_set.keys() - set(names)):
+            raise UsageError(
+                f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)
+            )
+        common = self.options.resolved()
+        return {name: replace(common, **self.per_set.get(name, {})) for name in names}
 
 
 PER_SET = {

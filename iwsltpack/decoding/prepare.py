@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from iwsltpack.decoding.generation import InputBuilder
 from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders, make_plan
-from iwsltpack.decoding.record import build_settings, refuse_lost_journal
-from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
-from iwsltpack.runtime.model import audio_limit, check_mode, processor_from, resolve_dtype
+from iwsltpack.decoding.record import build_settings, describe_artifact, refuse_lost_journal
+from iwsltpack.errors import InputError, Problem, ValidationFailed
+from iwsltpack.runtime.model import audio_limit, check_mode, processor_from
 from iwsltpack.testsets.discovery import find_test_sets
 from iwsltpack.testsets.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
     import torch
 
     from iwsltpack.decoding.batching import Batch
     from iwsltpack.decoding.journal import Key
-    from iwsltpack.decoding.options import DecodeOptions
+    from iwsltpack.decoding.options import DecodeOptions, RunRequest
     from iwsltpack.documents.decoding_plan import DecodingPlan
-    from iwsltpack.documents.run import RunArtifact
     from iwsltpack.runtime.weights import TensorSource
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class RunJob:
     batches: list[Batch]
     folder: Path
     binding: dict[str, Any]
-    listener: InputBuilder
+    input_builder: InputBuilder
 
     @property
     def name(self) -> str:
@@ -64,17 +63,9 @@ class RunJob:
 
 
 def prepare_jobs(
-    source: TensorSource,
-    described: RunArtifact,
-    test_dir: Path,
-    output: Path,
-    options: DecodeOptions,
-    device: torch.device,
-    progress: Progress,
-    say: Callable[[str], None],
-    per_set: dict[str, dict[str, Any]] | None = None,
+    request: RunRequest, source: TensorSource, device: torch.device, reporter: Reporter
 ) -> list[RunJob]:
-    """Find, examine and plan every test set at `test_dir`, in the order they are found; nothing is written.
+    """Find, examine and plan every test set of a request, in the order they are found; nothing is written.
 
     `device` is what the model will run on, here or elsewhere.
 
@@ -85,42 +76,35 @@ def prepare_jobs(
     InputError, UsageError, ArtifactError
         See the functions called.
     """
-    options = options.resolved()
+    options = request.options
     check_mode(source, options.mode)
+    test_sets = find_test_sets(request.test_dir, kind=options.kind, name=options.name)
+    apart = request.options_of([item.name for item in test_sets])
     processor = processor_from(source.model_dir)
     limit = audio_limit(processor)
-    test_sets = find_test_sets(test_dir, kind=options.kind, name=options.name)
-    apart = _options_per_set(options, per_set or {}, [item.name for item in test_sets])
-    surveys = [survey(test_set, limit, progress) for test_set in test_sets]
-    _apply_policy(surveys, options, limit, say)
-    return [
-        _make_job(
-            found,
-            output / found.test_set.name if len(surveys) > 1 else output,
-            described,
-            apart[found.test_set.name],
-            source,
-            processor,
-            device,
+    surveys = [survey(test_set, limit, reporter) for test_set in test_sets]
+    _apply_policy(surveys, options, limit, reporter)
+    artifact, jobs = describe_artifact(source), []
+    for found in surveys:
+        name = found.test_set.name
+        settings = build_settings(apart[name], device, source.model_dir)
+        folder = request.output / name if len(surveys) > 1 else request.output
+        refuse_lost_journal(folder)
+        plan = make_plan(found, artifact, settings, options.pair)
+        jobs.append(
+            RunJob(
+                survey=found,
+                plan=plan,
+                batches=batches_of(plan),
+                folder=folder,
+                binding=binding(plan),
+                input_builder=InputBuilder.of_settings(processor, settings),
+            )
         )
-        for found in surveys
-    ]
+    return jobs
 
 
-def _options_per_set(
-    options: DecodeOptions, per_set: dict[str, dict[str, Any]], names: list[str]
-) -> dict[str, DecodeOptions]:
-    """Return the options of every test set; settings for one that is not there are refused."""
-    if unknown := sorted(per_set.keys() - set(names)):
-        raise UsageError(
-            f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)
-        )
-    return {name: options.changed(per_set.get(name, {})) for name in names}
-
-
-def _apply_policy(
-    surveys: list[Survey], options: DecodeOptions, limit: float, say: Callable[[str], None]
-) -> None:
+def _apply_policy(surveys: list[Survey], options: DecodeOptions, limit: float, reporter: Reporter) -> None:
     """Act on what is wrong with the audio as the options say, before anything is loaded or written."""
     found = [problem for item in surveys for problem in (*item.test_set.notices, *item.problems)]
     errors = [problem for problem in found if problem.severity == "error"]
@@ -131,9 +115,9 @@ def _apply_policy(
             fix="mend the files, or write a placeholder on their lines: --on-bad-audio placeholder",
         )
     for problem in found:
-        say(str(problem))
+        reporter.say(str(problem))
     if errors:
-        say(f"{len(errors)} segments get the placeholder {options.placeholder!r}")
+        reporter.say(f"{len(errors)} segments get the placeholder {options.placeholder!r}")
     for item in surveys:
         if item.long and options.long == "error":
             raise ValidationFailed(
@@ -143,7 +127,7 @@ def _apply_policy(
                 fix="cut them at silences and join the outputs: --long segment",
             )
         if item.long:
-            say(
+            reporter.say(
                 f"{item.test_set.name}: {len(item.long)} segments over {limit:g} s are cut at silences, one line each"
             )
 
@@ -155,26 +139,4 @@ def _too_long(item: Survey, index: int, limit: float) -> Problem:
         message=f"segment {segment.id}: {item.durations[index]:.2f} s, the model hears {limit:g} s",
         path=segment.audio,
         line=index + 1,
-    )
-
-
-def _make_job(
-    found: Survey,
-    folder: Path,
-    described: RunArtifact,
-    options: DecodeOptions,
-    source: TensorSource,
-    processor: Any,
-    device: torch.device,
-) -> RunJob:
-    settings = build_settings(options, device, resolve_dtype(options.dtype, device), source.model_dir)
-    plan = make_plan(found, described, settings, options.pair)
-    refuse_lost_journal(folder)
-    return RunJob(
-        survey=found,
-        plan=plan,
-        batches=batches_of(plan),
-        folder=folder,
-        binding=binding(plan),
-        listener=InputBuilder(processor, settings.prompt, settings.system_prompt, settings.chat_template),
     )

@@ -27,7 +27,7 @@ from iwsltpack.documents.run import (
 )
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.device import device_name, peak_host_bytes
-from iwsltpack.runtime.model import generation_config
+from iwsltpack.runtime.model import generation_config, resolve_dtype
 from iwsltpack.system import fileio
 from iwsltpack.version import __version__
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from iwsltpack.decoding.journal import Decoded, Journal
     from iwsltpack.decoding.options import DecodeOptions
-    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.documents.decoding_plan import DecodingPlan
+    from iwsltpack.runtime.weights import TensorSource
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr")
 JOINT = {"zh": "", "de": " "}
@@ -46,10 +46,27 @@ JOINT = {"zh": "", "de": " "}
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedSet:
-    """A finished run and the folder it lies in."""
+    """What was decoded of a test set.
+
+    Attributes
+    ----------
+    folder
+        Of the run.
+    run
+        Its record; None where a shard has decoded its share alone.
+    journal
+        Where every output is noted.
+    pieces
+        Outputs in the journal.
+    left
+        Batches that the run as a whole still lacks.
+    """
 
     folder: Path
-    run: Run
+    run: Run | None
+    journal: Path
+    pieces: int
+    left: int = 0
 
 
 def libraries() -> dict[str, str]:
@@ -57,21 +74,20 @@ def libraries() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def describe_artifact(manifest: ArtifactManifest, total_bytes: int) -> RunArtifact:
+def describe_artifact(source: TensorSource) -> RunArtifact:
     """Return what a run records of its artifact."""
+    manifest = source.manifest
     return RunArtifact(
         sha256=manifest.sha256,
         base_model=manifest.base_model.id,
         revision=manifest.base_model.revision,
         recipe=manifest.recipe.name,
         coding=manifest.coding,
-        bytes=total_bytes,
+        bytes=source.total_bytes,
     )
 
 
-def build_settings(
-    options: DecodeOptions, device: torch.device, dtype: torch.dtype, model_dir: Path
-) -> RunSettings:
+def build_settings(options: DecodeOptions, device: torch.device, model_dir: Path) -> RunSettings:
     """Return the settings in force, the artifact's penalties among them."""
     generation = greedy(generation_config(model_dir))
     return RunSettings(
@@ -86,7 +102,7 @@ def build_settings(
         batch_size=options.batch_size,
         batch_seconds=float(options.batch_seconds),
         device="cuda" if device.type == "cuda" else "cpu",
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(resolve_dtype(options.dtype, device)).removeprefix("torch."),
         mode=options.mode,
         long=options.long,
         on_bad_audio=options.on_bad_audio,

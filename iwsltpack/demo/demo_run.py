@@ -22,7 +22,7 @@ from iwsltpack.system import fileio
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
 
 MARK = ".iwsltpack-demo"
 """Says that a folder was made by the demo and may be made anew."""
@@ -143,7 +143,7 @@ def lay_out(folder: Path) -> None:
         fileio.write_bytes(folder / "iwsltpack.toml", SETTINGS.encode())
 
 
-def make_tiny_comet(folder: Path, progress: Progress) -> None:
+def make_tiny_comet(folder: Path, progress: Reporter) -> None:
     """Make the demo's COMET checkpoint in `folder`; COMET's environment is built first if it is not there.
 
     Raises

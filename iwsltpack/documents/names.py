@@ -35,6 +35,13 @@ SCORE_NAME = "score.json"
 CLEANED_SCORE_NAME = "score.cleaned.json"
 """Scores of a run's raw and cleaned hypotheses, beside its record."""
 
+ARTIFACTS_DIR = "artifacts"
+RUNS_DIR = "runs"
+SUBMISSIONS_DIR = "submissions"
+RUNNABLE_DIR = "runnable"
+REPORT_DIR = "report"
+"""Where commands put what they make, unless they are told another folder."""
+
 PAIRS = {"en-zh": "zh", "en-de": "de"}
 """Language pairs of the track and the language each translates into."""
 LANGUAGE_NAMES = {"zh": "Chinese", "de": "German"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.choices import BadAudio, LongAudio, Mode, TestSetKind
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.names import FORMAT_VERSION, RUN_FORMAT, RUN_NAME
 from iwsltpack.errors import InputError
@@ -35,7 +36,7 @@ class RunTestSet(Part):
     """
 
     name: str
-    kind: Literal["iwslt", "acl6060", "csv", "folder"]
+    kind: TestSetKind
     sha256: str
     segments: int
     audio_seconds: float
@@ -81,9 +82,9 @@ class RunSettings(Part):
     batch_seconds: float
     device: str
     dtype: str
-    mode: Literal["load", "cache", "stream", "int8"]
-    long: Literal["segment", "error"]
-    on_bad_audio: Literal["error", "placeholder"]
+    mode: Mode
+    long: LongAudio
+    on_bad_audio: BadAudio
     placeholder: str
 
 
@@ -135,7 +136,7 @@ class RunSession(Part):
 
     worker: str | None
     device_name: str
-    mode: Literal["load", "cache", "stream", "int8"]
+    mode: Mode
     load_seconds: float
     pieces: int
     seconds: float

@@ -23,7 +23,7 @@ from iwsltpack.hub.client import connected, locate, look
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.remote.mirror import mirror_into
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ def pull_artifact(
     output: Path | None = None,
     *,
     endpoint: str | None = None,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> Pulled:
     """Bring an artifact from the hub, byte for byte.
 
@@ -97,7 +97,7 @@ def pull_artifact(
     InputError, ResourceError
         See `hub_errors`; too little space on the disk. What was fetched is kept.
     """
-    location, sink = replace(locate(name), endpoint=endpoint), progress or Silent()
+    location, sink = replace(locate(name), endpoint=endpoint), progress
     output = output or Path(location.name)
     check_absent(output)
     with connected(location.shown, endpoint=endpoint) as api:
@@ -151,7 +151,7 @@ def _check_listing(location: HubLocation, files: dict[str, RemoteFile]) -> None:
 
 
 def _fetch(
-    location: HubLocation, files: dict[str, RemoteFile], folder: Path, progress: Progress
+    location: HubLocation, files: dict[str, RemoteFile], folder: Path, progress: Reporter
 ) -> tuple[str, int, list[File]]:
     """Fill `folder` and verify it; return the manifest's SHA-256, how many files were kept, and which were not."""
     mirror = mirror_into(location, folder)

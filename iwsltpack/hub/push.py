@@ -22,7 +22,7 @@ from iwsltpack.hub.card import CARD_NAME, is_generated, write_card
 from iwsltpack.hub.changes import commit_groups, compare, find_differences
 from iwsltpack.hub.client import MAIN, connected, first_answer, listing, locate, look
 from iwsltpack.remote.hub_errors import ask_hub
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
     from iwsltpack.documents.artifact import ArtifactManifest
+    from iwsltpack.documents.choices import CardPolicy
     from iwsltpack.hub.changes import Changes
     from iwsltpack.hub.client import RemoteFile
 
-CardPolicy = Literal["auto", "overwrite"]
+
 CardOutcome = Literal["created", "updated", "unchanged", "kept"]
 
 UPLOAD_FILES = 32
@@ -92,7 +93,7 @@ def push_artifact(
     message: str | None = None,
     card: CardPolicy = "auto",
     endpoint: str | None = None,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> Pushed:
     """Verify an artifact, then make a branch of a model repository hold it.
 
@@ -125,7 +126,6 @@ def push_artifact(
     InputError, ResourceError
         See `hub_errors`. What was sent stays on the hub, and is not sent again.
     """
-    sink = progress or Silent()
     location = locate(repo)
     if location.folder or location.revision:
         raise UsageError("a push goes to OWNER/NAME", where=repo, fix="name a branch with --revision")
@@ -133,11 +133,11 @@ def push_artifact(
     manifest = read_manifest(artifact)
     with connected(location.repo, endpoint=endpoint) as api:
         info = ask_hub(lambda: _find(api, location.repo, private), location.repo, patient=False)
-        if problems := verify_artifact(artifact, sink):
+        if problems := verify_artifact(artifact, progress):
             raise ValidationFailed("the artifact is damaged: nothing was sent", problems, where=artifact)
         info = info or _create(api, location.repo, private)
         _ensure_branch(api, location.repo, branch or MAIN)
-        push = _Push(api, artifact, manifest, location.repo, branch or MAIN, message, sink)
+        push = _Push(api, artifact, manifest, location.repo, branch or MAIN, message, progress)
         return push.run(card, is_private=bool(info.private))
 
 
@@ -152,7 +152,7 @@ class _Push:
         repo: str,
         branch: str,
         message: str | None,
-        progress: Progress,
+        progress: Reporter,
     ) -> None:
         self.api, self.artifact, self.manifest = api, artifact, manifest
         self.repo, self.branch = repo, branch

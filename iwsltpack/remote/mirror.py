@@ -34,7 +34,7 @@ from iwsltpack.remote.failure import Failure, OfflineError
 from iwsltpack.remote.location import HubLocation
 from iwsltpack.remote.store import Store
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -124,7 +124,7 @@ class Mirror:
                 self._ahead.clear()
                 return
 
-    def fetch_all(self, progress: Progress | None = None) -> Path:
+    def fetch_all(self, progress: Reporter = SILENT) -> Path:
         """Complete the folder and return it; what is here counts by its size, see `drop_damaged`.
 
         Raises
@@ -134,19 +134,18 @@ class Mirror:
         InputError, ResourceError
             See `Store.fetch`; what was fetched before stays.
         """
-        sink = progress or Silent()
         missing = sorted(self.missing(), key=lambda file: -file.bytes)
         size = sum(file.bytes for file in missing)
         self._check_space(size)
         problems: list[Problem] = []
-        sink.start("fetching", size, "bytes")
+        progress.start("fetching", size, "bytes")
         for file, error in _in_parallel(self._fetch_or_tell, missing):
             if error is not None:
                 problems.append(
                     Problem(rule="artifact.source", message=f"{error.what}: {error.got}", path=file.path)
                 )
-            sink.advance(file.bytes)
-        sink.finish()
+            progress.advance(file.bytes)
+        progress.finish()
         if problems:
             raise ValidationFailed(
                 "the artifact is damaged at its source",
@@ -160,17 +159,16 @@ class Mirror:
         """Return the files that are not here, or not of their size."""
         return [file for file in self.manifest.files if not self._here(file)]
 
-    def drop_damaged(self, progress: Progress | None = None) -> None:
+    def drop_damaged(self, progress: Reporter = SILENT) -> None:
         """Hash what is here already, and remove what is not as the manifest says."""
-        sink = progress or Silent()
         here = [file for file in self.manifest.files if self._here(file)]
-        sink.start("checking what is here already", sum(file.bytes for file in here), "bytes")
+        progress.start("checking what is here already", sum(file.bytes for file in here), "bytes")
         for file, whole in _in_parallel(lambda file, _: (file, self._whole(file)), here):
             if not whole:
                 with fileio.disk_errors(self.folder):
                     self._target(file).unlink(missing_ok=True)
-            sink.advance(file.bytes)
-        sink.finish()
+            progress.advance(file.bytes)
+        progress.finish()
 
     def keep_manifest(self) -> None:
         """Write the manifest, unless it is here already."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from iwsltpack.artifact.sizes import GIB
+from iwsltpack.documents.choices import TableFormat
 from iwsltpack.documents.score import TITLES
 from iwsltpack.errors import UsageError
 from iwsltpack.report.systems import MEASURE_TITLES, MEASURES
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from iwsltpack.report.systems import System
     from iwsltpack.report.table import Row, Table
 
-FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 MIB = 2**20
 UNITS_NOTE = "GiB = 2^30 bytes, MiB = 2^20 bytes."
 PLACES = {"frontier": "frontier", "dominated": "dominated", "not placed": ""}
@@ -340,4 +340,4 @@ def to_text(tables: Sequence[Table], kind: str) -> str:
         return to_latex(tables)
     if kind == "json":
         return fileio.canonical_json(to_json(tables)).decode()
-    raise UsageError(f"unknown format {kind!r}", expected=", ".join(FORMATS))
+    raise UsageError(f"unknown format {kind!r}", expected=", ".join(get_args(TableFormat)))

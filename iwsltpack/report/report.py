@@ -13,16 +13,16 @@ from iwsltpack.report.segments import open_audio, segments_of
 from iwsltpack.report.systems import gather, published
 from iwsltpack.report.table import Table, make_tables
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from iwsltpack.artifact.location import Place
-    from iwsltpack.report.systems import Measure, System
+    from iwsltpack.documents.choices import Measure
+    from iwsltpack.report.systems import System
     from iwsltpack.scoring.references import References
-    from iwsltpack.system.progress import Progress
 
 TITLE = "Quality and size"
 PAGE_NAME = "index.html"
@@ -71,7 +71,7 @@ def write_report(
     baseline: str | None = None,
     audio: Path | None = None,
     title: str = TITLE,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> Report:
     """Write the report on some systems into a folder.
 
@@ -97,20 +97,19 @@ def write_report(
     Report
         Without matplotlib there is no graph outside the page; a notice says so.
     """
-    sink = progress or Silent()
     tables = make_tables(systems, metric=metric, measure=measure, baseline=baseline)
-    sink.start("report", 3)
+    progress.start("report", 3)
     try:
         files = _write_texts(tables, output)
-        sink.advance()
+        progress.advance()
         drawn, notices = _write_graphs(tables, output)
-        sink.advance()
+        progress.advance()
         clips = open_audio(audio, output)
         segments = [segments_of(table, references, clips) for table in tables]
         page = make_page(tables, segments, title=title).encode()
         fileio.write_bytes(output / PAGE_NAME, page)
     finally:
-        sink.finish()
+        progress.finish()
     if len(page) > PAGE_LIMIT:
         notices.append(
             f"the page is {len(page) / 1e6:.1f} MB and will open slowly: report on fewer systems or test sets"

@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 from iwsltpack.artifact.location import is_address, locate, name_of
 from iwsltpack.artifact.sizes import Sizes, sizes_of
 from iwsltpack.documents.artifact import ArtifactManifest
+from iwsltpack.documents.choices import Measure
 from iwsltpack.documents.names import (
     CLEANED_SCORE_NAME,
     MANIFEST_NAME,
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.artifact.location import Place
 
-Measure = Literal["whole", "linear"]
-MEASURES: tuple[Measure, ...] = ("whole", "linear")
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 MEASURE_TITLES = {"whole": "whole folder", "linear": "linear layers"}
 MEASURE_MEANINGS = {
     "whole": "every byte of the artifact on disk, which the track ranks by",

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from iwsltpack.documents.choices import Measure
 from iwsltpack.documents.score import TITLES
 from iwsltpack.errors import UsageError
 from iwsltpack.report.frontier import Point, dominators, frontier
@@ -13,7 +14,6 @@ from iwsltpack.report.systems import (
     MEASURE_MEANINGS,
     MEASURE_TITLES,
     MEASURES,
-    Measure,
     System,
     SystemSize,
 )

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
+from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
 from iwsltpack.runtime.weights import LazyStateDict
+from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.system.quiet import quiet_transformers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from iwsltpack.runtime.weights import TensorSource
 
-Mode = Literal["load", "cache", "stream", "int8"]
 DEFAULT_LIMIT_SECONDS = 30.0
 """What audio models of this family hear where their processor does not say."""
 
@@ -33,7 +32,7 @@ def load_model(
     device: str | torch.device = "auto",
     mode: Mode = "load",
     dtype: torch.dtype | str | None = None,
-    tell: Callable[[str], None] | None = None,
+    reporter: Reporter = SILENT,
 ) -> Any:
     """Load the model of an artifact for inference.
 
@@ -51,7 +50,7 @@ def load_model(
     dtype
         Of the floats; by default float16 on CUDA, float32 on CPU. Rounded weights are multiples of 2^-b, which
         float16 holds exactly; bfloat16, with 8 significant bits, would round them again.
-    tell
+    reporter
         Where remarks go, such as layers that `int8` had to decode.
 
     Returns
@@ -72,7 +71,7 @@ def load_model(
     """
     from iwsltpack.artifact.reader import open_by_name
 
-    return load_from(open_by_name(path), device=device, mode=mode, dtype=dtype, tell=tell)
+    return load_from(open_by_name(path), device=device, mode=mode, dtype=dtype, reporter=reporter)
 
 
 def load_processor(path: Path | str) -> Any:
@@ -91,7 +90,7 @@ def load_from(
     device: str | torch.device = "auto",
     mode: Mode = "load",
     dtype: torch.dtype | str | None = None,
-    tell: Callable[[str], None] | None = None,
+    reporter: Reporter = SILENT,
 ) -> Any:
     """Load the model of an opened artifact; see `load_model`."""
     streamed = check_mode(source, mode)
@@ -109,8 +108,8 @@ def load_from(
     _refuse_incomplete(info, source)
     if mode != "load":
         _refuse_unfilled(model, source)
-    if mode == "int8" and tell is not None:
-        _tell_int8(model, extra["quantization_config"].decoded, place, tell)
+    if mode == "int8":
+        _tell_int8(model, extra["quantization_config"].decoded, place, reporter)
     model.generation_config = generation_config(source.model_dir)
     return model.eval()
 
@@ -141,23 +140,23 @@ def check_mode(source: TensorSource, mode: Mode) -> frozenset[str]:
     )
 
 
-def _tell_int8(model: Any, decoded: list[str], place: torch.device, tell: Callable[[str], None]) -> None:
+def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Reporter) -> None:
     """Say what is held as codes and what is not, and where the fast way to multiply them is missing."""
     from iwsltpack.runtime.int8 import OUTLIER_SHARE, has_kernel, held_as_int8
 
     held = held_as_int8(model)
-    tell(
+    reporter.say(
         f"int8: {held.layers} layers held as codes in {held.bytes / 2**30:.2f} GiB "
         f"(float16: {2 * held.weights / 2**30:.2f}), {held.outliers} codes outside int8 apart"
     )
     if decoded:
         named = ", ".join(decoded[:3]) + (" …" if len(decoded) > 3 else "")
-        tell(
+        reporter.say(
             f"int8: {len(decoded)} rounded layers decoded as in load, over {OUTLIER_SHARE:.2%} of their codes "
             f"are outside int8: {named}"
         )
     if place.type == "cuda" and not has_kernel():
-        tell("int8: Triton is not installed: the codes are decoded for each product, which is slower")
+        reporter.say("int8: Triton is not installed: the codes are decoded for each product, which is slower")
 
 
 def _pull(

@@ -61,6 +61,10 @@ class TensorSource(Protocol):
         """What the artifact holds."""
 
     @property
+    def total_bytes(self) -> int:
+        """Bytes of all its files."""
+
+    @property
     def model_dir(self) -> Path:
         """Folder with configuration, tokenizer and processor files."""
 

@@ -13,8 +13,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
+from iwsltpack.documents.choices import Device
 from iwsltpack.errors import MissingDependency, ResourceError, UsageError
 from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL, LocalCheckpoint, find_checkpoint, is_offline
 from iwsltpack.scoring.comet_env import (
@@ -23,13 +24,12 @@ from iwsltpack.scoring.comet_env import (
     ensure_environment,
     worker_environment,
 )
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from iwsltpack.system.progress import Progress
 
 START_SECONDS = 600.0
 """For the worker to import its libraries."""
@@ -38,8 +38,6 @@ SILENCE_SECONDS = 1800.0
 SILENCE_VARIABLE = "IWSLTPACK_COMET_TIMEOUT"
 LOG_LINES = 8
 BATCH_SIZE = 16
-
-DEVICES = ("auto", "cuda", "cpu")
 
 
 class Comet:
@@ -67,14 +65,14 @@ class Comet:
         model: str = DEFAULT_MODEL,
         *,
         batch_size: int = BATCH_SIZE,
-        device: str = "auto",
-        progress: Progress | None = None,
+        device: Device = "auto",
+        progress: Reporter = SILENT,
     ) -> None:
-        if device not in DEVICES:
-            raise UsageError(f"unknown device {device!r}", expected=", ".join(DEVICES))
+        if device not in get_args(Device):
+            raise UsageError(f"unknown device {device!r}", expected=", ".join(get_args(Device)))
         if batch_size < 1:
             raise UsageError("a batch needs at least one segment", got=batch_size)
-        self._progress = progress or Silent()
+        self._progress = progress
         self.environment: CometEnvironment = ensure_environment(self._progress)
         self.checkpoint: LocalCheckpoint = find_checkpoint(model, self._progress)
         self._batch_size = batch_size
@@ -204,7 +202,7 @@ def _silence_seconds() -> float:
 class _Worker:
     """The worker process, its events as a queue, and its standard error as a log."""
 
-    def __init__(self, environment: CometEnvironment, progress: Progress) -> None:
+    def __init__(self, environment: CometEnvironment, progress: Reporter) -> None:
         self._progress = progress
         self._silence = _silence_seconds()
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115

@@ -14,7 +14,7 @@ from iwsltpack.system import fileio
 from iwsltpack.system.fileio import cache_directory
 
 if TYPE_CHECKING:
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
 
 DEFAULT_MODEL = "Unbabel/wmt22-comet-da"
 """What the paper and the track score with."""
@@ -46,7 +46,7 @@ class LocalCheckpoint:
     settings_sha256: str
 
 
-def find_checkpoint(model: str, progress: Progress) -> LocalCheckpoint:
+def find_checkpoint(model: str, progress: Reporter) -> LocalCheckpoint:
     """Return the checkpoint, downloaded first if it is a hub id that is not on this machine yet.
 
     Raises
@@ -113,7 +113,7 @@ def _snapshot(model: str, *, offline: bool) -> Path | None:
     return folder if all((folder / name).is_file() for name in _FILES) else None
 
 
-def _download(model: str, progress: Progress) -> Path:
+def _download(model: str, progress: Reporter) -> Path:
     progress.start(f"downloading {model} (once; 2.3 GB for wmt22-comet-da)", 1)
     try:
         found = None if is_offline() else _snapshot(model, offline=False)

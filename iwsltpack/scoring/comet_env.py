@@ -24,12 +24,11 @@ from typing import IO, TYPE_CHECKING
 from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import cache_directory
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from iwsltpack.system.progress import Progress
 
 COMET_VERSION = "2.2.7"
 PYTHON_VARIABLE = "IWSLTPACK_COMET_PYTHON"
@@ -94,7 +93,7 @@ def is_built() -> bool:
     return bool(os.environ.get(PYTHON_VARIABLE)) or _is_whole(environment_path())
 
 
-def ensure_environment(progress: Progress | None = None) -> CometEnvironment:
+def ensure_environment(progress: Reporter = SILENT) -> CometEnvironment:
     """Return the environment, built first if it is not there yet.
 
     Safe against another builder at the same time (one builds, the others wait) and against being killed at any
@@ -112,14 +111,13 @@ def ensure_environment(progress: Progress | None = None) -> CometEnvironment:
     home = environment_path()
     if not _is_whole(home):
         home.parent.mkdir(parents=True, exist_ok=True)
-        sink = progress or Silent()
-        sink.start("building the COMET environment (once; a minute or two)", 3)
+        progress.start("building the COMET environment (once; a minute or two)", 3)
         try:
-            with _lock(home, sink):
+            with _lock(home, progress):
                 if not _is_whole(home):
-                    _build(home, sink)
+                    _build(home, progress)
         finally:
-            sink.finish()
+            progress.finish()
     mark = fileio.read_json(home / COMPLETE_NAME)
     return CometEnvironment(python=_python_of(home), comet=mark["comet"], torch=mark["torch"])
 
@@ -146,7 +144,7 @@ def _python_version() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _lock(home: Path, progress: Progress) -> Iterator[None]:
+def _lock(home: Path, progress: Reporter) -> Iterator[None]:
     """Hold the builders' lock; it goes with the process, however that ends."""
     deadline = time.monotonic() + BUILD_SECONDS
     with home.with_name(f"{home.name}.lock").open("ab") as stream:
@@ -167,7 +165,7 @@ def _lock(home: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(home: Path, progress: Progress) -> None:
+def _build(home: Path, progress: Reporter) -> None:
     for left_over in (*home.parent.glob(f"{home.name}.building.*"), home):
         shutil.rmtree(left_over, ignore_errors=True)
     # A name of its own: the installer of a builder that was killed may still be writing into the old one.
@@ -187,7 +185,7 @@ def _build(home: Path, progress: Progress) -> None:
         raise
 
 
-def _install(staging: Path, log: IO[str], progress: Progress) -> None:
+def _install(staging: Path, log: IO[str], progress: Reporter) -> None:
     uv, fits = find_uv(), sys.version_info[:2] <= NEWEST_PYTHON
     python = str(_python_of(staging))
     progress.note("making it")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.choices import Device
 from iwsltpack.documents.score import (
     TITLES,
     Comparison,
@@ -31,7 +32,7 @@ from iwsltpack.scoring.significance import (
     seed,
 )
 from iwsltpack.scoring.texts import digest
-from iwsltpack.system.progress import Silent
+from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
 
     from iwsltpack.scoring.references import References
     from iwsltpack.scoring.texts import Hypotheses
-    from iwsltpack.system.progress import Progress
 
 METRICS = tuple(TITLES)
+DEFAULT_METRICS = ("chrf", "bleu")
+"""COMET is left out: its environment is a gigabyte and more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class CometOptions:
 
     model: str = DEFAULT_MODEL
     batch_size: int = BATCH_SIZE
-    device: str = "auto"
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +69,14 @@ def score(
     hypotheses: Hypotheses,
     references: References,
     *,
-    metrics: Sequence[str] = ("chrf", "bleu"),
+    metrics: Sequence[str] = DEFAULT_METRICS,
     language: str | None = None,
     clean: bool = False,
     resegment: bool = False,
     baseline: Hypotheses | None = None,
     comet: CometOptions | None = None,
     cache: ScoreCache | None = None,
-    progress: Progress | None = None,
+    progress: Reporter = SILENT,
 ) -> Score:
     """Score one set of hypotheses.
 
@@ -124,9 +126,7 @@ def score(
     other = None
     if baseline is not None:
         other = _prepare(baseline, references, language, clean=clean, resegment=resegment)
-    scorer = _Scorer(
-        references, language, cache or default_cache(), comet or CometOptions(), progress or Silent()
-    )
+    scorer = _Scorer(references, language, cache or default_cache(), comet or CometOptions(), progress)
     try:
         results = tuple(scorer.result(name, text, other) for name in dict.fromkeys(metrics))
     finally:
@@ -257,7 +257,7 @@ class _Scorer:
         language: str,
         cache: ScoreCache,
         options: CometOptions,
-        progress: Progress,
+        progress: Reporter,
     ) -> None:
         self._references = references
         self._language = language

@@ -29,7 +29,7 @@ from iwsltpack.submission.validation.hypotheses import check_hypotheses
 from iwsltpack.submission.validation.runs import check_loaded_run, load_run
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Package:
         return naming.folder_of(self.submission)
 
 
-def prepare(request: Request, progress: Progress | None = None) -> Package:
+def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     """Check everything and render every file of the package; nothing is written.
 
     Raises
@@ -105,9 +105,8 @@ def prepare(request: Request, progress: Progress | None = None) -> Package:
     from iwsltpack.artifact.location import local_copy
 
     naming.check_label(request.label)
-    sink = progress or Silent()
     request.edition.pair(request.pair)
-    problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, sink), sink)
+    problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, progress), progress)
     problems += _check_datasets(request)
     runs, run_problems = _collect_runs(request)
     problems += run_problems + _check_test_sets(request, [run for _, run in runs])
@@ -157,7 +156,7 @@ def finish(submission: Submission, edition: Edition, files: dict[str, bytes]) ->
 
 
 def _check_artifact(
-    request: Request, folder: Path, sink: Progress
+    request: Request, folder: Path, progress: Reporter
 ) -> tuple[list[Problem], ArtifactManifest | None, SubmissionArtifact | None]:
     from iwsltpack.artifact.integrity import verify_artifact
     from iwsltpack.artifact.sizes import measure
@@ -171,7 +170,7 @@ def _check_artifact(
         return [problem("artifact.unreadable", error.what, path=error.where, fix=error.fix)], None, None
     problems = [
         problem("submit.artifact-damaged", f"[{found.rule}] {found.message}", path=found.path)
-        for found in verify_artifact(folder, sink)
+        for found in verify_artifact(folder, progress)
         if found.severity == "error"
     ]
     base = manifest.base_model

@@ -1,14 +1,20 @@
-"""What long work tells its caller. The command line draws it; a library user may pass anything that fits."""
+"""What long work tells the person who waits for it."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
 Unit = Literal["bytes", "items"]
 
 
-class Progress(Protocol):
-    """A sink for progress; methods may be called from any thread."""
+class Reporter:
+    """Takes progress and remarks; this one keeps them to itself.
+
+    The command line draws them; a library user overrides the methods that matter. They may be called from any thread.
+    """
+
+    def say(self, text: str) -> None:
+        """Tell something once, in a sentence."""
 
     def start(self, description: str, total: float, unit: Unit = "items") -> None:
         """Begin a stage of `total` units; replaces the stage before."""
@@ -23,17 +29,5 @@ class Progress(Protocol):
         """End the current stage."""
 
 
-class Silent:
-    """The `Progress` that shows nothing."""
-
-    def start(self, description: str, total: float, unit: Unit = "items") -> None:
-        """Ignore the stage."""
-
-    def advance(self, amount: float = 1) -> None:
-        """Ignore the amount."""
-
-    def note(self, text: str) -> None:
-        """Ignore the text."""
-
-    def finish(self) -> None:
-        """Do nothing."""
+SILENT = Reporter()
+"""For work that nobody watches."""

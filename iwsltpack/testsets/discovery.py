@@ -9,14 +9,16 @@ from iwsltpack.errors import InputError, Problem, UsageError
 from iwsltpack.testsets.csv_manifest import list_manifests, read_manifest, read_manifests
 from iwsltpack.testsets.folder import find_sentences, read_acl6060, read_folder
 from iwsltpack.testsets.iwslt import ORDER_NAME, is_iwslt, read_iwslt
-from iwsltpack.testsets.testset import Kind, TestSet, list_audio, natural_key, safe_name, set_name
+from iwsltpack.testsets.testset import TestSet, list_audio, natural_key, safe_name, set_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from iwsltpack.documents.choices import TestSetKind
 
-def find_test_sets(path: Path, *, kind: Kind | None = None, name: str | None = None) -> list[TestSet]:
+
+def find_test_sets(path: Path, *, kind: TestSetKind | None = None, name: str | None = None) -> list[TestSet]:
     """Return the test sets at `path`.
 
     A folder that holds ``FILE_ORDER``, a CSV manifest or recordings is a test set (a manifest with several splits,
@@ -52,7 +54,7 @@ def find_test_sets(path: Path, *, kind: Kind | None = None, name: str | None = N
     return [replace(found[0], name=name)]
 
 
-def _find(path: Path, kind: Kind | None) -> list[TestSet]:
+def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
     if path.is_file():
         if path.name == ORDER_NAME:
             return [read_iwslt(path.parent)]
@@ -102,7 +104,7 @@ def _subfolders(path: Path) -> Iterator[Path]:
     yield from sorted(folders, key=lambda item: natural_key(item.name))
 
 
-def _layout_present(folder: Path, kind: Kind) -> bool:
+def _layout_present(folder: Path, kind: TestSetKind) -> bool:
     if kind == "iwslt":
         return is_iwslt(folder)
     if kind == "csv":
@@ -112,7 +114,7 @@ def _layout_present(folder: Path, kind: Kind) -> bool:
     return bool(list_audio(folder))
 
 
-def _layout(folder: Path) -> Kind | None:
+def _layout(folder: Path) -> TestSetKind | None:
     """Return what `folder` is laid out as, or None where it is no test set itself."""
     order, manifest = is_iwslt(folder), bool(list_manifests(folder))
     if order and manifest:
@@ -130,7 +132,7 @@ def _layout(folder: Path) -> Kind | None:
     return "folder" if list_audio(folder) else None
 
 
-def _read(folder: Path, kind: Kind) -> list[TestSet]:
+def _read(folder: Path, kind: TestSetKind) -> list[TestSet]:
     if kind == "csv":
         return read_manifests(folder)
     return [{"iwslt": read_iwslt, "acl6060": read_acl6060, "folder": read_folder}[kind](folder)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.errors import Severity
-    from iwsltpack.system.progress import Progress
+    from iwsltpack.system.progress import Reporter
     from iwsltpack.testsets.audio import Samples
     from iwsltpack.testsets.testset import Segment, TestSet
 
@@ -76,7 +76,7 @@ class Survey:
         return sum(self.durations)
 
 
-def survey(test_set: TestSet, limit: float, progress: Progress) -> Survey:
+def survey(test_set: TestSet, limit: float, progress: Reporter) -> Survey:
     """Read every file of a test set whole, check every segment, cut those over `limit` seconds at silences.
 
     Nothing is raised: what is wrong is in the result, for the caller's policy to act on.

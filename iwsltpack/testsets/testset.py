@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from iwsltpack.errors import InputError, Problem, ValidationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Kind = Literal["iwslt", "acl6060", "csv", "folder"]
+    from iwsltpack.documents.choices import TestSetKind
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff")
 """What libsndfile reads of what speech is shipped in."""
@@ -60,7 +60,7 @@ class TestSet:
     __test__ = False  # pytest would take the name for a test class
 
     name: str
-    kind: Kind
+    kind: TestSetKind
     segments: tuple[Segment, ...]
     notices: tuple[Problem, ...] = field(default=())
 

@@ -24,7 +24,7 @@ from iwsltpack.submission.transaction import commit, locked, write_folder
 from iwsltpack.submission.validation.runs import load_run
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +42,7 @@ LEFT_OUT: Final = ("demo/miniature", "demo/testset")
 COPY_BLOCK: Final = 8 << 20
 
 
-def make_runnable(
-    root: Path, request: Request, submission: Submission, progress: Progress | None = None
-) -> Path:
+def make_runnable(root: Path, request: Request, submission: Submission, progress: Reporter = SILENT) -> Path:
     """Write the runnable package of a submission below `root`, wholly or not at all; return its folder.
 
     Parameters
@@ -72,7 +70,7 @@ def make_runnable(
     _check_private(files, submission)
     with locked(root), fileio.disk_errors(root):
         folder = write_folder(root, 0, files)
-        _copy_artifact(source, folder / "artifact", progress or Silent())
+        _copy_artifact(source, folder / "artifact", progress)
         for name in ("setup.sh", "run.sh"):
             (folder / name).chmod(0o755)
         if problems := verify_artifact(folder / "artifact", progress):
@@ -217,7 +215,7 @@ def _check_private(files: dict[str, bytes], submission: Submission) -> None:
         raise ValidationFailed("this would tell whose machine it came from", problems)
 
 
-def _copy_artifact(source: Path, target: Path, sink: Progress) -> None:
+def _copy_artifact(source: Path, target: Path, sink: Reporter) -> None:
     found = [path for path in sorted(source.rglob("*")) if path.is_file()]
     sink.start("copying the artifact", sum(path.stat().st_size for path in found), "bytes")
     for path in found:

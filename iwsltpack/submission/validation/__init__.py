@@ -11,11 +11,11 @@ from iwsltpack.documents.names import JOURNAL_NAME, MANIFEST_NAME, PAIRS, RUN_NA
 from iwsltpack.errors import IwsltpackError, Problem, UsageError
 from iwsltpack.submission.validation.hypotheses import read_hypotheses
 from iwsltpack.submission.validation_rules import RULES, Rule, problem
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.location import Place
     from iwsltpack.editions import Edition
-    from iwsltpack.system.progress import Progress
 
 __all__ = ["RULES", "Kind", "Options", "Rule", "kind_of", "problem", "validate"]
 
@@ -66,7 +66,7 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def validate(
-    where: Place, options: Options | None = None, progress: Progress | None = None
+    where: Place, options: Options | None = None, progress: Reporter = SILENT
 ) -> tuple[Kind | None, list[Problem]]:
     """Find out what lies at `where` and return that with every problem found, errors and warnings alike.
 
@@ -97,7 +97,7 @@ def validate(
     return kind, _check(kind, path, options, progress)
 
 
-def _check(kind: Kind, path: Path, options: Options, progress: Progress | None) -> list[Problem]:
+def _check(kind: Kind, path: Path, options: Options, progress: Reporter) -> list[Problem]:
     # Imported here: each kind needs other parts, and the command must answer at once.
     if kind == "hypotheses":
         return _check_hypotheses(path, options)

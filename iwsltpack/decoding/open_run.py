@@ -1,0 +1,93 @@
+"""A test set whose journal is open: what is left to decode of it, and its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iwsltpack.decoding.journal import Journal, kept_from_writers
+from iwsltpack.decoding.merge import decoded_anywhere, take_in_shards
+from iwsltpack.decoding.record import DecodedSet, finish_run
+from iwsltpack.decoding.shards import keep_plan, shard_journal, shares
+from iwsltpack.documents.names import JOURNAL_NAME
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from iwsltpack.cluster.shards import Shard
+    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.journal import Key
+    from iwsltpack.decoding.prepare import RunJob
+    from iwsltpack.system.progress import Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """What is left to decode of a test set, the open journal it goes into, and the shard that decodes it."""
+
+    job: RunJob
+    journal: Journal
+    batches: list[Batch]
+    shard: Shard | None = None
+
+    def finish(self) -> DecodedSet:
+        """Write hypotheses and record; the journal holds every piece. A shard leaves that to `merge_shards`."""
+        job, journal = self.job, self.journal
+        run = finish_run(job.folder, job.plan, journal) if self.shard is None else None
+        return DecodedSet(
+            folder=job.folder,
+            run=run,
+            journal=journal.path,
+            pieces=len(journal.decoded),
+            left=0 if run else len(job.pending(_settled(job))),
+        )
+
+
+def open_run(job: RunJob, shard: Shard | None, stack: ExitStack, reporter: Reporter) -> OpenRun:
+    """Open the journal of a test set, or a shard's own; `stack` closes it.
+
+    Raises
+    ------
+    UsageError
+        The shard, or a process without a shard, is at work in this folder; or other shards have other settings.
+    InputError
+        The journal holds what the test set does not have.
+    """
+    return _open_whole(job, stack, reporter) if shard is None else _open_share(job, shard, stack, reporter)
+
+
+def _open_whole(job: RunJob, stack: ExitStack, reporter: Reporter) -> OpenRun:
+    """Open a test set's journal and take in what shards have decoded, which `stack` keeps locked, too."""
+    journal = stack.enter_context(Journal(job.folder / JOURNAL_NAME, job.binding))
+    take_in_shards(job.folder, journal, job.binding, stack)
+    job.check(journal.decoded, journal.path)
+    if journal.dropped:
+        reporter.say(
+            f"{job.folder.name}: {journal.dropped} bytes of an unfinished batch were dropped from the journal"
+        )
+    settled = journal.settled(with_placeholders=job.keeps_placeholders)
+    if settled:
+        share = f"{len(settled)} of {sum(map(len, job.batches))} pieces"
+        reporter.say(f"{job.name}: {share} were decoded before; going on")
+    return OpenRun(job=job, journal=journal, batches=job.pending(settled))
+
+
+def _open_share(job: RunJob, shard: Shard, stack: ExitStack, reporter: Reporter) -> OpenRun:
+    """Open a shard's journal; what is decoded anywhere in the folder is not decoded again."""
+    keep_plan(job.folder, job.plan, job.binding)
+    journal = stack.enter_context(Journal(shard_journal(job.folder, shard), job.binding))
+    # Its own journal first: whoever wants the whole folder locks all of them, so that one of the two sees the other.
+    stack.enter_context(kept_from_writers(job.folder / JOURNAL_NAME))
+    settled = _settled(job)
+    job.check(settled, job.folder)
+    share = shares(job.batches, shard.count, job.binding["plan"])[shard.index - 1]
+    left = job.pending(settled, share)
+    reporter.say(
+        f"{job.name}: shard {shard} has {sum(map(len, share))} of {sum(map(len, job.batches))} pieces, "
+        f"{sum(map(len, left))} to decode"
+    )
+    return OpenRun(job=job, journal=journal, batches=left, shard=shard)
+
+
+def _settled(job: RunJob) -> set[Key]:
+    return decoded_anywhere(job.folder, job.binding, with_placeholders=job.keeps_placeholders)

@@ -1,0 +1,142 @@
+"""Defaults and choices have one home: the command line repeats none of the library's."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from conftest import REPOSITORY
+
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.cleaning import clean_file
+from iwsltpack.cli import commands
+from iwsltpack.codecs.chains import CODINGS
+from iwsltpack.decoding.options import DecodeOptions, RunRequest
+from iwsltpack.documents import choices, names
+from iwsltpack.documents.artifact import Coding
+from iwsltpack.editions import DEFAULT, load
+from iwsltpack.hub.pull import pull_artifact
+from iwsltpack.hub.push import push_artifact
+from iwsltpack.report.report import write_report
+from iwsltpack.scoring.score import CometOptions, score
+from iwsltpack.submission.ledger import add
+from iwsltpack.submission.packaging import Request
+from iwsltpack.submission.validation import Options
+
+Home = tuple[Callable[..., Any], dict[str, str]]
+
+LIBRARY: dict[str, tuple[Home, ...]] = {
+    "build": ((build_artifact, {"coding": "coding_name", "base_model": "model_id", "dask": "cluster"}),),
+    "decode": ((DecodeOptions, {"format": "kind"}), (RunRequest, {"dask": "cluster"})),
+    "clean": ((clean_file, {}),),
+    "submit": ((Request, {}), (add, {"replace": "replace_existing"})),
+    "validate": ((Options, {}),),
+    "push": ((push_artifact, {"revision": "branch"}),),
+    "pull": ((pull_artifact, {}),),
+    "score": (
+        (score, {"metric": "metrics"}),
+        (CometOptions, {f"comet_{name}": name for name in ("model", "batch_size", "device")}),
+    ),
+    "report": ((write_report, {"rank_by": "metric", "size": "measure", "baseline_system": "baseline"}),),
+}
+"""What a command calls or fills in, and under which names it takes the command's options."""
+
+CONSTANTS: dict[tuple[str, str], Any] = {
+    ("build", "source"): choices.DEFAULT_SOURCE,
+    ("build", "recipe"): choices.DEFAULT_RECIPE,
+    ("submit", "pair"): choices.DEFAULT_PAIR,
+    ("submit", "condition"): choices.DEFAULT_CONDITION,
+    ("submit", "edition"): DEFAULT,
+    ("submit", "submissions"): Path(names.SUBMISSIONS_DIR),
+    ("submit", "runnable_output"): Path(names.RUNNABLE_DIR),
+    ("submissions", "submissions"): Path(names.SUBMISSIONS_DIR),
+    ("report", "output"): Path(names.REPORT_DIR),
+    ("validate", "format"): get_args(choices.ProblemFormat)[0],
+    ("report", "format_"): get_args(choices.TableFormat)[0],
+    ("score", "cache"): True,
+    ("demo", "output"): Path("iwsltpack-demo"),
+}
+"""Defaults for which the library has no parameter with a default."""
+
+UNLIKE = {("decode", "chat_template"), ("decode", "per_set"), ("score", "cache"), ("score", "baseline")}
+"""Options that name a file, of which the library takes the content; and whether, for what."""
+
+
+def home_of(command: str, option: str) -> Any:
+    """Return the library's default for an option, or `inspect.Parameter.empty`."""
+    for home, renamed in LIBRARY.get(command, ()):
+        known = inspect.signature(home).parameters
+        name = renamed.get(option, option)
+        if name in known and known[name].default is not inspect.Parameter.empty:
+            found = known[name].default
+            return ",".join(found) if isinstance(found, tuple) else found
+    return inspect.Parameter.empty
+
+
+def options_of(function: Callable[..., None]) -> dict[str, Any]:
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+
+
+def differences(command: str, function: Callable[..., None]) -> list[str]:
+    wrong = []
+    for option, default in options_of(function).items():
+        home = CONSTANTS.get((command, option), home_of(command, option))
+        if (command, option) in UNLIKE and (command, option) not in CONSTANTS:
+            assert default is None, option
+        elif home is inspect.Parameter.empty:
+            if default is not None and default is not False:
+                wrong.append(f"{command} --{option} = {default!r} has no home")
+        elif default != home:
+            wrong.append(f"{command} --{option} = {default!r}, and the library's is {home!r}")
+    return wrong
+
+
+@pytest.mark.parametrize(("command", "function"), commands(), ids=lambda value: str(value))
+def test_defaults_are_the_librarys(command: str, function: Callable[..., None]) -> None:
+    assert differences(command, function) == []
+
+
+def test_another_default_is_noticed() -> None:
+    def decode(batch_size: int = 17, pair: str = "en-zh", colour: str = "red") -> None: ...
+
+    assert differences("decode", decode) == [
+        "decode --batch_size = 17, and the library's is 16",
+        "decode --colour = 'red' has no home",
+    ]
+
+
+def test_constants_are_choices_that_exist() -> None:
+    assert choices.DEFAULT_RECIPE in BUILT_IN
+    assert tuple(CODINGS) == get_args(Coding)
+    assert choices.DEFAULT_CODING in CODINGS
+    assert choices.DEFAULT_PAIR in names.PAIRS
+    load(DEFAULT).pair(choices.DEFAULT_PAIR)
+    load(DEFAULT).condition(choices.DEFAULT_CONDITION)
+
+
+def lists_of_choices(text: str) -> list[tuple[str, ...]]:
+    """Return every ``Literal["…", "…"]`` in a source text, its values sorted."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("Literal", "typing.Literal"):
+            values = [item.value for item in ast.walk(node.slice) if isinstance(item, ast.Constant)]
+            found.append(tuple(sorted(map(str, values))))
+    return found
+
+
+def test_no_list_of_choices_is_written_twice() -> None:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for path in (REPOSITORY / "iwsltpack").rglob("*.py"):
+        counts.update(lists_of_choices(path.read_text(encoding="utf-8")))
+    assert counts[("cache", "int8", "load", "stream")] == 1
+    assert [values for values, count in counts.items() if count > 1 and len(values) > 1] == []
