@@ -202,9 +202,9 @@ def test_a_submission_of_a_remote_artifact_is_that_of_the_folder(
 ) -> None:
     from iwsltpack.submission.packaging import prepare
 
-    near = prepare(run_request(artifact, run))
+    near = prepare(request(artifact, run))
     with HttpStore(artifact.parent) as store:
-        far = prepare(run_request(f"{store.url}/{artifact.name}", run))  # type: ignore[arg-type]
+        far = prepare(request(f"{store.url}/{artifact.name}", run))  # type: ignore[arg-type]
         assert far.files == near.files
         done = run_command(
             "submit", "--primary", "--team", "APG", "--edition", "demo", "--run", run, "--artifact",
@@ -224,7 +224,7 @@ def test_submit_without_a_network_says_so_and_writes_nothing(
     from iwsltpack.submission.packaging import prepare
 
     with pytest.raises(ResourceError, match="the store cannot be reached"):
-        prepare(run_request("http://127.0.0.1:9/q3", run))  # type: ignore[arg-type]
+        prepare(request("http://127.0.0.1:9/q3", run))  # type: ignore[arg-type]
 
 
 PLAIN = """

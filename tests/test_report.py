@@ -384,4 +384,5 @@ def test_the_command_prints_the_table_and_names_the_page(tmp_path: Path) -> None
     )
     assert printed.stdout == (tmp_path / "out" / "report.csv").read_text()
     refused = CliRunner().invoke(app, ["--published", "palomino2026", "--format", "html"])
-    assert "unknown format 'html'" in str(refused.exception)
+    assert refused.exit_code == 2
+    assert "'html' is not one of 'terminal'" in refused.stderr
