@@ -16,11 +16,13 @@ from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.cleaning import clean_file
 from iwsltpack.cli import commands
+from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs.chains import CODINGS
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents import choices, names
 from iwsltpack.documents.artifact import Coding
 from iwsltpack.editions import DEFAULT, load
+from iwsltpack.errors import UsageError
 from iwsltpack.hub.pull import pull_artifact
 from iwsltpack.hub.push import push_artifact
 from iwsltpack.report.report import write_report
@@ -140,3 +142,14 @@ def test_no_list_of_choices_is_written_twice() -> None:
         counts.update(lists_of_choices(path.read_text(encoding="utf-8")))
     assert counts[("cache", "int8", "load", "stream")] == 1
     assert [values for values, count in counts.items() if count > 1 and len(values) > 1] == []
+
+
+def test_a_request_for_a_shard_on_a_cluster_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--shard and --dask do not go together"):
+        RunRequest(
+            test_dir=tmp_path,
+            artifact=tmp_path,
+            output=tmp_path,
+            shard=Shard(index=1, count=2),
+            cluster="local",
+        )
