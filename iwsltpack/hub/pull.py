@@ -97,7 +97,7 @@ def pull_artifact(
     InputError, ResourceError
         See `hub_errors`; too little space on the disk. What was fetched is kept.
     """
-    location, sink = replace(locate(name), endpoint=endpoint), progress
+    location = replace(locate(name), endpoint=endpoint)
     output = output or Path(location.name)
     check_absent(output)
     with connected(location.shown, endpoint=endpoint) as api:
@@ -107,7 +107,7 @@ def pull_artifact(
         _check_listing(location, files)
         with _lock_partial(output) as partial:
             manifest_sha256, kept, wanted = _fetch(
-                replace(location, revision=commit), files, partial / ARTIFACT, sink
+                replace(location, revision=commit), files, partial / ARTIFACT, progress
             )
             (partial / ARTIFACT).rename(output)
             fileio.fsync_directory(output.parent)

@@ -215,13 +215,13 @@ def _check_private(files: dict[str, bytes], submission: Submission) -> None:
         raise ValidationFailed("this would tell whose machine it came from", problems)
 
 
-def _copy_artifact(source: Path, target: Path, sink: Reporter) -> None:
+def _copy_artifact(source: Path, target: Path, progress: Reporter) -> None:
     found = [path for path in sorted(source.rglob("*")) if path.is_file()]
-    sink.start("copying the artifact", sum(path.stat().st_size for path in found), "bytes")
+    progress.start("copying the artifact", sum(path.stat().st_size for path in found), "bytes")
     for path in found:
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as reader, copy.open("wb") as writer:
             shutil.copyfileobj(reader, writer, COPY_BLOCK)
-        sink.advance(path.stat().st_size)
-    sink.finish()
+        progress.advance(path.stat().st_size)
+    progress.finish()
