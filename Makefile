@@ -7,12 +7,13 @@ STAMP  := $(VENV)/.installed
 # Empty, everything is installed at its newest: `make test CONSTRAINTS=`.
 CONSTRAINTS ?= --constraint constraints.txt
 
-.PHONY: help demo test lint check submissions lock clean
+.PHONY: help demo test lint check submissions schemas lock clean
 
 help:
 	@echo "make demo         speech to validated submission on the miniature model"
 	@echo "make test         lint, types, all tests, every document under submissions/"
 	@echo "make lint         ruff and mypy alone"
+	@echo "make schemas      write schemas/ anew from the documents' dataclasses"
 	@echo "make lock         write constraints.txt anew from what is installed"
 	@echo "make clean        remove the virtual environment and caches"
 
@@ -37,6 +38,9 @@ test: lint
 
 submissions: $(STAMP)
 	$(BIN)/iwsltpack validate submissions
+
+schemas: $(STAMP)
+	$(BIN)/python -m tools.schemas
 
 lock: $(STAMP)
 	$(BIN)/python -m tools.lock > constraints.txt.new && mv constraints.txt.new constraints.txt

@@ -21,7 +21,7 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.codecs.dtypes import BY_NAME
 from iwsltpack.codecs.frames import content_size
 from iwsltpack.documents import schema
-from iwsltpack.documents.layout import ITEM_BYTES
+from iwsltpack.documents.kinds import ITEM_BYTES
 from iwsltpack.documents.manifest import MANIFEST_LIMIT, read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, InputError, ValidationFailed

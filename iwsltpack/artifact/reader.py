@@ -17,7 +17,8 @@ from iwsltpack.artifact.location import hub_address, locate
 from iwsltpack.codecs.chains import coding, integer_codes
 from iwsltpack.codecs.decoding import decode_chunk, decode_weights
 from iwsltpack.codecs.dtypes import by_name
-from iwsltpack.documents.layout import ITEM_BYTES, chunk_key, chunk_shape, chunk_starts, metadata_path
+from iwsltpack.documents.kinds import ITEM_BYTES
+from iwsltpack.documents.layout import chunk_key, chunk_shape, chunk_starts, metadata_path
 from iwsltpack.documents.names import MODEL_DIR, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError
 from iwsltpack.system import direct_io, fileio, memory

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.artifact.location import locate
-from iwsltpack.documents.layout import ITEM_BYTES
+from iwsltpack.documents.kinds import ITEM_BYTES
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.location import Place

@@ -22,8 +22,7 @@ from typing import Any
 
 from iwsltpack.building import patterns
 from iwsltpack.codecs.rounding import bits_of_digits
-from iwsltpack.documents import schema
-from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe
+from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe, RecipeFile
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
@@ -112,9 +111,7 @@ def load_recipe(name_or_file: str) -> Recipe:
             expected=", ".join(BUILT_IN),
             fix="or name a .toml or .json recipe file",
         )
-    data = _parse(path)
-    schema.check(data, "recipe", path)
-    recipe = _recipe(data)
+    recipe = _recipe(RecipeFile.from_json(_parse(path), path=path))
     for pattern in [rule.pattern for rule in recipe.layers] + (
         [recipe.prune.pattern] if recipe.prune else []
     ):
@@ -131,19 +128,19 @@ def _parse(path: Path) -> Any:
         raise InputError("not valid TOML", where=path, got=str(error)) from error
 
 
-def _recipe(data: dict[str, Any]) -> Recipe:
+def _recipe(file: RecipeFile) -> Recipe:
     rules = tuple(
         LayerRule(
-            pattern=rule["pattern"],
-            bits=bits_of_digits(rule["digits"]) if "digits" in rule else rule.get("bits"),
+            pattern=entry.pattern,
+            bits=entry.bits if entry.digits is None else bits_of_digits(entry.digits),
         )
-        for rule in data.get("layers", [])
+        for entry in file.layers
     )
-    techniques = (*(("structured pruning",) if "prune" in data else ()), *(_CODEC if rules else _CODEC[1:]))
+    techniques = (*(("structured pruning",) if file.prune else ()), *(_CODEC if rules else _CODEC[1:]))
     return Recipe(
-        name=data["name"],
-        description=data.get("description", ""),
-        techniques=tuple(data.get("techniques", techniques)),
+        name=file.name,
+        description=file.description,
+        techniques=file.techniques or techniques,
         layers=rules,
-        prune=PruneRule(**data["prune"]) if "prune" in data else None,
+        prune=file.prune,
     )

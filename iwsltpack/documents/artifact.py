@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.kinds import Count, DType, Keywords, Sha256, whole
 from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION
-from iwsltpack.documents.recipe import Recipe
+from iwsltpack.documents.recipe import Bits, Recipe
 from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
 
@@ -16,6 +17,10 @@ Coding = Literal["paper", "zstd", "pcodec"]
 BOOKKEEPING = (".SCB", ".weight_format")
 """Scales and flags that bitsandbytes stores beside its int8 weights."""
 Component = Literal["selected", "linear", "embedding", "audio_tower", "other"]
+Shape = Annotated[tuple[Count, ...], Keywords(maxItems=16)]
+TensorName = Annotated[str, whole(r"(?!zarr\.json(?![\s\S]))[A-Za-z0-9_][A-Za-z0-9_.-]*", maxLength=250)]
+"""A tensor's name is that of a folder, beside the ``zarr.json`` of the group."""
+FilePath = Annotated[str, whole(r"(?!/)(?!(.*/)?\.\.?(/|$))(?!.*//)(?!.*/$)[^\\\u0000-\u001f]+")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +63,10 @@ class BaseModel(Part):
     id: str | None = None
     revision: str | None = None
     architecture: str
-    bytes: int
-    parameters: int
+    bytes: Count
+    parameters: Count
     license: str | None = None
-    sha256: str
+    sha256: Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +98,18 @@ class Tensor(Part):
         On disk, all files of the array.
     """
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    source_shape: tuple[int, ...]
-    source_dtype: str
+    name: TensorName
+    shape: Shape
+    dtype: DType
+    source_shape: Shape
+    source_dtype: DType
     component: Component
     linear: bool
-    bits: int | None = None
+    bits: Bits | None = None
     wide: bool = False
-    entropy_bits: float | None = None
-    chunk_rows: int = 0
-    bytes: int = 0
+    entropy_bits: Annotated[float, Keywords(minimum=0, maximum=32)] | None = None
+    chunk_rows: Count = 0
+    bytes: Count = 0
 
     @property
     def parameters(self) -> int:
@@ -121,17 +126,18 @@ class Tensor(Part):
 class File(Part):
     """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256."""
 
-    path: str
-    bytes: int
-    sha256: str
+    path: FilePath
+    bytes: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactManifest(Document):
-    """The whole manifest. ``sha256`` is that of the canonical JSON with the field itself empty.
+    """Manifest of an iwsltpack artifact.
 
-    Every file of the artifact but the manifest is in `files`; the manifest covers itself by `sha256` and by
-    having only one valid byte sequence, so that no byte of an artifact is without a checksum.
+    ``sha256`` is that of the canonical JSON with the field itself empty. Every file of the artifact but the manifest is
+    in `files`. The manifest covers itself by `sha256` and by having only one valid byte sequence, so that no byte of
+    an artifact is without a checksum.
     """
 
     SCHEMA: ClassVar[str] = "artifact"
@@ -144,7 +150,7 @@ class ArtifactManifest(Document):
     coding: Coding
     tensors: tuple[Tensor, ...]
     files: tuple[File, ...]
-    sha256: str = field(default="")
+    sha256: Sha256 = field(default="")
 
     def sealed(self) -> Self:
         """Return the same manifest with its own digest filled in."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.kinds import Amount, Pair, PositiveAmount, RelativePath, Text
 from iwsltpack.documents.names import FORMAT_VERSION, PLAN_FORMAT
 from iwsltpack.documents.run import RunArtifact, RunSettings, RunTestSet
 from iwsltpack.system import fileio
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class PlanPiece(Part):
     """A stretch the model hears at once; seconds in the file."""
 
-    offset: float
-    duration: float
+    offset: Amount
+    duration: PositiveAmount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,23 +36,26 @@ class PlanSegment(Part):
     hears of it, nothing where the audio is unusable.
     """
 
-    id: str
-    audio: str
-    offset: float
-    duration: float
+    id: Text
+    audio: RelativePath
+    offset: Amount
+    duration: Amount
     source: str | None
     pieces: tuple[PlanPiece, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingPlan(Document):
-    """``shards/plan.json``: artifact, test set and settings of a run, and its segments in output order."""
+    """What the shards of an iwsltpack decoding run share.
+
+    ``shards/plan.json`` holds the artifact, test set and settings of a run, and its segments in output order.
+    """
 
     SCHEMA: ClassVar[str] = "decoding-plan"
 
     format: str = PLAN_FORMAT
     format_version: int = FORMAT_VERSION
-    pair: str
+    pair: Pair
     artifact: RunArtifact
     test_set: RunTestSet
     settings: RunSettings

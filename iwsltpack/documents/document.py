@@ -10,6 +10,9 @@ from typing import Any, ClassVar, Self, get_args, get_origin
 
 from iwsltpack.documents import schema
 
+OPTIONAL = {"optional": True}
+"""Metadata of a field that JSON may lack. A default of None stands for that, and is not written."""
+
 
 @cache
 def _field_types(cls: type) -> dict[str, Any]:
@@ -19,7 +22,12 @@ def _field_types(cls: type) -> dict[str, Any]:
 
 def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {
+            field.name: _encode(item)
+            for field, item in fields.items()
+            if item is not None or not field.metadata.get("optional")
+        }
     if isinstance(value, dict):
         return {str(key): _encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -52,7 +60,12 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
 
 
 class Part:
-    """A dataclass that is a piece of a document."""
+    """A dataclass that is a piece of a document.
+
+    `RULES` are keywords of its schema that no single field can say.
+    """
+
+    RULES: ClassVar[dict[str, Any]] = {}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON: dicts, lists, strings, numbers, booleans and null."""
@@ -69,7 +82,8 @@ class Part:
 class Document(Part):
     """A dataclass that is a whole document with a schema of its own.
 
-    Subclasses set `SCHEMA`; their first two fields are ``format`` and ``format_version``.
+    Subclasses set `SCHEMA`. The first two fields are ``format`` and ``format_version``, whose defaults are the only
+    values the schema admits; files that people write have neither.
     """
 
     SCHEMA: ClassVar[str]

@@ -19,25 +19,6 @@ GROUP_METADATA = f"{WEIGHTS_DIR}/zarr.json"
 MAX_CHUNK_VALUES = 1 << 27
 """Values in a chunk at most, which is at most 1 GiB decoded. Builders aim at 2^22; one row may take more."""
 
-ITEM_BYTES = {
-    "float64": 8,
-    "float32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-    "int64": 8,
-    "int32": 4,
-    "int16": 2,
-    "int8": 1,
-    "uint64": 8,
-    "uint32": 4,
-    "uint16": 2,
-    "uint8": 1,
-    "bool": 1,
-}
-"""Bytes of one value, by PyTorch's name of the type: sizes can be told without loading numpy."""
-
 
 def chunk_shape(shape: tuple[int, ...], chunk_rows: int) -> tuple[int, ...]:
     """Return the shape of a chunk of `chunk_rows` full rows; zero lengths count as one, as Zarr wants it."""

@@ -44,4 +44,6 @@ REPORT_DIR = "report"
 
 PAIRS = {"en-zh": "zh", "en-de": "de"}
 """Language pairs of the track and the language each translates into."""
+TYPES = ("primary", "contrastive")
+"""Types of a submission."""
 LANGUAGE_NAMES = {"zh": "Chinese", "de": "German"}

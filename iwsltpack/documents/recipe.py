@@ -1,11 +1,15 @@
-"""A recipe as data: which layers are rounded and how finely, and what is pruned first."""
+"""A recipe as data: which layers are rounded and how finely, and what is pruned first; and the file people write."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
-from iwsltpack.documents.document import Part
+from iwsltpack.documents.document import OPTIONAL, Document, Part
+from iwsltpack.documents.kinds import Keywords, Text, whole
+
+Bits = Annotated[int, Keywords(minimum=0, maximum=14)]
+"""Fractional bits b of a rounding step 2^-b: with more, float16 does not hold the multiples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,7 @@ class LayerRule(Part):
     """
 
     pattern: str
-    bits: int | None
+    bits: Bits | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class PruneRule(Part):
     """
 
     pattern: str
-    fraction: float
+    fraction: Annotated[float, Keywords(exclusiveMinimum=0, exclusiveMaximum=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +68,57 @@ class Recipe(Part):
     layers: tuple[LayerRule, ...] = ()
     prune: PruneRule | None = None
     engine: Literal["codec", "bitsandbytes"] = "codec"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEntry(Part):
+    """A rounding rule as people write it, with one of ``bits``, ``digits`` and ``lossless``.
+
+    Attributes
+    ----------
+    pattern
+        As in `LayerRule`.
+    bits
+        Fractional bits of the step.
+    digits
+        Decimal digits, as the paper counts them.
+    lossless
+        Keeps what an earlier rule would round.
+    """
+
+    RULES: ClassVar[dict[str, Any]] = {
+        "oneOf": [{"required": [key]} for key in ("bits", "digits", "lossless")]
+    }
+
+    pattern: Text
+    bits: Bits | None = field(default=None, metadata=OPTIONAL)
+    digits: Annotated[int, Keywords(minimum=0, maximum=4)] | None = field(default=None, metadata=OPTIONAL)
+    lossless: Literal[True] | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeFile(Document):
+    """A recipe file of iwsltpack (TOML or JSON).
+
+    Attributes
+    ----------
+    name, description
+        For people.
+    techniques
+        Of compression; where none are named, what the rules do.
+    layers, prune
+        What is done: one of them at least.
+    """
+
+    SCHEMA: ClassVar[str] = "recipe"
+    RULES: ClassVar[dict[str, Any]] = {"anyOf": [{"required": ["layers"]}, {"required": ["prune"]}]}
+
+    name: Annotated[str, whole("[A-Za-z0-9][A-Za-z0-9._-]*", maxLength=60)]
+    description: str = field(default="", metadata=OPTIONAL)
+    techniques: Annotated[tuple[str, ...], Keywords(minItems=1)] | None = field(
+        default=None, metadata=OPTIONAL
+    )
+    layers: Annotated[tuple[LayerEntry, ...], Keywords(minItems=1)] = field(default=(), metadata=OPTIONAL)
+    prune: Annotated[PruneRule, Keywords(properties={"pattern": {"minLength": 1}})] | None = field(
+        default=None, metadata=OPTIONAL
+    )

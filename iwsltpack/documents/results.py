@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.kinds import Amount, Keywords, PositiveCount, Text, whole
 from iwsltpack.documents.names import FORMAT_VERSION, RESULTS_FORMAT
+from iwsltpack.documents.score import Metric
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
 
@@ -26,7 +28,7 @@ class PublishedScore(Part):
 class PublishedSize(Part):
     """Bytes by one measure; ``exact`` is false where only a rounded figure was published."""
 
-    bytes: int
+    bytes: PositiveCount
     exact: bool
 
 
@@ -50,30 +52,30 @@ class ResultRow(Part):
         What a reader must know before comparing.
     """
 
-    name: str
+    name: Text
     setting: str
-    pair: str
+    pair: Annotated[str, whole("[a-z]{2,3}-[a-z]{2,3}")]
     test_set: str
     baseline: bool
-    scores: dict[str, PublishedScore]
-    seconds_per_item: float | None
-    sizes: dict[str, PublishedSize]
+    scores: Annotated[dict[Metric, PublishedScore], Keywords(minProperties=1)]
+    seconds_per_item: Amount | None
+    sizes: dict[Literal["whole", "linear"], PublishedSize]
     note: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results(Document):
-    """A table with where it was published."""
+    """Published results: rows of a table of systems, sizes and scores."""
 
     SCHEMA: ClassVar[str] = "results"
 
     format: str = RESULTS_FORMAT
     format_version: int = FORMAT_VERSION
-    name: str
+    name: Annotated[str, whole(r"[\w.-]+")]
     title: str
     citation: str
     url: str | None
-    rows: tuple[ResultRow, ...]
+    rows: Annotated[tuple[ResultRow, ...], Keywords(minItems=1)]
 
 
 def read_results(path: Path) -> Results:

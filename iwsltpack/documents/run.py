@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import BadAudio, LongAudio, Mode, TestSetKind
-from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.document import OPTIONAL, Document, Part
+from iwsltpack.documents.kinds import (
+    Amount,
+    Count,
+    FileName,
+    Keywords,
+    Pair,
+    PositiveAmount,
+    PositiveCount,
+    RelativePath,
+    Sha256,
+    Text,
+)
 from iwsltpack.documents.names import FORMAT_VERSION, RUN_FORMAT, RUN_NAME
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
@@ -20,12 +32,12 @@ Finish = Literal["stop", "length", "placeholder"]
 class RunArtifact(Part):
     """The artifact decoded with: manifest digest, identity and exact size on disk."""
 
-    sha256: str
+    sha256: Sha256
     base_model: str | None
     revision: str | None
     recipe: str
     coding: str
-    bytes: int
+    bytes: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +47,11 @@ class RunTestSet(Part):
     ``sha256`` covers, in output order, every segment's id, offset, duration and its audio file's bytes.
     """
 
-    name: str
+    name: FileName
     kind: TestSetKind
-    sha256: str
-    segments: int
-    audio_seconds: float
+    sha256: Sha256
+    segments: Count
+    audio_seconds: Amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +85,15 @@ class RunSettings(Part):
     prompt: str
     system_prompt: str | None
     chat_template: str | None
-    max_new_tokens: int
-    retry_truncated: int | None
-    num_beams: int
-    repetition_penalty: float
-    no_repeat_ngram_size: int
-    batch_size: int
-    batch_seconds: float
-    device: str
-    dtype: str
+    max_new_tokens: PositiveCount
+    retry_truncated: PositiveCount | None
+    num_beams: PositiveCount
+    repetition_penalty: PositiveAmount
+    no_repeat_ngram_size: Count
+    batch_size: PositiveCount
+    batch_seconds: PositiveAmount
+    device: Annotated[str, Keywords(enum=["cpu", "cuda"])]
+    dtype: Annotated[str, Keywords(enum=["float32", "float16", "bfloat16"])]
     mode: Mode
     long: LongAudio
     on_bad_audio: BadAudio
@@ -97,15 +109,15 @@ class RunSegment(Part):
     signs by name; ``seconds`` is generation time, shared out over the batch.
     """
 
-    index: int
-    id: str
-    audio: str
-    offset: float
-    duration: float
-    tokens: int
+    index: Count
+    id: Text
+    audio: RelativePath
+    offset: Amount
+    duration: Amount
+    tokens: Count
     finish: Finish
-    seconds: float
-    pieces: int
+    seconds: Amount
+    pieces: Count
     signs: tuple[str, ...]
 
 
@@ -113,9 +125,9 @@ class RunSegment(Part):
 class RunOutput(Part):
     """The raw hypotheses: file name in the run's folder, its SHA-256, its line count."""
 
-    path: str
-    sha256: str
-    lines: int
+    path: FileName
+    sha256: Sha256
+    lines: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +149,11 @@ class RunSession(Part):
     worker: str | None
     device_name: str
     mode: Mode
-    load_seconds: float
-    pieces: int
-    seconds: float
-    peak_host_bytes: int
-    peak_device_bytes: int | None
+    load_seconds: Amount
+    pieces: Count
+    seconds: Amount
+    peak_host_bytes: Count
+    peak_device_bytes: Count | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,26 +189,27 @@ class RunSummary(Part):
         Times the model was loaded for this run.
     """
 
-    load_seconds: float
-    decode_seconds: float
-    seconds_per_segment: float
-    tokens_per_second: float
-    real_time_factor: float
-    truncated: int
-    placeholders: int
-    segmented: int
-    signs: dict[str, int]
-    peak_host_bytes: int
-    peak_device_bytes: int | None
+    load_seconds: Amount
+    decode_seconds: Amount
+    seconds_per_segment: Amount
+    tokens_per_second: Amount
+    real_time_factor: Amount
+    truncated: Count
+    placeholders: Count
+    segmented: Count
+    signs: dict[str, Count]
+    peak_host_bytes: Count
+    peak_device_bytes: Count | None
     device_name: str
-    sessions: int
+    sessions: Count
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Document):
-    """``run.json``: written last, so that its presence means the run is whole.
+    """Record of an iwsltpack decoding run.
 
-    Records of before `sessions` was kept have none.
+    ``run.json`` is written last, so that its presence means the run is whole. Records of before ``sessions`` was
+    kept have none.
     """
 
     SCHEMA: ClassVar[str] = "run"
@@ -204,14 +217,14 @@ class Run(Document):
     format: str = RUN_FORMAT
     format_version: int = FORMAT_VERSION
     tool: Tool
-    pair: str
+    pair: Pair
     artifact: RunArtifact
     test_set: RunTestSet
     settings: RunSettings
     output: RunOutput
     segments: tuple[RunSegment, ...]
     summary: RunSummary
-    sessions: tuple[RunSession, ...] = ()
+    sessions: tuple[RunSession, ...] = field(default=(), metadata=OPTIONAL)
 
 
 def read_run(folder: Path) -> Run:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.kinds import Amount, Count, Keywords, Sha256, Share, whole
 from iwsltpack.documents.names import FORMAT_VERSION, SCORE_FORMAT
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
@@ -24,18 +25,18 @@ DIGITS: dict[str, int] = {"comet": 4, "chrf": 2, "bleu": 2}
 class ScoredText(Part):
     """Lines that went into a score: the file's name, how many, SHA-256 of the lines joined by line feeds."""
 
-    name: str
-    lines: int
-    sha256: str
+    name: Annotated[str, whole(r"[^/\\]*")]
+    lines: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Part):
     """A learned metric's weights: hub id or folder name, hub commit where known, SHA-256 of ``model.ckpt``."""
 
-    name: str
+    name: Annotated[str, whole(r"[^/\\]+(/[^/\\]+)?")]
     revision: str | None
-    sha256: str
+    sha256: Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +65,9 @@ class Signature(Part):
     checkpoint: Checkpoint | None
     cleaned: str | None
     resegmented: str | None
-    hypotheses: str
-    references: str
-    sources: str | None
+    hypotheses: Sha256
+    references: Sha256
+    sources: Sha256 | None
 
     @property
     def text(self) -> str:
@@ -108,12 +109,12 @@ class Comparison(Part):
     baseline: ScoredText
     score: float
     difference: float
-    p_bootstrap: float
-    p_randomization: float
-    bootstrap_samples: int
-    randomization_trials: int
-    seed: int
-    interval: float
+    p_bootstrap: Share
+    p_randomization: Share
+    bootstrap_samples: Count
+    randomization_trials: Count
+    seed: Annotated[int, Keywords(minimum=0)]
+    interval: Amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,32 +135,35 @@ class MetricResult(Part):
 class ScoredRun(Part):
     """The decoding run the hypotheses come from."""
 
-    artifact_sha256: str
-    artifact_bytes: int
+    artifact_sha256: Sha256
+    artifact_bytes: Count
     recipe: str
     coding: str
     mode: str
     test_set: str
-    seconds_per_segment: float
+    seconds_per_segment: Amount
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Document):
-    """The whole document; ``resegmented`` holds the hypotheses as they were scored, where they were recut."""
+    """Scores of one set of hypotheses, with their signatures.
+
+    ``resegmented`` holds the hypotheses as they were scored, where they were recut.
+    """
 
     SCHEMA: ClassVar[str] = "score"
 
     format: str = SCORE_FORMAT
     format_version: int = FORMAT_VERSION
     tool: Tool
-    language: str
+    language: Annotated[str, whole("[a-z]{2,3}")]
     hypotheses: ScoredText
     references: ScoredText
     sources: ScoredText | None
     run: ScoredRun | None
     cleaned: bool
     resegmented: tuple[str, ...] | None
-    metrics: tuple[MetricResult, ...]
+    metrics: Annotated[tuple[MetricResult, ...], Keywords(minItems=1)]
 
     def metric(self, name: str) -> MetricResult | None:
         """Return the result of one metric, or None where it was not asked for."""

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.document import Document, Part
-from iwsltpack.documents.names import FORMAT_VERSION, SUBMISSION_FORMAT, SUBMISSION_NAME
+from iwsltpack.documents.kinds import (
+    Amount,
+    Count,
+    Keywords,
+    PositiveCount,
+    Sha256,
+    Text,
+    TrackPair,
+    whole,
+)
+from iwsltpack.documents.names import FORMAT_VERSION, PAIRS, SUBMISSION_FORMAT, SUBMISSION_NAME, TYPES
+from iwsltpack.documents.score import Metric
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+PlainName = Annotated[str, whole("[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")]
+"""What a folder, an archive and a file on any system may be called."""
+Setting = str | float | bool | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionEdition(Part):
     """The edition packaged for; ``sha256`` is that of its rules."""
 
-    name: str
-    sha256: str
+    name: Text
+    sha256: Sha256
     rehearsal: bool
 
 
@@ -28,18 +43,18 @@ class SubmissionEdition(Part):
 class SubmissionArtifact(Part):
     """The model: digest of its manifest, exact bytes of every file on disk, values, how it was compressed."""
 
-    sha256: str
-    bytes: int
-    parameters: int
-    source_bytes: int
-    source_parameters: int
-    base_model: str | None
-    revision: str | None
-    architecture: str
-    license: str | None
-    recipe: str
-    coding: str
-    techniques: tuple[str, ...]
+    sha256: Sha256
+    bytes: PositiveCount
+    parameters: Count
+    source_bytes: Count
+    source_parameters: Count
+    base_model: Text | None
+    revision: Text | None
+    architecture: Text
+    license: Text | None
+    recipe: Text
+    coding: Text
+    techniques: tuple[Text, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +62,9 @@ class SubmissionCleaning(Part):
     """Whether the hypotheses were cleaned, with which rules in which order, as of which iwsltpack version."""
 
     applied: bool
-    lang: str
-    rules: tuple[str, ...]
-    version: str
+    lang: Annotated[str, Keywords(enum=[*PAIRS.values()])]
+    rules: tuple[Text, ...]
+    version: Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,38 +74,41 @@ class SubmissionRun(Part):
     ``settings`` are the run's own, whatever settings its version knows.
     """
 
-    sha256: str
-    tool_version: str
-    test_set_sha256: str
-    segments: int
-    audio_seconds: float
-    settings: dict[str, Any]
-    seconds_per_segment: float
-    real_time_factor: float
+    sha256: Sha256
+    tool_version: Text
+    test_set_sha256: Sha256
+    segments: Count
+    audio_seconds: Amount
+    settings: dict[str, Setting]
+    seconds_per_segment: Amount
+    real_time_factor: Amount
     device_name: str
-    truncated: int
-    placeholders: int
+    truncated: Count
+    placeholders: Count
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionTestSet(Part):
     """One hypothesis file ready for upload, the raw one it was cleaned from, and what cleaning did."""
 
-    name: str
-    file: str
-    sha256: str
-    bytes: int
-    lines: int
-    raw_sha256: str
-    lines_changed: int
-    repaired: dict[str, int]
-    reported: dict[str, int]
+    name: PlainName
+    file: PlainName
+    sha256: Sha256
+    bytes: Count
+    lines: Count
+    raw_sha256: Sha256
+    lines_changed: Count
+    repaired: dict[str, Count]
+    reported: dict[str, Count]
     run: SubmissionRun
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission(Document):
-    """``submission.json``. ``label`` tells contrastive submissions of one model name apart."""
+    """A packaged submission.
+
+    ``label`` tells contrastive submissions of one model name apart.
+    """
 
     SCHEMA: ClassVar[str] = "submission"
 
@@ -98,34 +116,37 @@ class Submission(Document):
     format_version: int = FORMAT_VERSION
     tool: Tool
     edition: SubmissionEdition
-    model_name: str
-    team: str
-    pair: str
-    condition: str
-    type: str
-    size_bin: str | None
-    label: str | None
+    model_name: PlainName
+    team: Text
+    pair: TrackPair
+    condition: Text
+    type: Annotated[str, Keywords(enum=[*TYPES])]
+    size_bin: Text | None
+    label: Annotated[str, whole("[a-z0-9][a-z0-9-]{0,30}")] | None
     artifact: SubmissionArtifact
-    datasets: tuple[str, ...]
+    datasets: Annotated[tuple[Text, ...], Keywords(uniqueItems=True)]
     release_outputs: bool | None
     cleaning: SubmissionCleaning
-    test_sets: tuple[SubmissionTestSet, ...]
+    test_sets: Annotated[tuple[SubmissionTestSet, ...], Keywords(minItems=1, maxItems=100)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedScore(Part):
     """One metric's score of one test set, with its signature; ``hypotheses_sha256`` is that of the file scored."""
 
-    test_set: str
-    metric: str
+    test_set: Text
+    metric: Metric
     score: float
-    signature: str
-    hypotheses_sha256: str
+    signature: Text
+    hypotheses_sha256: Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedScores(Document):
-    """``scores.json``: written beside a package when it is scored, no part of it."""
+    """Scores recorded beside a submission.
+
+    ``scores.json`` is written when a package is scored, and is no part of it.
+    """
 
     SCHEMA: ClassVar[str] = "scores"
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from iwsltpack.documents.document import Document, Part
-from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
+from iwsltpack.documents.kinds import Count, Keywords, PositiveCount, Text, TrackPair, whole
+from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS, TYPES
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
@@ -24,30 +25,31 @@ FORMAT: Final = "iwsltpack.edition"
 TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,39}(?:_[A-Za-z0-9.+-]{1,39})*")
 """What a team may be called: it becomes part of a model name, a folder name and a file name."""
 Requirement = Literal["always", "unconstrained", "never"]
+FieldId = Literal["storage_size", "parameters", "techniques", "datasets", "efficiency", "release_consent"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingDefaults(Part):
     """What the edition's baseline decodes with; `prompt` may hold ``${LANGUAGE}``."""
 
-    prompt: str
-    max_new_tokens: int
+    prompt: Text
+    max_new_tokens: PositiveCount
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestSets(Part):
     """The released test sets of a pair: how many, what they are called, what they are about; null: not public."""
 
-    count: int | None
-    names: tuple[str, ...] | None
-    domains: tuple[str, ...] | None
+    count: PositiveCount | None
+    names: tuple[Text, ...] | None
+    domains: tuple[Text, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Part):
     """A language pair of the edition."""
 
-    name: str
+    name: TrackPair
     test_sets: TestSets
 
 
@@ -55,8 +57,8 @@ class Pair(Part):
 class Condition(Part):
     """A data condition; ``datasets`` are the only ones allowed, null where there is no restriction."""
 
-    name: str
-    datasets: tuple[str, ...] | None
+    name: Annotated[str, whole("[a-z]+")]
+    datasets: tuple[Text, ...] | None
     datasets_required: bool
 
 
@@ -64,17 +66,17 @@ class Condition(Part):
 class SizeBin(Part):
     """Model sizes from ``min_bytes`` on and below ``max_bytes``: a model on a boundary goes to the larger bin."""
 
-    name: str
-    min_bytes: int
-    max_bytes: int | None
+    name: Annotated[str, whole("[A-Za-z0-9]+")]
+    min_bytes: Count
+    max_bytes: PositiveCount | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DescriptionField(Part):
     """A field of the server's form. ``id`` is what the packager fills it by."""
 
-    id: str
-    label: str
+    id: FieldId
+    label: Text
     required: Requirement
 
 
@@ -82,8 +84,8 @@ class DescriptionField(Part):
 class Upload(Part):
     """How a submission is handed in; ``steps`` may hold ``${MODEL_NAME}``, ``${PAIR}``, ``${FILES}``, ``${COUNT}``."""
 
-    server: str
-    steps: tuple[str, ...]
+    server: Text
+    steps: Annotated[tuple[Text, ...], Keywords(minItems=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ class ModelName(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Edition(Document):
-    """One edition of the track.
+    """An edition of the Model Compression track.
 
     ``model_name_pattern`` holds ``${TEAM}``, ``${LANGUAGE_PAIR}``, ``${CONDITION}``, ``${SUBMISSION_TYPE}`` and,
     with size bins, ``${SIZE_BIN}``; null where it is not public. ``base_models`` are hub names the model must be
@@ -110,20 +112,22 @@ class Edition(Document):
 
     format: str = FORMAT
     format_version: int = 1
-    name: str
-    title: str
+    name: Annotated[str, whole("[a-z0-9][a-z0-9-]*")]
+    title: Text
     rehearsal: bool
-    model_name_pattern: str | None
-    pairs: tuple[Pair, ...]
-    conditions: tuple[Condition, ...]
-    types: tuple[str, ...]
-    base_models: tuple[str, ...] | None
-    size_bins: tuple[SizeBin, ...] | None
-    size_measure: str
+    model_name_pattern: Annotated[str, whole(r"[A-Za-z0-9._${}+-]+")] | None
+    pairs: Annotated[tuple[Pair, ...], Keywords(minItems=1)]
+    conditions: Annotated[tuple[Condition, ...], Keywords(minItems=1)]
+    types: Annotated[
+        tuple[Annotated[str, Keywords(enum=[*TYPES])], ...], Keywords(minItems=1, uniqueItems=True)
+    ]
+    base_models: tuple[Text, ...] | None
+    size_bins: Annotated[tuple[SizeBin, ...], Keywords(minItems=1)] | None
+    size_measure: Text
     description_fields: tuple[DescriptionField, ...]
     upload: Upload | None
     default_decoding: DecodingDefaults
-    unknown: tuple[str, ...]
+    unknown: tuple[Text, ...]
 
     @property
     def sha256(self) -> str:
