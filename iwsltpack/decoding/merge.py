@@ -11,7 +11,7 @@ from iwsltpack.decoding.journal import Contents, Journal, Key, kept_from_writers
 from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders
 from iwsltpack.decoding.record import DecodedSet, finish_run, refuse_lost_journal
 from iwsltpack.decoding.shards import shard_journals, shares
-from iwsltpack.documents.decoding_plan import DecodingPlan, read_plan
+from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARDS_DIR
 from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
 
@@ -43,7 +43,7 @@ def merge_shards(output: Path) -> list[DecodedSet]:
     UsageError
         A shard is still at work, or is bound to another artifact, test set, plan or settings.
     """
-    plans = {folder: read_plan(folder / SHARDS_DIR / PLAN_NAME) for folder in _sharded(output)}
+    plans = {folder: DecodingPlan.read(folder / SHARDS_DIR / PLAN_NAME) for folder in _sharded(output)}
     if problems := [problem for folder, plan in plans.items() for problem in _missing(folder, plan)]:
         raise ValidationFailed(
             "not everything is decoded yet",

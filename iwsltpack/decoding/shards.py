@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.cluster.shards import Shard, deal
 from iwsltpack.decoding.journal import check_same
 from iwsltpack.decoding.plan import binding
-from iwsltpack.documents.decoding_plan import DecodingPlan, read_plan
+from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARDS_DIR
 from iwsltpack.system import fileio
 
@@ -66,4 +66,4 @@ def keep_plan(folder: Path, plan: DecodingPlan, bound: dict[str, Any]) -> None:
     path = folder / SHARDS_DIR / PLAN_NAME
     if not path.exists():
         fileio.write_json(path, plan.to_json())
-    check_same(binding(read_plan(path)), bound, folder)
+    check_same(binding(DecodingPlan.read(path)), bound, folder)

@@ -7,16 +7,12 @@ neither the recordings nor the artifact are at hand.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Amount, Pair, PositiveAmount, RelativePath, Text
 from iwsltpack.documents.names import FORMAT_VERSION, PLAN_FORMAT
 from iwsltpack.documents.run import RunArtifact, RunSettings, RunTestSet
-from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +56,3 @@ class DecodingPlan(Document):
     test_set: RunTestSet
     settings: RunSettings
     segments: tuple[PlanSegment, ...]
-
-
-def read_plan(path: Path) -> DecodingPlan:
-    """Read and check a plan; one that cannot be is `InputError` or `ValidationFailed`."""
-    return DecodingPlan.from_json(fileio.read_json(path), path=path)

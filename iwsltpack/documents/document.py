@@ -6,9 +6,14 @@ import dataclasses
 import types
 import typing
 from functools import cache
-from typing import Any, ClassVar, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
 from iwsltpack.documents import schema
+from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OPTIONAL = {"optional": True}
 """Metadata of a field that JSON may lack. A default of None stands for that, and is not written."""
@@ -112,3 +117,19 @@ class Document(Part):
         schema.check(data, cls.SCHEMA, None if path is None else str(path))
         built: Self = _build(cls, data)
         return built
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check the document in a file.
+
+        Raises
+        ------
+        InputError
+            Not readable, or another document.
+        ValidationFailed
+            It does not fit the schema.
+        """
+        data, kind = fileio.read_json(path), f"iwsltpack.{cls.SCHEMA}"
+        if not isinstance(data, dict) or data.get("format") != kind:
+            raise InputError(f"not a {cls.SCHEMA} document", where=path, expected=f'"format": "{kind}"')
+        return cls.from_json(data, path=path)

@@ -1,8 +1,4 @@
-"""Where an artifact's bytes lie, and whether what a manifest says of them can be true.
-
-A schema checks every number by itself. Here they are checked against each other, before any of them makes a
-program allocate, loop or open a file.
-"""
+"""Where an artifact's bytes lie: chunks of whole rows, and the files they are in."""
 
 from __future__ import annotations
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Amount, Keywords, PositiveCount, Text, whole
 from iwsltpack.documents.names import FORMAT_VERSION, RESULTS_FORMAT
 from iwsltpack.documents.score import Metric
-from iwsltpack.errors import InputError
-from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +20,11 @@ class PublishedScore(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedSize(Part):
+class SystemSize(Part):
     """Bytes by one measure; ``exact`` is false where only a rounded figure was published."""
 
     bytes: PositiveCount
-    exact: bool
+    exact: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +54,7 @@ class ResultRow(Part):
     baseline: bool
     scores: Annotated[dict[Metric, PublishedScore], Keywords(minProperties=1)]
     seconds_per_item: Amount | None
-    sizes: dict[Literal["whole", "linear"], PublishedSize]
+    sizes: dict[Literal["whole", "linear"], SystemSize]
     note: str | None
 
 
@@ -76,19 +71,3 @@ class Results(Document):
     citation: str
     url: str | None
     rows: Annotated[tuple[ResultRow, ...], Keywords(minItems=1)]
-
-
-def read_results(path: Path) -> Results:
-    """Read and check a results document.
-
-    Raises
-    ------
-    InputError
-        Not readable, or another document.
-    ValidationFailed
-        It does not fit the schema.
-    """
-    data = fileio.read_json(path)
-    if not isinstance(data, dict) or data.get("format") != RESULTS_FORMAT:
-        raise InputError("not a results document", where=path, expected=f'"format": "{RESULTS_FORMAT}"')
-    return Results.from_json(data, path=path)

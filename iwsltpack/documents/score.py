@@ -10,7 +10,6 @@ from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Amount, Count, Keywords, Sha256, Share, whole
 from iwsltpack.documents.names import FORMAT_VERSION, SCORE_FORMAT
 from iwsltpack.errors import InputError
-from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,14 +175,11 @@ def read_score(path: Path) -> Score:
     Raises
     ------
     InputError
-        Not readable, or another document.
+        Not readable, another document, or one with segments missing.
     ValidationFailed
         It does not fit the schema.
     """
-    data = fileio.read_json(path)
-    if not isinstance(data, dict) or data.get("format") != SCORE_FORMAT:
-        raise InputError("not a score document", where=path, expected=f'"format": "{SCORE_FORMAT}"')
-    score = Score.from_json(data, path=path)
+    score = Score.read(path)
     for result in score.metrics:
         if len(result.segments) != score.references.lines:
             raise InputError(

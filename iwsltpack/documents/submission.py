@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.document import Document, Part
-from iwsltpack.documents.kinds import (
-    Amount,
-    Count,
-    Keywords,
-    PositiveCount,
-    Sha256,
-    Text,
-    TrackPair,
-    whole,
-)
+from iwsltpack.documents.kinds import Amount, Count, Keywords, PositiveCount, Sha256, Text, TrackPair, whole
 from iwsltpack.documents.names import FORMAT_VERSION, PAIRS, SUBMISSION_FORMAT, SUBMISSION_NAME, TYPES
 from iwsltpack.documents.score import Metric
 from iwsltpack.errors import InputError

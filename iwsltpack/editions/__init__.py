@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Count, Keywords, PositiveCount, Text, TrackPair, whole
@@ -25,6 +25,7 @@ FORMAT: Final = "iwsltpack.edition"
 TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,39}(?:_[A-Za-z0-9.+-]{1,39})*")
 """What a team may be called: it becomes part of a model name, a folder name and a file name."""
 Requirement = Literal["always", "unconstrained", "never"]
+Named = TypeVar("Named", "Pair", "Condition")
 FieldId = Literal["storage_size", "parameters", "techniques", "datasets", "efficiency", "release_consent"]
 
 
@@ -136,20 +137,18 @@ class Edition(Document):
 
     def pair(self, name: str) -> Pair:
         """Return the rules of a pair; another one is a `UsageError` that lists the pairs."""
-        for pair in self.pairs:
-            if pair.name == name:
-                return pair
-        raise UsageError(
-            f"no pair {name!r} in {self.name}", expected=", ".join(pair.name for pair in self.pairs), got=name
-        )
+        return self._named("pair", self.pairs, name)
 
     def condition(self, name: str) -> Condition:
         """Return the rules of a data condition; another one is a `UsageError` that lists them."""
-        for condition in self.conditions:
-            if condition.name == name:
-                return condition
-        known = ", ".join(condition.name for condition in self.conditions)
-        raise UsageError(f"no condition {name!r} in {self.name}", expected=known, got=name)
+        return self._named("condition", self.conditions, name)
+
+    def _named(self, kind: str, choices: tuple[Named, ...], name: str) -> Named:
+        for choice in choices:
+            if choice.name == name:
+                return choice
+        known = ", ".join(choice.name for choice in choices)
+        raise UsageError(f"no {kind} {name!r} in {self.name}", expected=known, got=name)
 
     def decoding(self, pair: str) -> DecodingDefaults:
         """Return prompt (target language filled in) and token limit for a pair."""

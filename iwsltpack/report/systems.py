@@ -20,7 +20,7 @@ from iwsltpack.documents.names import (
     SCORE_FORMAT,
     SCORE_NAME,
 )
-from iwsltpack.documents.results import ResultRow, Results, read_results
+from iwsltpack.documents.results import ResultRow, Results, SystemSize
 from iwsltpack.documents.score import Score, read_score
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
@@ -59,14 +59,6 @@ class SystemScore:
     signature: str
     comparable: str | None
     checkpoint: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SystemSize:
-    """Bytes by one measure; ``exact`` is false for a rounded, published figure."""
-
-    bytes: int
-    exact: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +138,12 @@ def published(name: str) -> list[System]:
     """
     if name in published_names():
         with resources.as_file(resources.files("iwsltpack.report") / "data" / f"{name}.json") as path:
-            return _published_rows(read_results(path))
+            return _published_rows(Results.read(path))
     if not Path(name).is_file():
         raise UsageError(
             f"no published table {name!r}", expected=f"{', '.join(published_names())}, or a results document"
         )
-    return _published_rows(read_results(Path(name)))
+    return _published_rows(Results.read(Path(name)))
 
 
 def gather(paths: Sequence[Place]) -> list[System]:
@@ -199,7 +191,7 @@ def gather(paths: Sequence[Place]) -> list[System]:
             systems.append(_artifact_row(artifact))
             places.append(Path(artifact.name))
     for path in found.results:
-        rows = _published_rows(read_results(path))
+        rows = _published_rows(Results.read(path))
         systems += rows
         places += [path] * len(rows)
     return _told_apart(systems, places)
@@ -265,7 +257,7 @@ def _published_row(row: ResultRow, results: Results) -> System:
             for metric, entry in row.scores.items()
         },
         seconds_per_item=row.seconds_per_item,
-        sizes={name: SystemSize(bytes=size.bytes, exact=size.exact) for name, size in row.sizes.items()},
+        sizes=dict(row.sizes.items()),
         note=row.note,
     )
 

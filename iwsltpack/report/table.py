@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack.documents.choices import Measure
+from iwsltpack.documents.results import SystemSize
 from iwsltpack.documents.score import TITLES
 from iwsltpack.errors import UsageError
 from iwsltpack.report.frontier import Point, dominators, frontier
-from iwsltpack.report.systems import (
-    MEASURE_MEANINGS,
-    MEASURE_TITLES,
-    MEASURES,
-    System,
-    SystemSize,
-)
+from iwsltpack.report.systems import MEASURE_MEANINGS, MEASURE_TITLES, MEASURES, System
 from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL
 
 if TYPE_CHECKING:
