@@ -64,20 +64,8 @@ def embed_json(data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    # Half a surrogate pair cannot be written as UTF-8; JSON has a form for it.
-    return (
-        "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) <= 0xDFFF else c for c in text)
-        if _halves(text)
-        else text
-    )
-
-
-def _halves(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    # Half a surrogate pair cannot be written as UTF-8; JSON writes it as Python does.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _asset(name: str) -> str:

@@ -21,13 +21,13 @@ from iwsltpack.documents.names import (
     SCORE_NAME,
 )
 from iwsltpack.documents.results import ResultRow, Results, SystemSize
-from iwsltpack.documents.score import Score, read_score
+from iwsltpack.documents.score import Score, ScoredRun, read_score
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from iwsltpack.artifact.location import Place
 
@@ -171,30 +171,15 @@ def gather(paths: Sequence[Place]) -> list[System]:
         artifacts[opened.manifest.sha256] = _Artifact(
             name=name_of(place), manifest=opened.manifest, sizes=sizes
         )
-    systems: list[System] = []
-    places: list[Path] = []
-    for path in found.runs:
-        rows = _run_rows(path, artifacts)
-        systems += rows
-        places += [path] * len(rows)
-    for path in found.scores:
-        systems.append(_score_row(read_score(path), path, artifacts))
-        places.append(path)
-    used = {
-        system.hypotheses.run.artifact.sha256
-        for system in systems
-        if system.hypotheses and system.hypotheses.run
-    }
-    used |= {system.score.run.artifact_sha256 for system in systems if system.score and system.score.run}
-    for key, artifact in artifacts.items():
-        if key not in used:
-            systems.append(_artifact_row(artifact))
-            places.append(Path(artifact.name))
-    for path in found.results:
-        rows = _published_rows(Results.read(path))
-        systems += rows
-        places += [path] * len(rows)
-    return _told_apart(systems, places)
+    placed = [(system, path) for path in found.runs for system in _run_rows(path, artifacts)]
+    placed += [(_score_row(read_score(path), path, artifacts), path) for path in found.scores]
+    runs = [system.hypotheses.scored_run for system, _ in placed if system.hypotheses]
+    runs += [system.score.run for system, _ in placed if system.score]
+    used = {run.artifact_sha256 for run in runs if run}
+    unused = (artifact for key, artifact in artifacts.items() if key not in used)
+    placed += [(_artifact_row(artifact), Path(artifact.name)) for artifact in unused]
+    placed += [(system, path) for path in found.results for system in _published_rows(Results.read(path))]
+    return _told_apart(placed)
 
 
 def _look(path: Path, found: _Found, depth: int = 0) -> None:
@@ -265,20 +250,10 @@ def _published_row(row: ResultRow, results: Results) -> System:
 def _run_rows(path: Path, artifacts: dict[str, _Artifact]) -> list[System]:
     """Return a row for each score beside the run, or one without scores."""
     hypotheses = read_hypotheses(path)
-    run = hypotheses.run
-    if run is None:
+    if hypotheses.scored_run is None:
         raise InputError("not a run", where=path)
-    artifact = artifacts.get(run.artifact.sha256)
-    base = System(
-        name=run.artifact.recipe,
-        setting=f"{run.artifact.coding}, {run.settings.mode}",
-        test_set=run.test_set.name,
-        pair=run.pair,
-        baseline=run.artifact.recipe == BASELINE_RECIPE,
-        seconds_per_item=run.summary.seconds_per_segment,
-        hypotheses=hypotheses,
-        **_size_fields(artifact, run.artifact.bytes),
-    )
+    base = _decoded(hypotheses.scored_run, str(hypotheses.pair), artifacts)
+    base = replace(base, hypotheses=hypotheses)
     rows = []
     for name, cleaned in ((SCORE_NAME, False), (CLEANED_SCORE_NAME, True)):
         if (path / name).is_file():
@@ -286,6 +261,18 @@ def _run_rows(path: Path, artifacts: dict[str, _Artifact]) -> list[System]:
             _check_belongs(score, hypotheses, path / name)
             rows.append(replace(_with_scores(base, score), cleaned=cleaned))
     return rows or [base]
+
+
+def _decoded(run: ScoredRun, pair: str, artifacts: dict[str, _Artifact]) -> System:
+    return System(
+        name=run.recipe,
+        setting=f"{run.coding}, {run.mode}",
+        test_set=run.test_set,
+        pair=pair,
+        baseline=run.recipe == BASELINE_RECIPE,
+        seconds_per_item=run.seconds_per_segment,
+        **_size_fields(artifacts.get(run.artifact_sha256), run.artifact_bytes),
+    )
 
 
 def _check_belongs(score: Score, hypotheses: Hypotheses, path: Path) -> None:
@@ -306,15 +293,7 @@ def _score_row(score: Score, path: Path, artifacts: dict[str, _Artifact]) -> Sys
         name = score.hypotheses.name if path.name in (SCORE_NAME, CLEANED_SCORE_NAME) else path.stem
         base = System(name=name, setting="", test_set=score.references.name, pair=f"to {score.language}")
     else:
-        base = System(
-            name=run.recipe,
-            setting=f"{run.coding}, {run.mode}",
-            test_set=run.test_set,
-            pair=f"to {score.language}",
-            baseline=run.recipe == BASELINE_RECIPE,
-            seconds_per_item=run.seconds_per_segment,
-            **_size_fields(artifacts.get(run.artifact_sha256), run.artifact_bytes),
-        )
+        base = _decoded(run, f"to {score.language}", artifacts)
     return replace(_with_scores(base, score), cleaned=score.cleaned, hypotheses=_text_beside(score, path))
 
 
@@ -371,32 +350,25 @@ def _size_fields(artifact: _Artifact | None, total_bytes: int) -> dict[str, Any]
     }
 
 
-def _told_apart(systems: list[System], places: list[Path]) -> list[System]:
+def _told_apart(placed: list[tuple[System, Path]]) -> list[System]:
     """Say ``cleaned`` where text was, and name the folder of systems that would look the same."""
     marked = [
-        replace(
-            system,
-            setting=", ".join(part for part in (system.setting, "cleaned" if system.cleaned else "") if part),
-        )
-        for system in systems
+        (_with_setting(system, "cleaned") if system.cleaned else system, place) for system, place in placed
     ]
-    counts = _counted(marked)
+    counts = Counter(_key(system) for system, _ in marked)
     named = [
-        replace(system, setting=f"{system.setting}, {place.name}") if counts[_key(system)] > 1 else system
-        for system, place in zip(marked, places, strict=True)
+        _with_setting(system, place.name) if counts[_key(system)] > 1 else system for system, place in marked
     ]
-    counts, seen, result = _counted(named), Counter[tuple[str, ...]](), []
+    counts, seen, result = Counter(map(_key, named)), Counter[tuple[str, ...]](), []
     for system in named:
         key = _key(system)
         seen[key] += 1
-        result.append(
-            replace(system, setting=f"{system.setting}, no. {seen[key]}") if counts[key] > 1 else system
-        )
+        result.append(_with_setting(system, f"no. {seen[key]}") if counts[key] > 1 else system)
     return result
 
 
-def _counted(systems: Iterable[System]) -> Counter[tuple[str, ...]]:
-    return Counter(map(_key, systems))
+def _with_setting(system: System, addition: str) -> System:
+    return replace(system, setting=", ".join(filter(None, (system.setting, addition))))
 
 
 def _key(system: System) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from iwsltpack.documents.score import (
     Comparison,
     MetricResult,
     Score,
-    ScoredRun,
     ScoredText,
     Signature,
 )
@@ -31,7 +30,7 @@ from iwsltpack.scoring.significance import (
     compare_surface,
     seed,
 )
-from iwsltpack.scoring.texts import digest
+from iwsltpack.scoring.texts import digest, scored_text
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
 
@@ -135,11 +134,9 @@ def score(
         tool=_tool(results),
         language=language,
         hypotheses=text.scored,
-        references=ScoredText(
-            name=references.name, lines=len(references.lines), sha256=digest(references.lines)
-        ),
-        sources=_scored_sources(references),
-        run=_scored_run(hypotheses),
+        references=scored_text(references.name, references.lines),
+        sources=None if references.sources is None else scored_text(references.name, references.sources),
+        run=hypotheses.scored_run,
         cleaned=clean,
         resegmented=text.lines if text.resegmented else None,
         metrics=results,
@@ -183,7 +180,7 @@ def _prepare(
         from iwsltpack.cleaning import clean_lines
 
         lines = tuple(line.rstrip() for line in clean_lines(lines, language).texts)
-    scored = ScoredText(name=hypotheses.name, lines=len(lines), sha256=digest(lines))
+    scored = scored_text(hypotheses.name, lines)
     program = None
     if resegment:
         lines, program = _resegmented(lines, hypotheses, references, language)
@@ -217,27 +214,6 @@ def _resegmented(
         spaces=language not in NO_SPACES,
     )
     return tuple(recut), aligner_version()
-
-
-def _scored_sources(references: References) -> ScoredText | None:
-    if references.sources is None:
-        return None
-    return ScoredText(name=references.name, lines=len(references.sources), sha256=digest(references.sources))
-
-
-def _scored_run(hypotheses: Hypotheses) -> ScoredRun | None:
-    run = hypotheses.run
-    if run is None:
-        return None
-    return ScoredRun(
-        artifact_sha256=run.artifact.sha256,
-        artifact_bytes=run.artifact.bytes,
-        recipe=run.artifact.recipe,
-        coding=run.artifact.coding,
-        mode=run.settings.mode,
-        test_set=run.test_set.name,
-        seconds_per_segment=run.summary.seconds_per_segment,
-    )
 
 
 def _tool(results: Sequence[MetricResult]) -> Tool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.documents.names import PAIRS, RUN_NAME
 from iwsltpack.documents.run import Run, read_run
+from iwsltpack.documents.score import ScoredRun, ScoredText
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
 
@@ -32,6 +33,22 @@ class Hypotheses:
         return next((part for part in reversed(self.name.split(".")) if part in PAIRS), None)
 
     @property
+    def scored_run(self) -> ScoredRun | None:
+        """What a score document says of the run, where it is known."""
+        run = self.run
+        if run is None:
+            return None
+        return ScoredRun(
+            artifact_sha256=run.artifact.sha256,
+            artifact_bytes=run.artifact.bytes,
+            recipe=run.artifact.recipe,
+            coding=run.artifact.coding,
+            mode=run.settings.mode,
+            test_set=run.test_set.name,
+            seconds_per_segment=run.summary.seconds_per_segment,
+        )
+
+    @property
     def ids(self) -> tuple[str, ...] | None:
         """Segment names, where the run tells."""
         return None if self.run is None else tuple(segment.id for segment in self.run.segments)
@@ -49,6 +66,11 @@ def digest(lines: Sequence[str]) -> str:
     True
     """
     return fileio.sha256_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def scored_text(name: str, lines: Sequence[str]) -> ScoredText:
+    """Return what a score document says of lines."""
+    return ScoredText(name=name, lines=len(lines), sha256=digest(lines))
 
 
 def decode_text(data: bytes, path: Path) -> str:
