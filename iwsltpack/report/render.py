@@ -223,7 +223,6 @@ _LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        "@": r"@",
     }
 )
 
@@ -324,6 +323,9 @@ def to_rich(table: Table) -> RichTable:
     return drawn
 
 
+WRITERS = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}
+
+
 def to_text(tables: Sequence[Table], kind: str) -> str:
     """Return the tables in one of the textual formats.
 
@@ -332,12 +334,8 @@ def to_text(tables: Sequence[Table], kind: str) -> str:
     UsageError
         An unknown format.
     """
-    if kind == "markdown":
-        return to_markdown(tables)
-    if kind == "csv":
-        return to_csv(tables)
-    if kind == "latex":
-        return to_latex(tables)
     if kind == "json":
         return fileio.canonical_json(to_json(tables)).decode()
-    raise UsageError(f"unknown format {kind!r}", expected=", ".join(get_args(TableFormat)))
+    if kind not in WRITERS:
+        raise UsageError(f"unknown format {kind!r}", expected=", ".join(get_args(TableFormat)))
+    return WRITERS[kind](tables)

@@ -213,10 +213,12 @@ class _Maker:
             whole = system.source_sizes.get(measure)
         return whole / system.sizes[measure].bytes if whole else None
 
-    def _points(self) -> list[Point]:
+    def _points(self, measure: Measure | None = None) -> list[Point]:
+        """Return the systems that have a place, by one measure alone where it is given."""
         points = []
         for system in self._systems:
-            quality, (size, _) = self._comparable_score(system, self._metric), self._size(system)
+            quality = self._comparable_score(system, self._metric)
+            size = system.sizes.get(measure) if measure else self._size(system)[0]
             if quality is not None and size is not None:
                 points.append(Point(name=system.title, quality=quality, size=size.bytes))
         return points
@@ -249,27 +251,15 @@ class _Maker:
         )
 
     def _frontier_by(self, measure: Measure) -> tuple[str, ...]:
-        points = [
-            Point(name=system.title, quality=quality, size=system.sizes[measure].bytes)
-            for system in self._systems
-            if measure in system.sizes
-            and (quality := self._comparable_score(system, self._metric)) is not None
-        ]
-        return tuple(point.name for point in frontier(points))
+        return tuple(point.name for point in frontier(self._points(measure)))
 
     def _best(self, rows: tuple[Row, ...]) -> dict[str, frozenset[int]]:
-        higher: dict[str, list[float | None]] = {
-            metric: [row.compared.get(metric) for row in rows] for metric in self._metrics
-        }
-        higher["ratio"] = [row.ratio if row.like else None for row in rows]
-        lower: dict[str, list[float | None]] = {
-            measure: [_bytes(row.system, measure) for row in rows] for measure in MEASURES
-        }
-        lower["seconds_per_item"] = [row.system.seconds_per_item for row in rows]
-        return {
-            **{name: _where_best(values, max) for name, values in higher.items()},
-            **{name: _where_best(values, min) for name, values in lower.items()},
-        }
+        best = {name: _where_best([row.compared.get(name) for row in rows], max) for name in self._metrics}
+        best["ratio"] = _where_best([row.ratio if row.like else None for row in rows], max)
+        for name in MEASURES:
+            best[name] = _where_best([_bytes(row.system, name) for row in rows], min)
+        best["seconds_per_item"] = _where_best([row.system.seconds_per_item for row in rows], min)
+        return best
 
     def _warnings(self, rows: tuple[Row, ...]) -> list[str]:
         return [

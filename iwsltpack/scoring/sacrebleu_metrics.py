@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import MissingDependency
@@ -13,16 +12,6 @@ if TYPE_CHECKING:
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}
 """BLEU's tokenizer by target language; sacrebleu's ``13a`` for all others. 13a reads a Chinese sentence as one
 word. Japanese and Korean are counted by characters: their dictionaries are packages of their own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SurfaceScore:
-    """A score with what sacrebleu says of it: its name and its settings."""
-
-    name: str
-    settings: str
-    score: float
-    segments: list[float]
 
 
 def tokenizer_for(language: str) -> str:
@@ -69,7 +58,7 @@ def describe(metric: str, language: str) -> tuple[str, str]:
 
 def score_surface(
     metric: str, hypotheses: Sequence[str], references: Sequence[str], language: str
-) -> SurfaceScore:
+) -> tuple[float, list[float]]:
     """Score all segments together and one by one.
 
     Parameters
@@ -83,19 +72,14 @@ def score_surface(
 
     Returns
     -------
-    SurfaceScore
-        Scores 0 to 100, the very numbers of ``sacrebleu REF -i HYP -m chrf bleu -tok zh``.
+    tuple
+        The score of all segments and those of each, 0 to 100: the very numbers of ``sacrebleu REF -i HYP -m chrf
+        bleu -tok zh``.
     """
     whole = make_metric(metric, language, references)
-    result = whole.corpus_score(list(hypotheses), None)
     single = make_metric(metric, language, ["x"], sentence=True)
     segments = [
         float(single.sentence_score(hypothesis, [reference]).score)
         for hypothesis, reference in zip(hypotheses, references, strict=True)
     ]
-    return SurfaceScore(
-        name=str(result.name),
-        settings=str(whole.get_signature().format()),
-        score=float(result.score),
-        segments=segments,
-    )
+    return float(whole.corpus_score(list(hypotheses), None).score), segments

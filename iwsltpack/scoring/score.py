@@ -285,14 +285,12 @@ class _Scorer:
     def _surface_score(self, metric: str, text: _Text) -> MetricResult:
         name, settings = sacrebleu_metrics.describe(metric, self._language)
         signature = self._signature(name, settings, text)
-
-        def compute() -> dict[str, Any]:
-            found = sacrebleu_metrics.score_surface(
-                metric, text.lines, self._references.lines, self._language
-            )
-            return {"score": found.score, "segments": found.segments}
-
-        return self._finished(metric, signature, self._remember(self._content(signature, text), compute))
+        references = self._references.lines
+        value = self._remember_score(
+            self._content(signature, text),
+            lambda: sacrebleu_metrics.score_surface(metric, text.lines, references, self._language),
+        )
+        return self._finished(metric, signature, value)
 
     def _comet_score(self, text: _Text) -> MetricResult:
         sources = self._references.sources
@@ -312,12 +310,9 @@ class _Scorer:
         if value is None:
             comet.start()  # from here on the device is certain
             signature, content = self._comet_content(comet, text)
-
-            def compute() -> dict[str, Any]:
-                system, segments = comet.score(sources, text.lines, self._references.lines)
-                return {"score": system, "segments": segments}
-
-            value = self._remember(content, compute)
+            value = self._remember_score(
+                content, lambda: comet.score(sources, text.lines, self._references.lines)
+            )
         else:
             signature = self._comet_content(comet, text)[0]
         return self._finished("comet", signature, value)
@@ -331,6 +326,11 @@ class _Scorer:
 
     def _content(self, signature: Signature, text: _Text) -> dict[str, Any]:
         return {"signature": signature.to_json(), "scored": digest(text.lines)}
+
+    def _remember_score(
+        self, content: dict[str, Any], compute: Callable[[], tuple[float, list[float]]]
+    ) -> dict[str, Any]:
+        return self._remember(content, lambda: dict(zip(("score", "segments"), compute(), strict=True)))
 
     def _remember(self, content: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         value = self._cache.get(content)
@@ -353,10 +353,9 @@ class _Scorer:
         )
 
     def _finished(self, metric: str, signature: Signature, value: dict[str, Any]) -> MetricResult:
-        segments = tuple(float(part) for part in value["segments"])
         return MetricResult(
             metric=metric,  # type: ignore[arg-type]
             score=float(value["score"]),
-            segments=segments,
+            segments=tuple(map(float, value["segments"])),
             signature=signature,
         )
