@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
+from iwsltpack.documents.choices import Measure
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Amount, Keywords, PositiveCount, Text, whole
 from iwsltpack.documents.names import FORMAT_VERSION, RESULTS_FORMAT
@@ -54,7 +55,7 @@ class ResultRow(Part):
     baseline: bool
     scores: Annotated[dict[Metric, PublishedScore], Keywords(minProperties=1)]
     seconds_per_item: Amount | None
-    sizes: dict[Literal["whole", "linear"], SystemSize]
+    sizes: dict[Measure, SystemSize]
     note: str | None
 
 
