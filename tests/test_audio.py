@@ -13,7 +13,8 @@ from inference_fixtures import RATE, tone, write_tone
 
 from iwsltpack.errors import InputError
 from iwsltpack.system.progress import SILENT
-from iwsltpack.testsets.audio import BadAudio, examine, read_span, to_mono
+from iwsltpack.testsets.audio import examine, read_span, to_mono
+from iwsltpack.testsets.containers import BadAudio
 from iwsltpack.testsets.segmentation import cut_at_silences
 from iwsltpack.testsets.survey import survey
 from iwsltpack.testsets.testset import Segment, TestSet

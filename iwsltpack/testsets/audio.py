@@ -1,19 +1,28 @@
 """Audio files: examined whole before anything is decoded, then read stretch by stretch as mono float32.
 
-Reading goes through libsndfile (wav, flac, mp3, ogg, aiff), rate conversion through soxr; channels are averaged.
+Reading goes through libsndfile (wav, flac, mp3, ogg, aiff and twenty more), rate conversion through soxr.
+Channels are averaged.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from iwsltpack.errors import InputError
-from iwsltpack.testsets.testset import UNREADABLE_SUFFIXES
+from iwsltpack.system.fileio import sha256_file
+from iwsltpack.testsets.containers import (
+    MP3_PADDING,
+    BadAudio,
+    check_container,
+    counted_frames,
+    mp3_seconds,
+)
+from iwsltpack.testsets.testset import UNREADABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,23 +34,30 @@ if TYPE_CHECKING:
 FRAME_SECONDS = 0.02
 """Step of the energy envelope."""
 BLOCK_SECONDS = 30
-STREAMED_SIZE = 0x7FF00000
-"""Data sizes from here on are what programs that write wav to a pipe put in place of a size they do not know."""
-OGG_PAGE = 65_307
-"""Bytes of the longest page there can be."""
-MP3_PADDING = 2 * 1152
-"""Samples by which the length an mp3 announces may exceed what it holds: encoder delay and padding."""
+MAX_PEAK = 8.0
+"""Floats may exceed full scale a little, 18 dB at the very most. Integers stored as floats exceed it far more."""
+UNHEARD_SECONDS = 0.25
+"""More than this behind the counted end is speech that nobody would hear."""
 MP3_LEAD_SECONDS = 2.0
 """Read and dropped before a stretch of an mp3: its frames borrow bits from those before, and the first ones after a
 jump decode to noise, a quarter of a second of it as measured."""
 
 
-class BadAudio(Exception):
-    """A recording that cannot be used; `rule` is the problem's identifier, the text says what is wrong."""
+@dataclass(frozen=True, kw_only=True)
+class FileState:
+    """What tells whether a file is still the one that was examined.
 
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
+    Attributes
+    ----------
+    sha256
+        Of its bytes.
+    stamp
+        Size, times and place on the disk: what differs when a file was changed or another took its name. A copy or a
+        backup may change it, too, so that the digest has the last word.
+    """
+
+    sha256: str
+    stamp: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +68,15 @@ class Recording:
     ----------
     frames, rate
         Samples per channel and their rate in Hz.
-    sha256
-        Of the file's bytes.
+    state
+        Of the file, when it was examined.
     energy
         Mean square of the mono signal in frames of `FRAME_SECONDS`, float32, shape (n,).
     """
 
     frames: int
     rate: int
-    sha256: str
+    state: FileState
     energy: Samples
 
     @property
@@ -75,34 +91,75 @@ def examine(path: Path) -> Recording:
     Raises
     ------
     BadAudio
-        Missing, empty, unreadable, corrupt, shorter than its header says, or holding NaN or infinity.
+        Missing, empty, unreadable, corrupt, shorter than its header says, or longer; holding NaN, infinity or samples
+        far outside full scale; of a format without a header, or one that cannot be read in parts.
     """
     import soundfile
 
     try:
         if not path.is_file():
             raise BadAudio("missing", "there is no such file" if not path.exists() else "is not a file")
-        if path.suffix.lower() in UNREADABLE_SUFFIXES:
-            raise BadAudio(
-                "unsupported", f"{path.suffix} cannot be read; convert it: ffmpeg -i IN -ar 16000 OUT.flac"
-            )
+        if UNREADABLE.fullmatch(path.suffix):
+            raise _unsupported(f"{path.suffix} cannot be read")
+        stamp = _stamp(path)
         if path.stat().st_size == 0:
             raise BadAudio("empty", "the file is empty")
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            stream.seek(0)
-            _check_riff(stream, path.stat().st_size)
-            _check_ogg(stream, path.stat().st_size)
+        digest = sha256_file(path)
+        check_container(path)
         with soundfile.SoundFile(path) as sound:
-            frames, energy = _read_through(sound)
-            return Recording(frames=frames, rate=sound.samplerate, sha256=digest, energy=energy)
+            # libsndfile reads anything called .au or .snd without a header as noise.
+            if sound.format == "RAW":
+                raise BadAudio("unreadable", "cannot be decoded: it has no header")
+            if not sound.seekable():
+                raise _unsupported(f"{sound.subtype_info} cannot be read in parts")
+            frames, energy = _read_through(sound, path)
+            state = FileState(sha256=digest, stamp=stamp)
+            return Recording(frames=frames, rate=sound.samplerate, state=state, energy=energy)
     except soundfile.LibsndfileError as error:
         raise BadAudio("unreadable", f"cannot be decoded: {error.error_string.strip()}") from error
     except OSError as error:
         raise BadAudio("unreadable", f"cannot be read: {error.strerror or error}") from error
 
 
-def _read_through(sound: Any) -> tuple[int, Samples]:
+def _unsupported(why: str) -> BadAudio:
+    return BadAudio("unsupported", f"{why}; convert it: ffmpeg -i IN -ar 16000 OUT.flac")
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+
+
+def refuse_changed(path: Path, state: FileState) -> None:
+    """Refuse a recording that is no longer the one that was examined.
+
+    Raises
+    ------
+    InputError
+        Another file lies there, or none.
+    """
+    try:
+        stamp = _stamp(path)
+        same = stamp == state.stamp or _digest(path, stamp) == state.sha256
+    except OSError as error:
+        raise InputError("the recording can no longer be read", where=path, got=str(error)) from error
+    if not same:
+        raise InputError(
+            "the recording changed while it was being decoded",
+            where=path,
+            expected="the file that was examined",
+            got="another one",
+            fix="leave the test set as it is and run the same command again",
+        )
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, stamp: tuple[int, ...]) -> str:  # noqa: ARG001
+    """Return the digest of a file that was touched; `stamp` makes it be read again when it is touched again."""
+    return sha256_file(path)
+
+
+def _read_through(sound: Any, path: Path) -> tuple[int, Samples]:
     """Decode everything; return the number of frames and the energy envelope."""
     import soundfile
 
@@ -122,16 +179,15 @@ def _read_through(sound: Any) -> tuple[int, Samples]:
             break
         if not np.isfinite(block).all():
             raise BadAudio("not-finite", f"holds NaN or infinity within {frames / rate:.0f} s of its start")
+        if (peak := float(np.abs(block).max())) > MAX_PEAK:
+            raise BadAudio(
+                "scale", f"samples reach {peak:.6g} where 1 is full scale: integers stored as floats"
+            )
         mono = block.mean(axis=1)
         padded = np.pad(mono, (0, -len(mono) % step)).reshape(-1, step)
         energies.append((padded**2).mean(axis=1, dtype=np.float32))
         frames += len(block)
-    slack = MP3_PADDING if _is_mp3(sound) else 0
-    if frames + slack < announced:
-        raise BadAudio(
-            "truncated",
-            f"ends after {frames / rate:.2f} s where its header promises {announced / rate:.2f} s",
-        )
+    _check_length(frames, announced, sound, path)
     if frames == 0:
         raise BadAudio("empty", "holds no samples")
     return frames, np.concatenate(energies)
@@ -141,39 +197,24 @@ def _is_mp3(sound: Any) -> bool:
     return sound.format in ("MP3", "MPEG")
 
 
-def _check_riff(stream: IO[bytes], size: int) -> None:
-    """Refuse a wav whose data chunk promises more bytes than the file has: libsndfile would read less in silence."""
-    head = stream.read(12)
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return
-    position = 12
-    while position + 8 <= size:
-        stream.seek(position)
-        chunk = stream.read(8)
-        length = int.from_bytes(chunk[4:8], "little")
-        if chunk[:4] == b"data":
-            held = size - position - 8
-            if held < length < STREAMED_SIZE:
-                raise BadAudio(
-                    "truncated", f"its header promises {length} bytes of samples, the file holds {held}"
-                )
-            return
-        position += 8 + length + length % 2
+def _check_length(frames: int, announced: int, sound: Any, path: Path) -> None:
+    """Refuse a recording that ends before or after what its header says."""
+    rate, mp3 = sound.samplerate, _is_mp3(sound)
+    counted = counted_frames(path, sound.format, sound.extra_info)
+    if frames + (MP3_PADDING if mp3 else 0) < max(announced, counted):
+        promised = f"{max(announced, counted) / rate:.2f} s"
+        raise BadAudio("truncated", f"ends after {frames / rate:.2f} s where its header promises {promised}")
+    expected, held = (frames, mp3_seconds(path) * rate) if mp3 else (counted or frames, frames)
+    if held > expected + UNHEARD_SECONDS * rate:
+        raise BadAudio(
+            "unheard",
+            f"its header counts {expected / rate:.2f} s, the file holds {held / rate:.2f} s: a second recording?",
+        )
 
 
-def _check_ogg(stream: IO[bytes], size: int) -> None:
-    """Refuse an Ogg stream whose last page is not marked as the last: libsndfile would end early in silence."""
-    stream.seek(0)
-    if stream.read(4) != b"OggS":
-        return
-    stream.seek(max(0, size - OGG_PAGE))
-    tail = stream.read()
-    page = tail.rfind(b"OggS")
-    if page < 0 or len(tail) < page + 6 or not tail[page + 5] & 4:
-        raise BadAudio("truncated", "the stream breaks off: its last page is missing")
-
-
-def read_span(path: Path, offset: float, duration: float, rate: int) -> Samples:
+def read_span(
+    path: Path, offset: float, duration: float, rate: int, state: FileState | None = None
+) -> Samples:
     """Read a stretch of a recording.
 
     Parameters
@@ -184,6 +225,8 @@ def read_span(path: Path, offset: float, duration: float, rate: int) -> Samples:
         Seconds.
     rate
         Wanted rate in Hz.
+    state
+        Of the file when it was examined; None where only its length is to be checked.
 
     Returns
     -------
@@ -206,6 +249,8 @@ def read_span(path: Path, offset: float, duration: float, rate: int) -> Samples:
             got, source_rate = len(block), sound.samplerate
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         raise InputError("the recording can no longer be read", where=path, got=str(error)) from error
+    if state is not None:
+        refuse_changed(path, state)
     if got != stop - start:
         raise InputError(
             "the recording changed while it was being decoded",

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 from iwsltpack.errors import InputError, Problem, UsageError
 from iwsltpack.testsets.csv_manifest import list_manifests, read_manifest, read_manifests
 from iwsltpack.testsets.folder import find_sentences, read_acl6060, read_folder
-from iwsltpack.testsets.iwslt import ORDER_NAME, is_iwslt, read_iwslt
-from iwsltpack.testsets.testset import TestSet, list_audio, natural_key, safe_name, set_name
+from iwsltpack.testsets.iwslt import ORDER_NAME, is_iwslt, is_order, lists_among, read_iwslt
+from iwsltpack.testsets.recordings import files_below
+from iwsltpack.testsets.testset import (
+    RECORDINGS_FOLDERS,
+    TestSet,
+    is_audio,
+    list_audio,
+    natural_key,
+    safe_name,
+    set_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,11 +27,13 @@ if TYPE_CHECKING:
     from iwsltpack.documents.choices import TestSetKind
 
 
-def find_test_sets(path: Path, *, kind: TestSetKind | None = None, name: str | None = None) -> list[TestSet]:
+def find_test_sets(
+    path: Path, *, kind: TestSetKind | None = None, name: str | None = None, segmentation: Path | None = None
+) -> list[TestSet]:
     """Return the test sets at `path`.
 
-    A folder that holds ``FILE_ORDER``, a CSV manifest or recordings is a test set (a manifest with several splits,
-    or several manifests, are several); otherwise each of its subfolders is looked at, in natural order.
+    A folder that holds ``FILE_ORDER``, a segmentation, a CSV manifest or recordings is a test set (a manifest with
+    several splits, or several manifests, are several); otherwise each of its subfolders is looked at, in natural order.
 
     Parameters
     ----------
@@ -32,15 +43,28 @@ def find_test_sets(path: Path, *, kind: TestSetKind | None = None, name: str | N
         What it is, where the contents would mislead.
     name
         Overrides the name, where there is one test set.
+    segmentation
+        YAML list of the segments of the one test set at `path`; None for the one that lies in it, if any.
 
     Raises
     ------
     InputError, ValidationFailed
         No test set there, or one that cannot be used as it stands.
     UsageError
-        Two layouts at once and no `kind` to choose; `name` for several test sets.
+        Two layouts at once and no `kind` to choose; `name` for several test sets; a `segmentation` for a layout that
+        has none.
     """
-    found = _named_apart(_find(path, kind), path)
+    if segmentation is not None:
+        if kind not in (None, "iwslt") or not path.is_dir():
+            raise UsageError(
+                "a segmentation was given for what is not cut by one",
+                where=path,
+                expected="the folder of an IWSLT test set",
+                got=f"--format {kind}" if path.is_dir() else "no folder",
+            )
+        found = [read_iwslt(path, segmentation)]
+    else:
+        found = _named_apart(_find(path, kind), path)
     if name is None:
         return found
     if len(found) != 1:
@@ -56,7 +80,7 @@ def find_test_sets(path: Path, *, kind: TestSetKind | None = None, name: str | N
 
 def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
     if path.is_file():
-        if path.name == ORDER_NAME:
+        if is_order(path):
             return [read_iwslt(path.parent)]
         if path.suffix.lower() == ".csv" and kind in (None, "csv"):
             return read_manifest(path)
@@ -71,12 +95,12 @@ def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
     if layout is not None and (kind is None or _layout_present(path, kind)):
         return _read(path, layout)
     found: list[TestSet] = []
-    passed_over: list[str] = []
+    passed_over: list[Path] = []
     for folder in _subfolders(path):
         inner = kind if kind is None or _layout_present(folder, kind) else None
         layout = inner if kind is not None else _layout(folder)
         if layout is None:
-            passed_over.append(folder.name)
+            passed_over.append(folder)
         else:
             found += _read(folder, layout)
     if not found:
@@ -89,14 +113,20 @@ def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
             got=", ".join(sorted(item.name for item in path.iterdir())[:8]) or "an empty folder",
         )
     if passed_over:
-        notice = Problem(
-            rule="testset.passed-over",
-            severity="notice",
-            message=f"no test set in {', '.join(passed_over)}: passed over",
-            path=str(path),
-        )
-        found[0] = replace(found[0], notices=(*found[0].notices, notice))
+        _refuse_lists_in(passed_over)
+        names = ", ".join(folder.name for folder in passed_over)
+        found[0] = _with_notice(found[0], f"no test set in {names}: passed over", path)
     return found
+
+
+def _refuse_lists_in(folders: list[Path]) -> None:
+    """Refuse to pass over a segmentation or ``FILE_ORDER``, because another test set here may be meant by it."""
+    if lists := lists_among(path for folder in folders for path in files_below(folder)):
+        raise InputError(
+            "a list of segments without recordings",
+            where=lists[0],
+            fix="put it into the folder of its test set, name it with --segments, or move it away",
+        )
 
 
 def _subfolders(path: Path) -> Iterator[Path]:
@@ -116,26 +146,54 @@ def _layout_present(folder: Path, kind: TestSetKind) -> bool:
 
 def _layout(folder: Path) -> TestSetKind | None:
     """Return what `folder` is laid out as, or None where it is no test set itself."""
-    order, manifest = is_iwslt(folder), bool(list_manifests(folder))
-    if order and manifest:
+    listed: dict[TestSetKind, str] = {}
+    if is_iwslt(folder):
+        listed["iwslt"] = ORDER_NAME if any(map(is_order, folder.iterdir())) else "a segmentation"
+    if list_manifests(folder):
+        listed["csv"] = "a CSV manifest"
+    # FILE_ORDER and a manifest may well list sentences; a segmentation of what is cut already says two things at once.
+    if not {ORDER_NAME, "a CSV manifest"} & set(listed.values()) and find_sentences(folder) is not None:
+        listed["acl6060"] = "ACL 60/60's sentences"
+    if len(listed) > 1:
         raise UsageError(
-            f"both {ORDER_NAME} and a CSV manifest",
+            f"both {' and '.join(listed.values())}",
             where=folder,
-            fix="say which is meant: --format iwslt or --format csv",
+            fix=f"say which is meant: {' or '.join(f'--format {kind}' for kind in listed)}",
         )
-    if order:
-        return "iwslt"
-    if manifest:
-        return "csv"
-    if find_sentences(folder) is not None:
-        return "acl6060"
-    return "folder" if list_audio(folder) else None
+    if not listed and list_audio(folder):
+        if folder.name.lower() in RECORDINGS_FOLDERS and is_iwslt(folder.resolve().parent):
+            raise UsageError(
+                "these recordings belong to the test set one folder up",
+                where=folder,
+                fix="give that folder, or read the recordings by themselves with --format folder",
+            )
+        return "folder"
+    return next(iter(listed), None)
 
 
 def _read(folder: Path, kind: TestSetKind) -> list[TestSet]:
-    if kind == "csv":
-        return read_manifests(folder)
-    return [{"iwslt": read_iwslt, "acl6060": read_acl6060, "folder": read_folder}[kind](folder)]
+    if kind == "iwslt":
+        return [read_iwslt(folder)]
+    found = (
+        read_manifests(folder)
+        if kind == "csv"
+        else [{"acl6060": read_acl6060, "folder": read_folder}[kind](folder)]
+    )
+    files = files_below(folder)
+    used = {segment.path for item in found for segment in item.segments}
+    # A manifest is a person's own choice of recordings; what it leaves out needs no word.
+    unread = [path for path in files if is_audio(path) and path not in used] if kind != "csv" else []
+    for what, paths in (("recordings", unread), ("lists of segments", lists_among(files))):
+        if paths:
+            shown = ", ".join(path.relative_to(folder).as_posix() for path in paths[:5])
+            more = ", …" if len(paths) > 5 else ""
+            found[0] = _with_notice(found[0], f"{len(paths)} {what} are left out: {shown}{more}", folder)
+    return found
+
+
+def _with_notice(test_set: TestSet, message: str, where: Path) -> TestSet:
+    notice = Problem(rule="testset.passed-over", severity="notice", message=message, path=str(where))
+    return replace(test_set, notices=(*test_set.notices, notice))
 
 
 def _named_apart(found: list[TestSet], path: Path) -> list[TestSet]:

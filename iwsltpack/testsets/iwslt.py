@@ -1,268 +1,233 @@
-"""IWSLT's own layout: ``FILE_ORDER``, recordings, and a YAML list of segments.
+"""IWSLT's own layout: ``FILE_ORDER``, recordings, and a YAML list of segments, as the organisers' script reads it.
 
 Output = one line a segment; files in the order of ``FILE_ORDER``, segments within a file in the order of the YAML.
-Without a YAML every file is one segment.
+Recordings that ``FILE_ORDER`` does not name come last. Without a YAML every file is one segment; with a YAML of one
+recording ``FILE_ORDER`` is not needed.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-from dataclasses import dataclass
+import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from iwsltpack.errors import InputError, Problem
-from iwsltpack.testsets.testset import (
-    AUDIO_SUFFIXES,
-    Segment,
-    TestSet,
-    list_audio,
-    read_text,
-    refuse,
-    set_name,
-)
+from iwsltpack.testsets.recordings import Recordings, bare_name, files_below, unique_ids
+from iwsltpack.testsets.segments_yaml import Span, read_spans, segmentations_in
+from iwsltpack.testsets.testset import Segment, TestSet, is_audio, list_audio, read_text, refuse, set_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from iwsltpack.errors import Severity
 
 ORDER_NAME = "FILE_ORDER"
-AUDIO_FOLDERS = ("", "wav", "wavs", "audio")
-YAML_FOLDERS = ("", "txt")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Span:
-    """One entry of the YAML: seconds in a recording."""
-
-    offset: float
-    duration: float
 
 
 def is_iwslt(folder: Path) -> bool:
-    """Tell whether `folder` is laid out as IWSLT ships its test sets."""
-    return (folder / ORDER_NAME).exists()
+    """Tell whether `folder` is laid out as IWSLT ships its test sets: with ``FILE_ORDER``, or with a segmentation.
+
+    Either lies in the folder itself, or below it beside the recordings (``txt``, ``yaml``). A folder whose subfolders
+    are test sets by themselves is none.
+    """
+    lists = lists_among(sorted(folder.iterdir()))
+    if any(map(is_order, lists)) or (lists and any(map(is_audio, files_below(folder)))):
+        return True
+    if list_audio(folder):
+        return bool(lists_among(files_below(folder)))
+    beside = companions(folder)
+    others = [path for path in _subfolders(folder) if path not in beside]
+    # A single folder of recordings belongs to the lists beside it, even with a list of its own.
+    return any(lists_among(files_below(path)) for path in beside) and (
+        len(others) == 1 or (bool(others) and not any(map(is_iwslt, others)))
+    )
 
 
-def read_iwslt(folder: Path) -> TestSet:
+def lists_among(files: Iterable[Path]) -> list[Path]:
+    """Return each ``FILE_ORDER`` and each segmentation among `files`; hidden ones are none."""
+    shown = [path for path in files if not path.name.startswith(".")]
+    return list(filter(is_order, shown)) + segmentations_in(shown)
+
+
+def is_order(path: Path) -> bool:
+    """Tell by its name whether a file is ``FILE_ORDER``, which some systems call ``file_order.txt``."""
+    return path.name.upper() in (ORDER_NAME, f"{ORDER_NAME}.TXT")
+
+
+def companions(folder: Path) -> list[Path]:
+    """Return the subfolders that hold no recording at any depth."""
+    return [path for path in _subfolders(folder) if not any(map(is_audio, files_below(path)))]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def read_iwslt(folder: Path, segmentation: Path | None = None) -> TestSet:
     """Read the test set in `folder`.
+
+    Parameters
+    ----------
+    segmentation
+        The YAML to use; None for the one in the folder. With one that was chosen, what ``FILE_ORDER`` lists beyond it
+        is told and left out. With one that was found, that is an error: it may be the wrong one.
 
     Raises
     ------
     InputError
-        ``FILE_ORDER`` is missing or is no text; more than one YAML.
+        Neither ``FILE_ORDER`` nor a YAML, or no text; more than one of either; a YAML of several recordings whose order
+        is not given.
     ValidationFailed
         With every wrong line of ``FILE_ORDER`` and every wrong entry of the YAML.
     """
-    order_path = folder / ORDER_NAME
-    if not order_path.is_file():
-        raise InputError("not an IWSLT test set", where=folder, expected=f"a file {ORDER_NAME}", got="none")
-    files, problems = _read_order(order_path)
-    yaml_path = _find_yaml(folder)
-    spans: dict[str, list[_Span]] | None = None
-    if yaml_path is not None:
-        spans, wrong = _read_yaml(yaml_path, files)
+    files = files_below(folder)
+    order = _only(folder, list(filter(is_order, files)), ORDER_NAME)
+    found = segmentation or _only(folder, segmentations_in(files), "segmentation")
+    if (order is None and found is None) or (folder / ORDER_NAME).is_dir():
+        raise InputError(
+            "not an IWSLT test set", where=folder, expected=f"a file {ORDER_NAME}, or a YAML", got="none"
+        )
+    recordings = Recordings(folder)
+    listed, problems = ({}, []) if order is None else _read_order(order, recordings, segmentation is not None)
+    if found is None:
+        spans = [Span(path=path, offset=0.0, duration=None) for path in _all(listed, recordings)]
+    else:
+        spans, wrong = read_spans(found, recordings)
         problems += wrong
-    refuse(problems, folder)
-    segments: list[Segment] = []
-    for name, path in files.items():
-        relative = path.relative_to(folder).as_posix()
-        stem = PurePosixPath(name).with_suffix("").as_posix()
-        if spans is None:
-            segments.append(Segment(index=len(segments), id=stem, audio=relative, path=path))
-            continue
-        for number, span in enumerate(spans[name]):
-            segments.append(
-                Segment(
-                    index=len(segments),
-                    id=f"{stem}_{number}",
-                    audio=relative,
-                    path=path,
-                    offset=span.offset,
-                    duration=span.duration,
-                )
-            )
-    return TestSet(
-        name=set_name(folder), kind="iwslt", segments=tuple(segments), notices=_unlisted(folder, files)
-    )
+    if order is None and len({span.path for span in spans}) > 1:
+        raise InputError(
+            "the order of the recordings is not known",
+            where=folder,
+            expected=f"a file {ORDER_NAME}, one recording a line, or segments of one recording only",
+            got=f"segments of {len({span.path for span in spans})} recordings",
+        )
+    # A wrong line or entry would look like a recording left out.
+    if not any(problem.severity == "error" for problem in problems):
+        problems += _compare(order, found, listed, spans, recordings, segmentation is not None)
+    refuse((problem for problem in problems if problem.severity == "error"), folder)
+    segments = _segments(listed, spans, recordings, numbered=found is not None)
+    return TestSet(name=set_name(folder), kind="iwslt", segments=segments, notices=tuple(problems))
 
 
-def _read_order(order_path: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """Return the files named in ``FILE_ORDER``, in order, and what is wrong with it."""
-    folder = order_path.parent
-    files: dict[str, Path] = {}
+def _only(folder: Path, found: list[Path], what: str) -> Path | None:
+    """Return the one path found, or None; of several, none may be passed over."""
+    if len(found) > 1:
+        raise InputError(
+            f"more than one {what}",
+            where=folder,
+            expected="one",
+            got=", ".join(path.relative_to(folder).as_posix() for path in found),
+            fix="name the one to be used: --segments FILE"
+            if what == "segmentation"
+            else "leave the one to be used and move the others away",
+        )
+    return found[0] if found else None
+
+
+def _read_order(order: Path, recordings: Recordings, lenient: bool) -> tuple[dict[Path, str], list[Problem]]:
+    """Return the recordings named in ``FILE_ORDER`` with their names there, in order, and what is wrong with it."""
+    listed: dict[Path, str] = {}
     problems: list[Problem] = []
 
-    def wrong(rule: str, line: int, message: str, fix: str | None = None) -> None:
+    def wrong(
+        rule: str, line: int, message: str, fix: str | None = None, severity: Severity = "error"
+    ) -> None:
+        rule = f"file-order.{rule}"
         problems.append(
-            Problem(rule=f"file-order.{rule}", message=message, path=str(order_path), line=line, fix=fix)
+            Problem(rule=rule, message=message, path=str(order), line=line, fix=fix, severity=severity)
         )
 
-    text = read_text(order_path)
-    for number, line in enumerate(text.splitlines(), 1):
-        name = line.strip()
-        if not name:
+    text = read_text(order)
+    # Not splitlines(): the other characters that end a line for Unicode may stand in a file's name.
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        if not (name := line.strip()):
             continue
+        found = recordings.find(name)
         if any(ord(character) < 32 for character in name):
             wrong("control", number, f"a control character in {name!r}")
         elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
             wrong("escape", number, f"{name!r} leads out of the test set", "name files inside it")
-        elif (path := _find_audio(folder, name)) is None:
-            wrong("missing", number, f"no recording {name!r}{_nearest(folder, name)}")
-        elif name in files or path in files.values():
+        elif not found:
+            missing = f"no recording {name!r}{recordings.nearest(name)}"
+            wrong("missing", number, missing, severity="warning" if lenient else "error")
+        elif len(found) > 1:
+            meant = " or ".join(map(recordings.relative, found))
+            wrong("ambiguous", number, f"{name!r} may be {meant}", "write which, with its folder and suffix")
+        elif found[0] in listed:
             wrong("duplicate", number, f"{name!r} is listed twice", "remove one of the two lines")
         else:
-            files[name] = path
+            listed[found[0]] = name
     if not text.strip():
         wrong("empty", 1, "lists no recording")
-    return files, problems
+    return listed, problems
 
 
-def _find_audio(folder: Path, name: str) -> Path | None:
-    """Return the recording `name`, whose suffix may have been left out."""
-    for place in AUDIO_FOLDERS:
-        for suffix in ("", *AUDIO_SUFFIXES):
-            path = folder / place / (name + suffix)
-            if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES:
-                return path
-    return None
+def _all(listed: dict[Path, str], recordings: Recordings) -> list[Path]:
+    """Return every recording, listed ones first; a copy of a listed one in another format is none."""
+    formats = {bare_name(recordings.relative(path)) for path in listed}
+    others = [path for path in recordings.paths if bare_name(recordings.relative(path)) not in formats]
+    return [*listed, *others]
 
 
-def _nearest(folder: Path, name: str) -> str:
-    names = [
-        path.name
-        for place in AUDIO_FOLDERS
-        if (folder / place).is_dir()
-        for path in list_audio(folder / place)
-    ]
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f" among the {len(names)} recordings there"
-
-
-def _unlisted(folder: Path, files: dict[str, Path]) -> tuple[Problem, ...]:
-    listed = set(files.values())
-    places = [folder / place for place in AUDIO_FOLDERS if (folder / place).is_dir()]
-    extra = [path for place in places for path in list_audio(place) if path not in listed]
-    if not extra:
-        return ()
-    shown = ", ".join(path.name for path in extra[:5]) + (", …" if len(extra) > 5 else "")
-    message = f"{len(extra)} recordings are not in {ORDER_NAME} and are left out: {shown}"
-    return (
-        Problem(
-            rule="file-order.unlisted", severity="notice", message=message, path=str(folder / ORDER_NAME)
-        ),
-    )
-
-
-def _find_yaml(folder: Path) -> Path | None:
-    for place in YAML_FOLDERS:
-        found = sorted(path for pattern in ("*.yaml", "*.yml") for path in (folder / place).glob(pattern))
-        if len(found) > 1:
-            raise InputError(
-                "more than one segmentation",
-                where=folder / place,
-                expected="one YAML file",
-                got=", ".join(path.name for path in found),
-                fix="leave the one to be used and move the others away",
-            )
-        if found:
-            return found[0]
-    return None
-
-
-def _load_yaml(path: Path) -> Any:
-    import yaml
-
-    # libyaml reads 10,000 segments in a tenth of the time of the loader in Python; both build plain values only.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return yaml.load(read_text(path), Loader=loader)  # noqa: S506
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(
-            "not valid YAML",
-            where=path,
-            expected="a list of {wav, offset, duration}",
-            got=" ".join(str(error).split()),
-        ) from error
-
-
-def _read_yaml(path: Path, files: dict[str, Path]) -> tuple[dict[str, list[_Span]], list[Problem]]:
-    """Return each recording's spans in the order of the YAML, and every wrong entry."""
-    data = _load_yaml(path)
-    if not isinstance(data, list) or not data:
-        raise InputError(
-            "no list of segments",
-            where=path,
-            expected="a list of {wav, offset, duration}",
-            got="nothing" if not data else type(data).__name__,
-        )
-    # The YAML may write the suffix where FILE_ORDER leaves it out, and the other way round.
-    aliases = {file.stem: name for name, file in files.items()}
-    aliases |= {file.name: name for name, file in files.items()} | {name: name for name in files}
-    spans: dict[str, list[_Span]] = {name: [] for name in files}
+def _compare(
+    order: Path | None,
+    yaml: Path | None,
+    listed: dict[Path, str],
+    spans: list[Span],
+    recordings: Recordings,
+    chosen: bool,
+) -> list[Problem]:
+    """Tell what only one of the lists names, what none names, and what ``FILE_ORDER`` may have meant."""
     problems: list[Problem] = []
-    seen: set[tuple[str, _Span]] = set()
-    for number, entry in enumerate(data, 1):
-        try:
-            name, span = _read_entry(entry, aliases, seen)
-        except _WrongEntry as error:
-            problems.append(
-                Problem(rule=f"yaml.{error.rule}", message=f"segment {number}: {error}", path=str(path))
+
+    def tell(rule: str, severity: Severity, message: str, where: Path | None, fix: str | None = None) -> None:
+        path = str(where or recordings.folder)
+        problems.append(Problem(rule=rule, severity=severity, message=message, path=path, fix=fix))
+
+    used = dict.fromkeys(span.path for span in spans)
+    for path in [path for path in listed if path not in used]:
+        message = f"{listed[path]!r} of {ORDER_NAME} has no segment here; if that is meant, take it out there"
+        tell("yaml.unused", "warning" if chosen else "error", message, yaml)
+    meant = {bare_name(path.name): recordings.relative(path) for path in listed}
+    last = [path for path in used if path not in listed] if order is not None else []
+    for path in last:
+        if other := meant.get(bare_name(path.name)):
+            message = f"{recordings.relative(path)} has the name of {other}, and {ORDER_NAME} lists only that"
+            tell("file-order.ambiguous", "error", message, order, "list both, or take one away")
+    unlisted = [path for path in recordings.paths if path not in used and path not in listed]
+    for paths, what, severity in ((last, "come last", "warning"), (unlisted, "are left out", "notice")):
+        if paths:
+            why = f"are not in {ORDER_NAME}" if order is not None else "have no segment"
+            shown = ", ".join(map(recordings.relative, paths[:5])) + (", …" if len(paths) > 5 else "")
+            message = f"{len(paths)} recordings {why} and {what}: {shown}"
+            tell("file-order.unlisted", cast("Severity", severity), message, order)
+    return problems
+
+
+def _segments(
+    listed: dict[Path, str], spans: list[Span], recordings: Recordings, *, numbered: bool
+) -> tuple[Segment, ...]:
+    """Put the spans in order and name them, with numbers where a recording has several."""
+    used = list(dict.fromkeys(span.path for span in spans))
+    names = [listed.get(path) or path.name for path in used]
+    if len(set(names)) < len(names):
+        names = [listed.get(path) or recordings.relative(path) for path in used]
+    ids = dict(zip(used, unique_ids(names), strict=True))
+    rank = {path: place for place, path in enumerate(listed)}
+    counts: Counter[Path] = Counter()
+    segments = []
+    # Sorting keeps the YAML's order within a recording, and among all that FILE_ORDER does not name.
+    for index, span in enumerate(sorted(spans, key=lambda span: rank.get(span.path, len(rank)))):
+        segments.append(
+            Segment(
+                index=index,
+                id=f"{ids[span.path]}_{counts[span.path]}" if numbered else ids[span.path],
+                audio=recordings.relative(span.path),
+                path=span.path,
+                offset=span.offset,
+                duration=span.duration,
             )
-            continue
-        seen.add((name, span))
-        spans[name].append(span)
-    unused = [name for name in files if not spans[name]] if not problems else []
-    for name in unused:
-        message = f"{name!r} of {ORDER_NAME} has no segment here; if that is meant, take it out there"
-        problems.append(Problem(rule="yaml.unused", message=message, path=str(path)))
-    return spans, problems
-
-
-class _WrongEntry(Exception):
-    """What is wrong with one entry of the YAML, and the rule it breaks."""
-
-    def __init__(self, rule: str, message: str) -> None:
-        self.rule = rule
-        super().__init__(message)
-
-
-def _read_entry(entry: object, aliases: dict[str, str], seen: set[tuple[str, _Span]]) -> tuple[str, _Span]:
-    """Return the recording, as ``FILE_ORDER`` names it, and the stretch one entry asks for, which was not `seen`."""
-    if not isinstance(entry, dict):
-        raise _WrongEntry("entry", f"expected an object, got {_short(entry)}")
-    if missing := [key for key in ("wav", "offset", "duration") if key not in entry]:
-        raise _WrongEntry("keys", f"{', '.join(missing)} missing")
-    wav = entry["wav"]
-    if not isinstance(wav, str):
-        raise _WrongEntry("wav", f"wav is {_short(wav)}, not a file name")
-    if wav not in aliases:
-        raise _WrongEntry("unknown-wav", f"{wav!r} is not in {ORDER_NAME}")
-    numbers = []
-    for key in ("offset", "duration"):
-        value = _seconds(entry[key])
-        if value is None:
-            raise _WrongEntry("number", f"{key} is {_short(entry[key])}, not a number of seconds")
-        numbers.append(value)
-    offset, duration = numbers
-    if offset < 0:
-        raise _WrongEntry("offset", f"negative offset {offset}")
-    if duration <= 0:
-        raise _WrongEntry("duration", f"duration {duration} is not positive")
-    found = aliases[wav], _Span(offset=offset, duration=duration)
-    if found in seen:
-        raise _WrongEntry("duplicate", f"the same stretch of {wav!r} is listed twice")
-    return found
-
-
-def _seconds(value: object) -> float | None:
-    """Return a finite number, or None. YAML 1.1 reads ``1e-05`` as a string, which is a number all the same."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+        )
+        counts[span.path] += 1
+    return tuple(segments)

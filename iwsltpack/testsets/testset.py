@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,27 @@ if TYPE_CHECKING:
 
     from iwsltpack.documents.choices import TestSetKind
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff")
-"""What libsndfile reads of what speech is shipped in."""
-UNREADABLE_SUFFIXES = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".mka", ".mov", ".mkv", ".avi")
+READABLE = re.compile(
+    r"\.(wave?|bwf|rf64|w64|flac|mp[23]|mpga|og[ga]|opus|aif[fc]?|au|snd|caf|sph|nist|voc|svx|8svx|ircam|avr)",
+    re.IGNORECASE,
+)
+"""Suffixes of recordings that libsndfile reads. A file of any other name is one by its first bytes."""
+UNREADABLE = re.compile(
+    r"\.(m4[abv]|mp4|aac|ac3|wm[av]|asf|webm|mk[av]|mov|avi|mpe?g|amr|awb|3gpp?|3g2|spx|gsm|vox|raw|pcm|ape|wv|tta|r[am]|"
+    r"flv|shn|dsf)",
+    re.IGNORECASE,
+)
 """Recordings all the same: passing over them would lose lines."""
+MAGIC = re.compile(
+    rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|BW64....WAVE|riff\x2e\x91\xcf\x11|FORM....(?:AIF[FC]|8SVX|16SV)|fLaC|OggS"
+    rb"|\.snd\0|dns\.|caff\0\x01|NIST_1A|Creative Voice File|2BIT|ID3[\x02-\x04]\0|....ftyp|\x1a\x45\xdf\xa3|#!AMR"
+    rb"|\x30\x26\xb2\x75|RIFF....AVI ",
+    re.DOTALL,
+)
+"""How files of sound begin, readable or not."""
+
+RECORDINGS_FOLDERS = ("gold", "segmented_wavs", "full_wavs", "wav", "wavs", "audio", "data")
+"""Names of folders that hold a test set's recordings, and say nothing about which."""
 
 _UNSAFE = re.compile(r"[^\w.+-]+")
 
@@ -76,8 +94,20 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_audio(path: Path) -> bool:
-    """Tell by its name whether a file is a recording, readable or not; hidden files are none."""
-    return not path.name.startswith(".") and path.suffix.lower() in AUDIO_SUFFIXES + UNREADABLE_SUFFIXES
+    """Tell by its name, or else by its first bytes, whether a file is a recording, readable or not.
+
+    Hidden files are none.
+    """
+    if path.name.startswith("."):
+        return False
+    if READABLE.fullmatch(path.suffix) or UNREADABLE.fullmatch(path.suffix):
+        return True
+    try:
+        # What is no regular file, a pipe for one, might never answer.
+        with path.open("rb") if path.is_file() else BytesIO() as stream:
+            return MAGIC.match(stream.read(32)) is not None
+    except OSError:
+        return False
 
 
 def list_audio(folder: Path) -> list[Path]:
@@ -95,10 +125,7 @@ def safe_name(text: str) -> str:
 def set_name(folder: Path) -> str:
     """Name a test set after its folder, or after the first parent that says more than ``wav`` or ``gold``."""
     folder = folder.resolve()
-    while (
-        folder.name.lower() in ("gold", "segmented_wavs", "wav", "wavs", "audio", "data")
-        and folder.parent.name
-    ):
+    while folder.name.lower() in RECORDINGS_FOLDERS and folder.parent.name:
         folder = folder.parent
     return safe_name(folder.name)
 

@@ -1,0 +1,238 @@
+"""What libsndfile passes over without a word: recordings that break off, and bytes behind those that it decodes.
+
+Each check reads the container's own marks. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STREAMED_SIZE = 0x7FF00000
+"""Data sizes from here on are what programs that write to a pipe put in place of a size they do not know."""
+SLACK = 1024
+"""Bytes behind the samples that may be anything: a padded block, a tag. At 16 kHz they are 30 ms."""
+MP3_PADDING = 2 * 1152
+"""Samples by which the length an mp3 announces may exceed what it holds: encoder delay and padding."""
+
+
+class BadAudio(Exception):
+    """A recording that cannot be used; `rule` is the problem's identifier, the text says what is wrong."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunks:
+    """How a format writes its chunks: a name, a length, the content, and padding.
+
+    Attributes
+    ----------
+    first
+        Where the first chunk begins.
+    name, length
+        Bytes of a chunk's name and of its length.
+    order
+        Of the bytes of a length.
+    align
+        Chunks begin at multiples of it.
+    samples
+        Name of the chunk that holds the samples.
+    inclusive
+        Whether a length counts the name and itself.
+    """
+
+    first: int = 12
+    name: int = 4
+    length: int = 4
+    order: Literal["little", "big"] = "little"
+    align: int = 2
+    samples: bytes = b"data"
+    inclusive: bool = False
+
+
+FORMATS = {
+    rb"(RIFF|RF64|BW64)....WAVE": _Chunks(),
+    rb"RIFX....WAVE": _Chunks(order="big"),
+    rb"FORM....AIF[FC]": _Chunks(order="big", samples=b"SSND"),
+    rb"FORM....(8SVX|16SV)": _Chunks(order="big", samples=b"BODY"),
+    rb"caff": _Chunks(first=8, length=8, order="big", align=1),
+    rb"riff\x2e\x91\xcf\x11": _Chunks(first=40, name=16, length=8, align=8, inclusive=True),
+}
+COUNTS = {
+    "AVR": r"Frames +: (\d+)",
+    "MPC2K": r"Frames +: (\d+)",
+    "MAT4": r"Cols +: (\d+)",
+    "MAT5": r"Cols +: (\d+)",
+    "WVE": r"Data length (\d+) should be",
+}
+"""Where libsndfile's log tells the count of a header whose format has no chunks."""
+Data = mmap.mmap
+
+
+def check_container(path: Path) -> None:
+    """Refuse a recording of which libsndfile would decode a part only.
+
+    Raises
+    ------
+    BadAudio
+        ``truncated``: it ends before it should. ``unheard``: nothing accounts for the bytes behind the samples.
+    """
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for pattern, chunks in FORMATS.items():
+            if re.match(pattern, data, re.DOTALL):
+                _check_chunks(data, chunks)
+        if re.match(rb"\.snd|dns\.", data):
+            _check_au(data)
+        if data[:20] == b"Creative Voice File\x1a":
+            _check_voc(data)
+        if data[:4] == b"OggS":
+            _check_ogg(data)
+        if data[:4] == b"fLaC" and re.compile(rb"fLaC[\x00\x80]\x00\x00\x22").search(data, 4):
+            raise BadAudio("unheard", "a second FLAC stream follows the first; split the file")
+
+
+def _check_chunks(data: Data, chunks: _Chunks) -> None:
+    position, end, long = chunks.first, None, None
+    head = chunks.name + chunks.length
+    while position + head <= len(data):
+        name = data[position : position + 4]
+        length = int.from_bytes(data[position + chunks.name : position + head], chunks.order)
+        length -= head if chunks.inclusive else 0
+        if not re.fullmatch(rb"[ -~]{4}", name) or (end is not None and name in (chunks.samples, data[:4])):
+            break
+        if name == b"ds64":
+            long = int.from_bytes(data[position + 16 : position + 24], "little")
+        if name == chunks.samples:
+            if long is not None and length == 0xFFFFFFFF:
+                length = long
+            elif length >= (STREAMED_SIZE if chunks.length == 4 else 1 << 63):
+                return
+            if position + head + length > len(data):
+                _truncated(length, len(data) - position - head)
+            end = position + head + length
+        position += head + length
+        # Some writers leave the padding out: then the next name stands right here.
+        if not re.fullmatch(rb"[ -~]{4}", data[position : position + 4]):
+            position += -position % chunks.align
+    if end is not None:
+        _check_rest(data, min(position, len(data)))
+
+
+def _truncated(promised: int, held: int) -> None:
+    raise BadAudio("truncated", f"its header promises {promised} bytes of samples, the file holds {held}")
+
+
+def _check_rest(data: Data, position: int) -> None:
+    """Refuse bytes from `position` on that are no padding."""
+    rest = len(data) - position
+    if rest > SLACK and data[position:].strip(b"\0"):
+        raise BadAudio(
+            "unheard",
+            f"{rest} bytes follow the samples that its header promises: a header that is wrong, or a second recording",
+        )
+
+
+def _check_au(data: Data) -> None:
+    order: Literal["little", "big"] = "big" if data[:1] == b"." else "little"
+    start, length = (int.from_bytes(data[place : place + 4], order) for place in (4, 8))
+    if length >= STREAMED_SIZE:
+        return
+    if start + length > len(data):
+        _truncated(length, len(data) - start)
+    _check_rest(data, start + length)
+
+
+def _check_ogg(data: Data) -> None:
+    """Refuse an Ogg stream without its last page, and one behind another: libsndfile hears the first only."""
+    pages = [(found.start(), found[1][0]) for found in re.finditer(rb"OggS\0([\0-\7])", data, re.DOTALL)]
+    begun = False
+    for _, flags in pages:
+        if flags & 2 and begun:
+            raise BadAudio("unheard", "a second Ogg stream follows the first; split the file")
+        begun = begun or not flags & 2
+    start, flags = pages[-1] if pages else (0, 0)
+    table = data[start + 27 : start + 27 + data[start + 26]] if start + 27 <= len(data) else b""
+    end = start + 27 + len(table) + sum(table)
+    if not flags & 4 or end > len(data):
+        raise BadAudio("truncated", "the stream breaks off: its last page is missing")
+    _check_rest(data, end)
+
+
+def _check_voc(data: Data) -> None:
+    position = int.from_bytes(data[20:22], "little")
+    while position + 4 <= len(data) and data[position]:
+        length = int.from_bytes(data[position + 1 : position + 4], "little")
+        if position + 4 + length > len(data):
+            _truncated(length, len(data) - position - 4)
+        position += 4 + length
+    _check_rest(data, position)
+
+
+def counted_frames(path: Path, kind: str, log: str) -> int:
+    """Return how many samples a channel the header counts where libsndfile overrules it in silence, else 0.
+
+    Parameters
+    ----------
+    kind
+        libsndfile's name of the format.
+    log
+        libsndfile's, of opening the file.
+    """
+    if kind == "NIST":
+        with path.open("rb") as stream:
+            counted = re.search(rb"^sample_count -i (\d+)", stream.read(SLACK), re.MULTILINE)
+        return int(counted[1]) if counted else 0
+    pattern = COUNTS.get(kind)
+    return max(map(int, re.findall(pattern, log)), default=0) if pattern else 0
+
+
+_MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_MP3_KBITS = {
+    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""By the two bits of the version: 3 is MPEG 1, 2 is MPEG 2, 0 is 2.5. Layer III only."""
+
+
+def mp3_seconds(path: Path) -> float:
+    """Return the length of all frames of an mp3 file, those that its own header does not count among them.
+
+    libsndfile ends where the header of the first stream says, also where another file was appended.
+    """
+    seconds, position = 0.0, 0
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while position >= 0 and position + 4 <= len(data):
+            if data[position : position + 3] == b"ID3":
+                size = data[position + 6 : position + 10]
+                position += 10 + sum(
+                    (byte & 127) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=False)
+                )
+                continue
+            length, lasts = _mp3_frame(data, position)
+            # In between there may be anything; two frames in a row are no chance find.
+            if length and (position + length + 4 > len(data) or _mp3_frame(data, position + length)[0]):
+                seconds, position = seconds + lasts, position + length
+            else:
+                position = data.find(b"\xff", position + 1)
+    return seconds
+
+
+def _mp3_frame(data: Data, position: int) -> tuple[int, float]:
+    """Return bytes and seconds of the frame at `position`; zeros where there is none."""
+    head = data[position : position + 3]
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0, 0.0
+    version, kbits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version not in _MP3_RATES or kbits in (0, 15) or rate == 3:
+        return 0, 0.0
+    hertz, full = _MP3_RATES[version][rate], version == 3
+    size = (144 if full else 72) * 1000 * _MP3_KBITS[full][kbits] // hertz + (head[2] >> 1 & 1)
+    return size, (1152 if full else 576) / hertz

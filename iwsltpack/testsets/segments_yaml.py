@@ -1,0 +1,201 @@
+"""The YAML list of segments that IWSLT ships: ``wav``, ``offset`` and ``duration`` of each, in seconds."""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from iwsltpack.errors import InputError, Problem
+from iwsltpack.testsets.testset import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+    from pathlib import Path
+
+    from iwsltpack.testsets.recordings import Recordings
+
+KEYS = ("wav", "offset", "duration")
+EXPECTED = "a list of {wav, offset, duration}"
+YAML_SUFFIXES = (".yaml", ".yml")
+JSON_PEEK = 65_536
+"""Bytes of a .json file that are looked at to tell a segmentation from anything else."""
+
+_NUMBER = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_CORE = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "float": (rf"{_NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.0123456789")),
+}
+"""What plain words of YAML 1.2 mean, and how they begin. Version 1.1 takes 010 for 8, 1:30 for 90, ``no`` for false."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A stretch of a recording, in seconds; without a duration, all of it."""
+
+    path: Path
+    offset: float
+    duration: float | None
+
+
+def segmentations_in(files: Iterable[Path]) -> list[Path]:
+    """Return those of `files` that are a segmentation, or may be meant as one."""
+    return [path for path in files if _is_segmentation(path)]
+
+
+def _is_segmentation(path: Path) -> bool:
+    """Tell whether a file may be a segmentation; a YAML file is none only where it is plainly something else."""
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        with path.open("rb") as stream:
+            head = stream.read(JSON_PEEK)
+        return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") and b'"offset"' in head
+    if suffix not in YAML_SUFFIXES:
+        return False
+    try:
+        data = load_yaml(path)
+    except InputError:
+        return True
+    return not isinstance(data, dict) or any(key in read_text(path) for key in KEYS)
+
+
+def read_spans(path: Path, recordings: Recordings) -> tuple[list[Span], list[Problem]]:
+    """Return every entry of the YAML at `path`, in its order, and what is wrong with others.
+
+    Raises
+    ------
+    InputError
+        Not YAML, or no list.
+    """
+    data = load_yaml(path)
+    if not isinstance(data, list) or not data:
+        raise InputError(
+            "no list of segments",
+            where=path,
+            expected=EXPECTED,
+            got="nothing" if not data else type(data).__name__,
+        )
+    spans: dict[Span, None] = {}
+    problems: list[Problem] = []
+    for number, entry in enumerate(data, 1):
+        try:
+            span = _read_entry(entry, recordings, spans)
+        except _WrongEntry as error:
+            problems.append(
+                Problem(rule=f"yaml.{error.rule}", message=f"segment {number}: {error}", path=str(path))
+            )
+            continue
+        spans[span] = None
+    return list(spans), problems
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML 1.2 file in which no key stands twice; `InputError` where it is none."""
+    import yaml
+
+    try:
+        return yaml.load(read_text(path), Loader=_loader())  # noqa: S506
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(
+            "not valid YAML",
+            where=path,
+            expected=EXPECTED,
+            got=" ".join(str(error).replace('in "<unicode string>", ', "at ").split()),
+        ) from error
+
+
+@cache
+def _loader() -> Any:
+    """Return a safe loader of the core schema of YAML 1.2."""
+    import yaml
+
+    # libyaml reads 10,000 segments in a tenth of the time of the loader in Python; both build plain values only.
+    safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(safe):  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if str(key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
+
+    for name, (pattern, first) in _CORE.items():
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(rf"(?:{pattern})\Z"), first)
+    # Said with a tag, an integer is still one of version 1.2.
+    Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value, 10))
+    return Loader
+
+
+class _WrongEntry(Exception):
+    """What is wrong with one entry of the YAML, and the rule it breaks."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        self.rule = rule
+        super().__init__(message)
+
+
+def _read_entry(entry: object, recordings: Recordings, seen: Container[Span]) -> Span:
+    """Return the stretch that one entry asks for, which was not `seen`."""
+    if not isinstance(entry, dict):
+        raise _WrongEntry("entry", f"expected an object, got {_short(entry)}")
+    if missing := [key for key in KEYS if key not in entry]:
+        raise _WrongEntry("keys", f"{', '.join(missing)} missing")
+    if wrong := [key for key in entry if not isinstance(key, str)]:
+        raise _WrongEntry("keys", f"{_short(wrong[0])} is no key; the decimals of a number follow a point")
+    path = _recording(entry["wav"], recordings)
+    numbers = []
+    for key in ("offset", "duration"):
+        value = _seconds(entry[key])
+        if value is None:
+            raise _WrongEntry("number", f"{key} is {_short(entry[key])}, not a number of seconds")
+        numbers.append(value)
+    offset, duration = numbers
+    if offset < 0:
+        raise _WrongEntry("offset", f"negative offset {offset}")
+    if duration <= 0:
+        raise _WrongEntry("duration", f"duration {duration} is not positive")
+    span = Span(path=path, offset=offset, duration=duration)
+    if span in seen:
+        raise _WrongEntry("duplicate", f"the same stretch of {entry['wav']!r} is listed twice")
+    return span
+
+
+def _recording(wav: object, recordings: Recordings) -> Path:
+    if not isinstance(wav, str):
+        raise _WrongEntry("wav", f"wav is {_short(wav)}, not a file name; put a name of digits in quotes")
+    if PurePosixPath(wav).is_absolute() or ".." in PurePosixPath(wav).parts:
+        raise _WrongEntry("escape", f"{wav!r} leads out of the test set")
+    found = recordings.find(wav)
+    if not found:
+        raise _WrongEntry("unknown-wav", f"{wav!r} is not in the test set{recordings.nearest(wav)}")
+    if len(found) > 1:
+        raise _WrongEntry("ambiguous", f"{wav!r} may be {' or '.join(map(recordings.relative, found))}")
+    return found[0]
+
+
+def _seconds(value: object) -> float | None:
+    """Return a finite number, also one in quotes; None for anything else."""
+    if isinstance(value, str) and not re.fullmatch(_NUMBER, value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _short(value: object) -> str:
+    return reprlib.repr(value)
