@@ -188,7 +188,7 @@ def test_recordings_of_one_length_that_change_places_are_noticed(tmp_path: Path)
     ]
     for path in paths:
         os.utime(path, ns=(10**18, 10**18))
-    first, second = (examine(path).state for path in paths)
+    first, second = (examine(path).file for path in paths)
     assert read_span(paths[0], 0.0, 1.0, RATE, first).size == RATE
     paths[0].rename(tmp_path / "c")
     paths[1].rename(paths[0])
@@ -200,7 +200,7 @@ def test_recordings_of_one_length_that_change_places_are_noticed(tmp_path: Path)
 
 def test_a_longer_recording_in_the_place_of_a_segmented_one_is_noticed(tmp_path: Path) -> None:
     path = write_tone(tmp_path / "a.wav", 1.0)
-    state = examine(path).state
+    state = examine(path).file
     write_tone(path, 2.0, 300)
     with pytest.raises(InputError, match="changed while"):
         read_span(path, 0.25, 0.5, RATE, state)
@@ -208,7 +208,7 @@ def test_a_longer_recording_in_the_place_of_a_segmented_one_is_noticed(tmp_path:
 
 def test_a_recording_that_was_only_touched_or_copied_back_is_the_same(tmp_path: Path) -> None:
     path = write_tone(tmp_path / "a.wav", 1.0)
-    state, data = examine(path).state, path.read_bytes()
+    state, data = examine(path).file, path.read_bytes()
     path.unlink()
     path.write_bytes(data)
     os.utime(path, ns=(1, 1))
@@ -217,7 +217,7 @@ def test_a_recording_that_was_only_touched_or_copied_back_is_the_same(tmp_path: 
 
 def test_a_recording_that_went_away_is_noticed(tmp_path: Path) -> None:
     path = write_tone(tmp_path / "a.wav", 1.0)
-    state = examine(path).state
+    state = examine(path).file
     path.unlink()
     with pytest.raises(InputError, match="can no longer be read"):
         read_span(path, 0.25, 0.5, RATE, state)

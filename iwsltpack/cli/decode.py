@@ -92,6 +92,10 @@ def command(
         TestSetKind | None, typer.Option(help="Layout of the test set, where it is not to be found out.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the test set; default: its folder's.")] = None,
+    segments: Annotated[
+        Path | None,
+        typer.Option(help="YAML list of segments to use; default: the one in the test set's folder."),
+    ] = None,
     per_set: Annotated[
         Path | None,
         typer.Option(help="TOML file with a table of settings for each test set that needs its own."),
@@ -127,6 +131,7 @@ def command(
         placeholder=placeholder,
         kind=format,
         name=name,
+        segments=segments,
     )
     request = RunRequest(
         test_dir=test_dir,

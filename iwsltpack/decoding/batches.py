@@ -17,15 +17,14 @@ from iwsltpack.system.progress import SILENT
 from iwsltpack.testsets.audio import read_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     from iwsltpack.decoding.batching import Batch
     from iwsltpack.decoding.generation import Hypothesis, InputBuilder, Translator
     from iwsltpack.decoding.open_run import OpenRun
     from iwsltpack.documents.run import RunSettings
     from iwsltpack.system.progress import Reporter
-    from iwsltpack.testsets.audio import Samples
+    from iwsltpack.testsets.audio import ExaminedFile, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +56,11 @@ def translate_batches(run: OpenRun, translator: Translator, reporter: Reporter) 
         A recording changed since it was examined.
     """
     job = run.job
-    segments, builder = job.survey.test_set.segments, job.input_builder
+    builder = job.input_builder
     decoder = BatchDecoder(builder, translator, job.plan.settings, run.journal, reporter)
 
     def prepare(batch: Batch) -> PreparedBatch:
-        return prepare_batch(batch, [segments[piece.segment].path for piece in batch], builder)
+        return prepare_batch(batch, job.files_of(batch), builder)
 
     meter = AudioProgress(reporter, f"decoding {job.name}", run.batches)
     before = time.perf_counter()
@@ -74,11 +73,11 @@ def translate_batches(run: OpenRun, translator: Translator, reporter: Reporter) 
     reporter.finish()
 
 
-def prepare_batch(batch: Batch, paths: list[Path], builder: InputBuilder) -> PreparedBatch:
-    """Read a batch's audio and make the model's inputs of it; `paths` are its recordings, one a piece."""
+def prepare_batch(batch: Batch, files: Iterable[ExaminedFile], builder: InputBuilder) -> PreparedBatch:
+    """Read a batch's audio and make the model's inputs of it; `files` are its recordings, one a piece."""
     audio = [
-        read_span(path, piece.offset, piece.duration, builder.rate)
-        for piece, path in zip(batch, paths, strict=True)
+        read_span(file.path, piece.offset, piece.duration, builder.rate, file)
+        for piece, file in zip(batch, files, strict=True)
     ]
     return PreparedBatch(audio=audio, inputs=builder.prepare(audio))
 

@@ -161,11 +161,11 @@ class DaskRun:
             self._give_up(lost)
 
     def _task(self, place: int, batch: Any) -> BatchTask:
-        segments = self._runs[place].job.survey.test_set.segments
+        files = self._runs[place].job.files_of(batch)
         return BatchTask(
             test_set=place,
             batch=tuple(batch),
-            paths=tuple(str(segments[piece.segment].path.resolve()) for piece in batch),
+            files=tuple(replace(file, path=file.path.resolve()) for file in files),
         )
 
     def _spread(self, tasks: list[BatchTask]) -> list[Lost[BatchTask]]:
@@ -194,7 +194,7 @@ class DaskRun:
 
     def _see_workers_live(self) -> None:
         """Have the model loaded with nothing to decode: workers that die even so die of something else."""
-        empty = BatchTask(test_set=0, batch=(), paths=())
+        empty = BatchTask(test_set=0, batch=(), files=())
         if lost := self._spread([empty]):
             raise ResourceError(
                 "workers die while they load the model",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from iwsltpack.decoding.batching import Batch
     from iwsltpack.decoding.journal import Decoded, Session
     from iwsltpack.documents.run import RunSettings
+    from iwsltpack.testsets.audio import ExaminedFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +47,11 @@ class WorkerSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchTask:
-    """A batch of test set number `test_set`; `paths` are its recordings, one a piece."""
+    """A batch of test set number `test_set`; `files` are its recordings, one a piece."""
 
     test_set: int
     batch: Batch
-    paths: tuple[str, ...]
+    files: tuple[ExaminedFile, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

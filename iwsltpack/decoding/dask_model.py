@@ -6,7 +6,6 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -81,7 +80,7 @@ class WorkerModel:
         caps: tuple[int, ...] = ()
         if task.batch:
             builder = self._builder(settings)
-            prepared = prepare_batch(task.batch, [Path(path) for path in task.paths], builder)
+            prepared = prepare_batch(task.batch, task.files, builder)
             with self._turn:
                 decoder = BatchDecoder(builder, self._translator, settings, self._limit)
                 hypotheses = decoder.decode(prepared)

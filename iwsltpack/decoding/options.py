@@ -66,6 +66,8 @@ class DecodeOptions:
         One line that is not empty: empty lines get lost on the way to a score.
     kind, name
         Layout and name of the test set, where they are not to be found out.
+    segments
+        YAML list of the test set's segments; None for the one that lies in its folder, if any.
     edition
         Whose decoding defaults to take.
     """
@@ -86,6 +88,7 @@ class DecodeOptions:
     placeholder: str = "…"
     kind: TestSetKind | None = None
     name: str | None = None
+    segments: Path | None = None
     edition: str | None = None
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from iwsltpack.documents.decoding_plan import DecodingPlan
     from iwsltpack.runtime.weights import TensorSource
     from iwsltpack.system.progress import Reporter
+    from iwsltpack.testsets.audio import ExaminedFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,11 @@ class RunJob:
             batch for batch in batches if any((piece.segment, piece.part) not in settled for piece in batch)
         ]
 
+    def files_of(self, batch: Batch) -> list[ExaminedFile]:
+        """Return the recordings of a batch, one a piece, as they were when they were examined."""
+        segments = self.survey.test_set.segments
+        return [self.survey.files[segments[piece.segment].path] for piece in batch]
+
     def check(self, decoded: Iterable[Key], where: Path) -> None:
         """Refuse a journal that holds what the plan does not know."""
         planned = {(piece.segment, piece.part) for batch in self.batches for piece in batch}
@@ -78,7 +84,9 @@ def prepare_jobs(
     """
     options = request.options
     check_mode(source, options.mode)
-    test_sets = find_test_sets(request.test_dir, kind=options.kind, name=options.name)
+    test_sets = find_test_sets(
+        request.test_dir, kind=options.kind, name=options.name, segmentation=options.segments
+    )
     apart = request.options_of([item.name for item in test_sets])
     processor = processor_from(source.model_dir)
     limit = audio_limit(processor)

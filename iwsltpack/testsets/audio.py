@@ -44,11 +44,13 @@ jump decode to noise, a quarter of a second of it as measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileState:
-    """What tells whether a file is still the one that was examined.
+class ExaminedFile:
+    """A recording's file, and what tells whether it is still the one that was examined.
 
     Attributes
     ----------
+    path
+        Where it lies.
     sha256
         Of its bytes.
     stamp
@@ -56,6 +58,7 @@ class FileState:
         backup may change it, too, so that the digest has the last word.
     """
 
+    path: Path
     sha256: str
     stamp: tuple[int, ...]
 
@@ -68,15 +71,15 @@ class Recording:
     ----------
     frames, rate
         Samples per channel and their rate in Hz.
-    state
-        Of the file, when it was examined.
+    file
+        What was examined.
     energy
         Mean square of the mono signal in frames of `FRAME_SECONDS`, float32, shape (n,).
     """
 
     frames: int
     rate: int
-    state: FileState
+    file: ExaminedFile
     energy: Samples
 
     @property
@@ -113,8 +116,8 @@ def examine(path: Path) -> Recording:
             if not sound.seekable():
                 raise _unsupported(f"{sound.subtype_info} cannot be read in parts")
             frames, energy = _read_through(sound, path)
-            state = FileState(sha256=digest, stamp=stamp)
-            return Recording(frames=frames, rate=sound.samplerate, state=state, energy=energy)
+            file = ExaminedFile(path=path, sha256=digest, stamp=stamp)
+            return Recording(frames=frames, rate=sound.samplerate, file=file, energy=energy)
     except soundfile.LibsndfileError as error:
         raise BadAudio("unreadable", f"cannot be decoded: {error.error_string.strip()}") from error
     except OSError as error:
@@ -130,7 +133,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
-def refuse_changed(path: Path, state: FileState) -> None:
+def refuse_changed(file: ExaminedFile) -> None:
     """Refuse a recording that is no longer the one that was examined.
 
     Raises
@@ -139,14 +142,14 @@ def refuse_changed(path: Path, state: FileState) -> None:
         Another file lies there, or none.
     """
     try:
-        stamp = _stamp(path)
-        same = stamp == state.stamp or _digest(path, stamp) == state.sha256
+        stamp = _stamp(file.path)
+        same = stamp == file.stamp or _digest(file.path, stamp) == file.sha256
     except OSError as error:
-        raise InputError("the recording can no longer be read", where=path, got=str(error)) from error
+        raise InputError("the recording can no longer be read", where=file.path, got=str(error)) from error
     if not same:
         raise InputError(
             "the recording changed while it was being decoded",
-            where=path,
+            where=file.path,
             expected="the file that was examined",
             got="another one",
             fix="leave the test set as it is and run the same command again",
@@ -213,7 +216,7 @@ def _check_length(frames: int, announced: int, sound: Any, path: Path) -> None:
 
 
 def read_span(
-    path: Path, offset: float, duration: float, rate: int, state: FileState | None = None
+    path: Path, offset: float, duration: float, rate: int, examined: ExaminedFile | None = None
 ) -> Samples:
     """Read a stretch of a recording.
 
@@ -225,8 +228,8 @@ def read_span(
         Seconds.
     rate
         Wanted rate in Hz.
-    state
-        Of the file when it was examined; None where only its length is to be checked.
+    examined
+        The file as it was; None where only its length is to be checked.
 
     Returns
     -------
@@ -249,8 +252,8 @@ def read_span(
             got, source_rate = len(block), sound.samplerate
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         raise InputError("the recording can no longer be read", where=path, got=str(error)) from error
-    if state is not None:
-        refuse_changed(path, state)
+    if examined is not None:
+        refuse_changed(examined)
     if got != stop - start:
         raise InputError(
             "the recording changed while it was being decoded",

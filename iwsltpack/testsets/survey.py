@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.errors import Severity
     from iwsltpack.system.progress import Reporter
-    from iwsltpack.testsets.audio import FileState, Samples
+    from iwsltpack.testsets.audio import ExaminedFile, Samples
     from iwsltpack.testsets.testset import Segment, TestSet
 
 MIN_SECONDS = 0.1
@@ -61,8 +61,8 @@ class Survey:
         Indices of the segments over the limit.
     sha256
         Over every segment's id, offset, duration and its file's bytes, in output order.
-    states
-        Of the usable files, when they were examined.
+    files
+        The usable ones, as they were when they were examined.
     """
 
     test_set: TestSet
@@ -72,7 +72,7 @@ class Survey:
     unusable: frozenset[int]
     long: tuple[int, ...]
     sha256: str
-    states: dict[Path, FileState]
+    files: dict[Path, ExaminedFile]
 
     @property
     def audio_seconds(self) -> float:
@@ -109,7 +109,7 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
     for segment in test_set.segments:
         recording = found[segment.path]
         identity = [segment.id, segment.offset, segment.duration]
-        identity.append(recording.state.sha256 if isinstance(recording, Recording) else recording.rule)
+        identity.append(recording.file.sha256 if isinstance(recording, Recording) else recording.rule)
         digest.update(canonical_json(identity, indent=None))
         try:
             if isinstance(recording, BadAudio):
@@ -139,7 +139,7 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
         unusable=frozenset(unusable),
         long=tuple(long),
         sha256=digest.hexdigest(),
-        states={path: item.state for path, item in found.items() if isinstance(item, Recording)},
+        files={path: item.file for path, item in found.items() if isinstance(item, Recording)},
     )
 
 
