@@ -158,6 +158,26 @@ def test_a_batch_torn_in_the_journal_is_searched_whole_again(
     assert lines(done) == EXPECTED
 
 
+def test_recordings_that_change_places_while_the_model_loads_give_no_run(
+    parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write_tone(tmp_path / "talks" / f"{number}.wav", 1.0, 300.0 * number) for number in (1, 2)]
+    for path in paths:
+        os.utime(path, ns=(10**18, 10**18))
+
+    def change_places(*_: Any, **__: Any) -> object:
+        paths[0].rename(tmp_path / "other.wav")
+        paths[1].rename(paths[0])
+        (tmp_path / "other.wav").rename(paths[1])
+        return object()
+
+    monkeypatch.setattr(decode_module, "load_from", change_places)
+    with pytest.raises(InputError, match="the recording changed while it was being decoded"):
+        run(tmp_path / "talks", tmp_path / "out")
+    assert not (tmp_path / "out" / "run.json").exists()
+    assert [record for record in journal_lines(tmp_path / "out") if record.get("kind") == "piece"] == []
+
+
 def test_a_finished_run_is_not_decoded_again(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
     run(talks, tmp_path / "out")
     before = (tmp_path / "out" / "run.json").read_bytes()

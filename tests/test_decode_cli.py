@@ -101,3 +101,15 @@ def test_a_mode_that_is_not_there_is_not_offered(artifact: Path, clips: Path) ->
     result = run(clips, "--artifact", artifact, "--mode", "int4")
     assert result.exit_code == 2
     assert "int4" in result.stderr
+
+
+def test_a_segmentation_may_be_given(artifact: Path, clips: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "elsewhere.yaml"
+    chosen.write_text(
+        "- {wav: wav/2.wav, offset: 0.1, duration: 0.2}\n- {wav: 2.wav, offset: 0.3, duration: 0.2}\n"
+    )
+    options = ["--artifact", artifact, "-o", tmp_path / "out", "--device", "cpu", "--max-new-tokens", 2]
+    result = run(clips, *options, "--segments", chosen)
+    assert result.exit_code == 0, result.exception
+    assert "1 recordings have no segment and are left out: 1.wav" in result.stderr
+    assert [(s.id, s.offset) for s in read_run(tmp_path / "out").segments] == [("2_0", 0.1), ("2_1", 0.3)]

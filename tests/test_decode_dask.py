@@ -116,6 +116,26 @@ def expect_whole(done: DecodedSet, alone: DecodedSet) -> None:
     assert sum(session.pieces for session in done.run.sessions) == len(LENGTHS)
 
 
+class Swapper(Reporter):
+    """Puts one recording in the place of another when decoding begins."""
+
+    def __init__(self, taken: Path, replaced: Path) -> None:
+        self.taken, self.replaced = taken, replaced
+
+    def start(self, description: str, total: float, unit: Any = "items") -> None:
+        if description.startswith("decoding"):
+            self.taken.replace(self.replaced)
+
+
+def test_a_worker_notices_a_recording_in_the_place_of_another(
+    cluster: str, artifact: Path, tmp_path: Path
+) -> None:
+    first, second = (write_tone(tmp_path / "talks" / f"{n}.wav", 0.5, 300.0 * n) for n in (1, 2))
+    with pytest.raises(InputError, match="the recording changed while it was being decoded"):
+        decode_on(cluster, tmp_path / "talks", artifact, tmp_path / "out", settings(), Swapper(second, first))
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
 class Stopper(Reporter):
     """Stops the run when so many segments are done."""
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
+ByteOrder = Literal["little", "big"]
+
 STREAMED_SIZE = 0x7FF00000
 """Data sizes from here on are what programs that write to a pipe put in place of a size they do not know."""
 SLACK = 1024
@@ -52,7 +54,7 @@ class _Chunks:
     first: int = 12
     name: int = 4
     length: int = 4
-    order: Literal["little", "big"] = "little"
+    order: ByteOrder = "little"
     align: int = 2
     samples: bytes = b"data"
     inclusive: bool = False
@@ -141,7 +143,7 @@ def _check_rest(data: Data, position: int) -> None:
 
 
 def _check_au(data: Data) -> None:
-    order: Literal["little", "big"] = "big" if data[:1] == b"." else "little"
+    order: ByteOrder = "big" if data[:1] == b"." else "little"
     start, length = (int.from_bytes(data[place : place + 4], order) for place in (4, 8))
     if length >= STREAMED_SIZE:
         return
