@@ -95,6 +95,8 @@ def check_container(path: Path) -> None:
             _check_au(data)
         if data[:20] == b"Creative Voice File\x1a":
             _check_voc(data)
+        if re.match(rb"ID3|\xff[\xe2-\xfb]", data):
+            _check_mp3(data)
         if data[:4] == b"OggS":
             _check_ogg(data)
         if data[:4] == b"fLaC" and re.compile(rb"fLaC[\x00\x80]\x00\x00\x22").search(data, 4):
@@ -168,6 +170,21 @@ def _check_ogg(data: Data) -> None:
     _check_rest(data, end)
 
 
+def _check_mp3(data: Data) -> None:
+    """Refuse what follows the stream whose length the first frame tells: libsndfile ends there."""
+    sizes = (byte & 127 for byte in data[6:10]) if data[:3] == b"ID3" else (0, 0, 0, 0)
+    start = sum(size << shift for size, shift in zip(sizes, (21, 14, 7, 0), strict=True))
+    found = re.compile(rb"(?:Xing|Info)\0\0\0[\3\7\x0b\x0f]....(....)", re.DOTALL).search(
+        data, start, start + 300
+    )
+    if found is None:
+        return
+    first = data.rfind(b"\xff", start, found.start())
+    end = first + int.from_bytes(found[1])
+    if data[end : end + 3] not in (b"TAG", b"APE"):
+        _check_rest(data, end)
+
+
 def _check_voc(data: Data) -> None:
     position = int.from_bytes(data[20:22], "little")
     while position + 4 <= len(data) and data[position]:
@@ -194,47 +211,3 @@ def counted_frames(path: Path, kind: str, log: str) -> int:
         return int(counted[1]) if counted else 0
     pattern = COUNTS.get(kind)
     return max(map(int, re.findall(pattern, log)), default=0) if pattern else 0
-
-
-_MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-_MP3_KBITS = {
-    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-"""By the two bits of the version: 3 is MPEG 1, 2 is MPEG 2, 0 is 2.5. Layer III only."""
-
-
-def mp3_seconds(path: Path) -> float:
-    """Return the length of all frames of an mp3 file, those that its own header does not count among them.
-
-    libsndfile ends where the header of the first stream says, also where another file was appended.
-    """
-    seconds, position = 0.0, 0
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        while position >= 0 and position + 4 <= len(data):
-            if data[position : position + 3] == b"ID3":
-                size = data[position + 6 : position + 10]
-                position += 10 + sum(
-                    (byte & 127) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=False)
-                )
-                continue
-            length, lasts = _mp3_frame(data, position)
-            # In between there may be anything; two frames in a row are no chance find.
-            if length and (position + length + 4 > len(data) or _mp3_frame(data, position + length)[0]):
-                seconds, position = seconds + lasts, position + length
-            else:
-                position = data.find(b"\xff", position + 1)
-    return seconds
-
-
-def _mp3_frame(data: Data, position: int) -> tuple[int, float]:
-    """Return bytes and seconds of the frame at `position`; zeros where there is none."""
-    head = data[position : position + 3]
-    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
-        return 0, 0.0
-    version, kbits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
-    if version not in _MP3_RATES or kbits in (0, 15) or rate == 3:
-        return 0, 0.0
-    hertz, full = _MP3_RATES[version][rate], version == 3
-    size = (144 if full else 72) * 1000 * _MP3_KBITS[full][kbits] // hertz + (head[2] >> 1 & 1)
-    return size, (1152 if full else 576) / hertz
