@@ -12,7 +12,8 @@ from iwsltpack.cleaning.engine import (
     clean_stream,
 )
 from iwsltpack.cleaning.files import CleanSummary, clean_file, language_of, read_lines
-from iwsltpack.cleaning.rules import REPORTS, RULES, Report, Rule
+from iwsltpack.cleaning.findings import REPORTS, Report
+from iwsltpack.cleaning.rules import RULES, Rule
 
 __all__ = [
     "LANGUAGES",

@@ -2,53 +2,140 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import regex
 
 from iwsltpack.cleaning import vocabulary as v
-from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, scan
-from iwsltpack.cleaning.script import HAN, function_words, in_source, in_target, latin_words
+from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, STOPS, Head, find_head, scan
+from iwsltpack.cleaning.quotes import closing_mark, is_opener
+from iwsltpack.cleaning.script import (
+    HAN,
+    LETTER,
+    could_be_source,
+    function_words,
+    in_source,
+    in_target,
+    latin_words,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WINDOW: Final = 1500
 """Characters from the start, or from the end, in which the border between the languages is looked for."""
 MAX_BORDERS: Final = 60
 MIN_WORDS: Final = 4
 """A source text shorter than this may be a name or a term, and is content."""
+ENDS: Final = "。.!！?？…\"'”’“」』；;"
+"""After one of these a sentence is over."""
+SAME_FROM: Final = 0.5
+"""Share of common letter pairs from which two sentences are taken for one translation given twice."""
 BORDER: Final = regex.compile(r"(?<=[.?!,;:。，：；！？'\"”’)）\]\-–—])\s*+|\s++|(?<=[^\p{Han}])(?=\p{Han})")
 SOURCE_LABEL: Final = regex.compile(
-    r"(?:英语|英文|原文|原句|源语言|English|Englisch(?:er|es)?|Original(?:text)?|Source)"
-    r"(?:原文|文本|原句| text| speech| original)?"
+    r"(?:(?P<source>英语|英文|原文|原句|源语言|English|Englisch(?:er|es)?|Original(?:text)?|Source)|(?=[译翻译TÜ]))"
+    r"(?:\s*+(?:原文|文本|原句|翻译|译文|text|speech|original|translation|Übersetzung))?"
     r"\s*+(?:是|为|is|ist)?\s*+[:：]",
     regex.IGNORECASE,
 )
 TRAILING_NOTE: Final = regex.compile(r"\s*+[(（\[【]([^()（）\[\]【】]{2,600}+)[)）\]】]\s*+[。.]?\s*+$")
 ABOUT_TRANSLATION: Final = regex.compile(
-    r"翻译|译文|原文|音频|语音|英语|英文|演讲|\b(?:translat|original|audio|speech|English|übersetz|englisch|Rede\b)",
+    r"[译譯]|原文|音[频頻]|[语語]音|英[语語文]|演[讲講]|\b(?:translat|original|audio|speech|English|übersetz|englisch|Rede\b)",
     regex.IGNORECASE,
 )
+OPEN_NOTE: Final = regex.compile(
+    rf"(?<=[{ENDS}]\s*+)(?:注|备注|備註|注意|请注意|說明|说明|Note|Please note|Hinweis|Anmerkung|Bitte beachten)\b"
+    r"(?=.{0,80}?(?:[译譯]|translat|übersetz))",
+    regex.IGNORECASE,
+)
+ALTERNATIVE: Final = regex.compile(r"\s*+[(,，、;；]?\s*+(?:or|oder|或|alternativ)", regex.IGNORECASE)
+QUOTED_PAIR: Final = regex.compile(
+    r"[\"“](?P<source>[^\"“”„]+[.!?])[\"”]\s*+[-–—=:：]?\s*+[\"“„](?P<target>[^\"“”„]+)[\"”“][.。]?"
+)
 CLOSING_REMARK: Final = regex.compile(
-    r"(?<=[。！？.!?\"'”’]\s*+)(?:以上(?:就)?[是为]|上述|The above|That is the|Das (?:ist|war) die)",
+    r"(?<=[。！？.!?\"'”’]\s*+)(?:以上(?:就)?[是为為]|上述|The above|That is the|Das (?:ist|war) die)",
     regex.IGNORECASE,
 )
 RESTATED: Final = regex.compile(r"[.?!]['\"”’]?$")
 
 
-def translation_start(line: str, lang: str) -> int | None:
-    """Find where the translation starts in a line that gives the source text first.
+def translation_start(line: str, lang: str) -> tuple[int, int] | None:
+    """Find where the translation starts in a line that gives other text first.
 
     ``Hello everyone. 中文翻译：大家好。`` and ``English: Hello. Chinese: 你好。`` have the source before a meta prefix
-    or label; everything before the translation is source text or talk about it, else None is returned.
+    or label, ``大家好。中文翻译：大家好。`` the translation itself. Returns where the label begins and where the
+    translation does.
     """
-    window = line[:WINDOW]
-    borders = [match.end() for match in BORDER.finditer(window)][:MAX_BORDERS]
-    for border in borders:
-        if border == 0 or (start := find_head(line, border, lang)) is None:
-            continue
-        rest = line[start:].lstrip(DECORATION)
-        if in_target(rest[:WINDOW], lang) and _is_source_part(line[:border], lang):
-            return start
+    for border, head in _heads_within(line, lang):
+        rest = line[head.end :].lstrip(DECORATION)[:WINDOW]
+        if in_target(rest, lang) and _gives_way(line[:border], rest, head, lang):
+            return border, head.end
+    return _after_quoted_source(line, lang) or _bracketed(line, lang)
+
+
+def _after_quoted_source(line: str, lang: str) -> tuple[int, int] | None:
+    """Find the translation in ``"Same here." - "Hier auch."``."""
+    pair = QUOTED_PAIR.fullmatch(line[:WINDOW])
+    if pair is None or not could_be_source(pair["source"], lang) or could_be_source(pair["target"], lang):
+        return None
+    return (pair.start("target") - 1, pair.start("target") - 1) if in_target(pair["target"], lang) else None
+
+
+def label_within(line: str, lang: str) -> int | None:
+    """Find a label of the translation after a finished sentence: another translation of it, or content."""
+    for border, head in _heads_within(line, lang):
+        if head.kind == "colon" and head.has(v.TRANSLATE) and line[:border].rstrip(DECORATION)[-1:] in ENDS:
+            return border
     return None
+
+
+def _heads_within(line: str, lang: str) -> Iterator[tuple[int, Head]]:
+    if not any(map(line.__contains__, COLONS)):
+        return
+    for number, border in enumerate(BORDER.finditer(line[:WINDOW])):
+        if number == MAX_BORDERS:
+            return
+        if border.end() > 0 and (head := find_head(line, border.end(), lang)) is not None:
+            yield border.end(), head
+
+
+def _gives_way(before: str, rest: str, head: Head, lang: str) -> bool:
+    """Tell whether what stands before a label is no more than the source text, or the translation a first time."""
+    if _is_source_part(before, lang):
+        return True
+    if before.rstrip(DECORATION)[-1:] not in ENDS or not head.has(v.TRANSLATE):
+        return False
+    if head.has(v.TARGETS[lang]) and could_be_source(before, lang):
+        return True
+    return not any(map(before.__contains__, COLONS)) and _alike(before, rest)
+
+
+def _alike(left: str, right: str) -> bool:
+    one, other = (
+        {text[index : index + 2] for index in range(len(text) - 1)}
+        for text in ("".join(LETTER.findall(part[:WINDOW])) for part in (left, right))
+    )
+    return 2 * len(one & other) >= SAME_FROM * (len(one) + len(other)) > 0
+
+
+def _bracketed(line: str, lang: str) -> tuple[int, int] | None:
+    """Find the translation in ``We propose a new method. （我们提出了一种新方法。）``."""
+    note = TRAILING_NOTE.search(line, pos=max(0, len(line) - WINDOW))
+    if note is None or not in_target(note.group(1), lang):
+        return None
+    before = line[: note.start()]
+    words = len(latin_words(before))
+    if (
+        before[-1:] not in ENDS
+        or not in_source(before, lang)
+        or words < MIN_WORDS
+        or not function_words(before)[0]
+    ):
+        return None
+    size = len(HAN.findall(note.group(1))) if lang == "zh" else len(latin_words(note.group(1)))
+    enough = size >= words if lang == "zh" else function_words(note.group(1))[1] > 0 and size >= 0.6 * words
+    start = line.index(note.group(1), note.start())
+    return (start - 1, start) if enough else None
 
 
 def _is_source_part(text: str, lang: str) -> bool:
@@ -57,7 +144,7 @@ def _is_source_part(text: str, lang: str) -> bool:
     labelled = bool(labels) and any(token.category in _NAMES_SOURCE for token in tokens)
     body = text[labels[-1].rest :] if labelled else text
     words = len(latin_words(body))
-    if not in_source(body, lang) or words == 0:
+    if words == 0 or not (could_be_source(body, lang) if labelled else in_source(body, lang)):
         return False
     end = text.rstrip(DECORATION)[-1:]
     finished = words >= 2 and end in ".?!。！？'\"”’"
@@ -72,11 +159,13 @@ def source_tail(line: str, lang: str) -> int | None:
     offset = max(0, len(line) - WINDOW)
     if not any(colon in line for colon in COLONS):
         return None
-    for label in SOURCE_LABEL.finditer(line, pos=offset):
-        before, after = line[: label.start()], line[label.end() :]
-        ended = before.rstrip(DECORATION)[-1:] in "。.!！?？\"'”’；;" and bool(before.strip())
-        if ended and _restates(after, before, lang):
-            return label.start()
+    tail = v.simplified(line[offset:])
+    for label in SOURCE_LABEL.finditer(tail):
+        before, after = line[: offset + label.start()], tail[label.end() :]
+        ended = before.rstrip(DECORATION + "-–—")[-1:] in ENDS and in_target(before[-WINDOW:], lang)
+        foreign = lang == "zh" or label["source"] is not None or label.group().lower().startswith("transl")
+        if ended and label.end() - label.start() > 1 and _restates(after, before, lang, labelled=foreign):
+            return offset + label.start()
     return None
 
 
@@ -91,32 +180,80 @@ def remark_start(line: str, lang: str) -> int | None:
     return None
 
 
-def note_start(line: str, lang: str) -> int | None:
-    """Find where a bracketed note about the translation, or the source restated, begins at the end of a line."""
+def note_start(line: str, lang: str, *, labelled: bool = False) -> int | None:
+    """Find where a bracketed note about the translation, or the source restated, begins at the end of a line.
+
+    After a label (`labelled`) every note is one of the model's.
+    """
     note = TRAILING_NOTE.search(line, pos=max(0, len(line) - WINDOW))
     if note is None or not in_target(line[: note.start()], lang):
         return None
     content, before = note.group(1).strip(), line[: note.start()]
-    if _is_note(content, lang) or (RESTATED.search(content) and _restates(content, before, lang)):
+    if _is_note(content, before, lang, labelled=labelled):
         return note.start()
-    return None
+    return note.start() if RESTATED.search(content) and _restates(content, before, lang) else None
 
 
-def _is_note(content: str, lang: str) -> bool:
+def without_note(text: str, lang: str) -> str:
+    """Return a labelled translation without the notes and second wordings that follow it."""
+    while (start := note_start(text, lang, labelled=True)) is not None:
+        text = text[:start].rstrip()
+    note = OPEN_NOTE.search(text, pos=max(0, len(text) - WINDOW))
+    if note is not None and in_target(text[: note.start()], lang):
+        text = text[: note.start()].rstrip()
+    if text and is_opener(text[0]):
+        end = closing_mark(text, 0, WINDOW)
+        if end > 1 and text[end - 1] in ENDS and ALTERNATIVE.match(text, end + 1) is not None:
+            return text[: end + 1]
+    return text
+
+
+def quoted_before_talk(line: str, lang: str) -> str | None:
+    """Return the quotation that ``"Hallo." is the German translation.`` begins with, else None."""
+    end = closing_mark(line, 0, WINDOW)
+    if end < 0 or not in_target(line[1:end], lang):
+        return None
+    return line[1:end] if v.TRANSLATE in wholly_talk(line[end + 1 :], lang) else None
+
+
+def wholly_talk(text: str, lang: str) -> set[str]:
+    """Return the categories of the words `text` is made of; none where it holds a word the vocabulary lacks."""
+    tokens, _ = scan(text, 0, lang)
+    covered = bool(tokens) and not text[tokens[-1].end :].strip(DECORATION + STOPS + ENDS)
+    return {token.category for token in tokens} if covered else set()
+
+
+def _is_note(content: str, before: str, lang: str, *, labelled: bool) -> bool:
+    ended = before.rstrip("\"'”’“」』 ")[-1:] in tuple(ENDS)
+    talk = wholly_talk(content, lang)
+    if ended and (v.TRANSLATE in talk or (v.TARGETS[lang] in talk and v.TEXT not in talk)):
+        return True
+    if labelled and ABOUT_TRANSLATION.search(content) is not None:
+        return True
     tokens, delimiters = scan(content, 0, lang)
     colons = [mark for mark in delimiters if mark.kind == "colon"]
     if not colons:
         return False
     head = {token.category for token in tokens[: colons[0].tokens]}
     if v.NOTE in head:
-        return ABOUT_TRANSLATION.search(content, pos=colons[0].rest) is not None
-    labelled = head & {v.TRANSLATE, v.ENGLISH} or SOURCE_LABEL.match(content)
-    return bool(labelled) and content[colons[0].rest :].strip() != ""
+        return labelled or ABOUT_TRANSLATION.search(content, pos=colons[0].rest) is not None
+    named = labelled or head & {v.TRANSLATE, v.ENGLISH} or SOURCE_LABEL.match(v.simplified(content))
+    source = content[colons[0].rest :]
+    if not named or (v.TRANSLATE not in head and not labelled and not could_be_source(source, lang)):
+        return False
+    return source.strip() != "" and (ended or labelled or _restates(source, before, lang, labelled=True))
 
 
-def _restates(source: str, translation: str, lang: str) -> bool:
+def _restates(source: str, translation: str, lang: str, *, labelled: bool = False) -> bool:
     words = len(latin_words(source))
-    if words < MIN_WORDS or not in_source(source, lang) or sum(function_words(source)) == 0:
+    if labelled:
+        if (
+            words == 0
+            or HAN.search(source) is not None
+            or function_words(source)[1] > function_words(source)[0]
+        ):
+            return False
+    elif words < MIN_WORDS or not in_source(source, lang) or sum(function_words(source)) == 0:
         return False
     if lang == "zh":
         # A Chinese translation has about 1.6 characters for each English word.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from iwsltpack.cleaning.rules import REPORTS, RULES, Rule, is_plain, may_be_talk
+from iwsltpack.cleaning.characters import is_plain
+from iwsltpack.cleaning.findings import REPORTS
+from iwsltpack.cleaning.rules import RULES, Rule, may_be_talk
 from iwsltpack.cleaning.script import has_content
 from iwsltpack.errors import UsageError
 

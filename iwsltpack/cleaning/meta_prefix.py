@@ -15,7 +15,7 @@ import regex
 
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
-from iwsltpack.cleaning.script import HAN, in_source, in_target
+from iwsltpack.cleaning.script import HAN, could_be_source, in_target, is_sentence, latin_words
 
 WINDOW: Final = 240
 """Characters of talk a head may have, quoted source text not counted."""
@@ -24,8 +24,12 @@ MAX_QUOTED: Final = 1500
 COLONS: Final = ":：﹕∶"
 COMMAS: Final = ",，、;；-–—"
 STOPS: Final = "。.!！?？"
-DECORATION: Final = " \t*_#>()（）[]【】|~"
-WORD: Final = regex.compile(r"\p{Latin}[\p{Latin}]*+(?:['’]\p{Latin}++)?+")
+DECORATION: Final = " \t*_#>→()（）[]【】|~"
+WORD: Final = regex.compile(r"(?:\p{Lu}?\p{Ll}++|\p{Lu}++(?!\p{Ll})|\p{Lu})(?:['’]\p{Latin}++)?+")
+"""A word, or a part of one that a capital begins: ``GermanTranslation`` is two."""
+FUSED: Final = regex.compile("german|chinese|english|deutsche?|englische?")
+"""Languages that models write together with what follows: ``Germanspeech``."""
+ORDINAL: Final = regex.compile(r"第[一二三四五六七八九十百\d]{1,4}(?:段|句|条|篇|部分)")
 
 HAN_WORDS: Final = v.han_words()
 HAN_LENGTHS: Final = v.han_lengths()
@@ -40,17 +44,35 @@ ANNOUNCES: Final = regex.compile(r"以下|下面|请|here|hier|below|translate|�
 LANGUAGE_LABEL: Final = regex.compile(
     r"(?:[语文]|\b(?:English|French|German|Englisch|Französisch|Deutsch))\s*+[:：]", regex.IGNORECASE
 )
+AROUND_LANGUAGE: Final = frozenset(
+    (v.TEXT, v.SPEECH, v.OUTCOME, v.MEANING, v.MEANS, v.NEUTRAL, v.OTHER, v.SELF, v.DETERMINER, v.SAY)
+)
+"""What may stand beside the target language's name in the label of a quotation."""
 LEADS_TO_QUOTE: Final = frozenset(
     (v.COPULA, v.TRANSLATE, v.PARTICLE, v.MEANS, v.CHINESE, v.GERMAN, v.SAID, v.OUTCOME)
 )
 """What the last word of a head may be where a quotation follows without a colon."""
 
+NEWS: Final = regex.compile(r"在|an?\b|eine?\b|.*\b(?:said|stated|sagte|gesagt)\b", regex.IGNORECASE)
+"""How news reports speech ("Ein Sprecher sagte: …"); a model speaks of its recording in the present."""
 _NAMES_TEXT: Final = frozenset((v.SPEECH, v.TEXT, v.SPEAKER, v.ENGLISH, v.QUOTED))
 RECORDING: Final = regex.compile(
     r"(?:这|该|此|本)(?:段|个|条|篇)?(?:视频|音频|语音|录音|演讲|讲话)(?:中|里)?(?:\p{Han}{1,8}的)?(?:内容|意思)(?:是|为)\s*+[:：]"
 )
 """Talk about what the recording says, with any modifier: taken for a prefix only before a quoted rest."""
-RECORDING_STARTS: Final = frozenset("这该此本")
+UNKNOWN_WORDS: Final = regex.compile(
+    r"[^.!?。！？:：,，;；()（）\"“”‘„「『«»\n]{1,60}?"
+    r"(?=[译翻]|中文|汉语|德[语文]|\b[Tt]ransla|\b[Üü]berset|\bauf Deutsch|\bin (?:German|Chinese))"
+)
+"""What may stand before talk about translating though the vocabulary lacks it, where the rest is quoted."""
+CONTENT_WORDS: Final = regex.compile(
+    r"我们|他|她|咱|谁|模型|系统|机器|软件|谷歌|词|术语|标题|题目|书名|名字|名称|用户|论文|质量|数据|方法|系統|"
+    r"\b(?:we|our|they|their|his|her|model|system|machine|google|deepl|term|title|name|users?|prompt|quality|paper|"
+    r"wir|uns|unser\w*|sie|er|ihm|ihr\w*|sein\w*|maschin\w*|modell\w*|titel\w*|begriff\w*|wort\w*|buch\w*|name\w*|"
+    r"nutzer\w*|eingabe\w*|ausgabe\w*)\b",
+    regex.IGNORECASE,
+)
+"""Words of a talk that speaks of translating: with one of them it is no prefix."""
 
 DelimiterKind = Literal["colon", "quote", "comma", "stop", "script"]
 
@@ -73,12 +95,13 @@ class Delimiter(NamedTuple):
 
 @dataclass(frozen=True)
 class Head:
-    """What the words before a delimiter amount to."""
+    """What the words before a delimiter amount to; the text begins at `end`."""
 
     categories: tuple[str, ...]
     text: str
     all_latin: bool
     kind: DelimiterKind
+    end: int
 
     def has(self, *categories: str) -> bool:
         """Tell whether any of the categories occurs."""
@@ -138,17 +161,24 @@ def _delimiter_kind(character: str) -> DelimiterKind | None:
 
 
 def _word(line: str, position: int, lang: str) -> Token | None:
-    lengths = HAN_LENGTHS.get(line[position])
-    if lengths is not None:
-        for length in lengths:
-            category = HAN_WORDS.get(line[position : position + length])
+    if (piece := v.simplified(line[position : position + v.LONGEST]))[0] in HAN_LENGTHS:
+        for length in HAN_LENGTHS[piece[0]]:
+            category = HAN_WORDS.get(piece[:length])
             if category is not None:
                 return Token(category, min(position + length, len(line)), latin=False)
-        return None
+    if piece[0] == "第":
+        ordinal = ORDINAL.match(line, position)
+        return None if ordinal is None else Token(v.CLASSIFIER, ordinal.end(), latin=False)
     if (word := WORD.match(line, position)) is not None:
         lower = word.group().lower().replace("’", "'")
         # "man" is a person in English talk and "one" in German content.
-        category = None if (lang, lower) == ("de", "man") else LATIN_WORDS.get(lower)
+        category = v.NEUTRAL if (lang, lower) == ("de", "man") else LATIN_WORDS.get(lower)
+        if (
+            category is None
+            and (fused := FUSED.match(lower)) is not None
+            and lower[fused.end() :] in LATIN_WORDS
+        ):
+            return Token(LATIN_WORDS[fused.group()], position + fused.end(), latin=True)
         return None if category is None else Token(category, word.end(), latin=True)
     return None
 
@@ -156,33 +186,57 @@ def _word(line: str, position: int, lang: str) -> Token | None:
 def _quoted_source(line: str, start: int, lang: str) -> int | None:
     """Return the index after a quotation of source-language text that opens at `start`, or None."""
     end = closing_mark(line, start, MAX_QUOTED)
-    if end < 0 or not in_source(line[start + 1 : end], lang):
+    if end < 0 or not could_be_source(line[start + 1 : end], lang):
         return None
     return end + 1
 
 
-def find_head(line: str, start: int, lang: str) -> int | None:
-    """Return where the text begins that follows a meta prefix at index `start`; None where there is none.
+def find_head(line: str, start: int, lang: str) -> Head | None:
+    """Return the meta prefix that begins at index `start`; None where there is none.
 
-    The index may equal ``len(line)``: then the line is nothing but a prefix.
+    Its `end` may equal ``len(line)``: then the line is nothing but a prefix.
     """
+    return _strict_head(line, start, lang) or _loose_head(line, start, lang)
+
+
+def _strict_head(line: str, start: int, lang: str) -> Head | None:
     tokens, delimiters = scan(line, start, lang)
     for delimiter in reversed(delimiters):
         read = tokens[: delimiter.tokens]
         head = Head(
             categories=tuple(token.category for token in read),
-            text=line[start : read[-1].end].lstrip(DECORATION),
+            text=v.simplified(line[start : read[-1].end].lstrip(DECORATION)),
             all_latin=all(token.latin for token in read),
             kind=delimiter.kind,
+            end=delimiter.rest,
         )
         if _is_meta(head, line[delimiter.rest :].lstrip(DECORATION), lang):
-            return delimiter.rest
-    if line[start : start + 1] not in RECORDING_STARTS:
-        return None
-    recording = RECORDING.match(line, start)
-    if recording is not None and _is_wrapped(line[recording.end() :].lstrip(DECORATION)):
-        return recording.end()
+            return head
     return None
+
+
+def _loose_head(line: str, start: int, lang: str) -> Head | None:
+    window = v.simplified(line[start : start + WINDOW])
+    recording = RECORDING.match(window)
+    if recording is not None and _is_wrapped(line[start + recording.end() :].lstrip(DECORATION)):
+        return Head(
+            (v.SPEECH,), recording.group(), all_latin=False, kind="colon", end=start + recording.end()
+        )
+    unknown = UNKNOWN_WORDS.match(window)
+    if unknown is None:
+        return None
+    head = _strict_head(line, start + unknown.end(), lang)
+    if (
+        head is None
+        or not head.has(v.COPULA, v.TRANSLATE)
+        or not any(map(window[: head.end - start].__contains__, COLONS))
+    ):
+        return None
+    if CONTENT_WORDS.search(window[: head.end - start]) or not _is_wrapped(
+        line[head.end :].lstrip(DECORATION)
+    ):
+        return None
+    return head
 
 
 def is_meta_tail(text: str) -> bool:
@@ -203,31 +257,51 @@ def _is_wrapped(rest: str) -> bool:
 def _is_meta(head: Head, rest: str, lang: str) -> bool:
     wrapped = _is_wrapped(rest)
     target = v.TARGETS[lang]
-    if head.kind == "quote" and not wrapped:
+    if not wrapped and (head.kind == "quote" or head.has(v.OTHER, v.TASK)):
         return False
+    if head.has(v.OTHER) and not (head.has(v.TRANSLATE) and head.has(v.SPEECH, v.TEXT, v.ENGLISH, target)):
+        return False
+    if head.has(v.QUOTED) and not any(
+        stop in text for text in (head.text, rest.rstrip(STOPS)) for stop in STOPS
+    ):
+        return False  # 'apple' means 'Apfel': a talk about words
     if head.has(v.SELF) and not head.has(v.POLITE, v.TRANSLATE, v.ENGLISH, target):
         return False
     switched = lang == "zh" and head.all_latin and HAN.match(rest.lstrip("'\"“‘「『《")) is not None
     if head.has(v.TRANSLATE):
-        return _is_translation(head, wrapped=wrapped, switched=switched)
+        return _is_translation(
+            head, wrapped=wrapped, switched=switched, bare=not wrapped and _is_credit(rest)
+        )
     if head.kind in ("comma", "stop"):
         return False
     return (
         _is_meaning(head, target, wrapped=wrapped, switched=switched)
         or _is_speech(head, wrapped=wrapped, switched=switched)
-        or (head.kind == "colon" and _is_label(head, rest, lang))
+        or (
+            (head.kind == "colon" or (head.kind == "quote" and head.last == v.COPULA))
+            and _is_label(head, rest, lang, wrapped=wrapped or switched)
+        )
     )
 
 
-def _is_translation(head: Head, *, wrapped: bool, switched: bool) -> bool:
+def _is_credit(rest: str) -> bool:
+    """Tell whether `rest` may be a name, or a heading's second half, rather than a sentence."""
+    if rest.rstrip()[-1:] not in tuple(STOPS) and not is_opener(rest[:1]):
+        return len(latin_words(rest)) <= 2 and len(HAN.findall(rest[:WINDOW])) <= 4
+    return rest[:1].islower()
+
+
+def _is_translation(head: Head, *, wrapped: bool, switched: bool, bare: bool) -> bool:
     named = head.has(v.SPEECH, v.ENGLISH, v.CHINESE, v.GERMAN, v.LANGUAGE, v.QUOTED, v.SPEAKER)
     if TASK_NAME.fullmatch(head.text) and not wrapped:
         return False
-    told = named or head.has(v.DETERMINER, v.TEXT, v.POLITE, v.COPULA)
-    if head.has(v.OUTCOME) and not (told or wrapped or switched):
+    if not named and (head.has(v.SAY) or (bare and not head.has(v.COPULA, v.OUTCOME))):
         return False
+    told = named or head.has(v.DETERMINER, v.TEXT, v.POLITE, v.COPULA)
     if head.kind == "colon":
         return True
+    if head.has(v.OUTCOME) and not (told or wrapped or switched):
+        return False
     if head.kind == "quote":
         return head.last in LEADS_TO_QUOTE and (named or head.all_latin or head.text.endswith("如下"))
     if head.kind == "comma":
@@ -250,6 +324,10 @@ def _is_meaning(head: Head, target: str, *, wrapped: bool, switched: bool) -> bo
 def _is_speech(head: Head, *, wrapped: bool, switched: bool) -> bool:
     if not head.has(v.SPEECH, v.SPEAKER, v.ENGLISH):
         return False
+    if not head.has(v.SPEECH, v.SPEAKER) and head.has(v.NEUTRAL):
+        return False
+    if NEWS.match(head.text) is not None and not head.has(v.ENGLISH):
+        return False
     if head.kind == "colon" and (head.has(v.SAID) or (head.has(v.SPEECH) and head.text.endswith("内容"))):
         return True
     if switched:
@@ -257,7 +335,7 @@ def _is_speech(head: Head, *, wrapped: bool, switched: bool) -> bool:
     return wrapped and head.kind == "colon" and (head.has(v.SAY) or head.last in (v.COPULA, v.SAID))
 
 
-def _is_label(head: Head, rest: str, lang: str) -> bool:
+def _is_label(head: Head, rest: str, lang: str, *, wrapped: bool) -> bool:
     target = v.TARGETS[lang]
     words = set(head.categories)
     if target not in words:
@@ -265,10 +343,21 @@ def _is_label(head: Head, rest: str, lang: str) -> bool:
     if v.PARTICLE in words and words & _NAMES_TEXT and words & {v.COPULA, v.SAY, v.SAID, v.MEANS}:
         return True
     allowed = {target, v.PARTICLE, v.COPULA}
-    if {v.OUTCOME, v.COPULA} <= words:
+    if wrapped:
+        allowed |= AROUND_LANGUAGE
+        if v.PARTICLE in words or any(map(head.text.__contains__, "->→")):
+            allowed |= {v.ENGLISH}
+    elif {v.OUTCOME, v.COPULA} <= words:
         allowed |= {v.OUTCOME, v.DETERMINER}
     elif v.PARTICLE in words:
-        allowed |= {v.DETERMINER}
+        allowed |= {v.DETERMINER, v.POLITE}
+    elif is_sentence(rest):
+        allowed |= {v.TEXT, v.SPEECH, v.OUTCOME, v.MEANING, v.DETERMINER} if head.all_latin else {v.MEANING}
+        allowed |= {v.ENGLISH} if head.text.isupper() else set()
     if not words <= allowed:
         return False
-    return in_target(rest, lang) and not rest[0].isdigit() and LANGUAGE_LABEL.search(rest[:WINDOW]) is None
+    return (
+        in_target(rest, lang)
+        and not (rest[0].isdigit() or rest[0].islower())
+        and LANGUAGE_LABEL.search(rest[:WINDOW]) is None
+    )

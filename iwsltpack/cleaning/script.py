@@ -13,6 +13,7 @@ HAN: Final = regex.compile(r"\p{Han}")
 LETTER: Final = regex.compile(r"\p{L}")
 CONTENT: Final = re.compile(r"[^\W_]")
 LATIN_WORD: Final = regex.compile(r"\p{Latin}[\p{Latin}\p{M}'’-]*+")
+FOREIGN: Final = regex.compile(r"[äöüßÄÖÜ\p{Han}]")
 SAMPLE: Final = 4000
 """Characters looked at when a language is judged: more cannot change the verdict, only the time."""
 
@@ -47,6 +48,23 @@ def in_target(text: str, lang: str) -> bool:
     if lang == "zh":
         return HAN.search(text) is not None
     return has_content(text) and HAN.search(text) is None and not looks_english(text)
+
+
+def could_be_source(text: str, lang: str) -> bool:
+    """Tell whether `text` is of the source language, or too short to tell ("Same here.")."""
+    if in_source(text, lang):
+        return True
+    return (
+        function_words(text) == (0, 0)
+        and LATIN_WORD.search(text) is not None
+        and FOREIGN.search(text) is None
+    )
+
+
+def is_sentence(text: str) -> bool:
+    """Tell whether `text` ends as a sentence does and has at least three words, or four characters of Chinese."""
+    ended = text.rstrip("\"'”’“」』 ")[-1:] in tuple(".!?。！？")
+    return ended and (len(latin_words(text)) >= 3 or len(HAN.findall(text[:SAMPLE])) >= 4)
 
 
 def in_source(text: str, lang: str) -> bool:

@@ -114,6 +114,16 @@ RULES: Final[dict[str, Rule]] = {
         "A line is talk about the translation and no translation.",
         "decode the segment again with a larger --max-new-tokens",
     ),
+    "hyp.possible-label": Rule(
+        "warning",
+        "A line holds what may be a label or content, or the source text labelled as such.",
+        "look at the line",
+    ),
+    "hyp.chat-mark": Rule(
+        "warning",
+        "A line holds what may be a chat model's mark or content: a token, fence, tag, entity, heading or record.",
+        "look at the line",
+    ),
     "hyp.not-clean": Rule(
         "warning",
         "A cleaning rule would still change the line.",

@@ -32,6 +32,9 @@ REPORTED: Final = {
     "refusal": "hyp.refusal",
     "no-content": "hyp.no-content",
     "prefix-only": "hyp.prefix-only",
+    "source-only": "hyp.possible-label",
+    "possible-label": "hyp.possible-label",
+    "mark-left": "hyp.chat-mark",
 }
 """What the cleaner reports, and the validator's rule for it."""
 PREFIX_RULES: Final = ("meta-prefix", "both-languages")

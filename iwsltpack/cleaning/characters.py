@@ -1,0 +1,132 @@
+"""Repairs that look at characters alone: breaks, controls, white space, runs and loops."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+import regex
+
+from iwsltpack.cleaning.script import LETTER
+
+REAL_BREAKS: Final = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]++")
+# LaTeX commands and Windows paths also hold a backslash before these letters: a letter after them is no break
+# unless, for \n, it is a capital or Han, or the word is none of LaTeX's.
+ESCAPED_BREAKS: Final = re.compile(
+    r"(?P<path>(?<![A-Za-z])[A-Za-z]:\\[A-Za-z0-9_ -]++[\\.]\S*+)"
+    r"|(?<!\\)\\{1,2}(?:r\\{1,2}n"
+    r"|n(?!abla|[uei](?![a-z])|eq|eg|ot|ewline|ewcommand|mid|leq|geq|exists|atural|earrow|warrow|olimits|ormal)"
+    r"|[rt](?![A-Za-z]))"
+)
+CONTROL: Final = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]++"
+)
+PUNCTUATION_RUN: Final = re.compile(r"([!！?？。，,、；;：:~～|/\\@%^&+])\1{3,}+")
+MARKS_MATTER: Final = 1000
+PILED_MARKS: Final = regex.compile(r"\p{M}{60}")
+LINE_RUN: Final = re.compile(r"([.…_=*#·•\-—–])\1{9,}+")
+LETTER_RUN: Final = re.compile(r"([^\W\d_])\1{11,}+")
+LOOP_LONGEST: Final = 48
+LOOP_TIMES: Final = 6
+SPOKEN: Final = regex.compile(
+    r"\p{Latin}*[。.!！?？…，, ]++(?:\p{Latin}++|\p{Han}{1,2})|\p{Han}?[。.!！?？…，, ]++\p{Han}{1,2}"
+)
+SPOKEN_TIMES: Final = 12
+LOOP_END: Final = "。.!！?？…，, "
+_CJK = "[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+CJK_BREAK: Final = re.compile(f"(?<={_CJK})\n(?={_CJK})")
+# Most lines hold nothing that any rule is about. This search finds that out at a fraction of the rules' cost; the
+# standard library's engine is the faster one for it.
+_SUSPECT_CHARACTER: Final = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\u3000\ufeff\\\\]|^ |  | $|(.)\\1\\1\\1"
+)
+
+
+def is_plain(line: str) -> bool:
+    """Tell, fast, that no rule on characters has anything to do in `line`."""
+    return _SUSPECT_CHARACTER.search(line) is None and compose(line, "") == line
+
+
+def may_loop(line: str) -> bool:
+    """Tell, fast, whether a phrase may be repeated at the end of `line`."""
+    end = line.rstrip(LOOP_END)[-1:]
+    return len(line) >= 2 * LOOP_TIMES and end != "" and line.count(end) >= LOOP_TIMES
+
+
+def fold_breaks(line: str, lang: str) -> str:  # noqa: ARG001
+    """Turn real line breaks of every kind, and written ones (`\\n`), into a space; into nothing within Chinese.
+
+    LaTeX commands and Windows paths are left alone.
+    """
+    if "\\" in line:
+        line = ESCAPED_BREAKS.sub(lambda match: match["path"] or "\n", line)
+    if REAL_BREAKS.search(line) is None:
+        return line
+
+    lines = "\n".join(filter(None, map(str.strip, REAL_BREAKS.split(line))))
+    return CJK_BREAK.sub("", lines).replace("\n", " ")
+
+
+def drop_controls(line: str, lang: str) -> str:  # noqa: ARG001
+    """Take out control, zero-width and direction characters, and byte-order marks."""
+    return CONTROL.sub("", line)
+
+
+def compose(line: str, lang: str) -> str:  # noqa: ARG001
+    """Bring the line to Unicode's composed form (NFC), but for marks piled up without end."""
+    # Sorting the marks on one letter takes time quadratic in their number.
+    if line.isascii() or (len(line) > MARKS_MATTER and PILED_MARKS.search(line)):
+        return line
+    return unicodedata.normalize("NFC", line)
+
+
+def squeeze_spaces(line: str, lang: str) -> str:  # noqa: ARG001
+    """Make every run of white space one space, and none at either end."""
+    return " ".join(line.split())
+
+
+def squeeze_runs(line: str, lang: str) -> str:  # noqa: ARG001
+    """Shorten a mark written four times or more to one, a dot or dash written ten times or more to three.
+
+    A letter written twelve times or more becomes three; digits are left alone.
+    """
+    line = PUNCTUATION_RUN.sub(r"\1", line)
+    line = LINE_RUN.sub(r"\1\1\1", line)
+    return LETTER_RUN.sub(r"\1\1\1", line)
+
+
+def squeeze_loop(line: str, lang: str) -> str:  # noqa: ARG001
+    """Keep a phrase of up to 48 characters once where it stands six times or more at the end of a line.
+
+    A single word between commas must come twelve times: people do say "no, no, no, no, no, no".
+    """
+    if not may_loop(line):
+        return line
+    body = line.rstrip(LOOP_END)
+    for length in range(2, min(LOOP_LONGEST, len(body) // LOOP_TIMES) + 1):
+        unit = body[-length:]
+        times = SPOKEN_TIMES if SPOKEN.fullmatch(unit) else LOOP_TIMES
+        if not body.endswith(unit * times) or LETTER.search(unit) is None or len(set(unit)) == 1:
+            continue
+        start = len(body) - length * _copies(body, unit)
+        # The copies may begin in the middle of `unit`: go back while the letters still repeat.
+        while start > 0 and body[start - 1] == body[start - 1 + length]:
+            start -= 1
+        kept, end = body[: start + length], line[len(body) :]
+        return kept.rstrip(LOOP_END) + end if end else kept
+    return line
+
+
+def _copies(body: str, unit: str) -> int:
+    """Count how often `unit` stands in a row at the end of `body`, in steps that double and halve again."""
+    count, step = 0, 1
+    end = len(body)
+    while step:
+        if body.endswith(unit * step, 0, end):
+            count += step
+            end -= step * len(unit)
+            step *= 2
+        else:
+            step //= 2
+    return count

@@ -1,0 +1,135 @@
+"""Findings in a line that no rule can repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import regex
+
+from iwsltpack.cleaning import vocabulary as v
+from iwsltpack.cleaning.bilingual import SOURCE_LABEL, label_within
+from iwsltpack.cleaning.chat_marks import mark_left
+from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, scan
+from iwsltpack.cleaning.script import (
+    HAN,
+    LETTER,
+    function_words,
+    has_content,
+    in_source,
+    in_target,
+    latin_words,
+)
+
+Finding = Callable[[str, str], str | None]
+"""``(line, lang) -> what is wrong``, or None; its docstring is what the documentation says of it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A named finding: it goes into the audit and the line stays as it is."""
+
+    id: str
+    find: Finding
+
+    @property
+    def summary(self) -> str:
+        """What is found."""
+        return " ".join((self.find.__doc__ or "").split())
+
+
+PREFIX_END: Final = COLONS + "*_'\"“”‘’「」『』《》«»„`"
+MIXED_WORDS: Final = 6
+ENGLISH_RUN: Final = regex.compile(r"(?:\p{Latin}[\p{Latin}'’\-]*+[\s,.;:]*+){6,}+")
+REFUSAL: Final = regex.compile(
+    r"^(?:抱歉|对不起|很抱歉|I'?m sorry|I am sorry|Sorry|Es tut mir leid|Entschuldigung)[，,.!。！\s].{0,40}?"
+    r"(?:无法|不能|\bcannot\b|\bcan't\b|\bunable\b|\bkann\b).{0,30}?"
+    r"(?:翻译|听|识别|处理|音频|语音|translat|audio|speech|hear|übersetz|aufnahme|hör)",
+    regex.IGNORECASE,
+)
+
+
+def empty_line(line: str, lang: str) -> str | None:  # noqa: ARG001
+    """The line holds nothing."""
+    return None if line.strip() else "the line is empty"
+
+
+def no_content(line: str, lang: str) -> str | None:  # noqa: ARG001
+    """The line holds neither a letter nor a digit."""
+    return "no letter and no digit in the line" if line.strip() and not has_content(line) else None
+
+
+def not_target_language(line: str, lang: str) -> str | None:
+    """No Chinese character (zh), or English function words prevail (de)."""
+    if in_target(line, lang) or len(LETTER.findall(line[:4000])) < 4:
+        return None
+    return "no Chinese character in the line" if lang == "zh" else "the line looks English, not German"
+
+
+def half_translated(line: str, lang: str) -> str | None:
+    """Six or more English words in a row inside a Chinese line."""
+    if lang != "zh" or line.count(" ") < MIXED_WORDS - 1 or HAN.search(line) is None:
+        return None
+    for run in ENGLISH_RUN.finditer(line[:4000]):
+        if function_words(run.group())[0] >= 2:
+            return f"{len(latin_words(run.group()))} words in a row are left in English"
+    return None
+
+
+def prefix_only(line: str, lang: str) -> str | None:
+    """Talk about the translation, and no translation."""
+    if line[-1:] not in PREFIX_END:
+        return None
+    head = find_head(line, 0, lang)
+    alone = head is not None and not has_content(line[head.end :])
+    return "nothing follows the meta prefix" if alone else None
+
+
+def possible_label(line: str, lang: str) -> str | None:
+    """What may be a label or content: talk about the translation or the recording, not certain enough."""
+    if find_head(line, 0, lang) is not None:
+        return None
+    tokens, delimiters = scan(line, 0, lang)
+    for mark in delimiters:
+        head = {token.category for token in tokens[: mark.tokens]}
+        told = bool(head & {v.SPEECH, v.SPEAKER}) and bool(head & {v.SAY, v.SAID, v.MEANING})
+        labelled = mark.kind == "colon" and bool(head & {v.TRANSLATE, v.TARGETS[lang]})
+        if (told and mark.kind in ("colon", "comma")) or labelled:
+            rest = line[mark.rest :].lstrip(DECORATION)
+            if has_content(rest) and not rest[0].isdigit():
+                return f"{line[: mark.rest].strip()!r} may be a label"
+    found = label_within(line, lang)
+    return None if found is None else f"a label may stand at {line[found : found + 20]!r}"
+
+
+def source_only(line: str, lang: str) -> str | None:
+    """The source text, labelled as such, and no translation."""
+    label = SOURCE_LABEL.match(v.simplified(line[:200]))
+    if label is None or label["source"] is None or not in_source(line[label.end() :], lang):
+        return None
+    return "the source text, labelled as such, and no translation"
+
+
+def lost_character(line: str, lang: str) -> str | None:  # noqa: ARG001
+    """U+FFFD: a character was lost before this file was written."""
+    return "U+FFFD in the line" if "\ufffd" in line else None
+
+
+def refusal(line: str, lang: str) -> str | None:  # noqa: ARG001
+    """The model says that it cannot translate."""
+    return "the model refuses to translate" if REFUSAL.search(line) else None
+
+
+REPORTS: Final[tuple[Report, ...]] = (
+    Report("empty-line", empty_line),
+    Report("no-content", no_content),
+    Report("prefix-only", prefix_only),
+    Report("source-only", source_only),
+    Report("possible-label", possible_label),
+    Report("mark-left", mark_left),
+    Report("not-target-language", not_target_language),
+    Report("half-translated", half_translated),
+    Report("replacement-character", lost_character),
+    Report("refusal", refusal),
+)

@@ -1,0 +1,839 @@
+"""Labels in the grammar of Qwen2-Audio's, in shapes no development file holds, and lines that speak of translating."""
+
+from __future__ import annotations
+
+import pytest
+
+from iwsltpack.cleaning import clean_line
+
+DE_PAIRS = [
+    (
+        "Wir stellen ein neues Verfahren vor, das gute Ergebnisse erzielt.",
+        "We propose a new method that gives good results.",
+    ),
+    ("Das war ein Versuch.", "That was an attempt."),
+    ("Die Kosten sind im letzten Jahr gesunken.", "The costs fell last year."),
+    ("Hier auch.", "Same here."),
+    ("Vielen Dank für Ihre Aufmerksamkeit!", "Thank you for your attention!"),
+    ("Wo ist der nächste Bahnhof?", "Where is the nearest station?"),
+    ("Er sagte, dass er morgen kommt.", "He said that he is coming tomorrow."),
+]
+DE_LABELS = r"""
+GermanTranslation: '{T}'
+German translation: "{T}"
+German_translation: {T}
+DeutscheÜbersetzung: '{T}'
+Deutsche Übersetzung: {T}
+Einfache Übersetzung: "{T}"
+Freie Übersetzung: {T}
+Sinngemäße Übersetzung: {T}
+Wortwörtliche Übersetzung: "{T}"
+Grobe Übersetzung: {T}
+Genaue Übersetzung: „{T}“
+Übersetzungsvorschlag: {T}
+Die nachstehende ist die Übersetzung ins Deutsche: '{T}'
+In der deutschen Übersetzung lautet es: "{T}"
+In deutscher Übersetzung heißt es: "{T}"
+Deutscher Text: '{T}'
+Deutsche Fassung: "{T}"
+Auf Deutsch lautet das: {T}
+Auf Deutsch würde man sagen: "{T}"
+Auf Deutsch sagt man: „{T}“
+Auf Deutsch übersetzt bedeutet das: "{T}"
+Übersetzt bedeutet das: "{T}"
+Der Satz lautet auf Deutsch: '{T}'
+Der Satz in deutscher Sprache lautet: '{T}'
+Der englische Satz lautet in der deutschen Übersetzung: '{T}'
+Die Übersetzung der Aussage ins Deutsche lautet: "{T}"
+Die Übersetzung von "{S}" ins Deutsche lautet: "{T}"
+Die Übersetzung von "{S}" ist "{T}"
+"{S}" bedeutet auf Deutsch "{T}"
+"{S}" heißt auf Deutsch: "{T}"
+"{S}" wird auf Deutsch übersetzt als "{T}"
+"{S}" - "{T}"
+"{S}" German Translation: "{T}"
+{S} German Translation: "{T}"
+{S} GermanTranslation: '{T}'
+{S} Deutsche Übersetzung: {T}
+English: "{S}" German: "{T}"
+English: {S} German: {T}
+Originaltext: "{S}" Übersetzung: "{T}"
+Transkript: "{S}" Übersetzung: "{T}"
+{'GermanTranslation': '{T}'}
+{"translation": "{T}"}
+{"German": "{T}"}
+{"de": "{T}"}
+{"text": "{T}"}
+{'English': '{S}', 'German': '{T}'}
+{"source": "{S}", "translation": "{T}"}
+{T} (German)
+{T} (Deutsch)
+{T} (auf Deutsch)
+{T} (in German)
+{T} (German translation)
+{T} (Deutsche Übersetzung)
+{T} [German]
+Das englische Zitat lautet auf Deutsch: "{T}"
+Die Rede lautet auf Deutsch: '{T}'
+Diese Rede auf Deutsch lautet: '{T}'
+Der Sprecher sagt auf Deutsch: "{T}"
+Der Inhalt der Rede auf Deutsch lautet: '{T}'
+Diese englische Sprachaufnahme bedeutet auf Deutsch: '{T}'
+Die Sprachnachricht lautet übersetzt: "{T}"
+Das Gesagte lautet auf Deutsch: "{T}"
+Der gesprochene englische Text lautet auf Deutsch: "{T}"
+Die englische Rede wurde wie folgt ins Deutsche übersetzt: "{T}"
+Der englische Text wird ins Deutsche übersetzt: "{T}"
+Ins Deutsche übersetzt: {T}
+Ins Deutsche übersetzt, lautet der Satz: "{T}"
+Übersetzung ins Deutsche: "{T}"
+Übersetzung auf Deutsch: {T}
+Übersetzung (Deutsch): {T}
+Übersetzung (DE): {T}
+Übersetzung Englisch-Deutsch: "{T}"
+Englisch-Deutsch-Übersetzung: "{T}"
+Englisch nach Deutsch: "{T}"
+English to German: '{T}'
+DE: {T}
+The German translation of the sentence is: '{T}'
+The German equivalent is: "{T}"
+The German translation of the given English speech is '{T}'.
+The given English sentence in German is: '{T}'
+The sentence in German would be: "{T}"
+In German, the sentence would be: "{T}"
+In German, you would say: "{T}"
+This translates to German as: "{T}"
+This speech translates into German as follows: {T}
+The speech can be translated as: '{T}'
+The translation from English to German is: '{T}'
+The translated speech in German is: '{T}'
+The correct translation is: {T}
+The German version of the speech is: {T}
+German speech: '{T}'
+German: {T}
+GERMAN: {T}
+Deutsch: "{T}"
+German Translation: "{T}" (Note: This is a literal translation.)
+German Translation: "{T}" (Hinweis: "Sheep" ist hier als Name zu verstehen.)
+Deutsche Übersetzung: "{T}" Hinweis: Die Übersetzung kann je nach Kontext variieren.
+Die deutsche Übersetzung lautet: "{T}" (wörtlich: {T})
+"{T}" ist die deutsche Übersetzung des Satzes.
+"{T}" is the German translation.
+'{T}' (Translation of "{S}")
+{T} (Übersetzung: {S})
+{T} (English: {S})
+{T} - English: {S}
+{T} Translation: {S}
+{T} Übersetzung: {T}
+{T} Deutsche Übersetzung: {T}
+这段英语的德语翻译是：'{T}'
+这段英语语音的德文翻译为：{T}
+德语翻译：'{T}'
+德语：{T}
+英语到德语的翻译是：'{T}'
+翻译成德语为：'{T}'
+将这段英语翻译成德语：{T}
+Hier ist die Übersetzung der Rede: {T}
+Hier die Übersetzung: {T}
+Gerne! Hier ist die deutsche Übersetzung: {T}
+Sicherlich! Die Übersetzung lautet: {T}
+Die Übersetzung des gesprochenen Textes ist: {T}
+Meine Übersetzung: "{T}"
+Übersetzte Rede: '{T}'
+Übersetzter Satz: {T}
+Die übersetzte Aussage lautet: '{T}'
+Die korrekte deutsche Übersetzung dieses Satzes lautet: '{T}'
+Das bedeutet auf Deutsch: "{T}"
+Das ist auf Deutsch: "{T}"
+GermanVersion: '{T}'
+Germanspeech: '{T}'
+German: '{T}'
+German translation of the speech: "{T}"
+German Translation of the given speech: {T}
+GermanTranslationOfTheSpeech: '{T}'
+TranslationGerman: '{T}'
+Translation_DE: '{T}'
+{"GermanTranslation": "{T}"}
+{'german_translation': '{T}'}
+{'Translation': '{T}'}
+{'Deutsch': '{T}'}
+{'Übersetzung': '{T}'}
+{'translation_german': '{T}'}
+{'translated_text': '{T}'}
+{'result': '{T}'}
+{"original": "{S}", "german": "{T}"}
+["{T}"]
+Translation (German): {T}
+Translation to German: "{T}"
+Translation into German: '{T}'
+Translated to German: {T}
+Translated into German, it is: "{T}"
+The translation into German would be: "{T}"
+The English sentence translated into German is: "{T}"
+The English phrase translated to German is '{T}'
+The phrase '{S}' translates to '{T}' in German.
+The speech "{S}" in German is "{T}"
+The German for this is: "{T}"
+A German translation of this sentence would be: "{T}"
+A literal German translation is: {T}
+One way to translate this into German is: "{T}"
+You can say in German: "{T}"
+It means in German: "{T}"
+Sure, the German translation would be: '{T}'
+Okay, here's the German translation of the audio: {T}
+Here is the text translated into German: {T}
+Here is a German translation of the English speech: {T}
+The audio translates to the following in German: {T}
+The original content in German is: '{T}'
+The speaker says in German: '{T}'
+Speech translated to German: '{T}'
+English speech translated to German: {T}
+English-German translation: {T}
+Die deutsche Übersetzung des Gesprochenen lautet: "{T}"
+Die deutsche Übersetzung der gesprochenen Rede ist: '{T}'
+Die deutsche Übersetzung des Audios lautet: {T}
+Die deutsche Übersetzung lautet wie folgt: {T}
+Die deutsche Übersetzung für diesen Satz ist: '{T}'
+Die deutsche Übersetzung dieser englischen Rede ist: "{T}"
+Die deutsche Übersetzung von '{S}' lautet: '{T}'
+Die exakte Übersetzung ist: '{T}'
+Die direkte Übersetzung ins Deutsche wäre: {T}
+Die wörtliche Übersetzung lautet: "{T}"
+Die Übersetzung in die deutsche Sprache lautet: '{T}'
+Die Übersetzung vom Englischen ins Deutsche ist: '{T}'
+Die Übersetzung aus dem Englischen lautet: {T}
+Die Übersetzung des Textes lautet: '{T}'
+Die Übersetzung deiner Rede lautet: '{T}'
+Die Übersetzung Ihrer englischen Nachricht lautet: '{T}'
+Die Bedeutung dieses Satzes auf Deutsch ist: '{T}'
+Die Rede auf Englisch bedeutet auf Deutsch: '{T}'
+Der Satz "{S}" bedeutet auf Deutsch: "{T}"
+Der Satz bedeutet auf Deutsch: {T}
+Der übersetzte Satz lautet: '{T}'
+Der übersetzte Text lautet: {T}
+Der deutsche Text lautet: '{T}'
+Der deutsche Satz ist: '{T}'
+Der Text in deutscher Übersetzung: '{T}'
+Der Text lautet auf Deutsch wie folgt: {T}
+Der englische Sprecher sagt: '{T}'
+Der englische Originaltext lautet: "{S}". Die deutsche Übersetzung: "{T}"
+Das Original lautet: "{S}" Die Übersetzung: "{T}"
+Das englische Audio auf Deutsch: '{T}'
+Das Audio auf Deutsch lautet: '{T}'
+Das englische Gesagte bedeutet: '{T}'
+Das könnte man so übersetzen: '{T}'
+Dieser Satz bedeutet auf Deutsch: '{T}'
+Dieser Satz lautet auf Deutsch: {T}
+Dieser Satz wird ins Deutsche so übersetzt: '{T}'
+Diese Aussage bedeutet auf Deutsch: '{T}'
+Diese Rede kann auf Deutsch so übersetzt werden: '{T}'
+Diese Sprachnachricht wurde ins Deutsche übersetzt: {T}
+Ich würde das so übersetzen: "{T}"
+Meine deutsche Übersetzung lautet: '{T}'
+Klar, hier ist die Übersetzung: {T}
+Natürlich! Die deutsche Übersetzung lautet: „{T}“
+Gern, die Übersetzung ist: {T}
+Okay, auf Deutsch: {T}
+Hier ist der übersetzte Text: {T}
+Hier ist die Übersetzung des englischen Textes ins Deutsche: {T}
+Folgende Übersetzung: '{T}'
+Folgende ist die deutsche Übersetzung: '{T}'
+Übersetzung des Satzes: '{T}'
+Übersetzung der Rede: {T}
+Übersetzung der englischen Rede: {T}
+Übersetzung der englischen Sprache ins Deutsche: '{T}'
+Übersetzung aus dem Englischen: "{T}"
+Übersetzung nach Deutsch: '{T}'
+Übersetzung deutsch: {T}
+Übersetzung: „{T}“.
+Übersetzt: {T}
+Übersetzte Version: '{T}'
+Übersetzter deutscher Text: {T}
+Ins Deutsche übertragen: '{T}'
+Auf Deutsch heißt es: '{T}'
+Auf Deutsch: "{T}"
+auf Deutsch: {T}
+Auf Deutsch ist das: '{T}'
+Auf deutsch heißt das: "{T}"
+Zu Deutsch: "{T}"
+In Deutsch: {T}
+Deutsche Sprache: '{T}'
+Deutsche Rede: '{T}'
+Deutsche Variante: '{T}'
+Deutscher Wortlaut: '{T}'
+Deutsches Äquivalent: '{T}'
+Englisch: '{S}' Deutsch: '{T}'
+English: '{S}', German: '{T}'
+English speech: "{S}" German translation: "{T}"
+Englische Rede: {S} Deutsche Übersetzung: {T}
+Originaltext: {S} Deutsche Übersetzung: {T}
+Original: "{S}" - Übersetzung: "{T}"
+Transcript: {S} Translation: {T}
+Transcription: "{S}" Translation: "{T}"
+{S} - German translation: {T}
+"{S}" Deutsche Übersetzung: "{T}"
+"{S}" translated to German is "{T}"
+"{S}" lautet auf Deutsch: "{T}"
+"{S}" kann man übersetzen als: "{T}"
+{T} [Deutsch]
+{T} (German version)
+{T} (Übersetzung ins Deutsche)
+{T} (Englisch: {S})
+{T} (Original: {S})
+{T} (Originaltext: "{S}")
+{T} (Note: this is a translation of the English speech into German.)
+{T} (Anmerkung: Die Übersetzung ist nicht wörtlich.)
+Deutsche Übersetzung: '{T}' (Anmerkung: "Here" bedeutet "hier".)
+Übersetzung: "{T}" (Bitte beachten Sie, dass dies eine freie Übersetzung ist.)
+Die Übersetzung lautet: "{T}" oder "{T}"
+这句英文的德语翻译是：'{T}'
+这段话用德语说是：'{T}'
+以下是德语翻译：{T}
+德语译文：{T}
+德文：{T}
+英文翻译成德文：'{T}'
+""".strip().splitlines()
+
+DE_INNOCENT = """
+Übersetzung: Hans Meier
+Deutsch von Anna Schmidt.
+Deutsch: 300 Stunden, Englisch: 500 Stunden.
+Deutsch: eine schwere Sprache.
+Die Übersetzung ist gut: Alle haben sie verstanden.
+Die deutsche Übersetzung erschien 1999: ein großer Erfolg.
+Die englische Fassung lautet anders: Dort fehlt der Satz.
+Auf Deutsch heißt das „Schadenfreude“.
+Das Wort „Schadenfreude“ gibt es auch auf Englisch: „schadenfreude“.
+Auf Englisch sagt man: „Break a leg“.
+Das englische Wort „gift“ bedeutet auf Deutsch „Geschenk“.
+„Gift“ heißt auf Deutsch „Geschenk“ und nicht „Gift“.
+Der Titel lautet auf Deutsch: „Der kleine Prinz“.
+Die Übersetzung des Titels lautet: „Der kleine Prinz“.
+Seine Übersetzung lautet: „Es werde Licht.“
+Ihre Übersetzung war: „Ich liebe dich.“
+Wir haben die deutsche Übersetzung: „Es war einmal.“
+Ein Sprecher der Polizei sagte: „Wir ermitteln.“
+Ein Sprecher sagte: „Wir ermitteln.“
+Die Sprecherin sagte: „Wir äußern uns nicht.“
+Eine Sprecherin erklärte: „Wir äußern uns nicht.“
+Der Sprecher des Ministeriums sagt: „Das prüfen wir.“
+Die Person sagte: „Ich war es nicht.“
+In der Rede hieß es: „Wir schaffen das.“
+In dem Video sagt er: „Das war knapp.“
+Auf dem Video ist zu hören: „Hilfe!“
+In der Aufnahme ist zu hören: „Hilfe!“
+In seiner Rede sagte er: „Wir schaffen das.“
+Die Botschaft lautet: Wir schaffen das.
+Der Inhalt der Rede war bekannt: Es ging um Steuern.
+Der Inhalt: drei Äpfel und eine Birne.
+Die Frage lautet: Was nun?
+Die Antwort lautet: Niemand weiß es.
+Das heißt auf gut Deutsch: Es fehlt Geld.
+Auf gut Deutsch: Wir sind pleite.
+Zu Deutsch: keine Ahnung.
+Mit anderen Worten: Es geht nicht.
+Originaltext und Übersetzung stehen nebeneinander.
+Original: Museum of Modern Art, New York.
+Quelle: dpa
+Text: Anna Schmidt, Bilder: Jan Klein.
+Aus dem Englischen von Anna Schmidt.
+Aus dem Englischen übersetzt von Anna Schmidt.
+Version 2.0: Was ist neu?
+Ergebnis: Das Modell ist besser.
+Hinweis: Die Übersetzung ist maschinell erstellt.
+Anmerkung der Redaktion: Der Text wurde übersetzt.
+Anmerkung des Übersetzers: Das Wort ist doppeldeutig.
+Der Übersetzer sagt: „Das ist schwer.“
+Der Übersetzer: eine Biografie.
+Die Transkription: ein Überblick.
+Transkription und Übersetzung sind zwei Aufgaben.
+Die Aufgabe lautet: Übersetze den Satz ins Deutsche.
+Die Anweisung lautet: „Übersetze den Satz.“
+Bitte übersetzen Sie: Das war die Aufgabe.
+Sprache: Deutsch. Dauer: 90 Minuten.
+Sprachen: Deutsch, Englisch.
+Deutsch, Englisch, Chinesisch: Das Modell kann alles.
+Der Film läuft in deutscher Fassung: Beginn ist um acht.
+Wir brauchen Daten. Übersetzung: Dafür gibt es Firmen.
+Es gibt zwei Aufgaben. Übersetzung: Texte werden übertragen.
+Zuerst kommt die Transkription. Die Übersetzung: Sie folgt danach.
+„Ja“ ist die Antwort.
+„Das ist gut.“ Das sagte er.
+„Das ist gut“, sagte sie auf Deutsch.
+„Das ist die deutsche Übersetzung“, sagte er.
+Sie sagte „Danke“ (auf Deutsch).
+Wir lernen heute zwei Sprachen (Deutsch und Englisch).
+Das Buch ist vergriffen (Original: 1999).
+Das Lied heißt „Yesterday“ (deutsch: „Gestern“).
+Wir nennen es Bewertung (Englisch: evaluation).
+Das Verfahren heißt Kürzung (auf Englisch: pruning).
+Der Kurs ist gut besucht. (Deutschkurs)
+Er sprach lange. (Beifall)
+""".strip().splitlines()
+
+ZH_PAIRS = [
+    ("我们提出了一种新方法，效果很好。", "We propose a new method that gives good results."),
+    ("这是一次尝试。", "That was an attempt."),
+    ("去年成本下降了。", "The costs fell last year."),
+    ("这里也是。", "Same here."),
+    ("谢谢大家的关注！", "Thank you for your attention!"),
+    ("最近的车站在哪里？", "Where is the nearest station?"),
+    ("他说他明天来。", "He said that he is coming tomorrow."),
+]
+ZH_LABELS = r"""
+翻译结果：{T}
+翻译结果: '{T}'
+{'ChineseTranslation': '{T}'}
+ChineseTranslation: '{T}'
+Chinese_translation: {T}
+英语到汉语翻译任务：'{T}'
+英译汉任务：'{T}'
+逐句翻译：{T}
+逐字翻译：{T}
+全文翻译：{T}
+语音翻译结果：{T}
+该语音信息的中文翻译是：'{T}'
+该语音消息的内容翻译成中文是：'{T}'
+{T}中文翻译：{T}
+{T}翻译：{T}
+这段英语的中文翻译是：「{T}」
+下列是要点的英文语音翻译如下：{T}
+下列是英文语音的中文翻译：{T}
+第六段第一句话翻译为：'{T}'
+第二句翻译成中文是：{T}
+这个英文演讲的实际的中文是：'{T}'
+这段话的实际意思是：'{T}'
+英语翻译：{T}
+法语翻译：{T}
+中文句子：'{T}'
+中文版：'{T}'
+中文版本：'{T}'
+中文含义：{T}
+中文意思：{T}
+中文释义：{T}
+汉译：{T}
+中译：{T}
+英译中：{T}
+译：{T}
+译文如下：{T}
+正确的翻译是：{T}
+最佳翻译：{T}
+简单翻译：{T}
+意译：{T}
+这段英文语音转换成中文文本是：'{T}'
+这段英文录音对应的中文是：'{T}'
+这段英文朗读的中文翻译是：'{T}'
+这段英语对话的中文翻译是：'{T}'
+这段英语独白翻译成中文是：'{T}'
+这首英文诗的中文翻译是：'{T}'
+这段英文新闻的中文翻译是：'{T}'
+这个问题的中文翻译是：'{T}'
+这位男士的话翻译成中文是：'{T}'
+这名女子说的英语翻译成中文是：'{T}'
+她说的话的中文翻译是：'{T}'
+这个男人的英语演讲翻译成中文是：'{T}'
+他的英语翻译成中文是：'{T}'
+这段文字用中文表达就是：'{T}'
+这段英语可以用中文表述为：'{T}'
+上面这段英语的翻译是：{T}
+前面这句话的意思是：'{T}'
+以下是该段英语音频的中文翻译结果：{T}
+以下为翻译内容：{T}
+以下是翻译后的中文：{T}
+以下是您要求的翻译：{T}
+翻译后的文本是：{T}
+翻译后的中文为：{T}
+翻译后：{T}
+经过翻译，这段话是：'{T}'
+翻译成中文的话就是：{T}
+英文语音翻译成中文语音：'{T}'
+英语语音转中文文本：'{T}'
+英语转中文：'{T}'
+英文转录："{S}" 中文翻译："{T}"
+英文："{S}" 中文："{T}"
+英文：{S} 翻译：{T}
+原文：{S} 译文：{T}
+{S} 中文：{T}
+{S} Chinese translation: {T}
+"{S}" 翻译为 "{T}"
+"{S}"翻译成中文是：“{T}”
+'{S}'的意思是'{T}'
+'{S}'的中文意思是：'{T}'
+英文原文："{S}"，中文翻译："{T}"
+音频中说："{S}"，翻译成中文就是："{T}"
+{"translation": "{T}"}
+{"Chinese": "{T}"}
+{"zh": "{T}"}
+{"中文": "{T}"}
+{"翻译": "{T}"}
+{"text": "{T}"}
+{'English': '{S}', 'Chinese': '{T}'}
+{"source": "{S}", "target": "{T}"}
+{T}（中文）
+{T}（中文翻译）
+{T} (Chinese)
+{T} (Chinese translation)
+{T}（翻译）
+{T}（英文：{S}）
+{T}（原文：{S}）
+{T} Translation: {S}
+{T} 英文：{S}
+{T}英语原文：{S}
+{T}（注：这里的“模型”指语言模型，翻译可能因语境而异。）
+中文翻译："{T}"（注：此为直译。）
+中文翻译：'{T}'（说明：'sheep'在这里是人名。）
+中文翻译：{T} 注意：翻译可能因上下文而有所不同。
+Chinese: {T}
+Chinese text: {T}
+CHINESE: {T}
+ZH: {T}
+Mandarin: '{T}'
+Simplified Chinese: {T}
+The Chinese translation of the given English speech is: '{T}'
+The speech translated to Chinese is: {T}
+The translated Chinese text is: '{T}'
+The given sentence translates to "{T}" in Chinese.
+In Mandarin Chinese, the sentence would be: '{T}'
+The speaker is saying: '{T}'
+The sentence in Chinese is '{T}'
+Here's how you say it in Chinese: {T}
+The English to Chinese translation is: '{T}'
+English to Chinese: '{T}'
+EN-ZH: {T}
+语音内容：'{T}'
+录音内容为：'{T}'
+这段录音说的是：'{T}'
+这个音频讲的是：'{T}'
+说话人表达的意思是：'{T}'
+演讲者用英语说：'{T}'
+我听到的内容翻译成中文是：'{T}'
+我的翻译是：'{T}'
+好的，这句话可以翻译为：“{T}”
+好的，我明白了，中文翻译是：{T}
+您好，这段英语的中文翻译是：{T}
+這段英語的中文翻譯是：「{T}」
+這段英文語音翻譯成中文是：{T}
+中文翻譯：「{T}」
+翻譯：{T}
+翻譯結果：{T}
+譯文：{T}
+英文演講的中文翻譯如下：{T}
+該錄音的內容為：「{T}」
+這句話的意思是：「{T}」
+中文翻译结果：{T}
+中文翻译文本：{T}
+中文翻译版本：'{T}'
+中文译文如下：{T}
+中文翻译（简体）：{T}
+翻译（中文）：{T}
+翻译内容：{T}
+翻译文本：{T}
+翻译内容如下：'{T}'
+翻译为中文：'{T}'
+翻译为中文就是：'{T}'
+翻译成中文就是：{T}
+翻译成中文为：'{T}'
+翻译成汉语：{T}
+翻译成简体中文：'{T}'
+翻译过来是：'{T}'
+翻译一下：{T}
+翻译是：{T}
+翻译：“{T}”
+整句翻译：{T}
+整段翻译：{T}
+分句翻译：{T}
+英文句子翻译：{T}
+英语句子的中文翻译：'{T}'
+英语语句翻译为汉语：'{T}'
+英语短文翻译：'{T}'
+英语音频翻译：'{T}'
+英语发言翻译成中文：'{T}'
+英文翻译为中文是：'{T}'
+英文语音的翻译：{T}
+英语演讲翻译：{T}
+英语演讲的翻译结果是：'{T}'
+英语演讲中说：'{T}'
+英语中的意思是：'{T}'
+英语口语翻译成中文：'{T}'
+把这段英语翻译成中文：{T}
+将此英语语音翻译为中文：'{T}'
+将英语语音转换为中文：'{T}'
+请翻译成中文：'{T}'
+我把它翻译成中文：'{T}'
+我来翻译一下：{T}
+我的中文翻译是：'{T}'
+这是一句英文，翻译成中文是：'{T}'
+这是英语句子的中文翻译：'{T}'
+这是这段英语的中文翻译：{T}
+这是翻译：{T}
+这是中文翻译：'{T}'
+这段文字翻译成中文是：'{T}'
+这段英语内容的中文翻译是：'{T}'
+这段英语语音翻译成汉语是：'{T}'
+这段英语对话翻译成中文为：'{T}'
+这段英语的正确中文翻译是：'{T}'
+这段英语的大意为：'{T}'
+这段英语在中文中的意思是：'{T}'
+这段英语用汉语说就是：'{T}'
+这段英语口语的中文翻译是：'{T}'
+这段英语材料的中文翻译是：'{T}'
+这段英语播客的中文翻译是：'{T}'
+这段英语广播的中文翻译是：'{T}'
+这段英语歌词的中文翻译是：'{T}'
+这段音频里的英语翻译成中文是：'{T}'
+这段音频里说的是：'{T}'
+这段音频中提到的内容是：'{T}'
+这段音频中的英语意思是：'{T}'
+这段录音的英语翻译成中文是：'{T}'
+这段视频的中文翻译是：'{T}'
+这段讲话的中文意思是：'{T}'
+这个句子翻译成汉语是：'{T}'
+这个英语句子的意思是：'{T}'
+这个英文句子的中文翻译是：{T}
+这个英语单句的中文翻译是：'{T}'
+这句话翻译成中文应该是：'{T}'
+这句话的汉语翻译是：'{T}'
+这句话的翻译是：{T}
+这句话的译文是：'{T}'
+这句英语的翻译为：'{T}'
+这条英语语音的中文翻译是：'{T}'
+这位演讲者说的话翻译成中文是：'{T}'
+这篇英文演讲的中文翻译是：'{T}'
+那段英语的中文翻译是：'{T}'
+该句的中文翻译为：'{T}'
+该句子的中文翻译是：'{T}'
+该语句的中文意思是：'{T}'
+该英语语音的翻译结果为：'{T}'
+该段语音的翻译：{T}
+该段音频的主要内容是：'{T}'
+上述语音的中文翻译是：'{T}'
+上述内容翻译成中文是：'{T}'
+以上内容的中文翻译是：{T}
+以上语音翻译为中文是：'{T}'
+下面是翻译结果：{T}
+下面是这段英文的翻译：'{T}'
+下面这段英语的中文翻译是：{T}
+以下是翻译后的内容：{T}
+以下是英文翻译成中文的内容：'{T}'
+以下是我的翻译：{T}
+以下内容是翻译：{T}
+第一句的中文翻译是：'{T}'
+第三段的翻译：{T}
+最后一句翻译成中文是：'{T}'
+根据语音内容，翻译如下：'{T}'
+根据上下文，这段英语的中文翻译是：'{T}'
+从英语翻译成中文是：'{T}'
+英语->中文：'{T}'
+English: {S} 中文：{T}
+英文: {S} 中文: {T}
+英文：{S}；中文：{T}
+英语原文："{S}" 中文译文："{T}"
+原文："{S}" 翻译："{T}"
+{S} 翻译：{T}
+{S} 翻译成中文：{T}
+{S} (中文：{T})
+"{S}" 中文意思是 "{T}"
+"{S}" 的中文翻译："{T}"
+'{S}' 可以翻译为 '{T}'
+"{S}" translates to "{T}"
+{S} Translation: {T}
+音频内容为：“{S}”。中文翻译：“{T}”
+语音转录："{S}" 翻译："{T}"
+The translation in Chinese is: '{T}'
+The translation of the given sentence in Chinese is: '{T}'
+The Chinese text is: {T}
+The Chinese for this is: '{T}'
+The English sentence can be translated as: '{T}'
+The given text in Chinese is: {T}
+The phrase in Chinese is: "{T}"
+The translated sentence is: {T}
+The translation goes as follows: {T}
+Translation to Chinese: {T}
+Translation in Chinese: '{T}'
+Translated to Chinese: {T}
+Chinese version: {T}
+Chinese translation of the speech: {T}
+ChineseSpeech: '{T}'
+Chinese sentence: '{T}'
+In Chinese: {T}
+In Chinese, it is: '{T}'
+In Chinese, this sentence means: '{T}'
+It can be translated as '{T}'
+This sentence can be translated into Chinese as: '{T}'
+{'Translation': '{T}'}
+{"chinese_translation": "{T}"}
+{'中文翻译': '{T}'}
+{'译文': '{T}'}
+{"result": "{T}"}
+{"en": "{S}", "zh": "{T}"}
+["{T}"]
+{T} (Chinese version)
+{T}（中文译文）
+{T}【中文】
+{T}（英语原文：{S}）
+{T} (English: {S})
+{T} (Original: "{S}")
+{T}（以上为翻译）
+{T}（注意：翻译可能不完全准确。）
+{T} 原文：{S}
+{T} English: {S}
+{T}（翻译自：{S}）
+中文翻译：“{T}”（注：“here”指这里。）
+翻译：{T}（直译）
+翻译：'{T}'或'{T}'
+這段話的中文翻譯為：「{T}」
+這段語音翻譯成中文：「{T}」
+該句英文的中文翻譯是：「{T}」
+以下是中文翻譯：{T}
+這個英語演講的中文翻譯是：「{T}」
+翻譯成中文是：「{T}」
+這段錄音的中文意思是：「{T}」
+英文原文：{S} 中文翻譯：{T}
+""".strip().splitlines()
+
+ZH_INNOCENT = """
+翻译：张三
+译者：李四
+中文：300小时，英文：500小时。
+中文名：李小龙，英文名：Bruce Lee。
+英文名是Bruce Lee。
+这本书的中文翻译很好：大家都喜欢。
+这本书的中文翻译是傅雷完成的：他花了三年。
+中文版于1999年出版：反响热烈。
+“apple”翻译成中文是“苹果”。
+“苹果”的英文是“apple”。
+这个词翻译成中文是：“苹果”。
+这个单词的中文意思是：“苹果”。
+书名的中文翻译是：“小王子”。
+他的翻译是：“要有光。”
+她用中文说：“谢谢你。”
+他用英语说：“我们走吧。”
+他用流利的中文说：“我很高兴来到这里。”
+一位外国游客用中文说：“太美了。”
+外交部发言人说：“我们正在核实。”
+发言人表示：“我们正在核实。”
+演讲者之一说：“我们需要更多数据。”
+他在演讲中说：“我有一个梦想。”
+在讲话中说：“我们一定会成功。”
+她在视频中说：“大家好。”
+视频中他说：“救命。”
+录音里有人喊：“救命。”
+这段视频很有名：有一亿人看过。
+演讲的内容很丰富：从历史到未来。
+这段录音的质量很差：听不清。
+会议的主要内容：选举、预算和其他。
+内容：三个苹果和一个梨。
+主要内容包括：新闻、演讲和对话。
+意思是：我们没有钱了。
+我的意思是：我们应该走了。
+他的意思是：“我不同意。”
+问题是：谁来付钱？
+答案是：没有人知道。
+结果：我们的方法更好。
+结果如下：准确率提高了。
+任务：把英语翻译成中文。
+翻译任务：从英语到中文。
+翻译的任务：理解和表达。
+翻译方法：直译和意译。
+翻译软件：谷歌和百度。
+翻译公司：我们的客户。
+翻译质量：很好。
+翻译说：“他不同意。”
+翻译小组说：“我们完成了。”
+机器翻译：从规则到神经网络。
+语音翻译：一种端到端的方法。
+同声传译：一项艰难的工作。
+英语翻译专业：招生二十人。
+英语：第二外语。
+原文：质量评估的依据。
+原文如此：他写错了。
+注：数据来自国家统计局。
+注意：这里没有使用标注数据。
+说明：翻译由志愿者完成。
+本文由志愿者翻译。（原文：纽约时报）
+我们称之为剪枝（英文：pruning）。
+这种方法叫做量化（英语：quantization）。
+作者是安娜。（译者：李四）
+会议很成功。（掌声）
+这是一部老电影。（中文字幕）
+我们有两个任务。翻译：把英语变成中文。
+先是转写。翻译：这是第二步。
+我们收集了数据。中文：三百小时。
+他说：“Same here.”意思是“我也是”。
+他说“谢谢”是中文。
+“翻译”是一个动词。
+“我爱你。”他用中文说。
+“这是中文翻译。”他说。
+以上是中文翻译的历史。
+以下是翻译的三个原则：信、达、雅。
+以下是我们的结论：翻译很重要。
+下面是第二部分：翻译模型。
+这句话的翻译有两种：直译和意译。
+这句话的意思很清楚：不行。
+这段话说明：数据很重要。
+第一句话很重要：它说明了主题。
+第二段的主题是：“爱”。
+第一，翻译；第二，摘要。
+根据这段话，答案是：三。
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("lang", "labels", "pairs"), [("de", DE_LABELS, DE_PAIRS), ("zh", ZH_LABELS, ZH_PAIRS)]
+)
+def test_a_label_goes_whatever_the_translation(
+    lang: str, labels: list[str], pairs: list[tuple[str, str]]
+) -> None:
+    left = {
+        line: cleaned
+        for label in labels
+        for translation, source in pairs
+        for line in [label.replace("{T}", translation).replace("{S}", source)]
+        if (cleaned := clean_line(line, lang).text) != translation
+    }
+    assert left == {}
+
+
+@pytest.mark.parametrize(("lang", "lines"), [("de", DE_INNOCENT), ("zh", ZH_INNOCENT)])
+def test_lines_that_speak_of_translating_are_left_as_they_are(lang: str, lines: list[str]) -> None:
+    assert {line: clean_line(line, lang).text for line in lines if clean_line(line, lang).text != line} == {}
+
+
+@pytest.mark.parametrize("lang", ["de", "zh"])
+def test_what_may_be_a_label_stays_and_is_reported(lang: str) -> None:
+    lines = {
+        "de": [
+            "Deutscher Satz: Hier auch.",
+            "Im Vortrag: Deutsch.",
+            "Das ist gut. Übersetzung: Es fehlen noch Daten.",
+        ],
+        "zh": [
+            "语音中提到，我们提出了一种新方法。",
+            "口语翻译：我们提出了一种新方法。",
+            "我们有数据。翻译：把英语变成德语。",
+        ],
+    }[lang]
+    reported = {line: [change.rule for change in clean_line(line, lang).changes] for line in lines}
+    assert [line for line, rules in reported.items() if "possible-label" not in rules] == lines[1:2] * (
+        lang == "de"
+    )
+
+
+def test_the_labelled_source_text_alone_stays_and_is_reported() -> None:
+    line = "英文原文：'The remaining references were matched.'"
+    assert [(change.rule, change.after) for change in clean_line(line, "zh").changes] == [
+        ("source-only", line)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("Nein, nein, nein, nein, nein, nein, nein!", "Nein, nein, nein, nein, nein, nein, nein!"),
+        ("Ach, " + "ja, " * 20 + "ja.", "Ach, ja."),
+        ("Das ist gut. " * 9 + "Das ist gut.", "Das ist gut."),
+        ("速度快。" * 8, "速度快。"),
+    ],
+)
+def test_words_said_again_stay_and_loops_go_with_one_full_stop(line: str, after: str) -> None:
+    assert clean_line(line, "de").text == after
