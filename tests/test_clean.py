@@ -64,6 +64,21 @@ PIECES = st.sampled_from(
             "？",
             "？？？？？",
         ),
+        *(
+            "<think>",
+            "</think>",
+            "```",
+            "{'German': '",
+            "}",
+            "<b>",
+            "</b>",
+            "<s>",
+            "[INST]",
+            "[00:01]",
+            "&amp;",
+            "amp;",
+        ),
+        *("*", "(Wǒmen tíchū le)", "model ", "<end_of_turn>", "Übersetzung: ", "nein, ", "<|channel>", "---"),
         *(" ", "\u3000", "\n", "\\n", "\r\n", "\t", "\0", "\u200b", "\u2028", "e\u0301", "\ufffd"),
     ]
 )

@@ -292,6 +292,53 @@ Die Übersetzung lautet: "{T}" oder "{T}"
 德语译文：{T}
 德文：{T}
 英文翻译成德文：'{T}'
+German Trans: '{T}'
+German translation from English: "{T}"
+GermanLanguage: '{T}'
+The speech in German language: '{T}'
+The German translation of "{S}" is "{T}"
+The German translation of the audio is: {T}
+The audio in German says: '{T}'
+The text in German reads: "{T}"
+Spoken German: '{T}'
+The speech is translated as: {T}
+Translation of the audio: {T}
+Final translation: {T}
+Possible translation: "{T}"
+Deutsche Übersetzung des Textes: {T}
+Deutsche Übersetzung der Rede: '{T}'
+Deutsche Aussage: '{T}'
+Deutsche Transkription: '{T}'
+Deutschübersetzung: {T}
+Übersetzungsergebnis: {T}
+Übersetzungstext: '{T}'
+Die Übersetzung in Deutsch ist: {T}
+Die Übersetzung für '{S}' ist '{T}'
+Die Übersetzung ist wie folgt: {T}
+Die Übersetzung wäre: '{T}'
+Die englische Aussage lautet auf Deutsch: '{T}'
+Die englische Rede in deutscher Sprache: '{T}'
+Die englische Sprache wird ins Deutsche übersetzt: {T}
+Der Satz auf Deutsch: '{T}'
+Der Satz ins Deutsche übersetzt: {T}
+Der englische Text in deutscher Übersetzung lautet: '{T}'
+Der Ausdruck bedeutet auf Deutsch: '{T}'
+Das Zitat auf Deutsch: '{T}'
+Dieser englische Text lautet auf Deutsch: '{T}'
+Dieser Text lautet übersetzt: '{T}'
+Dies bedeutet auf Deutsch: '{T}'
+Es lautet auf Deutsch: '{T}'
+Ins Deutsche: {T}
+Im Deutschen lautet dies: '{T}'
+Im Deutschen heißt das: '{T}'
+Englisch auf Deutsch: '{T}'
+Original auf Englisch: {S} Übersetzung auf Deutsch: {T}
+Satz auf Englisch: "{S}" Satz auf Deutsch: "{T}"
+"{S}" wird übersetzt als "{T}"
+"{S}" = "{T}"
+{T} (Dies ist die deutsche Übersetzung.)
+{T} (Translated from English to German)
+{T} --- German translation
 """.strip().splitlines()
 
 DE_INNOCENT = """
@@ -689,6 +736,71 @@ This sentence can be translated into Chinese as: '{T}'
 翻譯成中文是：「{T}」
 這段錄音的中文意思是：「{T}」
 英文原文：{S} 中文翻譯：{T}
+中文的翻译是：'{T}'
+中文的意思是：'{T}'
+中文就是：'{T}'
+中文大意：'{T}'
+中文翻译为以下内容：'{T}'
+汉语翻译是：{T}
+汉语意思：'{T}'
+国语翻译：{T}
+原文翻译：{T}
+原文翻译为：'{T}'
+原句翻译：'{T}'
+内容翻译：{T}
+对应的中文翻译是：'{T}'
+对应的中文是：'{T}'
+具体翻译如下：{T}
+大致翻译为：'{T}'
+可以翻译成：'{T}'
+可译为：'{T}'
+应翻译为：'{T}'
+英语内容翻译成中文：'{T}'
+英语段落翻译：'{T}'
+英语句子翻译成中文是：'{T}'
+英语对话的中文翻译如下：'{T}'
+英语翻译成中文就是：'{T}'
+英文演讲翻译成中文是：{T}
+英文演讲内容的中文翻译为：'{T}'
+英文录音的翻译为：{T}
+英汉翻译：{T}
+中英翻译：{T}
+说话者说的是：'{T}'
+这里的中文翻译是：'{T}'
+这是英文：'{S}' 翻译成中文：'{T}'
+这是一段英语语音，其中文翻译为：'{T}'
+这段英语讲话的翻译是：{T}
+这段英文说的是：'{T}'
+这段英文的意思就是：'{T}'
+这段演讲翻译过来就是：'{T}'
+这段语音的中文含义是：'{T}'
+这段语音翻译成中文的意思是：'{T}'
+这段音频翻译后的结果是：{T}
+该语音的文字翻译是：'{T}'
+该英语音频的中文内容是：'{T}'
+此段英语的翻译是：'{T}'
+此句翻译为：{T}
+所说的英语翻译成中文是：'{T}'
+将英语翻译为汉语的结果是：{T}
+将上述英语翻译成中文：'{T}'
+尝试翻译：{T}
+让我来翻译：{T}
+翻译结果是：{T}
+翻译的结果为：'{T}'
+翻译的中文是：'{T}'
+翻译（英译中）：{T}
+{T}（中译）
+{T}（此为翻译）
+{T} —— 中文翻译
+{T} (中文翻译结果)
+{T}英文：{S}
+The English speech is translated to: '{T}'
+The speech translated to Mandarin is: {T}
+The meaning in Chinese is: '{T}'
+The meaning of this sentence is: '{T}'
+Chinese meaning: {T}
+Chinese subtitles: '{T}'
+Mandarin Chinese: {T}
 """.strip().splitlines()
 
 ZH_INNOCENT = """

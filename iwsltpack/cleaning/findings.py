@@ -88,8 +88,6 @@ def prefix_only(line: str, lang: str) -> str | None:
 
 def possible_label(line: str, lang: str) -> str | None:
     """What may be a label or content: talk about the translation or the recording, not certain enough."""
-    if find_head(line, 0, lang) is not None:
-        return None
     tokens, delimiters = scan(line, 0, lang)
     for mark in delimiters:
         head = {token.category for token in tokens[: mark.tokens]}
@@ -97,10 +95,12 @@ def possible_label(line: str, lang: str) -> str | None:
         labelled = mark.kind == "colon" and bool(head & {v.TRANSLATE, v.TARGETS[lang]})
         if (told and mark.kind in ("colon", "comma")) or labelled:
             rest = line[mark.rest :].lstrip(DECORATION)
-            if has_content(rest) and not rest[0].isdigit():
+            if has_content(rest) and not rest[0].isdigit() and find_head(line, 0, lang) is None:
                 return f"{line[: mark.rest].strip()!r} may be a label"
     found = label_within(line, lang)
-    return None if found is None else f"a label may stand at {line[found : found + 20]!r}"
+    if found is None or find_head(line, 0, lang) is not None:
+        return None
+    return f"a label may stand at {line[found : found + 20]!r}"
 
 
 def source_only(line: str, lang: str) -> str | None:

@@ -15,7 +15,15 @@ import regex
 
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
-from iwsltpack.cleaning.script import HAN, could_be_source, in_target, is_sentence, latin_words
+from iwsltpack.cleaning.script import (
+    HAN,
+    could_be_source,
+    has_content,
+    in_source,
+    in_target,
+    is_sentence,
+    latin_words,
+)
 
 WINDOW: Final = 240
 """Characters of talk a head may have, quoted source text not counted."""
@@ -60,9 +68,10 @@ RECORDING: Final = regex.compile(
     r"(?:这|该|此|本)(?:段|个|条|篇)?(?:视频|音频|语音|录音|演讲|讲话)(?:中|里)?(?:\p{Han}{1,8}的)?(?:内容|意思)(?:是|为)\s*+[:：]"
 )
 """Talk about what the recording says, with any modifier: taken for a prefix only before a quoted rest."""
+RECORDING_STARTS: Final = frozenset("这這该該此本")
 UNKNOWN_WORDS: Final = regex.compile(
     r"[^.!?。！？:：,，;；()（）\"“”‘„「『«»\n]{1,60}?"
-    r"(?=[译翻]|中文|汉语|德[语文]|\b[Tt]ransla|\b[Üü]berset|\bauf Deutsch|\bin (?:German|Chinese))"
+    r"(?=[译譯翻]|中文|[汉漢][语語]|德[语語文]|\b[Tt]ransla|\b[Üü]berset|\bauf Deutsch|\bin (?:German|Chinese))"
 )
 """What may stand before talk about translating though the vocabulary lacks it, where the rest is quoted."""
 CONTENT_WORDS: Final = regex.compile(
@@ -161,12 +170,14 @@ def _delimiter_kind(character: str) -> DelimiterKind | None:
 
 
 def _word(line: str, position: int, lang: str) -> Token | None:
-    if (piece := v.simplified(line[position : position + v.LONGEST]))[0] in HAN_LENGTHS:
-        for length in HAN_LENGTHS[piece[0]]:
+    first = v.simplified(line[position])
+    if first in HAN_LENGTHS:
+        piece = v.simplified(line[position : position + v.LONGEST])
+        for length in HAN_LENGTHS[first]:
             category = HAN_WORDS.get(piece[:length])
             if category is not None:
                 return Token(category, min(position + length, len(line)), latin=False)
-    if piece[0] == "第":
+    if first == "第":
         ordinal = ORDINAL.match(line, position)
         return None if ordinal is None else Token(v.CLASSIFIER, ordinal.end(), latin=False)
     if (word := WORD.match(line, position)) is not None:
@@ -216,8 +227,8 @@ def _strict_head(line: str, start: int, lang: str) -> Head | None:
 
 
 def _loose_head(line: str, start: int, lang: str) -> Head | None:
-    window = v.simplified(line[start : start + WINDOW])
-    recording = RECORDING.match(window)
+    window = line[start : start + WINDOW]
+    recording = RECORDING.match(v.simplified(window)) if window[:1] in RECORDING_STARTS else None
     if recording is not None and _is_wrapped(line[start + recording.end() :].lstrip(DECORATION)):
         return Head(
             (v.SPEECH,), recording.group(), all_latin=False, kind="colon", end=start + recording.end()
@@ -232,7 +243,7 @@ def _loose_head(line: str, start: int, lang: str) -> Head | None:
         or not any(map(window[: head.end - start].__contains__, COLONS))
     ):
         return None
-    if CONTENT_WORDS.search(window[: head.end - start]) or not _is_wrapped(
+    if CONTENT_WORDS.search(v.simplified(window[: head.end - start])) or not _is_wrapped(
         line[head.end :].lstrip(DECORATION)
     ):
         return None
@@ -261,6 +272,9 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
         return False
     if head.has(v.OTHER) and not (head.has(v.TRANSLATE) and head.has(v.SPEECH, v.TEXT, v.ENGLISH, target)):
         return False
+    # A short quotation of no certain language may be the translation, and the rest a note on it.
+    if head.has(v.NOTE) or (head.has(v.QUOTED) and not wrapped and not in_source(head.text, lang)):
+        return False
     if head.has(v.QUOTED) and not any(
         stop in text for text in (head.text, rest.rstrip(STOPS)) for stop in STOPS
     ):
@@ -286,6 +300,8 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
 
 def _is_credit(rest: str) -> bool:
     """Tell whether `rest` may be a name, or a heading's second half, rather than a sentence."""
+    if not has_content(rest):
+        return False
     if rest.rstrip()[-1:] not in tuple(STOPS) and not is_opener(rest[:1]):
         return len(latin_words(rest)) <= 2 and len(HAN.findall(rest[:WINDOW])) <= 4
     return rest[:1].islower()
@@ -351,13 +367,13 @@ def _is_label(head: Head, rest: str, lang: str, *, wrapped: bool) -> bool:
         allowed |= {v.OUTCOME, v.DETERMINER}
     elif v.PARTICLE in words:
         allowed |= {v.DETERMINER, v.POLITE}
-    elif is_sentence(rest):
+    if not wrapped and is_sentence(rest):
         allowed |= {v.TEXT, v.SPEECH, v.OUTCOME, v.MEANING, v.DETERMINER} if head.all_latin else {v.MEANING}
         allowed |= {v.ENGLISH} if head.text.isupper() else set()
-    if not words <= allowed:
+    if not words <= allowed or not rest:
         return False
-    return (
-        in_target(rest, lang)
-        and not (rest[0].isdigit() or rest[0].islower())
-        and LANGUAGE_LABEL.search(rest[:WINDOW]) is None
+    # "中文：300小时" is a table's row; a sentence begins with a capital or is long.
+    row = rest[0].islower() or (
+        rest[0].isdigit() and len(HAN.findall(rest[:WINDOW])) + len(latin_words(rest)) < 8
     )
+    return in_target(rest, lang) and not row and LANGUAGE_LABEL.search(rest[:WINDOW]) is None

@@ -67,14 +67,14 @@ _HAN: Final[dict[str, str]] = {
         翻译 译文 译 译为 译成 译作 译出 译本 转译 意译 直译 翻译文本 翻译内容 翻译版 转写 转录 听写 英译中
         英译汉 中译 汉译 翻成 翻为 翻译出来 释义 转换 中译文 翻译文 译成中文 转为 转成 英译 译意 今译
     """,
-    OUTCOME: "结果 版本 版 输出 答案 文稿 表达 说法 表述 回答 全文 文案 要点 稿",
+    OUTCOME: "结果 版本 版 输出 答案 文稿 表达 说法 表述 回答 全文 文案 要点 稿 对照",
     MEANING: "意思 大意 含义 内容 意义 涵义 主要内容 大致意思",
     MEANS: "意为 意味着 意思是 意思为 意即 大意是 指的是",
     COPULA: """
         是 为 如下 即 就是 便是 则是 即为 即是 应该是 应为 大概是 大致是 可能是 可以是 如下所示 应是 将是
         会是 就为 分别是 分别为 大致为 应当是
     """,
-    SAY: "说 提到 讲 表示 说道 讲到 提及 讲述 谈到 指出",
+    SAY: "显示 说 提到 讲 表示 说道 讲到 提及 讲述 谈到 指出",
     SAID: """
         说的是 讲的是 说的内容是 讲的内容是 说的话是 所说的是 所讲的是 提到的是 讲述的是 说的内容为
         讲的内容为
@@ -94,7 +94,7 @@ _HAN: Final[dict[str, str]] = {
     NEUTRAL: """
         逐句 逐字 实际 正式 简短 简要 大概的 标准 最佳 口头 书面 自然 流畅 通顺 准确地 粗略 初步 自动 人工
         英美 美式 英式 新闻 诗 诗歌 问题 广告 故事 歌词 歌曲 歌 信 邮件 回复 问句 指令 命令 开头 结尾 第一
-        现场 一些 经 通过 这么 相关 上下文 分句 同样 同义 现代 美国 英国
+        现场 一些 经 通过 这么 相关 英汉 尝试 上下文 分句 同样 同义 现代 美国 英国
     """,
     OTHER: "他 她 他们 男士 女士 先生 小姐",
     TASK: "任务",
@@ -117,9 +117,9 @@ _LATIN: Final[dict[str, str]] = {
     """,
     TEXT: """
         sentence segment passage text phrase statement paragraph utterance excerpt transcript line snippet
-        quote message source input sentences satz satzes satzs textes texts aussage abschnitt abschnitts
-        absatz segments ausschnitt ausschnitts transkript transkripts originaltext originaltexts äußerung
-        ausgangstext zitat zitats zitates originalsatz originalsatzes sätze quotation
+        subtitles quote message source input sentences satz satzes satzs textes texts aussage abschnitt
+        abschnitts absatz segments ausschnitt ausschnitts transkript transkripts originaltext originaltexts
+        äußerung ausgangstext zitat zitats zitates originalsatz originalsatzes sätze quotation
     """,
     SPEAKER: "speaker speaker's sprecher sprechers sprecherin person woman narrator presenter",
     ENGLISH: "english englisch englische englischen englischer englisches englischem en",
@@ -136,7 +136,7 @@ _LATIN: Final[dict[str, str]] = {
         translation translations translated translates translate translating translation's rendered
         rendering render renders transcription transcribed übersetzung übersetzungen übersetzt übersetze
         übersetzen übersetzte übersetzter übersetztes übersetzten übersetzungsvorschlag rohübersetzung
-        transkription wiedergegeben
+        übersetzungsergebnis übersetzungstext übersetzungsversion trans transkription wiedergegeben
     """,
     OUTCOME: """
         version versions result output answer equivalent interpretation variante wortlaut äquivalent
