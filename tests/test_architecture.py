@@ -19,6 +19,7 @@ FLOORS = [
     {"submission", "decoding", "scoring"},
     {"building", "runtime", "cleaning"},
     {"artifact"},
+    {"quantizers"},
     {"codecs", "testsets", "editions", "remote", "cluster"},
     {"documents"},
     {"system"},

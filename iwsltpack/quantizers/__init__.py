@@ -1,0 +1,1 @@
+"""Quantizers: what turns a tensor into integer codes and parameters, and back."""
