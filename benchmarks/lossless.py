@@ -30,10 +30,7 @@ import numpy as np
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.plan import TensorPlan, plan_tensors
 from iwsltpack.building.recipes import load_recipe
-from iwsltpack.codecs.chains import coding
-from iwsltpack.codecs.decoding import decode_weights
-from iwsltpack.codecs.encoding import encode_chunk
-from iwsltpack.documents.layout import chunk_shape
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.system import memory
 
 SMALLEST = 1 << 10
@@ -62,16 +59,19 @@ class Sum:
 
 def ours(name: str, threads: int, plan: TensorPlan, values: np.ndarray, total: Sum) -> np.ndarray:
     """Pack and unpack the chunks of one tensor by a coding of this package."""
-    chain, shape = coding(name).lossless(plan.source.dtype), chunk_shape(plan.shape, plan.chunk_rows)
-    spans, back, count = list(plan.blocks()), np.empty_like(values), math.prod(shape)
+    chain, count = (
+        CODINGS[name].lossless(plan.source.dtype),
+        math.prod(plan.array.chunk),
+    )
+    spans, back = list(plan.blocks()), np.empty_like(values)
     with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()
-        packed = list(pool.map(lambda span: encode_chunk(chain, values[slice(*span)], shape), spans))
+        packed = list(pool.map(lambda span: chain.pack(chain.lay(values[slice(*span)], count)), spans))
         total.pack_seconds += time.perf_counter() - started
         started = time.perf_counter()
 
         def unpack(item: tuple[tuple[int, int], bytes]) -> None:
-            decode_weights(chain, None, item[1], count, back[slice(*item[0])].reshape(-1))
+            chain.decode_into(item[1], count, back[slice(*item[0])].reshape(-1))
 
         list(pool.map(unpack, zip(spans, packed, strict=True)))
         total.unpack_seconds += time.perf_counter() - started

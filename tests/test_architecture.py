@@ -143,6 +143,46 @@ def test_functions_and_files_stay_small() -> None:
     assert long == []
 
 
+def names_compared(text: str, names: set[str]) -> list[int]:
+    """Return the lines on which a source compares something with one of `names`."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare | ast.MatchValue):
+            constants = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+            found += [node.lineno] if names & {value for value in constants if isinstance(value, str)} else []
+    return found
+
+
+def test_no_coding_or_quantizer_is_asked_for_its_name() -> None:
+    from iwsltpack.codecs.registry import CODINGS
+    from iwsltpack.quantizers.registry import QUANTIZERS
+
+    names = {*CODINGS, *QUANTIZERS}
+    assert names_compared("if coding.name == 'paper' or x in ('a', 'zstd'):\n    pass", names) == [1, 1]
+    asked = {"is_pcodec", "is_shuffled"}
+    for path in [
+        *sources(),
+        *(REPOSITORY / "benchmarks").glob("*.py"),
+        *(REPOSITORY / "tools").rglob("*.py"),
+    ]:
+        text = path.read_text(encoding="utf-8")
+        if path.name != "decode_gpu.py":  # whose "paper" is a way to decode, the paper's own
+            assert names_compared(text, names) == [], path
+        assert not asked & {
+            node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)
+        }
+
+
+def test_only_its_own_file_and_the_registry_know_a_coding() -> None:
+    """Whatever packs and reads goes through the registry and the methods of a chain."""
+    codings = {f"iwsltpack.codecs.{name}" for name in ("paper", "shuffle_zstd", "pcodec")}
+    known = {name: targets & codings for name, targets in import_graph().items() if targets & codings}
+    assert set(known) == {
+        *("iwsltpack.codecs.registry", "iwsltpack.codecs.pcodec"),
+        *("iwsltpack.quantizers.rounding", "iwsltpack.building.recipes"),  # the paper's steps
+    }
+
+
 def test_no_pickle_and_no_eval() -> None:
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

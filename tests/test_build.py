@@ -223,18 +223,20 @@ def test_a_flipped_bit_between_write_and_check_is_caught(
 def test_a_sound_chunk_of_other_weights_is_caught(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str, selected: bool
 ) -> None:
+    from dataclasses import replace
+
     from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk
 
     pack = ChunkPacker.pack
 
-    def pack_other(packer: ChunkPacker, block: np.ndarray) -> PackedChunk:
-        wanted = pack(packer, block)
-        if (packer._bits is not None) != selected:
+    def pack_other(packer: ChunkPacker, block: np.ndarray, first: int) -> PackedChunk:
+        wanted = pack(packer, block, first)
+        if (packer.quantizer is not None) != selected:
             return wanted
         other = block.copy()
         patterns = other.reshape(-1).view(np.uint16)
         patterns[np.argmax(patterns & 0x7FFF)] ^= 0x8000  # the sign of the largest
-        return PackedChunk(pack(packer, other).data, wanted.matches)
+        return replace(wanted, data=pack(packer, other, first).data)
 
     monkeypatch.setattr(ChunkPacker, "pack", pack_other)
     with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
@@ -402,14 +404,14 @@ def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path:
 
     from iwsltpack.building.plan import plan_tensors
     from iwsltpack.building.tensor_writer import Stopped, write_tensor
-    from iwsltpack.codecs.chains import coding
+    from iwsltpack.codecs.registry import CODINGS
     from iwsltpack.system.progress import SILENT
 
     stop = Event()
     stop.set()
     plan = plan_tensors(open_checkpoint(tiny), BUILT_IN["fp16"])[0]
     with pytest.raises(Stopped):
-        write_tensor(tmp_path, plan, coding("zstd"), SILENT, stop)
+        write_tensor(tmp_path, plan, CODINGS["zstd"], SILENT, stop)
 
 
 def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.staging import Bundle, bundled, check_source, pack_bundle
 from iwsltpack.building.tensor_writer import Stopped
 from iwsltpack.cluster.local import local_cluster
-from iwsltpack.codecs.chains import coding
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import InputError, ResourceError, UsageError
 
@@ -275,7 +275,7 @@ def test_a_worker_that_was_given_up_stops_and_writes_nothing_more(tmp_path: Path
             (workshop / STAGING).rename(tmp_path / "gone")
 
     with pytest.raises(Stopped):
-        pack_bundle(bundle, workshop, coding("zstd"), progress=GivenUp())
+        pack_bundle(bundle, workshop, CODINGS["zstd"], progress=GivenUp())
     assert chunks == 1
     assert not list(workshop.iterdir())
 

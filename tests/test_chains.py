@@ -15,10 +15,10 @@ from numcodecs import Quantize
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
-from iwsltpack.codecs.chains import CODINGS, coding
-from iwsltpack.codecs.rounding import fold_zeros
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import UsageError
+from iwsltpack.quantizers.rounding import fold_zeros
 
 NAMES = tuple(CODINGS)
 RANDOM = np.random.default_rng(7)
@@ -177,7 +177,7 @@ def test_xarray_turns_the_codes_into_weights_by_itself(artifacts: dict[str, Path
 
 def test_unknown_coding_lists_the_known() -> None:
     with pytest.raises(UsageError, match="unknown coding 'gzip'\n  expected: paper, zstd, pcodec"):
-        coding("gzip")
+        CODINGS["gzip"]
 
 
 def test_integer_codings_take_fewer_bytes_than_the_paper(built: Callable[[str, str], Path]) -> None:

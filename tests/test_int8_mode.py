@@ -17,6 +17,7 @@ from inference_fixtures import MINIATURE, Told, journal_lines, run_request, tone
 from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.codecs.paper import PaperChain
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions
@@ -340,17 +341,13 @@ def test_rows_that_are_not_there_have_no_codes(miniature: Built) -> None:
 def test_values_between_the_steps_are_refused(miniature: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = open_artifact(miniature("selected-q2", "paper"))
     name = "language_model.model.layers.0.mlp.up_proj.weight"
-    plain = Artifact._chunk
-    monkeypatch.setattr(
-        Artifact, "_chunk", lambda self, entry, start: plain(self, entry, start) + np.float16(0.001)
-    )
+    plain = PaperChain.codes
+    monkeypatch.setattr(PaperChain, "codes", lambda *chunk: plain(*chunk) + np.float16(0.001))
     with pytest.raises(
-        ArtifactError, match=r"up_proj.weight: a tensor's values are not what its rounding makes"
+        ArtifactError, match=r"up_proj.weight/c/0/0: a chunk cannot be decoded\n.*no multiple"
     ):
         artifact.codes(name, 0, 4)
-    monkeypatch.setattr(
-        Artifact, "_chunk", lambda self, entry, start: plain(self, entry, start) * np.float16(np.nan)
-    )
+    monkeypatch.setattr(PaperChain, "codes", lambda *chunk: plain(*chunk) * np.float16(np.nan))
     with pytest.raises(ArtifactError, match=r"a value is no multiple of 2\^-7"):
         artifact.codes(name, 0, 4)
 

@@ -159,7 +159,7 @@ def test_a_manifest_that_points_outside_is_refused(copy: Path, path: str) -> Non
 
 def test_every_problem_of_a_manifest_is_told_at_once(copy: Path) -> None:
     def change(manifest: dict[str, Any]) -> None:
-        manifest["coding"] = "gzip"
+        manifest["coding"] = "no name!"
         manifest["tensors"][0]["bytes"] = -1
         del manifest["base_model"]["architecture"]
 

@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import pytest
 from conftest import REPOSITORY
+from iwsltpack.codecs.chains import CODINGS
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.cleaning import clean_file
 from iwsltpack.cli import commands
 from iwsltpack.cluster.shards import Shard
-from iwsltpack.codecs.chains import CODINGS
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents import choices, names
 from iwsltpack.documents.artifact import Coding

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
 
@@ -18,13 +17,12 @@ from iwsltpack.building.chunk_packer import ChunkPacker
 from iwsltpack.building.code_counts import COUNT_BLOCK, CodeCounts
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
-from iwsltpack.codecs.chains import coding, unpack
-from iwsltpack.codecs.decoding import decode_chunk, decode_weights
+from iwsltpack.codecs.codes import BIAS16, SPLIT_BLOCK, split_bytes
 from iwsltpack.codecs.dtypes import by_name
-from iwsltpack.codecs.encoding import SPLIT_BLOCK, encode_chunk
 from iwsltpack.codecs.frames import pack_frame, unpack_frame
-from iwsltpack.codecs.rounding import BIAS16, TABLE_BLOCK, Rounder, values_of_codes16, values_of_planes
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.errors import ArtifactError
+from iwsltpack.quantizers.rounding import TABLE_BLOCK, Rounding, values_of_codes32, values_of_planes
 
 RANDOM = np.random.default_rng(11)
 EVERY_PATTERN = np.arange(1 << 16, dtype=np.uint16)
@@ -33,20 +31,19 @@ EVERY_PATTERN = np.arange(1 << 16, dtype=np.uint16)
 @pytest.mark.parametrize("bits", [0, 4, 7, 8, 10, 14])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_short_codes_are_those_of_the_table_or_none(dtype: str, bits: int) -> None:
-    rounder, found, short = Rounder(bits, dtype), 0, np.zeros(2, np.uint8)
+    rounder, found, short = Rounding(bits, dtype), 0, np.zeros(2, np.uint8)
     for magnitude in range(0, 1 << 15, 7):
         block = np.array([magnitude, magnitude | 0x8000], np.uint16)
         block = block.view(np.float16) if dtype == "float16" else block
         if not rounder.short_codes(block, short):
             continue
         found += 1
-        codes = rounder.codes16(block)
-        assert codes is not None
+        codes = np.rint(rounder.values(block).astype(np.float64) * 2**bits).astype(np.int64) + BIAS16
         assert (codes >> 8 == 0x80).all()
         assert (codes & 0xFF).tolist() == short.tolist()
     assert 0 < found < 4682  # neither everything, such as infinity, nor nothing
     assert not rounder.short_codes(np.array([0x7F80], np.uint16), short[:1])
-    assert not Rounder(bits, "float32").short_codes(np.zeros(2, np.float32), short)
+    assert not Rounding(bits, "float32").short_codes(np.zeros(2, np.float32), short)
 
 
 @pytest.mark.parametrize("bits", [7, 10])
@@ -58,7 +55,7 @@ def test_planes_give_the_weights_of_their_codes(bits: int, size: int, spread: fl
         codes[:TABLE_BLOCK] = BIAS16 + 127  # one block of short codes, others of long ones
     out = np.empty(size, np.float16)
     values_of_planes((codes & 0xFF).astype(np.uint8), (codes >> 8).astype(np.uint8), bits, out)
-    assert np.array_equal(out.view(np.uint16), values_of_codes16(codes, bits).view(np.uint16))
+    assert out.tobytes() == values_of_codes32(codes.astype(np.int32) - BIAS16, bits).tobytes()
 
 
 def test_the_pair_table_knows_every_pair() -> None:
@@ -71,31 +68,36 @@ def test_the_pair_table_knows_every_pair() -> None:
     assert np.array_equal(out, (low.astype(np.float32) - 128) / 128)
 
 
-@pytest.mark.parametrize("name", ["paper", "zstd", "pcodec"])
+@pytest.mark.parametrize("name", CODINGS)
 @pytest.mark.parametrize("bits", [None, 7, 10])
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("rows", [6, 4])
 def test_weights_decoded_in_place_are_those_of_the_plain_way(
     name: str, bits: int | None, wide: bool, rows: int
 ) -> None:
-    packing = coding(name)
-    chain = packing.lossless(by_name("bfloat16", "x")) if bits is None else packing.rounded(bits, wide=wide)
-    shape = (6, 35)
+    packing, count, size = CODINGS[name], 6 * 35, rows * 35
     if bits is None:
-        values = RANDOM.integers(0, 1 << 16, (rows, 35)).astype(np.uint16)
-    elif name == "paper":
-        values = (np.rint(RANDOM.standard_normal((rows, 35)) * 90) / 2**bits).astype(np.float16)
+        chain = packing.lossless(by_name("bfloat16", "x"))
+        values = RANDOM.integers(0, 1 << 16, size).astype(np.uint16)
+        raw, wanted, out = chain.pack(chain.lay(values, count)), values, np.empty(size, np.uint16)
     else:
-        bias = chain.bias if chain.bias else 0
-        values = (np.rint(RANDOM.standard_normal((rows, 35)) * 90).astype(np.int64) + bias).astype(chain.kind)
-    raw = encode_chunk(chain, values, shape)
-    wanted = unpack(chain, bits, values)
-    out = np.empty(rows * 35, wanted.dtype)
-    decode_weights(chain, bits, raw, math.prod(shape), out)
+        chain, quantizer = packing.rounded(bits, wide=wide), Rounding(bits)
+        codes = np.rint(RANDOM.standard_normal(size) * 90).astype(np.int32)
+        wanted, out = values_of_codes32(codes, bits), np.empty(size, np.float16)
+        given = codes if wide else (codes + BIAS16).astype(np.uint16)
+        raw = chain.pack(chain.lay_codes(given, lambda: wanted, count))
+
+    def read(count: int) -> None:
+        if bits is None:
+            chain.decode_into(raw, count, out)
+        else:
+            quantizer.weights(chain.codes(raw, count, size), 0, out)
+
+    read(count)
     assert out.tobytes() == wanted.tobytes()
     with pytest.raises((ValueError, RuntimeError)):
-        decode_weights(chain, bits, raw, math.prod(shape) + 1, np.empty(rows * 35, wanted.dtype))
-    assert decode_chunk(chain, raw, math.prod(shape)).reshape(shape)[:rows].tobytes() == values.tobytes()
+        read(count + 1)
+    assert chain.pack(chain.lay(chain.decode(raw, count), count)) == raw
 
 
 @given(st.binary(min_size=1, max_size=4000), st.sampled_from([1, 3]), st.booleans())
@@ -119,9 +121,9 @@ def test_level_3_is_zstandards_own_and_level_1_smaller_than_its_own() -> None:
 
 @pytest.mark.parametrize("size", [3, SPLIT_BLOCK, SPLIT_BLOCK + 7])
 def test_the_shuffle_is_numcodecs_own(size: int) -> None:
-    chain = coding("zstd").lossless(by_name("bfloat16", "x"))
+    chain = CODINGS["zstd"].lossless(by_name("bfloat16", "x"))
     values = RANDOM.integers(0, 1 << 16, size).astype(np.uint16)
-    plain = Zstd().decode(encode_chunk(chain, values, values.shape))
+    plain = Zstd().decode(chain.pack(chain.lay(values, size)))
     assert bytes(plain) == bytes(Shuffle(2).encode(values))
 
 
@@ -138,7 +140,7 @@ def test_codes_are_counted_however_they_come(size: int, spread: float) -> None:
     ways[2].add(k[size // 2 :])
     if spread == 3:
         ways.append(CodeCounts())
-        ways[3].add_short((k + BIAS16).astype(np.uint16).astype(np.uint8))
+        ways[3].add(split_bytes((k + BIAS16).astype(np.uint16)))
     assert {counts.entropy() for counts in ways} == {wanted}
 
 
@@ -148,10 +150,11 @@ def test_a_chunk_of_short_codes_is_packed_as_any_other(dtype: str, largest: floa
     single = (RANDOM.standard_normal((8, 64)) * 0.05).astype(np.float32)
     single[3, 5] = largest
     block = {"bfloat16": bfloat16(single)[1], "float16": single.astype(np.float16), "float32": single}[dtype]
-    packer = ChunkPacker(coding("zstd").rounded(7, wide=False), block.shape, 7, dtype)
-    packed, codes = packer.pack(block), Rounder(7, dtype).codes16(block)
-    assert codes is not None
-    assert packed.data == encode_chunk(coding("zstd").rounded(7, wide=False), codes, block.shape)
+    chain, rounding = CODINGS["zstd"].rounded(7, wide=False), Rounding(7, dtype)
+    packer = ChunkPacker(chain, block.size, rounding)
+    packed = packer.pack(block, 0)
+    codes = np.rint(rounding.values(block).astype(np.float64) * 128).astype(np.int32)
+    assert packed.data == chain.pack(chain.lay((codes + BIAS16).astype(np.uint16), block.size))
     counts = CodeCounts()
     counts.add(codes)
     assert packer.counts.entropy() == counts.entropy()

@@ -2,16 +2,97 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from test_codings import forms
 
-from iwsltpack.errors import InputError
+from iwsltpack.codecs.codes import signed
+from iwsltpack.errors import ArtifactError, InputError, UsageError
+from iwsltpack.quantizers.quantizer import Quantizer
+from iwsltpack.quantizers.registry import QUANTIZERS, quantizer_of
+from iwsltpack.quantizers.rounding import Rounding, fold_zeros
 from iwsltpack.quantizers.scales import QuantizedMatrix, scaled
 
 RANDOM = np.random.default_rng(20261126)
+BLOCKS = {
+    "scalar": np.float32(0.31).reshape(()),
+    "empty": np.zeros((0, 4), np.float32),
+    "zeros": np.array([[0.0, -0.0, 1e-41, -1e-41]], np.float32),
+    "weights": (RANDOM.standard_normal((33, 17)) * 0.02).astype(np.float32),
+    "outliers": np.array([[0.01, -0.01, 300.0], [-300.0, 0.0, -1e-9]], np.float32),
+    "largest": np.array([65504.0, -65504.0], np.float32),
+}
+
+
+def every_quantizer() -> dict[str, Quantizer]:
+    """Return one or more quantizers of every registered kind, for a float32 tensor."""
+    made: dict[str, list[Quantizer]] = {
+        "rounding": [Rounding(bits, "float32") for bits in (0, 4, 7, 9, 14)],
+    }
+    assert set(made) == set(QUANTIZERS), "a quantizer is registered and not tested here"
+    return {f"{name}-{number}": one for name, some in made.items() for number, one in enumerate(some)}
+
+
+@pytest.mark.parametrize("quantizer", every_quantizer().values(), ids=list(every_quantizer()))
+class TestEveryQuantizer:
+    @pytest.mark.parametrize("name", BLOCKS)
+    def test_codes_stand_for_what_it_makes_of_the_weights(self, quantizer: Quantizer, name: str) -> None:
+        block = BLOCKS[name]
+        codes = quantizer.codes(block, 0)
+        assert codes.dtype in (np.uint8, np.uint16, np.int32)
+        out = np.empty(block.size, np.float16)
+        quantizer.weights(codes, 0, out)
+        assert out.tobytes() == fold_zeros(quantizer.values(block, 0)).tobytes()
+        integers = quantizer.integers(codes)
+        assert integers.tolist() == signed(codes).tolist()
+        assert integers.size == block.size
+
+    def test_codes_are_the_same_in_every_form(self, quantizer: Quantizer) -> None:
+        codes = signed(quantizer.codes(BLOCKS["weights"][:2], 0)).astype(np.int32)
+        wanted = np.empty(codes.size, np.float16)
+        quantizer.weights(codes, 0, wanted)
+        for form in forms(codes):
+            out = np.empty(codes.size, np.float16)
+            quantizer.weights(form, 0, out)
+            assert out.tobytes() == wanted.tobytes()
+            assert quantizer.integers(form).tolist() == codes.tolist()
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+    def test_a_weight_that_has_no_code_is_named(self, quantizer: Quantizer, value: float) -> None:
+        with pytest.raises(InputError, match=r"^5: a selected weight is"):
+            quantizer.codes(np.array([[0, 1, 2], [3, 4, value]], np.float32), 0)
+
+    def test_its_class_makes_it_of_the_manifests_entry(self, quantizer: Quantizer) -> None:
+        entry = SimpleNamespace(bits=getattr(quantizer, "bits", None))
+        again = quantizer_of(entry)  # type: ignore[arg-type]
+        assert type(again) is type(quantizer) is QUANTIZERS[quantizer.name]
+        assert again.step == quantizer.step
+
+    def test_it_can_be_sent_to_another_process(self, quantizer: Quantizer) -> None:
+        there = pickle.loads(pickle.dumps(quantizer))
+        assert (there.name, there.step) == (quantizer.name, quantizer.step)
+
+
+def test_an_unknown_quantizer_lists_the_known() -> None:
+    with pytest.raises(UsageError, match="unknown quantizer 'gptq'\n  expected: rounding"):
+        QUANTIZERS["gptq"]
+
+
+def test_codes_that_do_not_give_back_the_weights_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from iwsltpack.quantizers import rounding
+
+    block, biased = BLOCKS["weights"], rounding._biased
+    monkeypatch.setattr(rounding, "_biased", lambda values, bits: biased(values, bits) + np.uint16(1))
+    with pytest.raises(ArtifactError, match=r"float32, step 2\^-7: integer codes do not give back"):
+        Rounding(7, "float32").codes(block)
+    rounding._code_table.cache_clear()
+    with pytest.raises(ArtifactError, match=r"float16, step 2\^-7: integer codes do not give back"):
+        Rounding(7, "float16").codes(np.full(3, 60.0, np.float16))
 
 
 def matrix(rows: int = 5, columns: int = 7, kind: type = np.int16) -> QuantizedMatrix:

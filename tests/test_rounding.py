@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 from numcodecs import Quantize
 
+from iwsltpack.codecs.codes import BIAS16
 from iwsltpack.codecs.dtypes import to_float32
-from iwsltpack.codecs.rounding import (
-    BIAS16,
-    Rounder,
-    bits_of_digits,
-    digits_of_bits,
-    fold_zeros,
-    reference,
-    values_of_codes16,
-    values_of_codes32,
-)
+from iwsltpack.codecs.paper import bits_of_digits, digits_of_bits
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.quantizers.rounding import Rounding, fold_zeros, reference
 
 EVERY_PATTERN = np.arange(1 << 16, dtype=np.uint16)
+
+
+def weights_of(rounding: Rounding, codes: np.ndarray) -> np.ndarray:
+    out = np.empty(codes.shape[-1], np.float16)
+    rounding.weights(codes, 0, out)
+    return out
 
 
 def quantize(values: np.ndarray, digits: int) -> np.ndarray:
@@ -41,11 +40,15 @@ def test_every_16_bit_pattern_rounds_to_the_bits_of_quantize(dtype: str, digits:
         single = to_float32(source, dtype)
     wanted = quantize(single, digits)
     usable = np.isfinite(wanted)
-    rounder = Rounder(bits_of_digits(digits), dtype)
-    values = rounder.values(source[usable])
-    assert np.array_equal(values.view(np.uint16), fold_zeros(wanted[usable]).view(np.uint16))
-    codes = rounder.codes32(source[usable])
-    assert np.array_equal(values_of_codes32(codes, rounder.bits).view(np.uint16), values.view(np.uint16))
+    rounding = Rounding(bits_of_digits(digits), dtype)
+    assert rounding.values(source[usable]).tobytes() == wanted[usable].tobytes()
+    codes = rounding.codes(source[usable])
+    assert codes.dtype == np.int32
+    assert weights_of(rounding, codes).tobytes() == fold_zeros(wanted[usable]).tobytes()
+    narrow = usable & (np.abs(wanted.astype(np.float64)) < 2.0 ** (14 - rounding.bits))
+    codes = rounding.codes(source[narrow])
+    assert codes.dtype == np.uint16
+    assert weights_of(rounding, codes).tobytes() == fold_zeros(wanted[narrow]).tobytes()
 
 
 @pytest.mark.parametrize("bits", [4, 7, 8, 10, 14])
@@ -55,13 +58,11 @@ def test_float32_values_survive_the_codes_bit_by_bit(bits: int) -> None:
         [random.standard_normal(5000) * spread for spread in (1e-4, 0.0125, 1.0)]
         + [[0.0, -0.0, 1e-40, -1e-40]]
     ).astype(np.float32)
-    rounder = Rounder(bits, "float32")
-    narrow = rounder.codes16(values)
-    wanted = fold_zeros(reference(values, bits)).view(np.uint16)
-    assert np.array_equal(values_of_codes32(rounder.codes32(values), bits).view(np.uint16), wanted)
-    assert np.array_equal(rounder.values(values).view(np.uint16), wanted)
-    if narrow is not None:
-        assert np.array_equal(values_of_codes16(narrow, bits).view(np.uint16), wanted)
+    rounding = Rounding(bits, "float32")
+    codes = rounding.codes(values)
+    assert codes.dtype == (np.int32 if bits == 14 else np.uint16)
+    assert weights_of(rounding, codes).tobytes() == fold_zeros(reference(values, bits)).tobytes()
+    assert rounding.values(values).tobytes() == reference(values, bits).tobytes()
 
 
 def test_error_is_at_most_half_a_step_where_float16_is_exact() -> None:
@@ -81,32 +82,31 @@ def test_halves_round_to_even_and_zeros_are_folded() -> None:
     values = np.array([0.5, 1.5, 2.5, -0.5, -0.25], dtype=np.float32) * np.float32(step)
     raw = reference(values, 7)
     assert np.signbit(raw[3:]).all()  # numcodecs gives -0.0 here
-    folded = Rounder(7, "float32").values(values)
+    folded = weights_of(Rounding(7, "float32"), Rounding(7, "float32").codes(values))
     assert not np.signbit(folded).any()
     assert np.array_equal(folded / np.float16(step), [0, 2, 2, 0, 0])
 
 
 def test_codes_out_of_the_16_bit_range_are_told_apart() -> None:
-    rounder = Rounder(10, "float32")
-    assert rounder.codes16(np.array([0.5], dtype=np.float32)) == 512 + BIAS16
-    assert rounder.codes16(np.array([0.5, 40.0], dtype=np.float32)) is None
-    assert rounder.codes32(np.array([40.0, -40.0], dtype=np.float32)).tolist() == [40960, -40960]
+    rounding = Rounding(10, "float32")
+    narrow = rounding.codes(np.array([0.5], dtype=np.float32))
+    assert (narrow.dtype, narrow.tolist()) == (np.uint16, [512 + BIAS16])
+    wide = rounding.codes(np.array([40.0, -40.0, 0.5], dtype=np.float32))
+    assert (wide.dtype, wide.tolist()) == (np.int32, [40960, -40960, 512])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 70000.0])
 def test_a_weight_without_a_code_is_named(value: float) -> None:
     block = np.array([0.1, 0.2, value], dtype=np.float32)
-    rounder = Rounder(10, "float32")
-    assert rounder.codes16(block) is None
     with pytest.raises(InputError, match=r"^2: a selected weight is (not a finite number|too large)"):
-        rounder.codes32(block)
+        Rounding(10, "float32").codes(block)
 
 
 def test_other_types_and_steps_are_refused() -> None:
     with pytest.raises(InputError, match="cannot round this type"):
-        Rounder(7, "int64")
+        Rounding(7, "int64")
     with pytest.raises(UsageError, match="no such rounding"):
-        Rounder(15, "float32")
+        Rounding(15, "float32")
     with pytest.raises(UsageError, match="digits 0 to 4"):
         bits_of_digits(9)
     with pytest.raises(TypeError, match="rounds float32, not float64"):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.location import is_address, local_copy
+from iwsltpack.artifact.reader import coding_of
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, Problem, ValidationFailed
@@ -36,6 +37,7 @@ def verify_artifact(where: Place, progress: Reporter = SILENT) -> list[Problem]:
     try:
         path = local_copy(where, progress, recheck=True)
         manifest = read_manifest(path)
+        coding_of(manifest, path)
     except ValidationFailed as error:
         return error.problems
     except IwsltpackError as error:
@@ -46,7 +48,7 @@ def verify_artifact(where: Place, progress: Reporter = SILENT) -> list[Problem]:
     problems = find_foreign(path, set(listed))
     progress.start("verifying", sum(file.bytes for file in manifest.files), "bytes")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = pool.map(lambda file: _readable(path, file), manifest.files)
+        checked = pool.map(lambda file: _check(path, file), manifest.files)
         for file, found in zip(manifest.files, checked, strict=True):
             problems += [found] if found else []
             progress.advance(file.bytes)
@@ -72,31 +74,25 @@ def find_foreign(path: Path, listed: set[str]) -> list[Problem]:
     return problems
 
 
-def _readable(path: Path, file: File) -> Problem | None:
-    try:
-        return _check(path, file)
-    except OSError as error:
-        message = f"{_what(file.path)} cannot be read: {error.strerror or error}"
-        return Problem(rule="artifact.unreadable", message=message, path=file.path, fix=FIX)
-
-
 def _check(path: Path, file: File) -> Problem | None:
-    full = path / file.path
-    if full.is_symlink():
+    try:
+        fault = _fault(path / file.path, file)
+    except OSError as error:
+        fault = "artifact.unreadable", f"cannot be read: {error.strerror or error}"
+    if fault is None:
+        return None
+    return Problem(rule=fault[0], message=f"{_what(file.path)} {fault[1]}", path=file.path, fix=FIX)
+
+
+def _fault(path: Path, file: File) -> tuple[str, str] | None:
+    """Return the rule that a file breaks, and what is wrong with it."""
+    if path.is_symlink():
         return None  # told by find_foreign already
-    if not full.is_file():
-        return Problem(
-            rule="artifact.missing-file", message=f"{_what(file.path)} is missing", path=file.path, fix=FIX
-        )
-    size = full.stat().st_size
-    if size != file.bytes:
-        message = f"{_what(file.path)} has {size} bytes instead of {file.bytes}"
-        return Problem(rule="artifact.size", message=message, path=file.path, fix=FIX)
-    if fileio.sha256_file(full) != file.sha256:
-        return Problem(
-            rule="artifact.checksum", message=f"{_what(file.path)} is damaged", path=file.path, fix=FIX
-        )
-    return None
+    if not path.is_file():
+        return "artifact.missing-file", "is missing"
+    if (size := path.stat().st_size) != file.bytes:
+        return "artifact.size", f"has {size} bytes instead of {file.bytes}"
+    return None if fileio.sha256_file(path) == file.sha256 else ("artifact.checksum", "is damaged")
 
 
 def _what(path: str) -> str:

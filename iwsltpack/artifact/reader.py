@@ -14,13 +14,12 @@ import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
 from iwsltpack.artifact.location import hub_address, locate
-from iwsltpack.codecs.chains import coding, integer_codes
-from iwsltpack.codecs.decoding import decode_chunk, decode_weights
 from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.documents.kinds import ITEM_BYTES
-from iwsltpack.documents.layout import chunk_key, chunk_shape, chunk_starts, metadata_path
-from iwsltpack.documents.names import MODEL_DIR, WEIGHTS_DIR
-from iwsltpack.errors import ArtifactError, IwsltpackError
+from iwsltpack.documents.names import MODEL_DIR
+from iwsltpack.errors import ArtifactError, IwsltpackError, UsageError
+from iwsltpack.quantizers.registry import quantizer_of
 from iwsltpack.system import direct_io, fileio, memory
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.artifact.location import Located, Place
-    from iwsltpack.codecs.chains import Chain
-    from iwsltpack.documents.artifact import Tensor
+    from iwsltpack.codecs.chain import Chain, Coding
+    from iwsltpack.documents.artifact import ArtifactManifest, Tensor
 
 SPARE_READERS = 4
 """Readers beyond one a core: they decode while the others wait for the disk."""
@@ -51,7 +50,7 @@ class Artifact:
 
     def __init__(self, located: Located) -> None:
         self.path, self.manifest = located.path, located.manifest
-        self._located = located
+        self._located, self._coding = located, coding_of(self.manifest, self.path)
         self._entries = {tensor.name: tensor for tensor in self.manifest.tensors}
         self._files = {file.path: file for file in self.manifest.files}
         self._checked: set[str] = set()
@@ -85,14 +84,6 @@ class Artifact:
             raise ArtifactError("no such tensor in the artifact", where=f"{self.path}: {name}")
         return self._entries[name]
 
-    def chain(self, name: str) -> Chain:
-        """Return how one tensor is packed."""
-        entry = self.entry(name)
-        packing = coding(self.manifest.coding)
-        if entry.bits is None:
-            return packing.lossless(by_name(entry.dtype, name))
-        return packing.rounded(entry.bits, wide=entry.wide)
-
     def side_file(self, name: str) -> bytes | None:
         """Return one file of `model_dir` as the manifest knows it, or None where the artifact has none.
 
@@ -114,12 +105,8 @@ class Artifact:
         """Tell which tensors will be read soon, in this order; a remote artifact's are fetched meanwhile."""
         if self._located.mirror is None:
             return
-        entries = map(self.entry, names)
-        self._located.mirror.expect(
-            path
-            for entry in entries
-            for path in _chunk_files(entry, chunk_starts(entry.shape, entry.chunk_rows))
-        )
+        arrays = (self.entry(name).array for name in names)
+        self._located.mirror.expect(path for array in arrays for path in array.paths(array.starts))
 
     def tensor(self, name: str, *, workers: int = 1) -> np.ndarray:
         """Return a whole tensor.
@@ -210,12 +197,15 @@ class Artifact:
             As `tensor`; also where the tensor is not rounded, or holds a value that no code stands for.
         """
         entry = self.entry(name)
-        if entry.bits is None:
+        if (quantizer := quantizer_of(entry)) is None:
             raise ArtifactError("the tensor is not rounded: it has no codes", where=f"{self.path}: {name}")
-        blocks = [
-            self._unpack_codes(entry, self._chunk(entry, first)[max(start - first, 0) : stop - first])
-            for first in self._span(entry, start, stop)
-        ]
+        blocks = []
+        for first in self._span(entry, start, stop):
+            rows = min(entry.chunk_rows, entry.shape[0] - first)
+            size = rows * math.prod(entry.shape[1:])
+            with self._opened(entry, first) as (chain, raw, count):
+                found = quantizer.integers(chain.codes(raw, count, size)).reshape(rows, *entry.shape[1:])
+            blocks.append(found[max(start - first, 0) : stop - first])
         if len(blocks) == 1:
             return blocks[0]
         none = np.empty((0, *entry.shape[1:]), dtype=np.int32 if entry.wide else np.int16)
@@ -226,9 +216,8 @@ class Artifact:
 
     def _whole(self, entry: Tensor) -> range:
         """Return the first rows of all chunks of a tensor, once they are here."""
-        starts = chunk_starts(entry.shape, entry.chunk_rows)
-        self._need(_chunk_files(entry, starts))
-        return starts
+        self._need(entry.array.paths(entry.array.starts))
+        return entry.array.starts
 
     def _span(self, entry: Tensor, start: int, stop: int) -> range:
         """Return the first rows of the chunks that hold rows `start` to `stop`, once they are here."""
@@ -240,7 +229,7 @@ class Artifact:
         if start == stop or 0 in entry.shape:
             return range(0)
         chunks = range(start // rows * rows, stop, rows)
-        self._need(_chunk_files(entry, chunks))
+        self._need(entry.array.paths(chunks))
         return chunks
 
     def _fill(self, entry: Tensor, first: int, result: np.ndarray, offset: int = 0) -> None:
@@ -259,38 +248,24 @@ class Artifact:
 
     def _decode(self, entry: Tensor, first: int, out: np.ndarray) -> None:
         """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
-        count = math.prod(chunk_shape(entry.shape, entry.chunk_rows))
-        with self._opened(entry, first) as (chain, raw):
-            decode_weights(chain, entry.bits, raw, count, out)
-
-    def _chunk(self, entry: Tensor, first: int) -> np.ndarray:
-        """Return what the chunk that begins at row `first` holds; the last one of a tensor is padded to full size."""
-        shape = chunk_shape(entry.shape, entry.chunk_rows)
-        with self._opened(entry, first) as (chain, raw):
-            return decode_chunk(chain, raw, math.prod(shape)).reshape(shape)
+        quantizer = quantizer_of(entry)
+        with self._opened(entry, first) as (chain, raw, count):
+            if quantizer is None:
+                chain.decode_into(raw, count, out)
+            else:
+                quantizer.weights(chain.codes(raw, count, out.size), first, out)
 
     @contextmanager
-    def _opened(self, entry: Tensor, first: int) -> Iterator[tuple[Chain, memoryview]]:
-        """Give a chunk's chain and bytes; what goes wrong with them inside is told of the chunk's file."""
+    def _opened(self, entry: Tensor, first: int) -> Iterator[tuple[Chain, memoryview, int]]:
+        """Give a chunk's chain, bytes and number of values; what goes wrong inside is told of the chunk's file."""
         chain = self._checked_chain(entry)
-        path = self.path / WEIGHTS_DIR / chunk_key(entry.name, entry.shape, first, entry.chunk_rows)
+        path = self.path / entry.array.path(first)
         raw = self._read(path)
         try:
-            yield chain, raw
+            yield chain, raw, math.prod(entry.array.chunk)
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
                 "a chunk cannot be decoded", where=path, got=str(error), fix=self._verify()
-            ) from error
-
-    def _unpack_codes(self, entry: Tensor, stored: np.ndarray) -> np.ndarray:
-        try:
-            return integer_codes(self.chain(entry.name), entry.bits or 0, stored)
-        except ValueError as error:
-            raise ArtifactError(
-                "a tensor's values are not what its rounding makes",
-                where=f"{self.path}: {entry.name}",
-                got=str(error),
-                fix=self._verify(),
             ) from error
 
     def _read(self, path: Path) -> memoryview:
@@ -313,11 +288,10 @@ class Artifact:
 
     def _checked_chain(self, entry: Tensor) -> Chain:
         """Return how a tensor is packed, once its array's metadata are seen to say the same."""
-        chain = self.chain(entry.name)
+        chain = self._coding.chain(entry)
         if entry.name not in self._checked:
-            self._need([metadata_path(entry.name)])
-            path = self.path / metadata_path(entry.name)
-            zarr_metadata.check_metadata(path, entry.shape, entry.chunk_rows, chain)
+            self._need([entry.array.metadata])
+            zarr_metadata.check_metadata(self.path / entry.array.metadata, entry.array, chain)
             self._checked.add(entry.name)
         return chain
 
@@ -346,8 +320,15 @@ def open_by_name(where: Place) -> Artifact:
         raise
 
 
-def _chunk_files(entry: Tensor, starts: range) -> Iterator[str]:
-    """Yield the paths, inside the artifact, of everything it takes to decode the chunks that begin at `starts`."""
-    yield metadata_path(entry.name)
-    for start in starts:
-        yield f"{WEIGHTS_DIR}/{chunk_key(entry.name, entry.shape, start, entry.chunk_rows)}"
+def coding_of(manifest: ArtifactManifest, where: object) -> Coding:
+    """Return the coding that packed an artifact; one that this program lacks is an `ArtifactError`."""
+    try:
+        return CODINGS[manifest.coding]
+    except UsageError as error:
+        raise ArtifactError(
+            "packed with a coding this program does not know",
+            where=where,
+            expected=error.expected,
+            got=manifest.coding,
+            fix="install a newer iwsltpack",
+        ) from error

@@ -10,7 +10,6 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.documents.layout import chunk_shape
 from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from iwsltpack.codecs.chains import Chain
+    from iwsltpack.codecs.chain import Chain
+    from iwsltpack.documents.layout import ArrayLayout
 
 
 _FILTERS = Lock()
@@ -68,9 +68,7 @@ def dimension_names(shape: tuple[int, ...]) -> list[str]:
     return [f"axis{axis}_{length}" for axis, length in enumerate(shape)]
 
 
-def create_array(
-    folder: Path, name: str, shape: tuple[int, ...], chunk_rows: int, chain: Chain, attributes: dict[str, Any]
-) -> bytes:
+def create_array(folder: Path, array: ArrayLayout, chain: Chain, attributes: dict[str, Any]) -> bytes:
     """Create one array under `folder` with exactly the codecs of `chain` and no chunks; an older one is replaced.
 
     Returns
@@ -79,21 +77,21 @@ def create_array(
         Its metadata, as zarr-python writes them.
     """
     settings = {
-        "shape": shape,
-        "chunks": chunk_shape(shape, chunk_rows),
+        "shape": array.shape,
+        "chunks": array.chunk,
         "dtype": chain.kind.str,
         "filters": chain.filters,
         "serializer": chain.serializer,
         "compressors": chain.compressors,
         "attributes": attributes,
-        "dimension_names": dimension_names(shape),
+        "dimension_names": dimension_names(array.shape),
     }
     metadata = _metadata(json.dumps(settings))
-    array = folder / WEIGHTS_DIR / name
-    with disk_errors(array):
-        shutil.rmtree(array, ignore_errors=True)
-        array.mkdir(parents=True)
-        (array / "zarr.json").write_bytes(metadata)
+    path = folder / array.metadata
+    with disk_errors(path.parent):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(metadata)
     return metadata
 
 
@@ -112,7 +110,7 @@ def _metadata(settings: str) -> bytes:
     return contents["zarr.json"].to_bytes()
 
 
-def check_metadata(path: Path, shape: tuple[int, ...], chunk_rows: int, chain: Chain) -> None:
+def check_metadata(path: Path, array: ArrayLayout, chain: Chain) -> None:
     """Refuse an array's ``zarr.json`` unless it says what the manifest promises, so that all readers read alike.
 
     Raises
@@ -126,12 +124,9 @@ def check_metadata(path: Path, shape: tuple[int, ...], chunk_rows: int, chain: C
     promised = {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": list(shape),
+        "shape": list(array.shape),
         "data_type": chain.kind.name,
-        "chunk_grid": {
-            "name": "regular",
-            "configuration": {"chunk_shape": list(chunk_shape(shape, chunk_rows))},
-        },
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(array.chunk)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "codecs": chain.codecs(),
         "storage_transformers": [],

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from iwsltpack.codecs.rounding import BIAS16, SHORT, are_short
+from iwsltpack.codecs.codes import BIAS16, SHORT
 
-COUNT_BLOCK = 1 << 20
+COUNT_BLOCK = 1 << 19
 """Codes counted at a time: numpy makes 64-bit copies of what it counts, and a fresh table for each block."""
 
 
@@ -35,28 +35,18 @@ class CodeCounts:
     wide: dict[int, int] = field(default_factory=dict)
 
     def add(self, codes: np.ndarray) -> None:
-        """Count the codes of one block, biased 16-bit or plain 32-bit."""
-        if codes.dtype == np.uint16:
-            flat = codes.reshape(-1)
-            for start in range(0, flat.size, COUNT_BLOCK):
-                self._add_narrow(flat[start : start + COUNT_BLOCK])
+        """Count the codes of one block, in any integer form; those given by their bytes are all -128..127."""
+        if codes.dtype == np.int32:
+            for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+                self.wide[int(code)] = self.wide.get(int(code), 0) + int(count)
             return
-        for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
-            self.wide[int(code)] = self.wide.get(int(code), 0) + int(count)
-
-    def add_short(self, low: np.ndarray) -> None:
-        """Count codes -128..127, given by the low bytes of the biased codes, flat uint8."""
-        for start in range(0, low.size, COUNT_BLOCK):
-            block = low[start : start + COUNT_BLOCK]
-            if block.size % 2:
-                self.narrow[int(block[-1]) | SHORT << 8] += 1
-            self.pairs += np.bincount(block[: block.size // 2 * 2].view(np.uint16), minlength=1 << 16)
-
-    def _add_narrow(self, codes: np.ndarray) -> None:
-        if are_short(codes):
-            self.add_short(codes.astype(np.uint8))
-        else:
-            self.narrow += np.bincount(codes, minlength=1 << 16)
+        flat, table = (codes[0], self.pairs) if codes.dtype == np.uint8 else (codes, self.narrow)
+        if codes.dtype == np.uint8 and flat.size % 2:
+            self.narrow[int(flat[-1]) | SHORT << 8] += 1
+            flat = flat[:-1]
+        words = flat.view(np.uint16)
+        for start in range(0, words.size, COUNT_BLOCK):
+            table += np.bincount(words[start : start + COUNT_BLOCK], minlength=1 << 16)
 
     def entropy(self) -> float:
         """Return the Shannon entropy, bits a code; 0 for no codes at all."""

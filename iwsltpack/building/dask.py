@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.building.partial import SourceFile, Written
     from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chains import Coding
+    from iwsltpack.codecs.chain import Coding
     from iwsltpack.system.progress import Reporter
 
 NAMED = 5

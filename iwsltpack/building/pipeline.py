@@ -35,7 +35,7 @@ from iwsltpack.building.partial import (
 from iwsltpack.building.plan import plan_tensors
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
-from iwsltpack.codecs.chains import coding
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Tensor, Tool
 from iwsltpack.documents.choices import DEFAULT_CODING
 from iwsltpack.errors import InputError, UsageError
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from iwsltpack.building.checkpoint import Checkpoint
     from iwsltpack.building.partial import Journal, Written
     from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chains import Coding
+    from iwsltpack.codecs.chain import Coding
     from iwsltpack.documents.recipe import Recipe
 
 T = TypeVar("T")
@@ -198,7 +198,7 @@ def prepared_job(
         tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
         base_model=_base_model(checkpoint, model_id, revision),
         recipe=recipe,
-        coding=coding_name,  # type: ignore[arg-type]
+        coding=coding_name,
         tensors=(),
         files=(),
     )
@@ -233,7 +233,7 @@ def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | No
 def check_request(output: Path, coding_name: str) -> Coding:
     """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
     check_absent(output)
-    return coding(coding_name)
+    return CODINGS[coding_name]
 
 
 @contextmanager

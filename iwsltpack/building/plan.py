@@ -12,8 +12,9 @@ from iwsltpack.building.patterns import select
 from iwsltpack.building.prune import plan_pruning
 from iwsltpack.codecs.dtypes import ROUNDABLE
 from iwsltpack.documents import schema
-from iwsltpack.documents.layout import MAX_CHUNK_VALUES, chunk_shape
+from iwsltpack.documents.layout import MAX_CHUNK_VALUES, ArrayLayout
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.quantizers.rounding import Rounding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from iwsltpack.building.prune import Kept
     from iwsltpack.documents.artifact import Component
     from iwsltpack.documents.recipe import Recipe
+    from iwsltpack.quantizers.quantizer import Quantizer
 
 CHUNK_VALUES = 1 << 22
 """Values in a chunk, about: 8 MiB of bfloat16, enough to pack well, small enough for many threads."""
@@ -57,17 +59,20 @@ class TensorPlan:
         return self.source.shape if self.kept is None else self.kept.shape(self.source.shape)
 
     @property
-    def chunk_rows(self) -> int:
-        """Rows of the first axis in a chunk, about `CHUNK_VALUES` values; 0 for a scalar."""
-        return rows_per_chunk(self.shape) if self.shape else 0
+    def quantizer(self) -> Quantizer | None:
+        """What turns its values into codes, or None: they are kept bit for bit."""
+        return None if self.bits is None else Rounding(self.bits, self.source.dtype.name)
+
+    @property
+    def array(self) -> ArrayLayout:
+        """The array it is packed into; chunks hold about `CHUNK_VALUES` values."""
+        return ArrayLayout(self.source.name, self.shape, rows_per_chunk(self.shape) if self.shape else 0)
 
     def blocks(self) -> Iterable[tuple[int, int]]:
         """Yield the row range of every chunk; a scalar has the one range (0, 1)."""
-        if not self.shape:
-            yield 0, 1
-        elif 0 not in self.shape:
-            for start in range(0, self.shape[0], self.chunk_rows):
-                yield start, min(start + self.chunk_rows, self.shape[0])
+        rows, *_ = self.shape or (1,)
+        for start in self.array.starts:
+            yield start, min(start + (self.array.chunk_rows or 1), rows)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read the values of rows `start` to `stop` after pruning, in the carrier type."""
@@ -172,7 +177,7 @@ def _check_storable(checkpoint: Checkpoint) -> None:
 
 def _check_shape(where: str, shape: tuple[int, ...], most_axes: int) -> None:
     rows = rows_per_chunk(shape) if shape else 0
-    if len(shape) > most_axes or math.prod(chunk_shape(shape, rows)) > MAX_CHUNK_VALUES:
+    if len(shape) > most_axes or math.prod(ArrayLayout("", shape, rows).chunk) > MAX_CHUNK_VALUES:
         raise InputError(
             "a tensor's shape cannot be stored",
             where=where,

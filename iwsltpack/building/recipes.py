@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from iwsltpack.building import patterns
-from iwsltpack.codecs.rounding import bits_of_digits
+from iwsltpack.codecs.paper import bits_of_digits
 from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe, RecipeFile
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
@@ -38,19 +38,10 @@ _PRUNED_SHARE = 0.2
 _CODEC = ("post-training quantization", "lossless entropy coding")
 
 
-def _selected(digits: int) -> Recipe:
-    return Recipe(
-        name=f"selected-q{digits}",
-        description=f"MLP projections rounded to {digits} decimal digits, all else lossless",
-        techniques=_CODEC,
-        layers=(LayerRule(pattern=MLP, bits=bits_of_digits(digits)),),
-    )
-
-
-def _subset(name: str, pattern: str, digits: int) -> Recipe:
+def _rounded(name: str, layers: str, pattern: str, digits: int) -> Recipe:
     return Recipe(
         name=f"{name}-q{digits}",
-        description=f"only the {name.replace('-', ' and ')} projections rounded to {digits} decimal digits",
+        description=layers.format(f"rounded to {digits} decimal digits"),
         techniques=_CODEC,
         layers=(LayerRule(pattern=pattern, bits=bits_of_digits(digits)),),
     )
@@ -70,14 +61,8 @@ BUILT_IN = {
             techniques=("post-training quantization",),
             engine="bitsandbytes",
         ),
-        _selected(3),
-        _selected(2),
-        Recipe(
-            name="global-q2",
-            description="every linear layer rounded to 2 decimal digits (row 5)",
-            techniques=_CODEC,
-            layers=(LayerRule(pattern=".", bits=bits_of_digits(2)),),
-        ),
+        *(_rounded("selected", "MLP projections {}, all else lossless", MLP, digits) for digits in (3, 2)),
+        _rounded("global", "every linear layer {} (row 5)", ".", 2),
         Recipe(
             name="prune20-q2",
             description="a fifth of the MLP units pruned by magnitude, the rest as selected-q2 (row 6)",
@@ -85,7 +70,11 @@ BUILT_IN = {
             layers=(LayerRule(pattern=MLP, bits=bits_of_digits(2)),),
             prune=PruneRule(pattern=r"mlp$", fraction=_PRUNED_SHARE),
         ),
-        *(_subset(name, pattern, digits) for digits in (3, 2) for name, pattern in SUBSETS.items()),
+        *(
+            _rounded(name, f"only the {name.replace('-', ' and ')} projections {{}}", pattern, digits)
+            for digits in (3, 2)
+            for name, pattern in SUBSETS.items()
+        ),
     )
 }
 

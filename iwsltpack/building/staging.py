@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.building.partial import SourceFile
     from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chains import Coding
+    from iwsltpack.codecs.chain import Coding
 
 BUNDLE_BYTES = 4 << 20
 """Small tensors travel together, up to this many source bytes: half of a model's tensors are biases and norms."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
-from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk, TooWide
+from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk
+from iwsltpack.codecs.codes import TooWide
 from iwsltpack.documents.artifact import File, Tensor
-from iwsltpack.documents.layout import chunk_key, chunk_shape, metadata_path
 from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.system import direct_io, fileio
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chains import Chain, Coding
+    from iwsltpack.codecs.chain import Chain, Coding
     from iwsltpack.system.progress import Reporter
 
 
@@ -50,45 +51,46 @@ def write_tensor(
         The disk is full.
     """
     if plan.bits is None:
-        return _write(folder, plan, coding.lossless(plan.source.dtype), progress, stop)
+        return _write(folder, plan, coding.lossless(plan.source.dtype), False, progress, stop)
     try:
-        return _write(folder, plan, coding.rounded(plan.bits, wide=False), progress, stop)
+        return _write(folder, plan, coding.rounded(plan.bits, wide=False), False, progress, stop)
     except TooWide:
-        return _write(folder, plan, coding.rounded(plan.bits, wide=True), progress, stop)
+        return _write(folder, plan, coding.rounded(plan.bits, wide=True), True, progress, stop)
 
 
 def _write(
-    folder: Path, plan: TensorPlan, chain: Chain, progress: Reporter, stop: Event
+    folder: Path, plan: TensorPlan, chain: Chain, wide: bool, progress: Reporter, stop: Event
 ) -> tuple[Tensor, list[File]]:
-    name, shape = plan.source.name, chunk_shape(plan.shape, plan.chunk_rows)
-    dtype = plan.source.dtype.name if plan.bits is None else "float16"
-    attributes: dict[str, Any] = {"torch_dtype": dtype, **chain.attributes(plan.bits)}
-    metadata = zarr_metadata.create_array(folder, name, plan.shape, plan.chunk_rows, chain, attributes)
-    packer = ChunkPacker(chain, shape, plan.bits, plan.source.dtype.name)
-    files = [_describe(metadata_path(name), metadata)]
+    array, quantizer = plan.array, plan.quantizer
+    dtype = plan.source.dtype.name if quantizer is None else "float16"
+    attributes = {"torch_dtype": dtype, **(chain.scaling(quantizer.step) if quantizer else {})}
+    metadata = zarr_metadata.create_array(folder, array, chain, attributes)
+    packer = ChunkPacker(chain, math.prod(array.chunk), quantizer)
+    files = [_describe(array.metadata, metadata)]
     done = 0
     try:
         for start, end in plan.blocks():
             if stop.is_set():
                 raise Stopped
             block = plan.read(start, end)
-            key = f"{WEIGHTS_DIR}/{chunk_key(name, plan.shape, start, plan.chunk_rows)}"
             try:
-                packed = packer.pack(block)
+                packed = packer.pack(block, start)
             except InputError as error:
-                raise _locate(error, plan, start) from error
-            raw = _put_and_compare(folder / key, packed, past_cache=plan.source.past_cache)
-            files.append(_describe(key, raw))
+                _locate(error, plan, start)
+                raise
+            path = array.path(start)
+            raw = _put_and_compare(folder / path, packed, past_cache=plan.source.past_cache)
+            files.append(_describe(path, raw))
             progress.advance(block.nbytes)
             done += block.nbytes
     except TooWide:
         progress.advance(-done)
         raise
-    with disk_errors(folder / WEIGHTS_DIR / name):
+    with disk_errors(folder / WEIGHTS_DIR / array.name):
         for file in files:
             fileio.fsync_file(folder / file.path)
     return Tensor(
-        name=name,
+        name=array.name,
         shape=plan.shape,
         dtype=dtype,
         source_shape=plan.source.shape,
@@ -96,9 +98,9 @@ def _write(
         component=plan.component,
         linear=plan.linear,
         bits=plan.bits,
-        wide=chain.wide,
-        entropy_bits=None if plan.bits is None else packer.counts.entropy(),
-        chunk_rows=plan.chunk_rows,
+        wide=wide,
+        entropy_bits=None if quantizer is None else packer.counts.entropy(),
+        chunk_rows=array.chunk_rows,
         bytes=sum(file.bytes for file in files),
     ), files
 
@@ -123,18 +125,11 @@ def _put_and_compare(path: Path, packed: PackedChunk, *, past_cache: bool) -> me
     return raw
 
 
-def _locate(error: InputError, plan: TensorPlan, start: int) -> InputError:
+def _locate(error: InputError, plan: TensorPlan, start: int) -> None:
     """Turn the flat index in a block into an index of the tensor."""
     index = np.unravel_index(int(error.where or 0), plan.shape or (1,))
     place = [int(index[0]) + start, *(int(axis) for axis in index[1:])]
-    after = " after pruning" if plan.kept else ""
-    return InputError(
-        error.what,
-        where=f"{plan.source.name}{place}{after}",
-        expected=error.expected,
-        got=error.got,
-        fix=error.fix,
-    )
+    error.where = f"{plan.source.name}{place}{' after pruning' if plan.kept else ''}"
 
 
 def _describe(path: str, data: bytes | memoryview) -> File:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iwsltpack.cli import console
 from iwsltpack.cli.sharing import DaskOption, ShardOption, read_sharing
-from iwsltpack.documents.artifact import Coding
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_RECIPE, DEFAULT_SOURCE
 from iwsltpack.documents.names import ARTIFACTS_DIR
 from iwsltpack.errors import UsageError
@@ -28,8 +27,7 @@ def command(
         str, typer.Option(help="Built-in recipe (`--list` shows them) or a .toml/.json file.")
     ] = DEFAULT_RECIPE,
     coding: Annotated[
-        str,
-        typer.Option(metavar="|".join(get_args(Coding)), help="How it is packed; the weights are the same."),
+        str, typer.Option(help="How it is packed (`--list` shows the codings); the weights are the same.")
     ] = DEFAULT_CODING,
     revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
     base_model: Annotated[
@@ -112,7 +110,7 @@ def _list() -> None:
     from rich.table import Table
 
     from iwsltpack.building.recipes import BUILT_IN
-    from iwsltpack.codecs.chains import CODINGS
+    from iwsltpack.codecs.registry import CODINGS
 
     for title, rows in (
         ("recipe", [(recipe.name, recipe.description) for recipe in BUILT_IN.values()]),

@@ -1,1 +1,1 @@
-"""Codec chains of the artifact and their registry."""
+"""Codings of the artifact, the chains they pack arrays with, and their registry."""

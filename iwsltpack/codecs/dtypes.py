@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iwsltpack.documents.kinds import DTYPES
 from iwsltpack.errors import InputError
 
 
@@ -22,26 +23,7 @@ class DType:
     carrier: np.dtype[np.generic]
 
 
-_TABLE = tuple(
-    DType(code, name, np.dtype(carrier))
-    for code, name, carrier in (
-        ("F64", "float64", "<f8"),
-        ("F32", "float32", "<f4"),
-        ("F16", "float16", "<f2"),
-        ("BF16", "bfloat16", "<u2"),
-        ("F8_E4M3", "float8_e4m3fn", "|u1"),
-        ("F8_E5M2", "float8_e5m2", "|u1"),
-        ("I64", "int64", "<i8"),
-        ("I32", "int32", "<i4"),
-        ("I16", "int16", "<i2"),
-        ("I8", "int8", "|i1"),
-        ("U64", "uint64", "<u8"),
-        ("U32", "uint32", "<u4"),
-        ("U16", "uint16", "<u2"),
-        ("U8", "uint8", "|u1"),
-        ("BOOL", "bool", "|b1"),
-    )
-)
+_TABLE = tuple(DType(code, name, np.dtype(carrier)) for name, (code, carrier) in DTYPES.items())
 BY_CODE = {dtype.code: dtype for dtype in _TABLE}
 BY_NAME = {dtype.name: dtype for dtype in _TABLE}
 ROUNDABLE = ("bfloat16", "float16", "float32")

@@ -17,8 +17,7 @@ from numcodecs import Zstd
 if TYPE_CHECKING:
     import zstandard
 
-Buffer = bytes | bytearray | memoryview | np.ndarray
-_MAGIC = b"\x28\xb5\x2f\xfd"
+Buffer = bytes | bytearray | memoryview
 _SEARCHED_LEVEL = 1
 _TABLE_LOG = 6
 
@@ -78,16 +77,11 @@ def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
 
 
 def content_size(frame: Buffer) -> int | None:
-    """Return how many bytes a Zstandard frame says it unpacks to; None where it does not say, or is none.
+    """Return how many bytes a Zstandard frame says it unpacks to; None where it does not say, or is none."""
+    import zstandard
 
-    Source: RFC 8878, section 3.1.1.1.
-    """
-    if len(frame) < 5 or frame[:4] != _MAGIC:
+    try:
+        size = zstandard.frame_content_size(frame)
+    except zstandard.ZstdError:
         return None
-    descriptor = frame[4]
-    single_segment = bool(descriptor & 0x20)
-    width = (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]
-    start = 5 + (not single_segment) + (0, 1, 2, 4)[descriptor & 3]
-    if not width or len(frame) < start + width:
-        return None
-    return int.from_bytes(frame[start : start + width], "little") + (256 if width == 2 else 0)
+    return None if size < 0 else size

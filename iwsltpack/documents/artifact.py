@@ -8,14 +8,15 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Count, DType, Keywords, Sha256, whole
+from iwsltpack.documents.layout import ArrayLayout
 from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION
 from iwsltpack.documents.recipe import Bits, Recipe
-from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
 
-Coding = Literal["paper", "zstd", "pcodec"]
 BOOKKEEPING = (".SCB", ".weight_format")
 """Scales and flags that bitsandbytes stores beside its int8 weights."""
+CodingName = Annotated[str, whole("[a-z0-9-]{1,40}")]
+"""Any: the registry of codings knows which there are."""
 Component = Literal["selected", "linear", "embedding", "audio_tower", "other"]
 Shape = Annotated[tuple[Count, ...], Keywords(maxItems=16)]
 TensorName = Annotated[str, whole(r"(?!zarr\.json(?![\s\S]))[A-Za-z0-9_][A-Za-z0-9_.-]*", maxLength=250)]
@@ -112,6 +113,11 @@ class Tensor(Part):
     bytes: Count = 0
 
     @property
+    def array(self) -> ArrayLayout:
+        """The array that holds it."""
+        return ArrayLayout(self.name, self.shape, self.chunk_rows)
+
+    @property
     def parameters(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
@@ -147,7 +153,7 @@ class ArtifactManifest(Document):
     tool: Tool
     base_model: BaseModel
     recipe: Recipe
-    coding: Coding
+    coding: CodingName
     tensors: tuple[Tensor, ...]
     files: tuple[File, ...]
     sha256: Sha256 = field(default="")
@@ -164,10 +170,3 @@ class ArtifactManifest(Document):
     def parameters(self) -> int:
         """Number of parameters the artifact gives back; another library's bookkeeping does not count."""
         return sum(tensor.parameters for tensor in self.tensors if not tensor.name.endswith(BOOKKEEPING))
-
-    def tensor(self, name: str) -> Tensor:
-        """Return the entry of one tensor; an unknown name is an `ArtifactError`."""
-        for entry in self.tensors:
-            if entry.name == name:
-                return entry
-        raise ArtifactError("no such tensor in the artifact", where=name)

@@ -13,24 +13,26 @@ from iwsltpack.documents.names import PAIRS
 MAX_INTEGER = 2**53 - 1
 """Every JSON reader holds integers exactly up to here."""
 
-ITEM_BYTES = {
-    "float64": 8,
-    "float32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-    "int64": 8,
-    "int32": 4,
-    "int16": 2,
-    "int8": 1,
-    "uint64": 8,
-    "uint32": 4,
-    "uint16": 2,
-    "uint8": 1,
-    "bool": 1,
+DTYPES = {
+    "float64": ("F64", "<f8"),
+    "float32": ("F32", "<f4"),
+    "float16": ("F16", "<f2"),
+    "bfloat16": ("BF16", "<u2"),
+    "float8_e4m3fn": ("F8_E4M3", "|u1"),
+    "float8_e5m2": ("F8_E5M2", "|u1"),
+    "int64": ("I64", "<i8"),
+    "int32": ("I32", "<i4"),
+    "int16": ("I16", "<i2"),
+    "int8": ("I8", "|i1"),
+    "uint64": ("U64", "<u8"),
+    "uint32": ("U32", "<u4"),
+    "uint16": ("U16", "<u2"),
+    "uint8": ("U8", "|u1"),
+    "bool": ("BOOL", "|b1"),
 }
-"""Bytes of one value, by PyTorch's name of the type: sizes can be told without loading numpy."""
+"""By PyTorch's name of a tensor type: what safetensors calls it, and the numpy type that carries its bits."""
+ITEM_BYTES = {name: int(carrier[-1]) for name, (_, carrier) in DTYPES.items()}
+"""Bytes of one value: sizes can be told without loading numpy."""
 
 
 class Keywords:
@@ -47,7 +49,7 @@ def whole(pattern: str, **keywords: Any) -> Keywords:
 
 
 Text = Annotated[str, Keywords(minLength=1)]
-DType = Annotated[str, Keywords(title="dtype", enum=[*ITEM_BYTES])]
+DType = Annotated[str, Keywords(title="dtype", enum=[*DTYPES])]
 Sha256 = Annotated[str, whole("[0-9a-f]{64}", title="sha256")]
 FileName = Annotated[str, whole(r"[\w.+-]+")]
 RelativePath = Annotated[str, whole(r"(?!/)(?!(?:[\s\S]*/)?\.\.(?:/|$))[\s\S]+")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iwsltpack.documents.names import WEIGHTS_DIR
@@ -9,42 +10,56 @@ from iwsltpack.documents.names import WEIGHTS_DIR
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iwsltpack.documents.artifact import Tensor
-
 GROUP_METADATA = f"{WEIGHTS_DIR}/zarr.json"
 MAX_CHUNK_VALUES = 1 << 27
 """Values in a chunk at most, which is at most 1 GiB decoded. Builders aim at 2^22; one row may take more."""
 
 
-def chunk_shape(shape: tuple[int, ...], chunk_rows: int) -> tuple[int, ...]:
-    """Return the shape of a chunk of `chunk_rows` full rows; zero lengths count as one, as Zarr wants it."""
-    return (chunk_rows, *(max(length, 1) for length in shape[1:])) if shape else ()
+@dataclass(frozen=True)
+class ArrayLayout:
+    """Where a Zarr array lies, and how it is cut into chunks of whole rows.
 
-
-def chunk_starts(shape: tuple[int, ...], chunk_rows: int) -> range:
-    """Return the first row of every chunk; a scalar has one chunk, an empty tensor none."""
-    if not shape:
-        return range(1)
-    return range(0, 0 if 0 in shape else shape[0], chunk_rows)
-
-
-def chunk_key(name: str, shape: tuple[int, ...], start: int, chunk_rows: int) -> str:
-    """Return the path, inside the group, of the chunk that begins at row `start`.
-
-    >>> chunk_key("a.weight", (10, 4), 6, 3)
-    'a.weight/c/2/0'
+    Attributes
+    ----------
+    name
+        Its path inside the group, say a tensor's name.
+    shape
+        Of the array.
+    chunk_rows
+        Rows of the first axis in a chunk; 0 for a scalar.
     """
-    if not shape:
-        return f"{name}/c"
-    return "/".join([name, "c", str(start // chunk_rows), *("0" for _ in shape[1:])])
 
+    name: str
+    shape: tuple[int, ...]
+    chunk_rows: int
 
-def metadata_path(name: str) -> str:
-    """Return the path, inside the artifact, of a tensor's array metadata."""
-    return f"{WEIGHTS_DIR}/{name}/zarr.json"
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of a chunk; zero lengths count as one, as Zarr wants it."""
+        return (self.chunk_rows, *(max(length, 1) for length in self.shape[1:])) if self.shape else ()
 
+    @property
+    def starts(self) -> range:
+        """First row of every chunk; a scalar has one chunk, an empty array none."""
+        if not self.shape:
+            return range(1)
+        return range(0, 0 if 0 in self.shape else self.shape[0], self.chunk_rows)
 
-def chunk_paths(tensor: Tensor) -> Iterator[str]:
-    """Yield the path, inside the artifact, of every chunk of a tensor."""
-    for start in chunk_starts(tensor.shape, tensor.chunk_rows):
-        yield f"{WEIGHTS_DIR}/{chunk_key(tensor.name, tensor.shape, start, tensor.chunk_rows)}"
+    @property
+    def metadata(self) -> str:
+        """Path, inside the artifact, of the array's metadata."""
+        return f"{WEIGHTS_DIR}/{self.name}/zarr.json"
+
+    def path(self, start: int) -> str:
+        """Return the path, inside the artifact, of the chunk that begins at row `start`.
+
+        >>> ArrayLayout("a.weight", (10, 4), 3).path(6)
+        'weights.zarr/a.weight/c/2/0'
+        """
+        indices = (str(start // self.chunk_rows), *("0" for _ in self.shape[1:])) if self.shape else ()
+        return "/".join([WEIGHTS_DIR, self.name, "c", *indices])
+
+    def paths(self, starts: range) -> Iterator[str]:
+        """Yield the paths of everything it takes to decode the chunks that begin at `starts`."""
+        yield self.metadata
+        yield from map(self.path, starts)

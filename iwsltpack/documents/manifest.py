@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.documents.artifact import ArtifactManifest
-from iwsltpack.documents.layout import (
-    GROUP_METADATA,
-    MAX_CHUNK_VALUES,
-    chunk_paths,
-    chunk_shape,
-    chunk_starts,
-    metadata_path,
-)
+from iwsltpack.documents.layout import GROUP_METADATA, MAX_CHUNK_VALUES
 from iwsltpack.documents.names import (
     ARTIFACT_FORMAT,
     FORMAT_VERSION,
@@ -150,11 +143,11 @@ def _faults(tensor: Tensor, files: dict[str, File]) -> Iterator[str]:
     elif not 1 <= tensor.chunk_rows <= max(tensor.shape[0], 1):
         yield f"chunk_rows {tensor.chunk_rows} does not fit shape {list(tensor.shape)}"
         return
-    if (values := math.prod(chunk_shape(tensor.shape, tensor.chunk_rows))) > MAX_CHUNK_VALUES:
+    if (values := math.prod(tensor.array.chunk)) > MAX_CHUNK_VALUES:
         yield f"chunks of {values} values, more than {MAX_CHUNK_VALUES}"
     # The number first: a shape may claim more chunks than could be counted one by one.
-    count = len(chunk_starts(tensor.shape, tensor.chunk_rows)) + 1
-    if len(files) != count or set(files) != {metadata_path(tensor.name), *chunk_paths(tensor)}:
+    starts = tensor.array.starts
+    if len(files) != (count := len(starts) + 1) or set(files) != set(tensor.array.paths(starts)):
         yield f"its {count} files are not those listed"
     elif tensor.bytes != sum(file.bytes for file in files.values()):
         yield "its bytes are not the sum of its files"

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.artifact.sizes import GB, GIB
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.system import fileio
 
@@ -184,7 +185,8 @@ def _use(manifest: ArtifactManifest, repo: str) -> str:
     )
     plain = ""
     if example is not None:
-        attributes = "" if example.bits is None or manifest.coding == "paper" else _scaling()
+        scaled = example.bits is not None and CODINGS[manifest.coding].chain(example).scaling(1.0)
+        attributes = _scaling() if scaled else ""
         plain = (
             "\nWith plain zarr, without iwsltpack:\n\n```python\n"
             "import zarr, huggingface_hub\n\n"

@@ -34,12 +34,14 @@ THREADS = 4
 
 
 def layer_role(name: str) -> str | None:
-    """Return what follows the last number of a name: the same for checkpoint and module names, which differ in front.
+    """Return what follows the last number in the name of a layer or its weight.
 
-    >>> layer_role("language_model.model.layers.3.mlp.up_proj")
+    It is the same for checkpoint and module names, which differ in front.
+
+    >>> layer_role("language_model.model.layers.3.mlp.up_proj.weight")
     'mlp.up_proj'
     """
-    parts = name.split(".")
+    parts = name.removesuffix(".weight").split(".")
     numbers = [index for index, part in enumerate(parts) if part.isdecimal()]
     return ".".join(parts[numbers[-1] + 1 :]) or None if numbers else None
 
@@ -51,18 +53,11 @@ def streamable(manifest: ArtifactManifest) -> frozenset[str]:
     """
     roles: dict[str, bool] = {}
     for entry in manifest.tensors:
-        layer = entry.name.removesuffix(".weight")
-        role = layer_role(layer)
-        if role is None or layer == entry.name:
-            continue
-        fits = entry.linear and len(entry.shape) == 2
-        roles[role] = roles.get(role, True) and fits
-    return frozenset(
-        entry.name
-        for entry in manifest.tensors
-        if entry.name.endswith(".weight")
-        and roles.get(layer_role(entry.name.removesuffix(".weight")) or "", False)
-    )
+        if entry.name.endswith(".weight") and (role := layer_role(entry.name)) is not None:
+            fits = entry.linear and len(entry.shape) == 2
+            roles[role] = roles.get(role, True) and fits
+    weights = (entry.name for entry in manifest.tensors if entry.name.endswith(".weight"))
+    return frozenset(name for name in weights if roles.get(layer_role(name) or "", False))
 
 
 def rounded(manifest: ArtifactManifest) -> frozenset[str]:
@@ -71,12 +66,9 @@ def rounded(manifest: ArtifactManifest) -> frozenset[str]:
     A lossless layer among them is decoded: layers are swapped by role, all or none.
     """
     names = streamable(manifest)
-    roles = {
-        layer_role(entry.name.removesuffix(".weight"))
-        for entry in manifest.tensors
-        if entry.name in names and entry.bits is not None
-    }
-    return frozenset(name for name in names if layer_role(name.removesuffix(".weight")) in roles)
+    quantized = {entry.name for entry in manifest.tensors if entry.bits is not None}
+    roles = {layer_role(name) for name in names & quantized}
+    return frozenset(name for name in names if layer_role(name) in roles)
 
 
 class _Holder(nn.Module):
@@ -196,7 +188,7 @@ class StreamingQuantizer(HfQuantizer):
 
     def _process_model_before_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
         config = cast("StreamingConfig", self.quantization_config)
-        roles = {layer_role(name.removesuffix(".weight")) for name in config.streamed}
+        roles = {layer_role(name) for name in config.streamed}
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Linear) and layer_role(name) in roles:
                 _replace(model, name, _Holder(module))

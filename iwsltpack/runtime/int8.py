@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from iwsltpack.codecs.rounding import values_of_codes32
+from iwsltpack.quantizers.registry import quantizer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,9 +92,10 @@ def read_codes(source: TensorSource, entry: Tensor, device: torch.device, dtype:
         None where more than `OUTLIER_SHARE` of the codes do not fit int8, or the tensor is empty.
     """
     out_features, in_features = entry.shape
-    if not out_features * in_features:
+    quantizer = quantizer_of(entry)
+    if quantizer is None or not out_features * in_features:
         return None
-    bits, chunk = entry.bits or 0, max(1, entry.chunk_rows)
+    scale, chunk = quantizer.step, max(1, entry.chunk_rows)
     room = int(OUTLIER_SHARE * out_features * in_features)
     step = max(chunk, READ_VALUES // in_features // chunk * chunk)
     # Zeros, because what pads a row is multiplied like the rest of it.
@@ -111,18 +112,19 @@ def read_codes(source: TensorSource, entry: Tensor, device: torch.device, dtype:
         if room < 0:
             return None
         if len(place):
-            values.append(values_of_codes32(block[outside].cpu().numpy().astype(np.int32), bits))
+            with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
+                values.append((block[outside].cpu().numpy() * scale).astype(np.float16))
             place[:, 0] += start
             places.append(place)
             block.masked_fill_(outside, 0)
         codes[start:stop, :in_features] = block
-    return _with_outliers(codes, in_features, bits, np.concatenate(places), np.concatenate(values), dtype)
+    return _with_outliers(codes, in_features, scale, np.concatenate(places), np.concatenate(values), dtype)
 
 
 def _with_outliers(
     codes: torch.Tensor,
     in_features: int,
-    bits: int,
+    scale: float,
     places: np.ndarray[Any, Any],
     values: np.ndarray[Any, Any],
     dtype: torch.dtype,
@@ -136,7 +138,7 @@ def _with_outliers(
     return Codes(
         codes=codes,
         in_features=in_features,
-        scale=2.0**-bits,
+        scale=scale,
         starts=placed(starts, torch.int32),
         rows=placed(rows, torch.int32),
         columns=placed(places[:, 1], torch.int32),

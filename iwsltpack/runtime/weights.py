@@ -7,12 +7,13 @@ block of rows by block of rows, so that the host never holds more than a few blo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
+from iwsltpack.documents import kinds
 from iwsltpack.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -26,31 +27,14 @@ would come fresh from the kernel each time (see `iwsltpack.system.memory`)."""
 
 ALIGNMENT = 64
 """Bytes; that of torch's own memory, which its kernels may count on."""
-DTYPES = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "int64": torch.int64,
-    "int32": torch.int32,
-    "int16": torch.int16,
-    "int8": torch.int8,
-    "uint8": torch.uint8,
-    "bool": torch.bool,
+DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, name)
+    for name in (
+        *("float64", "float32", "float16", "bfloat16"),
+        *("int64", "int32", "int16", "int8", "uint8", "bool"),
+    )
 }
-CODES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-"""What safetensors calls them; transformers reads it where a quantizer is attached."""
+"""Types of tensors that a model can be made of."""
 
 
 class TensorSource(Protocol):
@@ -82,14 +66,23 @@ class TensorSource(Protocol):
 
 
 class LazyTensor:
-    """One tensor, undecoded: the part of a safetensors slice's interface that transformers 5 uses."""
+    """One tensor, undecoded: the part of a safetensors slice's interface that transformers 5 uses.
 
-    def __init__(self, source: TensorSource, entry: Tensor, default: torch.dtype | None = None) -> None:
+    `remember` is told why it could not be decoded.
+    """
+
+    def __init__(
+        self,
+        source: TensorSource,
+        entry: Tensor,
+        default: torch.dtype | None = None,
+        remember: Callable[[Exception], None] | None = None,
+    ) -> None:
         if entry.dtype not in DTYPES:
             raise ArtifactError(
                 f"cannot load tensors of type {entry.dtype}", where=entry.name, expected=", ".join(DTYPES)
             )
-        self._source, self._entry, self._default = source, entry, default
+        self._source, self._entry, self._default, self._remember = source, entry, default, remember
         self.shape = torch.Size(entry.shape)
         self.dtype = DTYPES[entry.dtype]
         self.device = torch.device("cpu")
@@ -100,7 +93,7 @@ class LazyTensor:
 
     def get_dtype(self) -> str:
         """Return safetensors' name of the type, e.g. ``BF16``."""
-        return CODES[self.dtype]
+        return kinds.DTYPES[self._entry.dtype][0]
 
     def is_floating_point(self) -> bool:
         """Tell whether the values are floats."""
@@ -116,6 +109,14 @@ class LazyTensor:
         """Decode onto `device` as `dtype` (the source's where None and no default was set)."""
         if dtype is None:
             dtype = self._default if self._default is not None and self.is_floating_point() else self.dtype
+        try:
+            return self._decode(device, dtype)
+        except Exception as error:
+            if self._remember is not None:
+                self._remember(error)
+            raise
+
+    def _decode(self, device: torch.device | str | int | None, dtype: torch.dtype) -> torch.Tensor:
         on_cpu = device is None or torch.device(device).type == "cpu"
         if not self.shape or (on_cpu and dtype == self.dtype):
             return _torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
@@ -171,13 +172,13 @@ class LazyStateDict(Mapping[str, Any]):
         entries = {entry.name: entry for entry in source.manifest.tensors}
         self._entries = {name: entries[name] for name in sorted(entries)}
         self._source, self._dtype, self._streamed = source, dtype, streamed
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Any:
         if name in self._streamed:
             return Handle(list(self._entries).index(name))
-        return _Watched(self, self._source, self._entries[name], self._dtype)
+        return LazyTensor(self._source, self._entries[name], self._dtype, self.remember)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -189,29 +190,10 @@ class LazyStateDict(Mapping[str, Any]):
         """Return a plain dict of the same lazy values."""
         return dict(self.items())
 
-    def remember(self, error: BaseException) -> None:
+    def remember(self, error: Exception) -> None:
         """Keep the first failure: the loader reports it as a mere conversion error."""
         with self._lock:
             self.failure = self.failure or error
-
-
-class _Watched(LazyTensor):
-    """A `LazyTensor` that reports to its state dict why it could not be decoded."""
-
-    def __init__(
-        self, owner: LazyStateDict, source: TensorSource, entry: Tensor, default: torch.dtype | None
-    ) -> None:
-        super().__init__(source, entry, default)
-        self._owner = owner
-
-    def to(
-        self, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **_: Any
-    ) -> torch.Tensor:
-        try:
-            return super().to(device, dtype)
-        except Exception as error:
-            self._owner.remember(error)
-            raise
 
 
 class Handle:

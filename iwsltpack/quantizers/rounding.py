@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numcodecs import Quantize
 
+from iwsltpack.codecs.codes import BIAS16, MAX16, MIN16, SHORT, signed
 from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
+from iwsltpack.codecs.paper import digits_of_bits
 from iwsltpack.errors import ArtifactError, InputError, UsageError
+from iwsltpack.quantizers.quantizer import Quantizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BIAS16 = 0x8080
-"""Added to a code to store it unsigned in 16 bits: codes -128..127 then share the constant high byte 0x80."""
-SHORT = BIAS16 >> 8
-"""That high byte."""
-BIAS32 = 0x8000_0080
-MIN16, MAX16 = -0x8000, 0xFFFF - BIAS16
-"""Codes that fit both the biased unsigned and the signed 16-bit store."""
+    from iwsltpack.documents.artifact import Tensor
+
 MAX_BITS = 14
 """Finest step: 65504 * 2^14, the largest float16 there, still fits a signed 32-bit code."""
 TABLE_BLOCK = 1 << 18
@@ -40,18 +38,6 @@ _MAGNITUDE = np.uint16(0x7FFF)
 """All bits of a 16-bit float but its sign."""
 INVALID = 0
 """Biased 16-bit code kept for a value that has none (NaN, infinity, out of the 16-bit range)."""
-
-
-def bits_of_digits(digits: int) -> int:
-    """Return b of the step 2^-b that numcodecs uses for decimal `digits` (1 -> 4, 2 -> 7, 3 -> 10, 4 -> 14)."""
-    if not 0 <= digits <= 4:
-        raise UsageError("no such rounding", expected="digits 0 to 4", got=digits)
-    return math.ceil(math.log2(10**digits))
-
-
-def digits_of_bits(bits: int) -> int | None:
-    """Return the decimal digits whose step is 2^-bits, or None where there are none."""
-    return next((digits for digits in range(5) if bits_of_digits(digits) == bits), None)
 
 
 def reference(values: NDArray[np.float32], bits: int) -> NDArray[np.float16]:
@@ -86,7 +72,7 @@ def fold_zeros(values: NDArray[np.float16]) -> NDArray[np.float16]:
     return np.where(values == 0, np.float16(0), values)
 
 
-class Rounder:
+class Rounding(Quantizer):
     """Rounds carried blocks of one type with one step.
 
     For 16-bit sources the code of each of the 65,536 bit patterns comes from a table that `reference`, that is
@@ -97,30 +83,43 @@ class Rounder:
     bits
         Step 2^-bits, 0 to `MAX_BITS`.
     dtype
-        Type of the source values, one of `ROUNDABLE`.
+        Type of the source values, one of `ROUNDABLE`; of no meaning to one who only reads.
     """
 
-    def __init__(self, bits: int, dtype: str) -> None:
+    name: ClassVar[str] = "rounding"
+
+    def __init__(self, bits: int, dtype: str = "float16") -> None:
         if not 0 <= bits <= MAX_BITS:
             raise UsageError("no such rounding", expected=f"bits 0 to {MAX_BITS}", got=bits)
         if dtype not in ROUNDABLE:
             raise InputError("cannot round this type", expected=", ".join(ROUNDABLE), got=dtype)
         self.bits, self.dtype = bits, dtype
-        self.exact_codes = dtype != "float32"
 
-    def codes16(self, block: np.ndarray) -> NDArray[np.uint16] | None:
-        """Return the biased codes k + `BIAS16` of `block`, or None if a value has no 16-bit code.
+    @classmethod
+    def of_entry(cls, entry: Tensor) -> Self:
+        """Return the rounding to an entry's bits."""
+        return cls(entry.bits or 0)
 
-        Where `exact_codes`, they stand for what `values` gives: that was checked for all 65,536 bit patterns.
-        """
+    @property
+    def step(self) -> float:
+        """2^-bits."""
+        return 2.0**-self.bits
+
+    def codes(self, block: np.ndarray, _first: int = 0, /) -> np.ndarray:
+        """Return the codes of `block`, wherever it lies, in the shortest form that holds them all."""
         if self.dtype == "float32":
-            codes = _biased(reference(block, self.bits), self.bits)
-        else:
-            codes = look_up(_code_table(self.bits, self.dtype), block.view(np.uint16))
-        return None if (codes == INVALID).any() else codes
+            return self._proven(reference(block, self.bits), block)
+        planes = np.empty((2, block.size), np.uint8)
+        if self.short_codes(block, planes[0]):
+            planes[1] = SHORT
+            return planes
+        codes = np.empty(block.size, np.uint16)
+        _look_up(_code_table(self.bits, self.dtype), block.view(np.uint16).reshape(-1), codes)
+        # The table was proven pattern by pattern.
+        return self._proven(self.values(block), block) if (codes == INVALID).any() else codes
 
     def short_codes(self, block: np.ndarray, out: NDArray[np.uint8]) -> bool:
-        """Fill `out` with the low bytes of what `codes16` gives, if all codes are -128..127 and the source has 16 bits.
+        """Fill `out` with the low bytes of biased codes, if all codes are -128..127 and the source has 16 bits.
 
         Returns
         -------
@@ -134,66 +133,76 @@ class Rounder:
         for start in range(0, patterns.size, TABLE_BLOCK):
             if (patterns[start : start + TABLE_BLOCK] & _MAGNITUDE).max() > largest:
                 return False
-        _look_up_into(table, patterns, out)
+        _look_up(table, patterns, out)
         return True
 
-    def codes32(self, block: np.ndarray) -> NDArray[np.int32]:
-        """Return the codes k of `block`, whatever their range.
+    def values(self, block: np.ndarray, _first: int = 0, /) -> NDArray[np.float16]:
+        """Return what the paper's filters make of `block`, signed zeros included: what a `paper` chunk holds."""
+        return reference(to_float32(block, self.dtype), self.bits)
+
+    def weights(self, codes: np.ndarray, _first: int, out: NDArray[np.float16], /) -> None:
+        """Fill `out` with the multiples of the step; exact."""
+        if codes.dtype == np.uint8:
+            values_of_planes(codes[0], codes[1], self.bits, out)
+        elif codes.dtype == np.uint16:
+            _look_up(_decode_table(self.bits), codes, out)
+        elif codes.dtype == np.int32:
+            out[:] = values_of_codes32(codes, self.bits)
+        else:
+            out[:] = fold_zeros(codes)
+
+    def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
+        """Return the codes k, of which k * 2^-bits is the weight, exactly."""
+        if codes.dtype != np.float16:
+            return signed(codes)
+        # Exact: a float16 times a power of two, far from float32's ends.
+        scaled = codes.astype(np.float32) * np.float32(2.0**self.bits)
+        with np.errstate(invalid="ignore"):
+            found = scaled.astype(np.int32)
+        if not np.array_equal(found.astype(np.float32), scaled):
+            raise ValueError(f"a value is no multiple of 2^-{self.bits}")
+        return found
+
+    def _proven(self, values: NDArray[np.float16], block: np.ndarray) -> np.ndarray:
+        """Return the codes of what `block` is rounded to, once each is seen to stand for its very value.
 
         Raises
         ------
         InputError
-            A value is NaN, infinite, or too large for float16; its flat index in the block is told.
+            A value is NaN, infinite, or too large for float16.
         """
-        values = reference(to_float32(block, self.dtype), self.bits)
-        if not np.isfinite(values).all():
-            raise self._unusable(block, values)
-        return np.rint(values.astype(np.float64) * 2.0**self.bits).astype(np.int32)
-
-    def values(self, block: np.ndarray) -> NDArray[np.float16]:
-        """Return what the paper's chain makes of `block` (zeros folded), without going through codes."""
-        if self.dtype == "float32":
-            return fold_zeros(reference(block, self.bits))
-        return look_up(_value_table(self.bits, self.dtype), block.view(np.uint16))
-
-    def signed_values(self, block: np.ndarray) -> NDArray[np.float16]:
-        """Return what the paper's filters make of `block`, signed zeros included: what a `paper` chunk holds."""
-        return reference(to_float32(block, self.dtype), self.bits)
-
-    def _unusable(self, block: np.ndarray, values: NDArray[np.float16]) -> InputError:
-        index = int(np.flatnonzero(~np.isfinite(values.ravel()))[0])
-        value = float(to_float32(block.reshape(-1)[index : index + 1], self.dtype)[0])
-        what = "too large for the codec" if math.isfinite(value) else "not a finite number"
-        return InputError(
-            f"a selected weight is {what}",
-            where=index,
-            expected=f"|weight| <= {np.finfo(np.float16).max:.0f}",
-            got=value,
-            fix="leave this layer out of the recipe, or repair the checkpoint",
-        )
+        values = values.reshape(-1)
+        if not (finite := np.isfinite(values)).all():
+            index = int(np.argmin(finite))
+            value = float(to_float32(block.reshape(-1)[index : index + 1], self.dtype)[0])
+            what = "too large for the codec" if math.isfinite(value) else "not a finite number"
+            raise InputError(
+                f"a selected weight is {what}",
+                where=index,
+                expected=f"|weight| <= {np.finfo(np.float16).max:.0f}",
+                got=value,
+                fix="leave this layer out of the recipe, or repair the checkpoint",
+            )
+        codes: np.ndarray = _biased(values, self.bits)
+        if (codes == INVALID).any():
+            codes = np.rint(values.astype(np.float64) * 2.0**self.bits).astype(np.int32)
+        weights = np.empty(values.size, np.float16)
+        self.weights(codes, 0, weights)
+        _check_weights(weights, fold_zeros(values), f"{self.dtype}, step 2^-{self.bits}")
+        return codes
 
 
-def look_up(table: np.ndarray, indices: NDArray[np.uint16]) -> np.ndarray:
-    """Return ``table[indices]`` for a table of 65,536 entries, block by block.
-
-    numpy widens 16-bit indices to 64 bits; done in small blocks, that stays in cache.
-    """
-    flat = np.ascontiguousarray(indices).reshape(-1)
-    result = np.empty(flat.size, dtype=table.dtype)
-    _look_up_into(table, flat, result)
-    return result.reshape(indices.shape)
+def _check_weights(found: NDArray[np.float16], wanted: NDArray[np.float16], where: str) -> None:
+    if not np.array_equal(found.view(np.uint16), wanted.view(np.uint16)):
+        raise ArtifactError("integer codes do not give back what this numcodecs rounds to", where=where)
 
 
-def _look_up_into(table: np.ndarray, indices: NDArray[np.uint16], out: np.ndarray) -> None:
+def _look_up(table: np.ndarray, indices: NDArray[np.uint16], out: np.ndarray) -> None:
+    """Fill `out` with ``table[indices]``, block by block: so the 64-bit indices that numpy makes stay in cache."""
     for start in range(0, indices.size, TABLE_BLOCK):
         block = slice(start, start + TABLE_BLOCK)
         # A 16-bit index cannot leave the table, so "clip" changes nothing but skips a copy of the output.
         np.take(table, indices[block], out=out[block], mode="clip")
-
-
-def are_short(codes: NDArray[np.uint16]) -> bool:
-    """Tell whether all of some biased 16-bit codes, at least one, are -128..127: one byte tells them apart."""
-    return bool(codes.min() >> 8 == SHORT and codes.max() >> 8 == SHORT)
 
 
 def values_of_planes(
@@ -219,11 +228,6 @@ def values_of_planes(
             np.take(_decode_table(bits), codes, out=target, mode="clip")
 
 
-def values_of_codes16(codes: NDArray[np.uint16], bits: int) -> NDArray[np.float16]:
-    """Return the weights k * 2^-bits of biased 16-bit codes; exact."""
-    return look_up(_decode_table(bits), codes)
-
-
 def values_of_codes32(codes: NDArray[np.int32], bits: int) -> NDArray[np.float16]:
     """Return the weights k * 2^-bits of plain codes; exact for codes that `Rounder` made."""
     with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
@@ -244,22 +248,12 @@ def _every_value(dtype: str) -> NDArray[np.float32]:
 
 
 @cache
-def _value_table(bits: int, dtype: str) -> NDArray[np.float16]:
-    return fold_zeros(reference(_every_value(dtype), bits))
-
-
-@cache
 def _code_table(bits: int, dtype: str) -> NDArray[np.uint16]:
     """Return the code of every bit pattern, once each is seen to stand for the reference's very value."""
-    values = _value_table(bits, dtype)
+    values = fold_zeros(reference(_every_value(dtype), bits))
     codes = _biased(values, bits)
-    given_back = _decode_table(bits)[codes]
-    if not np.array_equal(
-        given_back.view(np.uint16)[codes != INVALID], values.view(np.uint16)[codes != INVALID]
-    ):
-        raise ArtifactError(
-            "integer codes do not give back what this numcodecs rounds to", where=f"{dtype}, step 2^-{bits}"
-        )
+    valid = codes != INVALID
+    _check_weights(_decode_table(bits)[codes][valid], values[valid], f"{dtype}, step 2^-{bits}")
     return codes
 
 

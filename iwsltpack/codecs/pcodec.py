@@ -1,0 +1,91 @@
+"""Integer codes, signed -> pcodec level 8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from iwsltpack.codecs.chain import Chain, Coding, Json
+from iwsltpack.codecs.codes import BIAS16, narrow, signed
+from iwsltpack.codecs.shuffle_zstd import ShuffleZstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iwsltpack.codecs.dtypes import DType
+    from iwsltpack.codecs.frames import Buffer
+
+_STAGE: Json = {"name": "numcodecs.pcodec", "configuration": {"level": 8}}
+_KINDS = ("uint16", "uint32", "uint64", "int16", "int32", "int64", "float16", "float32", "float64")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcodecChain(Chain):
+    """Numbers as pcodec packs them."""
+
+    serializer: Json = field(default_factory=lambda: _STAGE)
+
+    def scaling(self, step: float, /) -> Json:
+        """Return the step; codes are stored as they are."""
+        return {"scale_factor": step, "add_offset": 0.0}
+
+    def lay(self, values: np.ndarray, count: int) -> np.ndarray:
+        """Return the values of a whole chunk."""
+        return super().lay(values, count).view(self.kind)
+
+    def pack(self, laid: np.ndarray) -> bytes:
+        """Return them packed."""
+        from numcodecs.pcodec import PCodec
+
+        return bytes(PCodec(**_STAGE["configuration"]).encode(laid))
+
+    def unpack(self, raw: Buffer, count: int) -> np.ndarray:
+        """Undo `pack`."""
+        result = np.empty(count, self.kind)
+        _decompress(raw, result)
+        return result
+
+    def decode_into(self, raw: Buffer, count: int, out: np.ndarray) -> None:
+        """Fill `out` without a copy in between where it takes a whole chunk."""
+        if out.size == count:
+            _decompress(raw, out)
+        else:
+            super().decode_into(raw, count, out)
+
+    def lay_codes(self, codes: np.ndarray, _values: Callable[[], np.ndarray], count: int, /) -> np.ndarray:
+        """Return the codes, signed."""
+        plain = signed(codes if self.kind.itemsize == 4 else narrow(codes))
+        return self.lay(plain.astype(self.kind, copy=False), count)
+
+    def codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
+        """Return 16-bit codes biased, others plain."""
+        stored = self.decode(raw, count)[:size]
+        return stored if self.kind.itemsize == 4 else stored.view(np.uint16) + np.uint16(BIAS16)
+
+
+@dataclass(frozen=True)
+class Pcodec(Coding):
+    """The smallest, slowest to build."""
+
+    name: ClassVar[str] = "pcodec"
+    summary: ClassVar[str] = "integer codes, pcodec; the smallest, slower to build"
+
+    def lossless(self, dtype: DType) -> Chain:
+        """Return a chain of numbers; what pcodec has no type for goes through Zstandard."""
+        if dtype.carrier.name not in _KINDS:
+            return ShuffleZstd().lossless(dtype)
+        return PcodecChain(kind=dtype.carrier)
+
+    def rounded(self, _bits: int, /, *, wide: bool) -> Chain:
+        """Return a chain of signed codes; the step does not matter to it."""
+        return PcodecChain(kind=np.dtype("<i4" if wide else "<i2"))
+
+
+def _decompress(raw: Buffer, result: np.ndarray) -> None:
+    from pcodec import standalone
+
+    progress = standalone.simple_decompress_into(bytes(raw), result)
+    if progress.n_processed != result.size or not progress.finished:
+        raise ValueError(f"does not hold {result.size} values")

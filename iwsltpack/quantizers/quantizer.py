@@ -1,0 +1,77 @@
+"""What a quantizer is: it turns a tensor into integer codes, chunk by chunk, and codes back into weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from iwsltpack.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from iwsltpack.documents.artifact import Tensor
+
+
+class Quantizer(ABC):
+    """How one tensor is quantized: a method with the parameters it has for this tensor.
+
+    It is asked for whole chunks, and told where they begin: nothing says that a weight depends on its own code alone.
+
+    Attributes
+    ----------
+    name
+        Of the method, unique among quantizers.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def of_entry(cls, entry: Tensor) -> Self:
+        """Return the quantizer that a tensor's entry in the manifest describes."""
+
+    @property
+    @abstractmethod
+    def step(self) -> float:
+        """What a code is multiplied by to get a weight, before any scales."""
+
+    @abstractmethod
+    def codes(self, block: np.ndarray, first: int, /) -> np.ndarray:
+        """Return the codes of a block of the source that begins at row `first`, proven to stand for their weights.
+
+        They come in one of the integer forms of `iwsltpack.codecs.codes`; the block is in the source's carrier type.
+
+        Raises
+        ------
+        InputError
+            A weight cannot be quantized; its flat index in the block is told.
+        """
+
+    def values(self, _block: np.ndarray, _first: int, /) -> np.ndarray:
+        """Return the values of a block themselves, for a coding that stores no codes; see `codes`.
+
+        Raises
+        ------
+        UsageError
+            This quantizer makes codes only.
+        """
+        raise UsageError(f"a coding that stores no codes cannot hold what quantizer {self.name!r} makes")
+
+    @abstractmethod
+    def weights(self, codes: np.ndarray, first: int, out: NDArray[np.float16], /) -> None:
+        """Fill `out`, flat and contiguous, with the weights of a chunk that begins at row `first`.
+
+        The codes are in any form of `iwsltpack.codecs.codes`, as many as `out` takes.
+        """
+
+    @abstractmethod
+    def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
+        """Return the codes of a chunk as plain numbers, flat.
+
+        Raises
+        ------
+        ValueError
+            The coding stores values, and one is no code's.
+        """
