@@ -19,7 +19,7 @@ from iwsltpack.codecs.chain import Chain
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.frames import pack_frame
 from iwsltpack.codecs.registry import CODINGS
-from iwsltpack.documents.names import DEFAULT_CODING
+from iwsltpack.documents.choices import DEFAULT_CODING
 from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.quantizers.rounding import Rounding
 
