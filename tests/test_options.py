@@ -11,16 +11,15 @@ from typing import Any, get_args
 
 import pytest
 from conftest import REPOSITORY
-from iwsltpack.codecs.chains import CODINGS
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.cleaning import clean_file
 from iwsltpack.cli import commands
 from iwsltpack.cluster.shards import Shard
+from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents import choices, names
-from iwsltpack.documents.artifact import Coding
 from iwsltpack.editions import DEFAULT, load
 from iwsltpack.errors import UsageError
 from iwsltpack.hub.pull import pull_artifact
@@ -119,7 +118,6 @@ def test_another_default_is_noticed() -> None:
 
 def test_constants_are_choices_that_exist() -> None:
     assert choices.DEFAULT_RECIPE in BUILT_IN
-    assert tuple(CODINGS) == get_args(Coding)
     assert choices.DEFAULT_CODING in CODINGS
     assert choices.DEFAULT_PAIR in names.PAIRS
     load(DEFAULT).pair(choices.DEFAULT_PAIR)
