@@ -8,6 +8,7 @@ import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from submission_fixtures import (  # noqa: F401
@@ -33,6 +34,7 @@ from iwsltpack.submission.packaging import prepare
 from iwsltpack.submission.validation import validate
 
 NAME = "APG_DEMO_ModelCompression_en-zh_constrained_primary"
+UNNAMED = replace(editions.load("demo"), model_name_pattern=None)
 
 
 def refused(*arguments: Path, **changes: object) -> set[str]:
@@ -327,11 +329,11 @@ def test_what_is_no_run_is_refused(artifact: Path, tmp_path: Path) -> None:
         ({"pair": "en-ar"}, "no pair 'en-ar'"),
         ({"condition": "open"}, "no condition 'open'"),
         ({"team": "A PG"}, "not a usable team name"),
-        ({"edition": "iwslt2027"}, "has not published how models are to be named"),
+        ({"edition": UNNAMED}, "has not published how models are to be named"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(
-    run: Path, artifact: Path, changes: dict[str, str], message: str
+    run: Path, artifact: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         prepare(request(artifact, run, **changes))

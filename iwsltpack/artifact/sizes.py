@@ -47,6 +47,9 @@ class Sizes:
         Weights and biases of linear layers alone, stored and in the source: what the paper's table counts.
     components
         Tensor bytes by part of the model.
+    state_dict_bytes
+        Values of the decoded model in the dtypes that the artifact gives back: what the organisers' script weighs, as
+        `torch.save(model.state_dict())`, but for the names in that file.
     side_bytes
         Configuration, tokenizer, processor, Zarr group, manifest.
     entropy_bits
@@ -57,6 +60,7 @@ class Sizes:
     linear_bytes: int
     source_linear_bytes: int
     components: dict[str, ComponentSize]
+    state_dict_bytes: int
     side_bytes: int
     entropy_bits: float | None
     parameters: int
@@ -78,6 +82,7 @@ class Sizes:
             "linear_layers_bytes": self.linear_bytes,
             "linear_layers_gib": self.linear_bytes / GIB,
             "source_linear_layers_bytes": self.source_linear_bytes,
+            "state_dict_bytes": self.state_dict_bytes,
             "source_bytes": self.source_bytes,
             "ratio_to_source": self.ratio,
             "parameters": self.parameters,
@@ -128,6 +133,7 @@ def sizes_of(manifest: ArtifactManifest, total_bytes: int) -> Sizes:
             name: ComponentSize(bytes=stored, parameters=values, source_bytes=source)
             for name, (stored, values, source) in parts.items()
         },
+        state_dict_bytes=sum(tensor.parameters * ITEM_BYTES[tensor.dtype] for tensor in manifest.tensors),
         side_bytes=total_bytes - sum(tensor.bytes for tensor in manifest.tensors),
         entropy_bits=entropy / weights if weights else None,
         parameters=manifest.parameters,

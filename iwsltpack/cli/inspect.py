@@ -79,6 +79,7 @@ def _measures(sizes: Sizes) -> Table:
     for label, size, source in (
         ("whole folder on disk (ranked)", sizes.total_bytes, sizes.source_bytes),
         ("linear layers (paper's measure)", sizes.linear_bytes, sizes.source_linear_bytes),
+        ("state_dict, decoded (organisers' script)", sizes.state_dict_bytes, sizes.source_bytes),
         ("source checkpoint", sizes.source_bytes, sizes.source_bytes),
     ):
         table.add_row(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from iwsltpack.documents.artifact import Tool
-from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Amount, Count, Keywords, PositiveCount, Sha256, Text, TrackPair, whole
 from iwsltpack.documents.names import FORMAT_VERSION, PAIRS, SUBMISSION_FORMAT, SUBMISSION_NAME, TYPES
 from iwsltpack.documents.score import Metric
@@ -32,10 +32,14 @@ class SubmissionEdition(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionArtifact(Part):
-    """The model: digest of its manifest, exact bytes of every file on disk, values, how it was compressed."""
+    """The model: digest of its manifest, exact bytes of every file on disk, values, how it was compressed.
+
+    ``state_dict_bytes`` are those of the decoded model's weights, which the organisers' script counts.
+    """
 
     sha256: Sha256
     bytes: PositiveCount
+    state_dict_bytes: PositiveCount | None = field(default=None, metadata=OPTIONAL)
     parameters: Count
     source_bytes: Count
     source_parameters: Count

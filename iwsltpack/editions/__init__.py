@@ -8,19 +8,19 @@ published is null in its file and named under ``unknown``: nothing is made up.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Count, Keywords, PositiveCount, Text, TrackPair, whole
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS, TYPES
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
-DEFAULT: Final = "iwslt2026"
+DEFAULT: Final = "iwslt2027"
 FORMAT: Final = "iwsltpack.edition"
 TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,39}(?:_[A-Za-z0-9.+-]{1,39})*")
 """What a team may be called: it becomes part of a model name, a folder name and a file name."""
@@ -56,7 +56,11 @@ class Pair(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Condition(Part):
-    """A data condition; ``datasets`` are the only ones allowed, null where there is no restriction."""
+    """A data condition.
+
+    ``datasets`` are the only ones allowed. They are null where there is no restriction and every dataset must be
+    listed (``datasets_required``), or where nobody has to list any because what is allowed is not public.
+    """
 
     name: Annotated[str, whole("[a-z]+")]
     datasets: tuple[Text, ...] | None
@@ -90,23 +94,13 @@ class Upload(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelName(Part):
-    """A model name taken apart."""
-
-    team: str
-    pair: str
-    condition: str
-    type: str
-    size_bin: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Edition(Document):
     """An edition of the Model Compression track.
 
     ``model_name_pattern`` holds ``${TEAM}``, ``${LANGUAGE_PAIR}``, ``${CONDITION}``, ``${SUBMISSION_TYPE}`` and,
     with size bins, ``${SIZE_BIN}``; null where it is not public. ``base_models`` are hub names the model must be
-    derived from. ``unknown`` says in words what is not public.
+    derived from; null where the rules name none. ``usual_architectures`` are the model classes that participants are
+    expected to compress: another one is no error. ``unknown`` says in words what is not public.
     """
 
     SCHEMA: ClassVar[str] = "edition"
@@ -123,6 +117,7 @@ class Edition(Document):
         tuple[Annotated[str, Keywords(enum=[*TYPES])], ...], Keywords(minItems=1, uniqueItems=True)
     ]
     base_models: tuple[Text, ...] | None
+    usual_architectures: tuple[Text, ...] | None = field(default=None, metadata=OPTIONAL)
     size_bins: Annotated[tuple[SizeBin, ...], Keywords(minItems=1)] | None
     size_measure: Text
     description_fields: tuple[DescriptionField, ...]
@@ -217,43 +212,6 @@ class Edition(Document):
                 raise UsageError(f"model names of {self.name} hold the size bin: the model's size is needed")
             values["SIZE_BIN"] = self.size_bin(size_bytes) or ""
         return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], self.model_name_pattern)
-
-    def parse_model_name(self, name: str) -> ModelName:
-        """Take a model name apart.
-
-        Raises
-        ------
-        UsageError
-            It does not follow the edition's pattern to the letter.
-        """
-        match = re.fullmatch(self._name_expression(), name)
-        if match is None:
-            raise UsageError(
-                f"not a model name of {self.name}",
-                where=name,
-                expected=self.model_name_pattern or "(not public)",
-            )
-        found = match.groupdict()
-        return ModelName(
-            team=found["TEAM"],
-            pair=found["LANGUAGE_PAIR"],
-            condition=found["CONDITION"],
-            type=found["SUBMISSION_TYPE"],
-            size_bin=found.get("SIZE_BIN"),
-        )
-
-    def _name_expression(self) -> str:
-        choices = {
-            "TEAM": TEAM.pattern,
-            "LANGUAGE_PAIR": "|".join(re.escape(pair.name) for pair in self.pairs),
-            "CONDITION": "|".join(re.escape(condition.name) for condition in self.conditions),
-            "SUBMISSION_TYPE": "|".join(map(re.escape, self.types)),
-            "SIZE_BIN": "|".join(re.escape(bin_.name) for bin_ in self.size_bins or ()),
-        }
-        expression = re.escape(self.model_name_pattern or "")
-        for key, choice in choices.items():
-            expression = expression.replace(re.escape("${" + key + "}"), f"(?P<{key}>{choice})")
-        return expression
 
 
 @cache

@@ -27,10 +27,11 @@ def describe_bytes(count: int) -> str:
 
 def _storage(submission: Submission) -> list[str]:
     artifact = submission.artifact
-    return [
-        f"{describe_bytes(artifact.bytes)}, every file of the model directory counted",
-        f"uncompressed checkpoint: {describe_bytes(artifact.source_bytes)}",
-    ]
+    lines = [f"{describe_bytes(artifact.bytes)}, every file of the model directory counted"]
+    if artifact.state_dict_bytes is not None:
+        size = describe_bytes(artifact.state_dict_bytes)
+        lines.append(f"state_dict of the decoded model, as the organisers' script weighs it: {size}")
+    return [*lines, f"uncompressed checkpoint: {describe_bytes(artifact.source_bytes)}"]
 
 
 def _parameters(submission: Submission) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, Va
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import checksum_lines, make_archive
 from iwsltpack.submission.description import render_description, render_upload
+from iwsltpack.submission.edition_rules import check_base_model, check_datasets, check_test_sets
 from iwsltpack.submission.privacy import find_private
 from iwsltpack.submission.validation.hypotheses import check_hypotheses
 from iwsltpack.submission.validation.runs import check_loaded_run, load_run
@@ -107,9 +107,11 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     naming.check_label(request.label)
     request.edition.pair(request.pair)
     problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, progress), progress)
-    problems += _check_datasets(request)
+    problems += check_datasets(request.edition.condition(request.condition), request.datasets)
     runs, run_problems = _collect_runs(request)
-    problems += run_problems + _check_test_sets(request, [run for _, run in runs])
+    names = [run.test_set.name for _, run in runs]
+    problems += run_problems + check_test_sets(request.edition, request.pair, names)
+    problems += _settings_differ([run for _, run in runs])
     sizes_name, name_problems = _model_name(request, artifact)
     problems += name_problems
     files: dict[str, bytes] = {}
@@ -174,16 +176,10 @@ def _check_artifact(
         if found.severity == "error"
     ]
     base = manifest.base_model
-    allowed = request.edition.base_models
-    if allowed is not None and base.id is None:
-        problems.append(
-            problem("submit.base-model-unknown", f"{base.architecture}, allowed: {', '.join(allowed)}")
-        )
-    elif allowed is not None and base.id not in allowed:
-        problems.append(problem("submit.base-model", f"built from {base.id}, allowed: {', '.join(allowed)}"))
     artifact = SubmissionArtifact(
         sha256=manifest.sha256,
         bytes=sizes.total_bytes,
+        state_dict_bytes=sizes.state_dict_bytes,
         parameters=sizes.parameters,
         source_bytes=sizes.source_bytes,
         source_parameters=sizes.source_parameters,
@@ -195,23 +191,7 @@ def _check_artifact(
         coding=manifest.coding,
         techniques=manifest.recipe.techniques,
     )
-    return problems, manifest, artifact
-
-
-def _check_datasets(request: Request) -> list[Problem]:
-    condition = request.edition.condition(request.condition)
-    if condition.datasets_required and not request.datasets:
-        return [problem("submit.datasets-missing", f"{condition.name} submissions must list their datasets")]
-    if condition.datasets is None:
-        return []
-    return [
-        problem(
-            "submit.datasets-not-allowed",
-            f"{name!r}; {condition.name} allows {', '.join(condition.datasets)}",
-        )
-        for name in request.datasets
-        if name not in condition.datasets
-    ]
+    return problems + check_base_model(request.edition, artifact), manifest, artifact
 
 
 def run_folders(path: Path) -> list[Path]:
@@ -249,39 +229,6 @@ def _collect_runs(request: Request) -> tuple[list[tuple[Path, Run]], list[Proble
                     problem("submit.pair", f"a run of {run.pair}, not {request.pair}", path=folder)
                 )
     return runs, problems
-
-
-def _check_test_sets(request: Request, runs: list[Run]) -> list[Problem]:
-    wanted = request.edition.pair(request.pair).test_sets
-    counts = Counter(run.test_set.name for run in runs)
-    problems = [
-        problem("submit.test-set-twice", f"{name}: {count} runs")
-        for name, count in sorted(counts.items())
-        if count > 1
-    ]
-    problems += [
-        problem("submit.test-set-unknown", f"{name!r} cannot be part of a file name")
-        for name in sorted(counts)
-        if naming.FILE_PART.fullmatch(name) is None
-    ]
-    if wanted.names is not None:
-        listed = ", ".join(wanted.names)
-        problems += [problem("submit.test-set-missing", f"{n}") for n in wanted.names if n not in counts]
-        problems += [
-            problem("submit.test-set-unknown", f"{name}; {request.edition.name} has {listed}")
-            for name in sorted(counts)
-            if name not in wanted.names
-        ]
-        return problems
-    needed = wanted.count if wanted.count is not None else 1
-    domains = f" ({', '.join(wanted.domains)})" if wanted.domains else ""
-    message = f"{len(counts)} of {needed} test sets of {request.pair}{domains}: {', '.join(sorted(counts)) or 'none'}"
-    if len(counts) < needed:
-        problems.append(problem("submit.test-set-missing", message))
-    elif wanted.count is not None and len(counts) > needed:
-        problems.append(problem("submit.test-set-unknown", message))
-    problems += _settings_differ(runs)
-    return problems
 
 
 def _settings_differ(runs: list[Run]) -> list[Problem]:

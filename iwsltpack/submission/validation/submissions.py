@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import make_archive, parse_checksums, read_archive, unsafe_name
 from iwsltpack.submission.description import field_lines, is_required
+from iwsltpack.submission.edition_rules import check_base_model, check_datasets, check_test_sets
 from iwsltpack.submission.privacy import find_private
 from iwsltpack.submission.transaction import HIDDEN, is_unfinished
 from iwsltpack.submission.validation.hypotheses import check_hypotheses
@@ -205,44 +207,25 @@ def _check_edition(
         problems.append(
             problem("submission.edition", f"packaged by other rules of {edition.name}", path=path)
         )
-    problems += _check_name(submission, edition, path)
     problems += _check_rules(submission, edition, path)
     return problems + _check_description(submission, edition, files, where)
 
 
-def _check_name(submission: Submission, edition: Edition, path: Path) -> list[Problem]:
+def _check_rules(submission: Submission, edition: Edition, path: Path) -> list[Problem]:
     try:
         expected = edition.model_name(
             submission.team, submission.pair, submission.condition, submission.type, submission.artifact.bytes
         )
     except IwsltpackError as error:
+        # The edition lacks this pair, condition, type or size: it has no rules to apply.
         return [problem("submission.model-name", error.what, path=path)]
+    problems = check_datasets(edition.condition(submission.condition), submission.datasets)
+    problems += check_base_model(edition, submission.artifact)
+    problems += check_test_sets(edition, submission.pair, [item.name for item in submission.test_sets])
     if submission.model_name != expected:
         message = f"{submission.model_name!r} instead of {expected!r}"
-        return [problem("submission.model-name", message, path=path)]
-    return []
-
-
-def _check_rules(submission: Submission, edition: Edition, path: Path) -> list[Problem]:
-    problems = []
-    condition = edition.condition(submission.condition)
-    if condition.datasets_required and not submission.datasets:
-        problems.append(problem("submit.datasets-missing", f"{condition.name} without datasets", path=path))
-    if condition.datasets is not None:
-        problems += [
-            problem("submit.datasets-not-allowed", f"{name!r}", path=path)
-            for name in submission.datasets
-            if name not in condition.datasets
-        ]
-    wanted = edition.pair(submission.pair).test_sets
-    names = {item.name for item in submission.test_sets}
-    if wanted.count is not None and len(names) < wanted.count:
-        problems.append(
-            problem("submit.test-set-missing", f"{len(names)} of {wanted.count} test sets", path=path)
-        )
-    if len(names) < len(submission.test_sets):
-        problems.append(problem("submit.test-set-twice", "a test set stands there twice", path=path))
-    return problems
+        problems.append(problem("submission.model-name", message))
+    return [replace(found, path=str(path)) for found in problems]
 
 
 def _check_description(
