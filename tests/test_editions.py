@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPOSITORY
 
 from iwsltpack import editions
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
@@ -29,6 +30,12 @@ def test_every_edition_fits_its_schema_and_goes_by_its_file_name(name: str) -> N
 def test_all_four_are_there() -> None:
     assert editions.names() == ("demo", "iwslt2025", "iwslt2026", "iwslt2027")
     assert editions.load() == editions.load("iwslt2027")
+
+
+def test_the_documentation_names_the_editions_and_the_default() -> None:
+    text = (REPOSITORY / "docs" / "submitting.md").read_text(encoding="utf-8")
+    assert f"`{editions.DEFAULT}` (default)" in text
+    assert [name for name in editions.names() if f"`{name}`" not in text] == []
 
 
 def test_2026_asks_for_five_and_six_test_sets_and_does_not_make_up_their_names() -> None:

@@ -190,7 +190,7 @@ def test_one_primary_for_a_pair_and_condition(artifact: Path, tmp_path: Path) ->
     ledger.add(root, pack(tmp_path / "d", artifact, type="contrastive"))
     ledger.add(root, pack(tmp_path / "e", artifact, type="contrastive", label="second"))
     assert rules(validate(root)[1]) == set()
-    package = pack(tmp_path / "f", artifact)
+    package = pack(tmp_path / "f", artifact, release_outputs=True)
     moved = replace(package.submission, artifact=replace(package.submission.artifact, sha256="1" * 64))
     with pytest.raises(ValidationFailed) as raised:
         ledger.add(root, replace(package, submission=moved))
