@@ -281,7 +281,7 @@ REFUSED: dict[str, dict[str, list[Any]]] = {
     "artifact": {
         "format": ["iwsltpack.run", None],
         "format_version": [0, 2, "1"],
-        "coding": ["gzip", None],
+        "coding": ["no name!", None],
         "sha256": HASHES,
         "tool/libraries/zarr": [3, None],
         "base_model/bytes": COUNTS,
