@@ -1,20 +1,76 @@
-"""iwsltpack: compress, decode and package speech-translation models for the IWSLT Model Compression track."""
+"""iwsltpack: compress, decode and package speech-translation models for the IWSLT Model Compression track.
+
+The names in ``__all__`` are the library's whole face; `docs/library.md` shows each at work. They are loaded when
+they are first used: ``import iwsltpack`` itself costs nothing.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
+    from iwsltpack.artifact.export import export_checkpoint
+    from iwsltpack.artifact.integrity import verify_artifact
+    from iwsltpack.artifact.reader import open_artifact
+    from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.cleaning import clean_lines
+    from iwsltpack.decoding.decode import decode
+    from iwsltpack.decoding.options import DecodeOptions, RunRequest
     from iwsltpack.runtime.model import load_model, load_processor
+    from iwsltpack.scoring.references import read_references
+    from iwsltpack.scoring.score import score
+    from iwsltpack.scoring.texts import read_hypotheses
+    from iwsltpack.submission.validation import validate
+    from iwsltpack.system.progress import Reporter
 
-__all__ = ["__version__", "load_model", "load_processor"]
+__all__ = [
+    "DecodeOptions",
+    "Reporter",
+    "RunRequest",
+    "__version__",
+    "build_artifact",
+    "clean_lines",
+    "decode",
+    "export_checkpoint",
+    "load_model",
+    "load_processor",
+    "load_recipe",
+    "open_artifact",
+    "read_hypotheses",
+    "read_references",
+    "score",
+    "validate",
+    "verify_artifact",
+]
+_HOMES = {
+    "DecodeOptions": "decoding.options",
+    "Reporter": "system.progress",
+    "RunRequest": "decoding.options",
+    "build_artifact": "building.pipeline",
+    "clean_lines": "cleaning",
+    "decode": "decoding.decode",
+    "export_checkpoint": "artifact.export",
+    "load_model": "runtime.model",
+    "load_processor": "runtime.model",
+    "load_recipe": "building.recipes",
+    "open_artifact": "artifact.reader",
+    "read_hypotheses": "scoring.texts",
+    "read_references": "scoring.references",
+    "score": "scoring.score",
+    "validate": "submission.validation",
+    "verify_artifact": "artifact.integrity",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load_model", "load_processor"):
-        from iwsltpack.runtime import model
-
-        return getattr(model, name)
+    if name in _HOMES:
+        return getattr(import_module(f"iwsltpack.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
