@@ -81,7 +81,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """Build (once each) an artifact of the tiny stand-in by recipe and coding; treat it as read-only."""
+    """Build (once each) the tiny stand-in by recipe and coding ("zstd-2": in format 2); treat it as read-only."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
 
@@ -90,7 +90,8 @@ def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     def build(recipe: str, coding: str = "zstd") -> Path:
         output = root / f"{recipe}-{coding}"
         if not output.exists():
-            build_artifact(tiny, output, load_recipe(recipe), coding)
+            name, _, version = coding.partition("-")
+            build_artifact(tiny, output, load_recipe(recipe), name, format_version=int(version or 1))
         return output
 
     return build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import pytest
 from conftest import bfloat16, write_checkpoint
 
 from iwsltpack.artifact.integrity import verify_artifact
+from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.partial import JOURNAL
 from iwsltpack.building.pipeline import build_artifact
@@ -62,6 +64,26 @@ def test_two_builds_give_identical_bytes(
 ) -> None:
     build_artifact(tiny, tmp_path / "again", BUILT_IN["selected-q3"], coding, workers=3)
     assert tree(tmp_path / "again") == tree(built("selected-q3", coding))
+
+
+def test_a_format_version_is_what_was_asked_for(checkpoint: Make, tmp_path: Path) -> None:
+    values = bfloat16(np.random.default_rng(3).standard_normal((300, 700)) * 0.02)
+    source, sizes = checkpoint({"embed_tokens.weight": values}), []
+    for version in (1, 2):
+        output = tmp_path / str(version)
+        command = ["build", source, "--recipe=fp16", f"--format-version={version}", "--output", output]
+        subprocess.run([sys.executable, "-m", "iwsltpack", *command], check=True, capture_output=True)
+        manifest = open_artifact(output).manifest
+        assert manifest.format_version == version
+        group = json.loads((output / "weights.zarr" / "zarr.json").read_text())
+        assert group["attributes"]["format_version"] == version
+        array = json.loads((output / "weights.zarr" / "embed_tokens.weight" / "zarr.json").read_text())
+        assert array["attributes"].get("rotated_bits", 0) == version - 1
+        assert open_artifact(output).tensor("embed_tokens.weight").tobytes() == values[1].tobytes()
+        sizes.append(manifest.tensors[0].bytes)
+    assert sizes[1] < 0.995 * sizes[0]
+    with pytest.raises(UsageError, match="unknown format version\n  expected: 1 or 2\n  got: 3"):
+        build_artifact(source, tmp_path / "3", BUILT_IN["fp16"], format_version=3)
 
 
 def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(

@@ -20,7 +20,7 @@ from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import UsageError
 from iwsltpack.quantizers.rounding import fold_zeros
 
-NAMES = tuple(CODINGS)
+NAMES = (*CODINGS, *(f"{name}-2" for name in CODINGS))
 RANDOM = np.random.default_rng(7)
 ODD = np.array([np.nan, -0.0, 0.0, np.inf, -np.inf, 1e-41, -1e-41, 3.4e38], dtype=np.float32)
 LOSSLESS = {
@@ -67,7 +67,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     brain = {"layer.brain.weight": bfloat16(RANDOM.standard_normal((30, 11)) * 0.1), "brain": bfloat16(ODD)}
     source = write_checkpoint(root / "source", {**LOSSLESS, **WEIGHTS, **brain})
     for name in NAMES:
-        build_artifact(source, root / name, ROUND, name)
+        coding, _, version = name.partition("-")
+        build_artifact(source, root / name, ROUND, coding, format_version=int(version or 1))
     return {"source": source, **{name: root / name for name in NAMES}}
 
 
@@ -134,6 +135,8 @@ for name, array in group.arrays():
     values, attributes = array[...], dict(array.attrs)
     if "scale_factor" in attributes:
         values = values * attributes["scale_factor"] + attributes["add_offset"]
+    if "rotated_bits" in attributes:
+        values = values >> 1 | values << 8 * values.itemsize - 1
     out[name] = np.asarray(values, dtype=np.float16) if name.startswith("layer.") else values
 np.savez(sys.argv[2], **out)
 try:

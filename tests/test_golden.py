@@ -9,6 +9,7 @@ import pytest
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
+from tools import golden
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -24,3 +25,10 @@ def test_golden_artifacts_decode_to_the_expected_bits(version: str, coding: str)
             got = artifact.tensor(name)
             assert got.dtype == expected[name].dtype
             assert got.tobytes() == expected[name].tobytes(), name
+
+
+def test_version_1_is_written_byte_by_byte_as_ever(tmp_path: Path) -> None:
+    golden.main(1, tmp_path / "v1")
+    for old in (GOLDEN / "v1").rglob("weights.zarr/**/*"):
+        if old.is_file():
+            assert old.read_bytes() == (tmp_path / old.relative_to(GOLDEN)).read_bytes(), old

@@ -148,6 +148,19 @@ def test_the_lines_for_plain_zarr_give_the_weights(coding: str, monkeypatch: pyt
     assert np.array_equal(np.asarray(values, dtype=np.float16), np.asarray(expected, dtype=np.float16))
 
 
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr")
+def test_the_lines_for_plain_zarr_rotate_words_back(built, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = built("fp16", "zstd-2")
+    lines = re.findall(r"```python\n(.*?)```", card_of(artifact), re.DOTALL)[1]
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo: str(artifact))
+    found: dict[str, np.ndarray] = {}
+    exec(lines, found)
+    assert (
+        found["bits"].tobytes()
+        == open_artifact(artifact).tensor(open_artifact(artifact).names()[0]).tobytes()
+    )
+
+
 def test_the_lines_for_python_name_functions_that_exist() -> None:
     import iwsltpack
 

@@ -143,7 +143,7 @@ def test_an_altered_manifest_is_refused(copy: Path) -> None:
 
 
 def test_an_unknown_version_is_refused(copy: Path) -> None:
-    reseal(copy, lambda manifest: manifest.update(format_version=2))
+    reseal(copy, lambda manifest: manifest.update(format_version=3))
     with pytest.raises(
         ArtifactError, match=r"a format version this program does not know(.|\n)*install a newer"
     ):

@@ -280,8 +280,8 @@ AMOUNTS = [-0.1, "1", None]
 REFUSED: dict[str, dict[str, list[Any]]] = {
     "artifact": {
         "format": ["iwsltpack.run", None],
-        "format_version": [0, 2, "1"],
-        "coding": ["no name!", None],
+        "format_version": [0, 3, "1"],
+        "coding": ["", "g zip", None],
         "sha256": HASHES,
         "tool/libraries/zarr": [3, None],
         "base_model/bytes": COUNTS,

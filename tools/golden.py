@@ -1,6 +1,6 @@
-"""Write the golden artifacts of the current format version (once per version, by hand; tests never call this).
+"""Write the golden artifacts of a format version (once, by hand; tests only hold version 1 against what it still writes).
 
-    python -m tools.golden tests/golden/v1
+    python -m tools.golden 1 tests/golden/v1
 
 The expected values in ``expected.npz`` come from numcodecs directly, not from this package's codecs.
 """
@@ -21,7 +21,7 @@ from iwsltpack.documents.recipe import LayerRule, Recipe
 DIGITS = 3
 
 
-def main(output: Path) -> None:
+def main(version: int, output: Path) -> None:
     """Build one small artifact per coding, and the values they must decode to."""
     random = np.random.default_rng(20261122)
     layer = (random.standard_normal((24, 10)) * 0.02).astype(np.float32)
@@ -48,7 +48,7 @@ def main(output: Path) -> None:
         source = Path(folder)
         _write(source, tensors)
         for coding in ("paper", "zstd", "pcodec"):
-            build_artifact(source, output / coding, recipe, coding)
+            build_artifact(source, output / coding, recipe, coding, format_version=version)
 
 
 def _write(folder: Path, tensors: dict[str, np.ndarray]) -> None:
@@ -59,4 +59,4 @@ def _write(folder: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -15,7 +15,7 @@ import numpy as np
 from iwsltpack.artifact import zarr_metadata
 from iwsltpack.artifact.location import hub_address, locate
 from iwsltpack.codecs.dtypes import by_name
-from iwsltpack.codecs.registry import CODINGS
+from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.kinds import ITEM_BYTES
 from iwsltpack.documents.names import MODEL_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, UsageError
@@ -323,7 +323,7 @@ def open_by_name(where: Place) -> Artifact:
 def coding_of(manifest: ArtifactManifest, where: object) -> Coding:
     """Return the coding that packed an artifact; one that this program lacks is an `ArtifactError`."""
     try:
-        return CODINGS[manifest.coding]
+        return coding_in(manifest.format_version, manifest.coding)
     except UsageError as error:
         raise ArtifactError(
             "packed with a coding this program does not know",

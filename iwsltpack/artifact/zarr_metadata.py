@@ -10,7 +10,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION, WEIGHTS_DIR
+from iwsltpack.documents.names import ARTIFACT_FORMAT, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import disk_errors
@@ -44,8 +44,8 @@ def numcodecs_accepted() -> Iterator[None]:
         yield
 
 
-def create_group(folder: Path) -> None:
-    """Create the group of an artifact under construction; arrays that are there already stay."""
+def create_group(folder: Path, version: int) -> None:
+    """Create the group of an artifact of a format version under construction; arrays that are there already stay."""
     import zarr
 
     with disk_errors(folder):
@@ -55,7 +55,7 @@ def create_group(folder: Path) -> None:
             folder / WEIGHTS_DIR,
             mode="a",
             zarr_format=3,
-            attributes={"format": ARTIFACT_FORMAT, "format_version": FORMAT_VERSION},
+            attributes={"format": ARTIFACT_FORMAT, "format_version": version},
         )
 
 

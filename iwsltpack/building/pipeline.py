@@ -35,9 +35,9 @@ from iwsltpack.building.partial import (
 from iwsltpack.building.plan import plan_tensors
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
-from iwsltpack.codecs.registry import CODINGS
+from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Tensor, Tool
-from iwsltpack.documents.choices import DEFAULT_CODING
+from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import SILENT, Reporter
@@ -103,6 +103,7 @@ def build_artifact(
     recipe: Recipe,
     coding_name: str = DEFAULT_CODING,
     *,
+    format_version: int = DEFAULT_VERSION,
     model_id: str | None = None,
     revision: str | None = None,
     workers: int | None = None,
@@ -119,6 +120,8 @@ def build_artifact(
         Folder to create; its parent is created if need be.
     recipe, coding_name
         What is rounded or pruned, and how the result is packed.
+    format_version
+        Of the artifact's format: 1, or 2, which older versions of this program cannot read.
     model_id, revision
         Hub name and commit of the source, where the folder does not tell.
     workers
@@ -142,7 +145,14 @@ def build_artifact(
     memory.keep_freed_blocks()
     with (
         prepared_job(
-            source, output, recipe, coding_name, model_id, revision, alone=cluster is None, progress=progress
+            source,
+            output,
+            recipe,
+            check_request(output, coding_name, format_version),
+            model_id,
+            revision,
+            alone=cluster is None,
+            progress=progress,
         ) as job,
         fileio.disk_errors(output),
         lock_partial(output) as workshop,
@@ -162,7 +172,7 @@ def prepared_job(
     source: Path,
     output: Path,
     recipe: Recipe,
-    coding_name: str,
+    packing: Coding,
     model_id: str | None,
     revision: str | None,
     *,
@@ -185,7 +195,6 @@ def prepared_job(
     InputError
         See `open_checkpoint`.
     """
-    packing = check_request(output, coding_name)
     if not alone and recipe.engine != "codec":
         raise UsageError(
             "another library packs this recipe, in one piece",
@@ -195,10 +204,11 @@ def prepared_job(
     checkpoint = open_checkpoint(source)
     stamp = _stamp(checkpoint)
     draft = ArtifactManifest(
+        format_version=packing.format_version,
         tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
         base_model=_base_model(checkpoint, model_id, revision),
         recipe=recipe,
-        coding=coding_name,
+        coding=packing.name,
         tensors=(),
         files=(),
     )
@@ -230,10 +240,10 @@ def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | No
     )
 
 
-def check_request(output: Path, coding_name: str) -> Coding:
+def check_request(output: Path, coding_name: str, format_version: int = DEFAULT_VERSION) -> Coding:
     """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
     check_absent(output)
-    return CODINGS[coding_name]
+    return coding_in(format_version, coding_name)
 
 
 @contextmanager
@@ -260,7 +270,7 @@ def _write_all(
     workshop: Path, job: BuildJob, workers: int | None, cluster: str | None, progress: Reporter
 ) -> dict[str, Written]:
     """Pack what is not packed yet; return every tensor by name."""
-    zarr_metadata.create_group(workshop / ARTIFACT)
+    zarr_metadata.create_group(workshop / ARTIFACT, job.plan.manifest.format_version)
     sizes, journal = job.plan.sizes, journal_of(workshop)
     progress.start("building", sum(sizes.values()), "bytes")
     done = finished(workshop, sizes, sizes, progress)

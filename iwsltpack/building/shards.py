@@ -21,10 +21,10 @@ from iwsltpack.building.partial import (
     read_plan,
     shards_begun,
 )
-from iwsltpack.building.pipeline import SPARE_WORKERS, in_threads, prepared_job
+from iwsltpack.building.pipeline import SPARE_WORKERS, check_request, in_threads, prepared_job
 from iwsltpack.building.staging import adopt, bundled, pack_bundle
 from iwsltpack.cluster.shards import Shard, deal
-from iwsltpack.documents.choices import DEFAULT_CODING
+from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
 from iwsltpack.system import fileio
@@ -49,6 +49,7 @@ def build_shard(
     coding_name: str = DEFAULT_CODING,
     *,
     shard: Shard,
+    format_version: int = DEFAULT_VERSION,
     model_id: str | None = None,
     revision: str | None = None,
     workers: int | None = None,
@@ -60,7 +61,7 @@ def build_shard(
     ----------
     shard
         Which of how many; a shard's tensors depend on the checkpoint and the number of shards alone.
-    source, output, recipe, coding_name, model_id, revision, workers, progress
+    source, output, recipe, coding_name, format_version, model_id, revision, workers, progress
         As for `build_artifact`; the same for every shard.
 
     Returns
@@ -78,7 +79,14 @@ def build_shard(
     """
     with (
         prepared_job(
-            source, output, recipe, coding_name, model_id, revision, alone=False, progress=progress
+            source,
+            output,
+            recipe,
+            check_request(output, coding_name, format_version),
+            model_id,
+            revision,
+            alone=False,
+            progress=progress,
         ) as job,
         fileio.disk_errors(output),
         lock_shard(output, shard) as workshop,
@@ -154,7 +162,7 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
                 raise InputError(
                     "a file beside the weights is missing or altered", where=path, fix="run any shard again"
                 )
-        zarr_metadata.create_group(artifact)
+        zarr_metadata.create_group(artifact, plan.manifest.format_version)
         manifest = publishing.seal(artifact, plan, done)
         publishing.publish(artifact, output)
     return manifest

@@ -63,7 +63,7 @@ def _write(
 ) -> tuple[Tensor, list[File]]:
     array, quantizer = plan.array, plan.quantizer
     dtype = plan.source.dtype.name if quantizer is None else "float16"
-    attributes = {"torch_dtype": dtype, **(chain.scaling(quantizer.step) if quantizer else {})}
+    attributes = {"torch_dtype": dtype, **(chain.scaling(quantizer.step) if quantizer else chain.marks)}
     metadata = zarr_metadata.create_array(folder, array, chain, attributes)
     packer = ChunkPacker(chain, math.prod(array.chunk), quantizer)
     files = [_describe(array.metadata, metadata)]

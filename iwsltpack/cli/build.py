@@ -9,7 +9,7 @@ import typer
 
 from iwsltpack.cli import console
 from iwsltpack.cli.sharing import DaskOption, ShardOption, read_sharing
-from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_RECIPE, DEFAULT_SOURCE
+from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_RECIPE, DEFAULT_SOURCE, DEFAULT_VERSION
 from iwsltpack.documents.names import ARTIFACTS_DIR
 from iwsltpack.errors import UsageError
 
@@ -29,6 +29,9 @@ def command(
     coding: Annotated[
         str, typer.Option(help="How it is packed (`--list` shows the codings); the weights are the same.")
     ] = DEFAULT_CODING,
+    format_version: Annotated[
+        int, typer.Option(help="Of the artifact's format: 1, or 2, which older iwsltpack cannot read.")
+    ] = DEFAULT_VERSION,
     revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
     base_model: Annotated[
         str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
@@ -59,11 +62,12 @@ def command(
     share = _check_sharing(shard, dask, workers)
     loaded = load_recipe(recipe)
     target = output or Path(ARTIFACTS_DIR) / f"{loaded.name}-{coding}"
-    check_request(target, coding)
+    check_request(target, coding, format_version)
     names: list[str] = []
     with console.reporter() as reporter:
         folder = find_source(source, revision)
         known: dict[str, Any] = {
+            "format_version": format_version,
             "model_id": base_model or (None if Path(source).is_dir() else source),
             "revision": revision,
             "workers": workers,

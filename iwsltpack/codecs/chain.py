@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.codecs.dtypes import ROUNDABLE, by_name
 from iwsltpack.codecs.frames import pack_frame, unpack_frame
 
 if TYPE_CHECKING:
@@ -53,12 +53,15 @@ class Chain:
         numpy type of the Zarr array.
     filters, serializer, compressors
         The three stages of a Zarr v3 codec list, as JSON.
+    rotated
+        Whether the array holds the bits of floats, each word rotated left by one; see `iwsltpack.codecs.codes`.
     """
 
     kind: np.dtype[np.generic]
     filters: tuple[Json, ...] = ()
     serializer: Json
     compressors: tuple[Json, ...] = ()
+    rotated: bool = False
 
     @property
     def packed(self) -> np.dtype[np.generic]:
@@ -68,6 +71,11 @@ class Chain:
     def codecs(self) -> list[Json]:
         """Return the list as ``zarr.json`` declares it."""
         return [*self.filters, self.serializer, *self.compressors]
+
+    @property
+    def marks(self) -> Json:
+        """Attributes of the array that tell plain readers what its codecs do not."""
+        return {"rotated_bits": 1} if self.rotated else {}
 
     def scaling(self, _step: float, /) -> Json:
         """Return the CF attributes by which ``stored * scale_factor + add_offset`` is a code times a step, exactly.
@@ -145,11 +153,14 @@ class Chain:
         return laid.view(self.packed)
 
 
+@dataclass(frozen=True)
 class Coding(ABC):
     """A named family of chains. All codings give back bit-identical weights for the same recipe.
 
     Attributes
     ----------
+    format_version
+        Of the artifact's format, for which chains may differ.
     name
         Unique among codings; it stands in the manifest.
     summary
@@ -158,6 +169,11 @@ class Coding(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    format_version: int = 1
+
+    def rotates(self, dtype: DType) -> bool:
+        """Tell whether the words of a lossless tensor are rotated: those of floats, since version 2."""
+        return self.format_version > 1 and dtype.name in ROUNDABLE
 
     def chain(self, entry: Tensor) -> Chain:
         """Return the chain of a tensor by its entry in the manifest."""

@@ -60,24 +60,51 @@ def narrow(codes: np.ndarray) -> np.ndarray:
     return codes
 
 
-def split_bytes(words: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return the low bytes of flat 16-bit words, then the high ones, shape (2, n).
+def split_bytes(words: NDArray[np.uint16], *, rotated: bool = False) -> NDArray[np.uint8]:
+    """Return the low bytes of flat 16-bit words, rotated on the way or not, then the high ones, shape (2, n).
 
     Nearly all bytes of a model go this way. numcodecs' loop holds the interpreter's lock, numpy's do not.
     """
     planes = np.empty((2, words.size), np.uint8)
     for start in range(0, words.size, SPLIT_BLOCK):
         block = slice(start, start + SPLIT_BLOCK)
-        planes[0, block] = words[block].astype(np.uint8)
-        planes[1, block] = words[block] >> np.uint16(8)
+        part = rotate_left(words[block]) if rotated else words[block]
+        planes[0, block] = part.astype(np.uint8)
+        planes[1, block] = part >> np.uint16(8)
     return planes
 
 
-def join_bytes(planes: NDArray[np.uint8], words: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
+def join_bytes(
+    planes: NDArray[np.uint8], words: NDArray[np.uint16] | None = None, *, rotated: bool = False
+) -> NDArray[np.uint16]:
     """Undo `split_bytes`, into `words` where they are given."""
     if words is None:
         words = np.empty(planes.shape[1], np.uint16)
-    words[:] = planes[1]
-    words <<= 8
-    words |= planes[0]
+    for start in range(0, words.size, SPLIT_BLOCK):
+        block = slice(start, start + SPLIT_BLOCK)
+        part = words[block]
+        part[:] = planes[1, block]
+        part <<= 8
+        part |= planes[0, block]
+        if rotated:
+            rotate_right(part)
     return words
+
+
+def rotate_left(words: np.ndarray) -> np.ndarray:
+    """Return unsigned words with their highest bit moved to the lowest place.
+
+    Of a float that is the sign. Its exponent then begins the word: of a bfloat16 and a float32 it is the highest byte,
+    which is all of a weight that can be packed.
+    """
+    rotated: np.ndarray = words << 1 | words >> 8 * words.itemsize - 1
+    return rotated
+
+
+def rotate_right(words: np.ndarray) -> None:
+    """Undo `rotate_left`, in place."""
+    for start in range(0, words.size, SPLIT_BLOCK):
+        part = words[start : start + SPLIT_BLOCK]
+        sign = part << 8 * part.itemsize - 1
+        part >>= 1
+        part |= sign

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from iwsltpack.codecs.chain import Chain, Coding, Json
-from iwsltpack.codecs.codes import BIAS16, narrow, signed
+from iwsltpack.codecs.codes import BIAS16, narrow, rotate_left, rotate_right, signed
 from iwsltpack.codecs.shuffle_zstd import ShuffleZstd
 
 if TYPE_CHECKING:
@@ -33,7 +33,14 @@ class PcodecChain(Chain):
 
     def lay(self, values: np.ndarray, count: int) -> np.ndarray:
         """Return the values of a whole chunk."""
-        return super().lay(values, count).view(self.kind)
+        words = super().lay(values, count).view(self.kind)
+        return rotate_left(words) if self.rotated else words
+
+    def values(self, laid: np.ndarray) -> np.ndarray:
+        """Undo `lay`."""
+        if self.rotated:
+            rotate_right(laid)
+        return laid
 
     def pack(self, laid: np.ndarray) -> bytes:
         """Return them packed."""
@@ -50,9 +57,10 @@ class PcodecChain(Chain):
     def decode_into(self, raw: Buffer, count: int, out: np.ndarray) -> None:
         """Fill `out` without a copy in between where it takes a whole chunk."""
         if out.size == count:
-            _decompress(raw, out)
+            _decompress(raw, out.view(self.kind))
+            self.values(out.view(self.kind))
         else:
-            super().decode_into(raw, count, out)
+            super().decode_into(raw, count, out.view(self.kind))
 
     def lay_codes(self, codes: np.ndarray, _values: Callable[[], np.ndarray], count: int, /) -> np.ndarray:
         """Return the codes, signed."""
@@ -75,7 +83,9 @@ class Pcodec(Coding):
     def lossless(self, dtype: DType) -> Chain:
         """Return a chain of numbers; what pcodec has no type for goes through Zstandard."""
         if dtype.carrier.name not in _KINDS:
-            return ShuffleZstd().lossless(dtype)
+            return ShuffleZstd(self.format_version).lossless(dtype)
+        if self.rotates(dtype):
+            return PcodecChain(kind=np.dtype(f"<u{dtype.carrier.itemsize}"), rotated=True)
         return PcodecChain(kind=dtype.carrier)
 
     def rounded(self, _bits: int, /, *, wide: bool) -> Chain:

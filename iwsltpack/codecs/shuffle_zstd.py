@@ -9,7 +9,16 @@ import numpy as np
 from numcodecs import Shuffle
 
 from iwsltpack.codecs.chain import Chain, Coding, Json, little_endian, zstd
-from iwsltpack.codecs.codes import BIAS16, BIAS32, join_bytes, narrow, signed, split_bytes
+from iwsltpack.codecs.codes import (
+    BIAS16,
+    BIAS32,
+    join_bytes,
+    narrow,
+    rotate_left,
+    rotate_right,
+    signed,
+    split_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,21 +47,27 @@ class ShuffleChain(Chain):
         """Return the bytes, shuffled."""
         raw = super().lay(values, count)
         if self.kind.itemsize == 2:
-            return split_bytes(raw.view("<u2")).reshape(-1)
+            return split_bytes(raw.view("<u2"), rotated=self.rotated).reshape(-1)
+        if self.rotated:
+            raw = rotate_left(raw.view(self.kind)).view(np.uint8)
         return np.frombuffer(Shuffle(self.kind.itemsize).encode(raw), np.uint8)
 
     def values(self, laid: np.ndarray) -> np.ndarray:
         """Undo `lay`."""
         if self.kind.itemsize == 2:
-            return join_bytes(laid.reshape(2, -1)).view(self.kind)
-        return np.frombuffer(Shuffle(self.kind.itemsize).decode(laid), self.kind)
+            return join_bytes(laid.reshape(2, -1), rotated=self.rotated).view(self.kind)
+        words = np.frombuffer(Shuffle(self.kind.itemsize).decode(laid), self.kind)
+        if self.rotated:
+            rotate_right(words)
+        return words
 
     def decode_into(self, raw: Buffer, count: int, out: np.ndarray) -> None:
         """Fill `out` without a copy in between where values have two bytes."""
         if self.kind.itemsize == 2:
-            join_bytes(self.unpack(raw, count).reshape(2, -1)[:, : out.size], out.view(np.uint16))
+            planes = self.unpack(raw, count).reshape(2, -1)[:, : out.size]
+            join_bytes(planes, out.view(np.uint16), rotated=self.rotated)
         else:
-            super().decode_into(raw, count, out)
+            super().decode_into(raw, count, out.view(self.kind))
 
     def lay_codes(self, codes: np.ndarray, _values: Callable[[], np.ndarray], count: int, /) -> np.ndarray:
         """Return the codes, biased and shuffled; a whole chunk of codes -128..127 is that already."""
@@ -83,6 +98,8 @@ class ShuffleZstd(Coding):
         kind = dtype.carrier
         if kind.itemsize == 1:
             return Chain(kind=kind, serializer=little_endian(kind), compressors=(zstd(1, checksum=True),))
+        if self.rotates(dtype):
+            return _shuffled(np.dtype(f"<u{kind.itemsize}"), rotated=True)
         return _shuffled(kind)
 
     def rounded(self, _bits: int, /, *, wide: bool) -> Chain:
@@ -90,8 +107,12 @@ class ShuffleZstd(Coding):
         return _shuffled(np.dtype("<u4"), BIAS32) if wide else _shuffled(np.dtype("<u2"), BIAS16)
 
 
-def _shuffled(kind: np.dtype[np.generic], bias: int = 0) -> ShuffleChain:
+def _shuffled(kind: np.dtype[np.generic], bias: int = 0, *, rotated: bool = False) -> ShuffleChain:
     shuffle = {"name": "numcodecs.shuffle", "configuration": {"elementsize": kind.itemsize}}
     return ShuffleChain(
-        kind=kind, serializer=little_endian(kind), compressors=(shuffle, zstd(1, checksum=True)), bias=bias
+        kind=kind,
+        serializer=little_endian(kind),
+        compressors=(shuffle, zstd(1, checksum=True)),
+        bias=bias,
+        rotated=rotated,
     )

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Count, DType, Keywords, Sha256, whole
 from iwsltpack.documents.layout import ArrayLayout
-from iwsltpack.documents.names import ARTIFACT_FORMAT, FORMAT_VERSION
+from iwsltpack.documents.names import ARTIFACT_FORMAT, ARTIFACT_VERSIONS
 from iwsltpack.documents.recipe import Bits, Recipe
 from iwsltpack.system import fileio
 
@@ -149,7 +149,7 @@ class ArtifactManifest(Document):
     SCHEMA: ClassVar[str] = "artifact"
 
     format: str = ARTIFACT_FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: Annotated[int, Keywords(enum=list(ARTIFACT_VERSIONS))] = 1
     tool: Tool
     base_model: BaseModel
     recipe: Recipe

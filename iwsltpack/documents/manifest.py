@@ -15,7 +15,7 @@ from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.layout import GROUP_METADATA, MAX_CHUNK_VALUES
 from iwsltpack.documents.names import (
     ARTIFACT_FORMAT,
-    FORMAT_VERSION,
+    ARTIFACT_VERSIONS,
     MANIFEST_NAME,
     PARTIAL_SUFFIX,
     WEIGHTS_DIR,
@@ -55,11 +55,11 @@ def parse_manifest(raw: bytes, data: Any, path: object) -> ArtifactManifest:
     """Check the manifest `data` that was parsed from `raw`; see `read_manifest` for what is raised."""
     if not isinstance(data, dict) or data.get("format") != ARTIFACT_FORMAT:
         raise ArtifactError("not an artifact manifest", where=path, expected=f'"format": "{ARTIFACT_FORMAT}"')
-    if data.get("format_version") != FORMAT_VERSION:
+    if data.get("format_version") not in ARTIFACT_VERSIONS:
         raise ArtifactError(
             "written in a format version this program does not know",
             where=path,
-            expected=FORMAT_VERSION,
+            expected=" or ".join(map(str, ARTIFACT_VERSIONS)),
             got=data.get("format_version"),
             fix="install a newer iwsltpack",
         )

@@ -9,6 +9,8 @@ SUBMISSION_FORMAT = "iwsltpack.submission"
 SCORE_FORMAT = "iwsltpack.score"
 RESULTS_FORMAT = "iwsltpack.results"
 FORMAT_VERSION = 1
+ARTIFACT_VERSIONS = (1, 2)
+"""Of the artifact's format, all of which are read and written for ever; of every other document there is one yet."""
 
 MANIFEST_NAME = "iwsltpack.json"
 """The artifact's manifest, at its top."""

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.artifact.sizes import GB, GIB
-from iwsltpack.codecs.registry import CODINGS
+from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.system import fileio
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from iwsltpack.artifact.sizes import Sizes
+    from iwsltpack.codecs.chain import Chain
     from iwsltpack.documents.artifact import ArtifactManifest
 
 CARD_NAME = "README.md"
@@ -185,14 +186,13 @@ def _use(manifest: ArtifactManifest, repo: str) -> str:
     )
     plain = ""
     if example is not None:
-        scaled = example.bits is not None and CODINGS[manifest.coding].chain(example).scaling(1.0)
-        attributes = _scaling() if scaled else ""
+        chain = coding_in(manifest.format_version, manifest.coding).chain(example)
         plain = (
             "\nWith plain zarr, without iwsltpack:\n\n```python\n"
             "import zarr, huggingface_hub\n\n"
             f'folder = huggingface_hub.snapshot_download("{repo}")\n'
             f'array = zarr.open_group(f"{{folder}}/{WEIGHTS_DIR}", mode="r")["{example.name}"]\n'
-            f"{attributes or 'values = array[...]' + chr(10)}```\n"
+            f"{_reading(chain, rounded=example.bits is not None)}```\n"
         )
     return (
         "```python\n"
@@ -205,11 +205,18 @@ def _use(manifest: ArtifactManifest, repo: str) -> str:
     )
 
 
-def _scaling() -> str:
-    return (
-        "codes = array[...]\n"
-        'weights = codes * array.attrs["scale_factor"] + array.attrs.get("add_offset", 0.0)\n'
-    )
+def _reading(chain: Chain, *, rounded: bool) -> str:
+    if rounded and chain.scaling(1.0):
+        return (
+            "codes = array[...]\n"
+            'weights = codes * array.attrs["scale_factor"] + array.attrs.get("add_offset", 0.0)\n'
+        )
+    if chain.rotated:
+        return (
+            "words = array[...]\n"
+            'bits = words >> 1 | words << 8 * words.itemsize - 1  # of array.attrs["torch_dtype"]\n'
+        )
+    return "values = array[...]\n"
 
 
 def _provenance(manifest: ArtifactManifest) -> str:
