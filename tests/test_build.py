@@ -171,11 +171,11 @@ def test_leftovers_of_another_build_are_not_mixed_in(
 
 def test_two_builders_of_one_artifact_do_not_meet(tiny: Path, tmp_path: Path) -> None:
     from iwsltpack.building.partial import LOCK
-    from iwsltpack.system.fileio import exclusive_lock
+    from iwsltpack.system.locks import held
 
     (tmp_path / "out.partial").mkdir()
     with (
-        exclusive_lock(tmp_path / "out.partial" / LOCK, "held"),
+        held(tmp_path / "out.partial" / LOCK, "held"),
         pytest.raises(UsageError, match="another build is writing"),
     ):
         build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
@@ -446,6 +446,39 @@ def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> 
     journal.append({"tensor": 1})
     journal.append({"tensor": 2})
     assert journal.records() == [{"build": "x"}, {"tensor": 2}]
+
+
+def test_a_tensor_whose_journal_record_was_edited_is_packed_again_and_said_so(
+    tiny: Path,
+    built: Callable[[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from iwsltpack.building import pipeline
+
+    def stop(*_: Any) -> Any:
+        raise ResourceError("stopped")
+
+    real, again = pipeline.write_tensor, []
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.publishing, "seal", stop)
+        with pytest.raises(ResourceError, match="stopped"):
+            build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+    journal = tmp_path / "out.partial" / JOURNAL
+    first, second, third, *others = journal.read_bytes().splitlines(keepends=True)
+    wrong = json.loads(first)
+    wrong["tensor"]["source_dtype"] = "float64"
+    old = {key: value for key, value in json.loads(second).items() if key != "sha256"}
+    unreadable = third.replace(b'"files"', b'"\\ud800":1e999,"files"')
+    journal.write_bytes(
+        b"".join([*(json.dumps(line).encode() + b"\n" for line in (wrong, old)), unreadable, *others])
+    )
+    monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
+    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+    assert sorted(again) == sorted(json.loads(line)["tensor"]["name"] for line in (first, second, third))
+    assert f"{journal}: 3 records are damaged or have no checksum" in caplog.text
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
 
 
 def test_group_metadata_lost_in_a_power_cut_do_not_stop_the_next_build(

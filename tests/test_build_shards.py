@@ -24,7 +24,7 @@ from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.shards import build_shard, merge_build
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError, ValidationFailed
-from iwsltpack.system import fileio
+from iwsltpack.system import fileio, locks
 
 Built = Callable[[str, str], Path]
 RECIPE = BUILT_IN["selected-q3"]
@@ -181,11 +181,9 @@ def test_shards_of_different_builds_do_not_mix(tiny: Path, tmp_path: Path) -> No
 
 
 def test_of_two_first_shards_with_different_plans_one_wins(tiny: Path, tmp_path: Path) -> None:
-    from iwsltpack.building import partial
-
-    # As if the other one had written its plan between look and write.
+    # As if the other one had written its plan just before.
     (tmp_path / PLAN).write_bytes(b"the other's")
-    partial._create(tmp_path / PLAN, b"mine")
+    fileio.create_bytes(tmp_path / PLAN, b"mine")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the other's"]
 
 
@@ -200,7 +198,7 @@ def test_who_may_work_at_the_same_time(tiny: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="another build is writing this artifact, or a shard of it"):
             build_artifact(tiny, output, RECIPE, "zstd")
     with (
-        fileio.exclusive_lock(output.with_name("out.partial") / LOCK, "held"),
+        locks.held(output.with_name("out.partial") / LOCK, "held"),
         pytest.raises(UsageError, match="a build or a merge is writing this artifact"),
     ):
         build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -15,13 +15,7 @@ from comet_fixtures import write_wheels
 
 from iwsltpack.errors import MissingDependency
 from iwsltpack.scoring import comet_env
-from iwsltpack.scoring.comet_env import (
-    ensure_environment,
-    environment_path,
-    pip_settings,
-    uv_flags,
-    uv_settings,
-)
+from iwsltpack.scoring.comet_env import ensure_environment, environment_path, is_built
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "from iwsltpack.scoring.comet_env import ensure_environment; print(ensure_environment().python)"
@@ -29,7 +23,7 @@ BUILD = "from iwsltpack.scoring.comet_env import ensure_environment; print(ensur
 
 @pytest.fixture(autouse=True)
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let pip (and through it uv) see nothing but wheels made here."""
+    """Let pip see nothing but wheels made here."""
     for name in list(os.environ):
         if name.startswith(("PIP_", "UV_")) or name == "IWSLTPACK_COMET_PYTHON":
             monkeypatch.delenv(name)
@@ -62,14 +56,10 @@ def start(extra: dict[str, str] | None = None) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_it_is_built_once_and_then_needs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Path, installer: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Path
 ) -> None:
-    if installer == "uv" and comet_env.find_uv() is None:
-        pytest.skip("uv is not installed")
-    if installer == "pip":
-        monkeypatch.setattr(comet_env, "find_uv", lambda: None)
+    assert not is_built()
     built = ensure_environment()
     assert (built.comet, built.torch) == ("2.2.7", "9.9.9+cpu")
     assert built.python.is_relative_to(environment_path())
@@ -78,6 +68,49 @@ def test_it_is_built_once_and_then_needs_nothing(
         wheel.unlink()
     monkeypatch.setattr(comet_env, "_build", lambda *_: pytest.fail("built again"))
     assert ensure_environment() == built
+    assert is_built()
+
+
+def test_pips_configuration_file_says_where_packages_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Path
+) -> None:
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    config = tmp_path / "pip.conf"
+    config.write_text(f"[global]\nno-index = true\n[install]\nfind-links = {index}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    # The machine's own configuration is read before it.
+    monkeypatch.setenv("PIP_CONSTRAINT", os.devnull)
+    assert ensure_environment().torch == "9.9.9+cpu"
+
+
+def test_a_python_too_new_for_comet_has_uv_find_an_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    this = sys.version_info[:2]
+    monkeypatch.setattr(comet_env, "NEWEST_PYTHON", this)
+    monkeypatch.setattr(comet_env.sys, "version_info", (3, 99, 0))
+    if shutil.which("uv") is None and not Path(sys.executable).with_name("uv").exists():
+        pytest.skip("uv is not installed")
+    version = "import sys; print(sys.version_info[:2])"
+    python = ensure_environment().python
+    done = subprocess.run([python, "-c", version], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{this}\n"
+
+
+def test_a_python_too_new_and_no_uv_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comet_env.sys, "version_info", (3, 99, 0))
+    monkeypatch.setattr(comet_env.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(MissingDependency, match=r"(?s)Python 3\.12 or older.*Python 3\.99, and no uv"):
+        ensure_environment()
+    assert left_over(tmp_path) == []
+
+
+def test_without_pip_beside_this_program_the_environment_gets_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comet_env.importlib.util, "find_spec", lambda _: None)
+    built = ensure_environment()
+    assert (built.comet, built.torch) == ("2.2.7", "9.9.9+cpu")
+    assert (environment_path() / "bin" / "pip").exists()
 
 
 def test_another_torch_gets_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,46 +166,8 @@ def test_a_half_built_environment_without_its_mark_is_built_again() -> None:
     ensure_environment()
     for damage in ("", "{", '{"comet": 1}'):
         (environment_path() / comet_env.COMPLETE_NAME).write_text(damage)
-        assert not comet_env._is_whole(environment_path())
+        assert not is_built()
     (environment_path() / "bin" / "python").unlink()
     assert ensure_environment().comet == "2.2.7"
     (environment_path() / "bin" / "python").unlink()
     assert ensure_environment().python.is_file()
-
-
-def test_pips_settings_become_uvs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tmp_path / "pip.conf"
-    config.write_text(
-        textwrap.dedent("""
-            [global]
-            index-url = https://index.invalid/simple
-            extra-index-url = https://one.invalid/simple
-                https://two.invalid/simple
-            timeout = 5
-            [install]
-            trusted-host = one.invalid
-        """)
-    )
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    monkeypatch.setenv("PIP_NO_INDEX", "0")
-    monkeypatch.setenv("PIP_FIND_LINKS", "/a /b")
-    monkeypatch.setenv("UV_HTTP_TIMEOUT", "9")
-    found = uv_settings()
-    assert found["UV_DEFAULT_INDEX"] == "https://index.invalid/simple"
-    assert found["UV_INDEX"] == "https://one.invalid/simple https://two.invalid/simple"
-    assert found["UV_INDEX_STRATEGY"] == "unsafe-best-match"
-    assert found["UV_FIND_LINKS"] == "/a,/b"
-    assert found["UV_INSECURE_HOST"] == "one.invalid"
-    assert "UV_HTTP_TIMEOUT" not in found
-    assert uv_flags() == []
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert uv_flags() == ["--no-index"]
-
-
-def test_without_pip_its_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_pip(*_: object, **__: object) -> None:
-        raise OSError("no pip")
-
-    monkeypatch.setattr(comet_env.subprocess, "run", no_pip)
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://one.invalid/simple")
-    assert pip_settings()["extra-index-url"] == ["https://one.invalid/simple"]

@@ -178,6 +178,23 @@ def test_recordings_that_change_places_while_the_model_loads_give_no_run(
     assert [record for record in journal_lines(tmp_path / "out") if record.get("kind") == "piece"] == []
 
 
+def test_a_text_edited_in_the_journal_is_decoded_again_and_said_so(
+    parrot: Parrot, talks: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = run(talks, tmp_path / "out")
+    journal = tmp_path / "out" / "journal.jsonl"
+    records = journal.read_bytes().splitlines(keepends=True)
+    place = next(place for place, line in enumerate(records) if json.loads(line).get("part") == 0)
+    records[place] = json.dumps({**json.loads(records[place]), "text": "edited by hand"}).encode() + b"\n"
+    journal.write_bytes(b"".join(records))
+    parrot.batches = []
+    (again,) = run(talks, tmp_path / "out")
+    assert lines(again) == lines(done) == EXPECTED
+    assert parrot.batches == [3, 3, 3, 1]
+    assert f"{journal}: the last {len(records) - place} records are dropped" in caplog.text
+    assert b"edited by hand" not in journal.read_bytes()
+
+
 def test_a_finished_run_is_not_decoded_again(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
     run(talks, tmp_path / "out")
     before = (tmp_path / "out" / "run.json").read_bytes()

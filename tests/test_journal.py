@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from iwsltpack.decoding.journal import Decoded, Journal, Session, differences
+from iwsltpack.decoding.journal import Decoded, Journal, Session, differences, read_journal
 from iwsltpack.errors import InputError, ResourceError, UsageError
+from iwsltpack.system import json_lines
 
 BINDING = {
     "artifact": "a" * 64,
@@ -36,16 +38,19 @@ def filled(path: Path, count: int = 6) -> bytes:
         )
         for start in range(0, count, 2):
             journal.record([result(start), result(start + 1, "第二行", part=1)])
+        journal.note_peak(0, 1 << 20, None)
         journal.set_cap(4)
     return path.read_bytes()
+
+
+def whole_results() -> dict[tuple[int, int], Decoded]:
+    return {r.key: r for s in (0, 2, 4) for r in (result(s), result(s + 1, "第二行", part=1))}
 
 
 def test_what_was_recorded_is_there_when_it_is_opened_again(path: Path) -> None:
     filled(path)
     with Journal(path, BINDING) as journal:
-        assert journal.decoded == {
-            r.key: r for s in (0, 2, 4) for r in (result(s), result(s + 1, "第二行", part=1))
-        }
+        assert journal.decoded == whole_results()
         assert [session.load_seconds for session in journal.sessions] == [1.5]
         assert (journal.cap, journal.dropped) == (4, 0)
 
@@ -75,35 +80,83 @@ def test_records_after_a_damaged_one_are_decoded_again(path: Path) -> None:
         assert journal.dropped > 0
 
 
-BAD_RECORDS: dict[str, dict[str, Any]] = {
-    "a negative segment": {"segment": -1},
-    "tokens that are text": {"tokens": "3"},
-    "two lines": {"text": "a\nb"},
-    "an unknown finish": {"finish": "maybe"},
-    "negative seconds": {"seconds": -1},
-    "an unknown field": {"colour": "red"},
-    "an unknown kind": {"kind": "other"},
-    "text that is none": {"text": None},
+def edited(line: bytes, changes: dict[str, Any]) -> bytes:
+    """Change a record as a hand or a bad disk does, its checksum left as it was."""
+    return json.dumps({**json.loads(line), **changes}).encode()
+
+
+PIECE, SESSION, PEAK, CAP = 2, 1, -3, -2
+"""Lines of a full journal."""
+DAMAGE: dict[str, tuple[int, dict[str, Any]]] = {
+    "a negative segment": (PIECE, {"segment": -1}),
+    "another segment": (PIECE, {"segment": 5}),
+    "tokens that are text": (PIECE, {"tokens": "3"}),
+    "two lines": (PIECE, {"text": "a\nb"}),
+    "another text": (PIECE, {"text": "edited by hand"}),
+    "half a surrogate pair": (PIECE, {"text": "\ud800"}),
+    "an unknown finish": (PIECE, {"finish": "maybe"}),
+    "negative seconds": (PIECE, {"seconds": -1}),
+    "endless seconds": (PIECE, {"seconds": math.inf}),
+    "no number of seconds": (PIECE, {"seconds": math.nan}),
+    "an unknown field": (PIECE, {"colour": "red"}),
+    "an unknown kind": (PIECE, {"kind": "other"}),
+    "text that is none": (PIECE, {"text": None}),
+    "an endless load": (SESSION, {"load_seconds": math.inf}),
+    "a device that is a number": (SESSION, {"device_name": 5}),
+    "libraries that are a list": (SESSION, {"libraries": ["torch"]}),
+    "a peak of nobody": (PEAK, {"session": 9}),
+    "a cap of nothing": (CAP, {"items": 0}),
+    "no checksum": (PIECE, {"sha256": None}),
+    "another checksum": (PIECE, {"sha256": "0" * 64}),
 }
 
 
-@pytest.mark.parametrize("kind", BAD_RECORDS)
-def test_a_record_that_cannot_be_is_not_taken_in(path: Path, kind: str) -> None:
-    filled(path)
-    good = {
-        "kind": "piece",
-        "segment": 7,
-        "part": 0,
-        "text": "x",
-        "tokens": 1,
-        "finish": "stop",
-        "seconds": 1.0,
-    }
-    with path.open("a") as stream:
-        stream.write(json.dumps({**good, **BAD_RECORDS[kind]}) + "\n")
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_record_its_checksum_does_not_fit_is_dropped_and_said_so(
+    path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, changes = DAMAGE[kind]
+    lines = filled(path).split(b"\n")
+    sound = b"".join(line + b"\n" for line in lines[: place % len(lines)])
+    lines[place] = edited(lines[place], changes)
+    path.write_bytes(b"\n".join(lines))
     with Journal(path, BINDING) as journal:
-        assert len(journal.decoded) == 6
         assert journal.dropped > 0
+        assert all(found == whole_results()[key] for key, found in journal.decoded.items())
+        assert len(journal.sessions) == (place != SESSION)
+    assert path.read_bytes() == sound
+    (record,) = caplog.records
+    assert "damaged or has no checksum; what they held is decoded again" in record.getMessage()
+    caplog.clear()
+    with Journal(path, BINDING) as journal:
+        assert journal.dropped == 0
+    assert not caplog.records
+
+
+def test_a_sound_record_of_another_version_is_dropped(path: Path) -> None:
+    for record in ({"kind": "other"}, {"kind": "session", "colour": "red"}, {"kind": "cap"}):
+        filled(path)
+        with path.open("ab") as stream:
+            json_lines.append(stream.fileno(), [record])
+        with Journal(path, BINDING) as journal:
+            assert len(journal.decoded) == 6
+            assert journal.dropped > 0
+
+
+def test_a_journal_of_before_there_were_checksums_is_begun_anew(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    header, *records = [json.loads(line) for line in filled(path).splitlines()]
+    old = [{key: value for key, value in record.items() if key != "sha256"} for record in records]
+    old[0]["load_seconds"] = math.inf
+    path.write_text("".join(json.dumps(line) + "\n" for line in (header, *old)))
+    assert not read_journal(path, BINDING).decoded
+    assert not caplog.records
+    with Journal(path, BINDING) as journal:
+        assert not journal.decoded
+        journal.record([result(0)])
+    assert f"the last {len(old)} records are dropped" in caplog.text
+    assert list(read_journal(path, BINDING).decoded) == [(0, 0)]
 
 
 def test_another_run_is_refused_and_the_difference_named(path: Path) -> None:

@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from iwsltpack.documents.artifact import ArtifactManifest, File, Tensor
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import PARTIAL_SUFFIX
 from iwsltpack.errors import ArtifactError, InputError, UsageError
-from iwsltpack.system import fileio
+from iwsltpack.system import fileio, json_lines, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ PLAN = "build.json"
 ARTIFACT = "artifact"
 STAGING = "staging"
 PLAN_LIMIT = 64 << 20
+_log = logging.getLogger(__name__)
 READERS = 8
 """Threads that hash finished files."""
 Written = tuple[Tensor, list[File]]
@@ -95,10 +95,9 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record."""
-        line = fileio.canonical_json(record, indent=None)
         with self._lock, self._path.open("ab") as stream:
             # Not synced: what a power cut takes from the journal is built again, and resuming hashes every file.
-            stream.write(line)
+            json_lines.append(stream.fileno(), [record])
 
     def add(self, written: Written) -> None:
         """Record a finished tensor."""
@@ -106,15 +105,17 @@ class Journal:
         self.append({"tensor": tensor.to_json(), "files": [file.to_json() for file in files]})
 
     def records(self) -> list[dict[str, Any]]:
-        """Return every whole record; a torn line is what a kill or a full disk leaves, and does not count."""
+        """Return every sound record; of others there is a warning, and what they tell of is packed again."""
         if not self._path.is_file():
             return []
-        lines = self._path.read_bytes().split(b"\n")[:-1]
-        records = []
-        for line in lines:
-            with suppress(ValueError):
-                records.append(json.loads(line))
-        return [record for record in records if isinstance(record, dict)]
+        lines = [record for _, record in json_lines.read(fileio.read_bytes(self._path))]
+        if damaged := lines.count(None):
+            _log.warning(
+                "%s: %d records are damaged or have no checksum; their tensors are packed again",
+                self._path,
+                damaged,
+            )
+        return [record for record in lines if record is not None]
 
 
 def partial_of(output: Path) -> Path:
@@ -130,7 +131,9 @@ def check_absent(output: Path) -> None:
 
 @contextmanager
 def lock_partial(output: Path) -> Iterator[Path]:
-    """Give the workshop of `output` to nobody else; it is removed at the end, or stays on an error, to go on from.
+    """Give this process alone the folder `output` is built in.
+
+    The folder is removed at the end. After an error it stays, for the next build to go on from.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def lock_partial(output: Path) -> Iterator[Path]:
     """
     workshop = partial_of(output)
     workshop.mkdir(parents=True, exist_ok=True)
-    with fileio.exclusive_lock(workshop / LOCK, "another build is writing this artifact, or a shard of it"):
+    with locks.held(workshop / LOCK, "another build is writing this artifact, or a shard of it"):
         # It may have been finished by another process since this one looked first.
         check_absent(output)
         shutil.rmtree(workshop / STAGING, ignore_errors=True)
@@ -149,13 +152,13 @@ def lock_partial(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def lock_shard(output: Path, shard: Shard) -> Iterator[Path]:
-    """Give the workshop to one shard: others may be there, but not a whole build, a merge or the same shard."""
+    """Give a shard the folder `output` is built in; other shards may be there, a whole build or a merge may not."""
     workshop = partial_of(output)
     workshop.mkdir(parents=True, exist_ok=True)
     own = workshop / f"{_stem(shard)}.lock"
     with (
-        fileio.shared_lock(workshop / LOCK, "a build or a merge is writing this artifact"),
-        fileio.exclusive_lock(own, f"shard {shard} is being built by another process"),
+        locks.held(workshop / LOCK, "a build or a merge is writing this artifact", shared=True),
+        locks.held(own, f"shard {shard} is being built by another process"),
     ):
         check_absent(output)
         yield workshop
@@ -185,28 +188,13 @@ def agree(workshop: Path, plan: BuildPlan) -> None:
         It is another.
     """
     data, path = fileio.canonical_json(Part.to_json(plan)), workshop / PLAN
-    if not path.exists():
-        _create(path, data)
+    fileio.create_bytes(path, data)
     if fileio.read_bytes(path, limit=PLAN_LIMIT) != data:
         raise UsageError(
             "an unfinished build of another source, recipe, coding or version lies here",
             where=workshop,
             fix="remove that folder, or choose another --output",
         )
-
-
-def _create(path: Path, data: bytes) -> None:
-    """Write a file whole; of several at once, on whatever machines, the first wins and nobody sees half a file."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
 
 
 def read_plan(workshop: Path) -> BuildPlan:

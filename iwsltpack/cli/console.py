@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import contextmanager
@@ -45,6 +46,9 @@ def configure(*, quiet: bool) -> None:
     """Set for this process whether talk and progress are left out (errors always show)."""
     global _quiet
     _quiet = quiet
+    logger = logging.getLogger("iwsltpack")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings())
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -61,6 +65,13 @@ def show(renderable: Any) -> None:
 def show_json(document: Any) -> None:
     """Print one JSON document on stdout, in the one byte sequence also used on disk."""
     sys.stdout.write(fileio.canonical_json(document).decode())
+
+
+class _Warnings(logging.Handler):
+    """Says what code far below logs, above the progress bar and not through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}", "yellow")
 
 
 class _Items(MofNCompleteColumn):

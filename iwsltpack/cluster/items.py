@@ -129,26 +129,23 @@ def _attempt(
         return None, _Raised(type(error), error.args, dict(vars(error)))
 
 
+@dataclass
 class _Run(Generic[Item, Result]):
     """One call of `run_items`."""
 
-    def __init__(
-        self,
-        client: Client,
-        function: Callable[[Item], Result],
-        key: Callable[[Item], str],
-        done: Callable[[Item, Result], None],
-        packages: tuple[str, ...],
-        ahead: int,
-        patience: float,
-        progress: Reporter,
-    ) -> None:
-        self._client: Any = client  # its annotations are incomplete
-        self._function, self._key, self._done = function, key, done
-        self._expected = versions.installed((*versions.PACKAGES, *packages))
-        self._ahead, self._patience, self._progress = ahead, patience, progress
+    client: Any  # its annotations are incomplete
+    function: Callable[[Item], Result]
+    key: Callable[[Item], str]
+    done: Callable[[Item, Result], None]
+    packages: tuple[str, ...]
+    ahead: int
+    patience: float
+    progress: Reporter
+
+    def __post_init__(self) -> None:
+        self._expected = versions.installed((*versions.PACKAGES, *self.packages))
         self._token = uuid.uuid4().hex
-        self._address = client.scheduler_info(n_workers=0)["address"]
+        self._address = self.client.scheduler_info(n_workers=0)["address"]
         self._flying: dict[str, tuple[int, Item, Any]] = {}
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._finished = 0
@@ -175,8 +172,8 @@ class _Run(Generic[Item, Result]):
 
     def cancel(self) -> None:
         """Take back what is still in flight; what a thread is at work on runs to its end unheard."""
-        if self._flying and self._client.status == "running":
-            self._client.cancel([future for *_, future in self._flying.values()], force=True)
+        if self._flying and self.client.status == "running":
+            self.client.cancel([future for *_, future in self._flying.values()], force=True)
         self._flying.clear()
 
     def _fill(self, numbered: Iterator[tuple[int, Item]]) -> bool:
@@ -191,7 +188,7 @@ class _Run(Generic[Item, Result]):
 
     def _submit(self, number: int, item: Item) -> None:
         name = f"iwsltpack-{self._token}-{number}-{uuid.uuid4().hex[:8]}"
-        future = self._client.submit(_attempt, self._function, self._expected, item, key=name, pure=False)
+        future = self.client.submit(_attempt, self.function, self._expected, item, key=name, pure=False)
         self._flying[name] = (number, item, future)
         future.add_done_callback(self._landed.put)
 
@@ -201,14 +198,14 @@ class _Run(Generic[Item, Result]):
         if now - self._looked < WAKE_S:
             return
         self._looked = now
-        if self._client.status != "running":
+        if self.client.status != "running":
             raise self._scheduler_gone()
-        found = self._client.scheduler_info(n_workers=0)
+        found = self.client.scheduler_info(n_workers=0)
         if found["n_workers"]:
             self._last_worker = now
-        elif now - self._last_worker > self._patience:
-            raise no_workers(self._address, self._patience)
-        self._room = max(1, found["total_threads"] + self._ahead * found["n_workers"])
+        elif now - self._last_worker > self.patience:
+            raise no_workers(self._address, self.patience)
+        self._room = max(1, found["total_threads"] + self.ahead * found["n_workers"])
 
     def _collect(self) -> list[tuple[int, Item, str]]:
         """Wait for one item, a second at most; return it if its workers died, else give its result away."""
@@ -235,9 +232,9 @@ class _Run(Generic[Item, Result]):
         future.release()
         if raised is not None:
             raise raised.rebuilt()
-        self._done(item, result)
+        self.done(item, result)
         self._finished += 1
-        self._progress.note(self._key(item))
+        self.progress.note(self.key(item))
         return []
 
     def _failed(self, number: int, item: Item, future: Any) -> list[tuple[int, Item, str]]:
@@ -249,7 +246,7 @@ class _Run(Generic[Item, Result]):
         if not isinstance(error, KilledWorker):
             raise error
         deaths = error.allowed_failures + 1
-        self._progress.note(f"{self._key(item)}: {deaths} workers died with it")
+        self.progress.note(f"{self.key(item)}: {deaths} workers died with it")
         last = error.last_worker.address
         return [(number, item, f"killed its worker {deaths} times when tried alone, lastly {last}")]
 
@@ -257,7 +254,7 @@ class _Run(Generic[Item, Result]):
         if len(lost) >= HOPELESS and not self._finished:
             raise ResourceError(
                 "workers die whatever they are given",
-                got=f"{self._key(lost[0][1].item)}: {lost[0][1].reason}; and {len(lost) - 1} more",
+                got=f"{self.key(lost[0][1].item)}: {lost[0][1].reason}; and {len(lost) - 1} more",
                 fix="see the workers' logs; most often they are out of memory",
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import tempfile
 from contextlib import contextmanager, suppress
@@ -56,7 +55,11 @@ def local_cluster(count: int | None = None, *, gpus: bool = False, threads: int 
 
     devices = visible_gpus() if gpus else []
     count = count or len(devices) or cores()
-    with _environment_kept(), _scratch() as scratch, dask.config.set(_settings(count, scratch)):
+    with (
+        _environment_kept(),
+        tempfile.TemporaryDirectory(prefix="iwsltpack-workers-", ignore_cleanup_errors=True) as scratch,
+        dask.config.set(_settings(count, scratch)),
+    ):
         try:
             with _deaf_children():
                 cluster = _start(count, devices, scratch, threads)
@@ -185,12 +188,3 @@ def _deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _scratch() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="iwsltpack-workers-")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,30 +1,34 @@
 """What has been decoded, on disk as soon as it is known: an append-only file of JSON lines.
 
 The first line binds the journal to artifact, test set and settings. Every batch is appended with one write and one
-fsync; a line torn by a kill is cut off when the journal is opened again and its batch decoded anew. One process at a
-time holds the journal's lock; anybody may read.
+fsync. A line torn by a kill, or one that its checksum does not fit, is cut off with all that follows when the journal
+is opened again, and decoded anew. One process at a time holds the journal's lock; anybody may read.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
 import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 from iwsltpack.documents.run import Finish
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory
+from iwsltpack.system import json_lines, locks
+from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from iwsltpack.documents.run import Finish
+
 JOURNAL_FORMAT = "iwsltpack.journal"
 JOURNAL_VERSION = 1
 Key = tuple[int, int]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,29 +95,26 @@ class Contents:
             key for key, result in self.decoded.items() if with_placeholders or result.finish != "placeholder"
         }
 
-    def take(self, record: dict[str, Any] | None) -> bool:
-        """Take in one record; False where it is none."""
-        if record is None:
-            return False
-        kind = record.pop("kind", None)
-        last = len(self.sessions) - 1
+    def take(self, record: dict[str, Any]) -> bool:
+        """Take in one record; False where it is one of another version."""
+        fields = dict(record)
+        kind = fields.pop("kind", None)
         try:
             if kind == "piece":
-                owner = record.pop("session", last)
-                result = Decoded(**record)
-                if not (_plausible(result) and isinstance(owner, int) and -1 <= owner <= last):
-                    return False
+                # Without a session of its own, it was decoded by the last one before it.
+                owner = fields.pop("session", len(self.sessions) - 1)
+                result = Decoded(**fields)
                 self.decoded[result.key], self.owners[result.key] = result, owner
             elif kind == "session":
-                self.sessions.append(Session(**record))
-            elif kind == "peak" and 0 <= record["session"] <= last:
-                index, host, device = record["session"], record["host_bytes"], record["device_bytes"]
-                self.sessions[index] = _with_peak(self.sessions[index], host, device)
-            elif kind == "cap" and isinstance(record.get("items"), int) and record["items"] > 0:
-                self.cap = record["items"]
+                self.sessions.append(Session(**fields))
+            elif kind == "peak":
+                index = fields.pop("session")
+                self.sessions[index] = _with_peak(self.sessions[index], **fields)
+            elif kind == "cap":
+                self.cap = fields["items"]
             else:
                 return False
-        except (TypeError, KeyError):
+        except (TypeError, LookupError):
             return False
         return True
 
@@ -124,7 +125,7 @@ class Journal(Contents):
     Attributes
     ----------
     dropped
-        Bytes cut off the end because they were no whole records.
+        Bytes cut off the end: the first line that was torn or damaged, and all that followed.
     """
 
     def __init__(self, path: Path, binding: dict[str, Any]) -> None:
@@ -135,8 +136,8 @@ class Journal(Contents):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            _lock(self._descriptor, path, fcntl.LOCK_EX)
-            self._replay(binding)
+            _lock(self._descriptor, path)
+            self._open(binding)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -172,35 +173,33 @@ class Journal(Contents):
 
     def _add(self, records: list[dict[str, Any]]) -> None:
         """Append records, then take them in: what is on the disk and what is in memory are the same."""
-        data = b"".join(canonical_json(record, indent=None) for record in records)
         with disk_errors(self.path):
-            written = 0
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
+            json_lines.append(self._descriptor, records)
+            # Hours of decoding on a GPU hang on it: a batch costs one sync, and no power cut takes it back.
             os.fsync(self._descriptor)
         for record in records:
             self.take(record)
 
-    def _replay(self, binding: dict[str, Any]) -> None:
-        """Take in what is there and cut off what is torn; write the header where there is none."""
-        raw = self._read()
+    def _open(self, binding: dict[str, Any]) -> None:
+        """Take in what is there and cut off what does not count; write the first line where there is none."""
+        raw = read_bytes(self.path)
         kept = _replay(self, raw, self.path, binding)
-        if kept < len(raw):
-            self.dropped = len(raw) - kept
-            os.ftruncate(self._descriptor, kept)
-            os.fsync(self._descriptor)
-        if kept == 0:
-            self._add_header(binding)
-
-    def _add_header(self, binding: dict[str, Any]) -> None:
+        self.dropped = len(raw) - kept
         with disk_errors(self.path):
-            os.write(self._descriptor, canonical_json(_header(binding), indent=None))
+            if self.dropped:
+                _log.warning("%s: %s; what they held is decoded again", self.path, _loss(raw[kept:]))
+                os.ftruncate(self._descriptor, kept)
+            if kept == 0:
+                os.write(self._descriptor, canonical_json(_header(binding), indent=None))
+                fsync_directory(self.path.parent)
             os.fsync(self._descriptor)
-            fsync_directory(self.path.parent)
 
-    def _read(self) -> bytes:
-        size = os.fstat(self._descriptor).st_size
-        return os.pread(self._descriptor, size, 0) if size else b""
+
+def _loss(dropped: bytes) -> str:
+    """Say what is cut off: a kill leaves part of a line, anything else whole lines."""
+    if lines := dropped.count(b"\n"):
+        return f"the last {lines} records are dropped, the first of them is damaged or has no checksum"
+    return f"the last {len(dropped)} bytes are dropped, they are no whole record"
 
 
 def read_journal(path: Path, binding: dict[str, Any]) -> Contents:
@@ -211,16 +210,11 @@ def read_journal(path: Path, binding: dict[str, Any]) -> Contents:
     UsageError
         It is bound to something else.
     InputError
-        It is no journal.
+        It is no journal, or cannot be read.
     """
     contents = Contents()
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return contents
-    except OSError as error:
-        raise InputError("cannot read the journal", where=path, got=error.strerror) from error
-    _replay(contents, raw, path, binding)
+    if path.exists():
+        _replay(contents, read_bytes(path), path, binding)
     return contents
 
 
@@ -241,38 +235,34 @@ def kept_from_writers(path: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError("cannot read the journal", where=path, got=error.strerror) from error
     try:
-        _lock(descriptor, path, fcntl.LOCK_SH)
+        _lock(descriptor, path, shared=True)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, kind: int) -> None:
-    with disk_errors(path):
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                "another process is decoding into this folder",
-                where=path.parent,
-                fix="wait for it to end, or give another --output",
-            ) from error
+def _lock(descriptor: int, path: Path, *, shared: bool = False) -> None:
+    if not locks.take(descriptor, path, shared=shared):
+        raise UsageError(
+            "another process is decoding into this folder",
+            where=path.parent,
+            fix="wait for it to end, or give another --output",
+        )
 
 
 def _replay(contents: Contents, raw: bytes, path: Path, binding: dict[str, Any]) -> int:
     """Take in what the bytes of a journal hold; return how many are whole records, none where there is no header."""
-    lines = raw.split(b"\n")[:-1]
-    header = _parse(lines[0]) if lines else None
+    kept = raw.find(b"\n") + 1
+    header = json_lines.parse(raw[:kept])
     if header is None:
-        if len(lines) > 1:
+        if raw.count(b"\n") > 1:
             raise _foreign(path, "its first line is damaged")
         return 0
     _check_binding(header, binding, path)
-    kept = len(lines[0]) + 1
-    for line in lines[1:]:
-        if not contents.take(_parse(line)):
+    for stop, record in json_lines.read(raw, kept):
+        if record is None or not contents.take(record):
             break
-        kept += len(line) + 1
+        kept = stop
     return kept
 
 
@@ -314,26 +304,6 @@ def _header(binding: dict[str, Any]) -> dict[str, Any]:
 
 def _through_json(document: dict[str, Any]) -> Any:
     return json.loads(canonical_json(document))
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _plausible(result: Decoded) -> bool:
-    numbers = (result.segment, result.part, result.tokens)
-    return (
-        all(isinstance(number, int) and number >= 0 for number in numbers)
-        and isinstance(result.text, str)
-        and len(result.text.splitlines()) <= 1
-        and result.finish in get_args(Finish)
-        and isinstance(result.seconds, int | float)
-        and result.seconds >= 0
-    )
 
 
 def _with_peak(session: Session, host_bytes: int, device_bytes: int | None) -> Session:

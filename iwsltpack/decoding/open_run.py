@@ -61,10 +61,6 @@ def _open_whole(job: RunJob, stack: ExitStack, reporter: Reporter) -> OpenRun:
     journal = stack.enter_context(Journal(job.folder / JOURNAL_NAME, job.binding))
     take_in_shards(job.folder, journal, job.binding, stack)
     job.check(journal.decoded, journal.path)
-    if journal.dropped:
-        reporter.say(
-            f"{job.folder.name}: {journal.dropped} bytes of an unfinished batch were dropped from the journal"
-        )
     settled = journal.settled(with_placeholders=job.keeps_placeholders)
     if settled:
         share = f"{len(settled)} of {sum(map(len, job.batches))} pieces"

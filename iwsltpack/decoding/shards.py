@@ -64,6 +64,5 @@ def keep_plan(folder: Path, plan: DecodingPlan, bound: dict[str, Any]) -> None:
         The shards in the folder share another plan; the difference is named.
     """
     path = folder / SHARDS_DIR / PLAN_NAME
-    if not path.exists():
-        fileio.write_json(path, plan.to_json())
+    fileio.create_bytes(path, fileio.canonical_json(plan.to_json()))
     check_same(binding(DecodingPlan.read(path)), bound, folder)

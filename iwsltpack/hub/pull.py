@@ -22,7 +22,7 @@ from iwsltpack.hub.changes import find_faults
 from iwsltpack.hub.client import connected, locate, look
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.remote.mirror import mirror_into
-from iwsltpack.system import fileio
+from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _lock_partial(output: Path) -> Iterator[Path]:
             fix="choose another --output, or remove that folder",
         )
     partial.mkdir(parents=True, exist_ok=True)
-    with fileio.exclusive_lock(partial / LOCK, "another pull is writing this artifact"):
+    with locks.held(partial / LOCK, "another pull is writing this artifact"):
         # It may have been finished by another process since this one looked first.
         check_absent(output)
         yield partial

@@ -12,7 +12,6 @@ CACHE/artifacts/.known/                which artifact a hub address led to last,
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -33,7 +32,7 @@ from iwsltpack.errors import ArtifactError, Problem, ResourceError, ValidationFa
 from iwsltpack.remote.failure import Failure, OfflineError
 from iwsltpack.remote.location import HubLocation
 from iwsltpack.remote.store import Store
-from iwsltpack.system import fileio
+from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -341,25 +340,12 @@ def _new_file(box: Path) -> Iterator[Path]:
 
 @contextmanager
 def _turn(box: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a file, so that threads and processes do not fetch it at once; without one where there is none.
+    """Hold the lock of a file, so that threads and processes do not fetch it at once; go on without it after a while.
 
-    Locks only save traffic: what keeps the cache whole is that files are renamed into their place when complete.
+    Locks only save traffic. What keeps the cache whole is that files are renamed into their place when complete.
     """
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % LOCKS
-    path = box / ".locks" / f"{number:03x}"
-    with fileio.disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("ab")
-    with stream:
-        until = time.monotonic() + LOCK_PATIENCE_S
-        while time.monotonic() < until:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.02)
-            except OSError:  # a file system without locks
-                break
+    with locks.held(box / ".locks" / f"{number:03x}", patience=LOCK_PATIENCE_S):
         yield
 
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -102,8 +101,8 @@ class Comet:
             f"|precision:fp32|batch:{self._batch_size}"
         )
 
-    def start(self) -> None:
-        """Start the worker if it is not running, and settle the device.
+    def start(self) -> _Worker:
+        """Start the worker if it is not running, settle the device, and return the worker.
 
         Raises
         ------
@@ -111,7 +110,7 @@ class Comet:
             The worker does not start, or a GPU was asked for that COMET's torch does not see.
         """
         if self._worker is not None:
-            return
+            return self._worker
         worker = _Worker(self.environment, self._progress)
         try:
             ready = worker.wait("ready", START_SECONDS)
@@ -120,6 +119,7 @@ class Comet:
             worker.close()
             raise
         self._worker = worker
+        return worker
 
     def _settled_device(self, *, gpus: int) -> str:
         if self._told_device == "cuda" and not gpus:
@@ -150,10 +150,7 @@ class Comet:
             {"src": source, "mt": hypothesis, "ref": reference}
             for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
         ]
-        self.start()
-        worker = self._worker
-        if worker is None:
-            raise ResourceError("the COMET worker did not start")
+        worker = self.start()
         try:
             answer = worker.ask(
                 {
@@ -251,13 +248,12 @@ class _Worker:
                 raise self._refused(event)
             if event["event"] == wanted:
                 return event
-            self._follow(event)
+            if event["event"] == "progress":
+                self._progress.advance(event["segments"])
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return its scores."""
-        total = len(request["samples"])
-        self._progress.start("COMET", total)
-        self._done = 0
+        self._progress.start("COMET", len(request["samples"]))
         # A thread of its own: a worker that does not read would block this one without an end.
         line = json.dumps(request) + "\n"
         threading.Thread(target=self._send, args=(line,), daemon=True).start()
@@ -273,16 +269,10 @@ class _Worker:
                 stream.write(line)
                 stream.flush()
 
-    def _follow(self, event: dict[str, Any]) -> None:
-        if event["event"] == "progress":
-            self._progress.advance(event["done"] - self._done)
-            self._done = event["done"]
-
     def _ended(self) -> ResourceError:
-        try:
-            code = self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            code = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
+        code = self._process.returncode
         how = f"exit code {code}"
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
@@ -321,11 +311,9 @@ class _Worker:
         if self._process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._process.stdin.close()
-        deadline = time.monotonic() + 2
-        while self._process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if self._process.poll() is None:
-            self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        self._process.kill()
         self._process.wait()
         self._reader.join(timeout=5)
         if self._process.stdout is not None:

@@ -6,12 +6,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iwsltpack.documents.score import Checkpoint
-from iwsltpack.errors import InputError, IwsltpackError, ResourceError
+from iwsltpack.errors import InputError, ResourceError
+from iwsltpack.scoring.cache import default_cache
 from iwsltpack.system import fileio
-from iwsltpack.system.fileio import cache_directory
 
 if TYPE_CHECKING:
     from iwsltpack.system.progress import Reporter
@@ -139,20 +139,14 @@ def _not_downloaded(model: str, reason: str) -> ResourceError:
 
 def _remembered_sha256(path: Path) -> str:
     """Return the file's SHA-256; one worked out before is believed while size and time stamp are the same."""
-    status = path.stat()
-    state: dict[str, Any] = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
-    name = fileio.sha256_bytes(str(path.resolve()).encode())[:32]
-    note = cache_directory() / "hashes" / f"{name}.json"
-    if note.is_file():
-        try:
-            known = fileio.read_json(note)
-            if {key: known[key] for key in state} == state:
-                return str(known["sha256"])
-        except (IwsltpackError, KeyError, TypeError):
-            pass  # a damaged note is written again below
-    value = fileio.sha256_file(path)
-    try:
-        fileio.write_json(note, {**state, "sha256": value})
-    except (IwsltpackError, OSError):
-        return value
-    return value
+    status, cache = path.stat(), default_cache()
+    state = {
+        "file": str(path.resolve()),
+        "bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "inode": status.st_ino,
+    }
+    if (known := cache.get(state)) is None:
+        known = {"sha256": fileio.sha256_file(path)}
+        cache.put(state, known)
+    return str(known["sha256"])

@@ -1,33 +1,30 @@
 """The environment COMET lives in: built once in the user's cache, whole or not there at all.
 
 unbabel-comet 2.2.7 needs numpy 1, transformers 4 and huggingface_hub 0, so it cannot share an environment with
-this program. Packages come from wherever pip is configured to take them; uv, which installs them several times
-faster, does not read pip's configuration, so it is translated.
+this program. `venv` makes it and pip fills it, from wherever pip is configured to take packages: uv would be
+faster, but reads none of that configuration, and its cache must be there, and be lockable, whenever COMET runs.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import fcntl
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError
-from iwsltpack.system import fileio
-from iwsltpack.system.fileio import cache_directory
+from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 COMET_VERSION = "2.2.7"
@@ -41,19 +38,7 @@ NEWEST_PYTHON = (3, 12)
 """numpy 1 has no wheels past it."""
 BUILD_SECONDS = 3600.0
 CHECK_SECONDS = 600.0
-POLL_SECONDS = 0.2
 LOG_LINES = 12
-
-_LISTS = {
-    "index-url": ("UV_DEFAULT_INDEX", " "),
-    "extra-index-url": ("UV_INDEX", " "),
-    "find-links": ("UV_FIND_LINKS", ","),
-    "trusted-host": ("UV_INSECURE_HOST", " "),
-    "cert": ("SSL_CERT_FILE", " "),
-    "proxy": ("ALL_PROXY", " "),
-    "timeout": ("UV_HTTP_TIMEOUT", " "),
-}
-"""pip's settings, uv's variables, and what stands between several values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +64,7 @@ def requirements() -> list[str]:
 
 def environments_directory() -> Path:
     """Return the folder that holds the environments built here."""
-    return cache_directory() / "comet"
+    return fileio.cache_directory() / "comet"
 
 
 def environment_path() -> Path:
@@ -90,7 +75,7 @@ def environment_path() -> Path:
 
 def is_built() -> bool:
     """Tell whether `ensure_environment` would return without building anything."""
-    return bool(os.environ.get(PYTHON_VARIABLE)) or _is_whole(environment_path())
+    return bool(os.environ.get(PYTHON_VARIABLE)) or _built(environment_path()) is not None
 
 
 def ensure_environment(progress: Reporter = SILENT) -> CometEnvironment:
@@ -109,116 +94,98 @@ def ensure_environment(progress: Reporter = SILENT) -> CometEnvironment:
     if told := os.environ.get(PYTHON_VARIABLE):
         return _inspect(Path(told))
     home = environment_path()
-    if not _is_whole(home):
-        home.parent.mkdir(parents=True, exist_ok=True)
-        progress.start("building the COMET environment (once; a minute or two)", 3)
-        try:
-            with _lock(home, progress):
-                if not _is_whole(home):
-                    _build(home, progress)
-        finally:
-            progress.finish()
-    mark = fileio.read_json(home / COMPLETE_NAME)
-    return CometEnvironment(python=_python_of(home), comet=mark["comet"], torch=mark["torch"])
+    if (built := _built(home)) is not None:
+        return built
+    progress.start("building the COMET environment (once; a minute or two)", 3)
+    try:
+        with locks.held(
+            home.with_name(f"{home.name}.lock"),
+            patience=BUILD_SECONDS,
+            waiting=lambda: progress.note("another process is building it; waiting"),
+        ) as taken:
+            if not taken:
+                raise ResourceError(
+                    "another process has been building the COMET environment for an hour",
+                    where=home,
+                    fix="stop it and run the same command again",
+                )
+            return _built(home) or _build(home, progress)
+    finally:
+        progress.finish()
 
 
 def _python_of(home: Path) -> Path:
     return home / "bin" / "python"
 
 
-def _is_whole(home: Path) -> bool:
-    # The interpreter is a link to a Python that may have been removed since.
-    return _is_marked(home / COMPLETE_NAME) and os.access(_python_of(home), os.X_OK)
-
-
-def _is_marked(path: Path) -> bool:
+def _built(home: Path) -> CometEnvironment | None:
+    """Return the environment in a folder; None if it is not there, not whole, or its Python is gone."""
     try:
-        mark = fileio.read_json(path)
-    except IwsltpackError:
-        return False
-    return isinstance(mark, dict) and all(isinstance(mark.get(name), str) for name in ("comet", "torch"))
+        mark = fileio.read_json(home / COMPLETE_NAME)
+        found = CometEnvironment(python=_python_of(home), comet=mark["comet"], torch=mark["torch"])
+    except (IwsltpackError, TypeError, KeyError):
+        return None
+    # The interpreter is a link to a Python that may have been removed since.
+    return found if os.access(found.python, os.X_OK) else None
 
 
 def _python_version() -> tuple[int, int]:
     return min((sys.version_info[0], sys.version_info[1]), NEWEST_PYTHON)
 
 
-@contextlib.contextmanager
-def _lock(home: Path, progress: Reporter) -> Iterator[None]:
-    """Hold the builders' lock; it goes with the process, however that ends."""
-    deadline = time.monotonic() + BUILD_SECONDS
-    with home.with_name(f"{home.name}.lock").open("ab") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress.note("another process is building it; waiting")
-                if time.monotonic() > deadline:
-                    raise ResourceError(
-                        "another process has been building the COMET environment for an hour",
-                        where=home,
-                        fix="stop it and run the same command again",
-                    ) from None
-                time.sleep(POLL_SECONDS)
-            else:
-                break
-        yield
-
-
-def _build(home: Path, progress: Reporter) -> None:
+def _build(home: Path, progress: Reporter) -> CometEnvironment:
     for left_over in (*home.parent.glob(f"{home.name}.building.*"), home):
         shutil.rmtree(left_over, ignore_errors=True)
+    fitting = _fitting_python()
     # A name of its own: the installer of a builder that was killed may still be writing into the old one.
     staging = Path(tempfile.mkdtemp(dir=home.parent, prefix=f"{home.name}.building."))
+    python = str(_python_of(staging))
+    # This environment's pip can fill another, which spares that one a pip. Environments made by uv have none.
+    own = importlib.util.find_spec("pip") is not None
+    pip = [sys.executable, "-m", "pip", "--python", python] if own else [python, "-m", "pip"]
+    options = ["--quiet", "--disable-pip-version-check"]
+    steps = (
+        ("making it", [*fitting, "-m", "venv", *["--without-pip"] * own, str(staging)], CHECK_SECONDS),
+        (
+            "installing unbabel-comet and its torch",
+            [*pip, "install", *options, *requirements()],
+            BUILD_SECONDS,
+        ),
+        ("trying it", [python, "-c", "import comet"], CHECK_SECONDS),
+    )
     try:
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-            _install(staging, log, progress)
-            progress.note("trying it")
-            _run([str(_python_of(staging)), "-c", "import comet"], log, CHECK_SECONDS)
-            progress.advance()
-        found = _inspect(_python_of(staging))
+            for name, command, seconds in steps:
+                progress.note(name)
+                _run(command, log, seconds)
+                progress.advance()
+        found = _inspect(Path(python))
         mark = {"requirements": requirements(), "comet": found.comet, "torch": found.torch}
         fileio.write_json(staging / COMPLETE_NAME, mark)
         staging.rename(home)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+    return replace(found, python=_python_of(home))
 
 
-def _install(staging: Path, log: IO[str], progress: Reporter) -> None:
-    uv, fits = find_uv(), sys.version_info[:2] <= NEWEST_PYTHON
-    python = str(_python_of(staging))
-    progress.note("making it")
-    if uv is not None:
-        version = sys.executable if fits else ".".join(map(str, NEWEST_PYTHON))
-        environment = {**_clean_environment(), **uv_settings(), "UV_COMPILE_BYTECODE": "1"}
-        _run(
-            [uv, "venv", "--quiet", "--clear", "--relocatable", "--python", version, str(staging)],
-            log,
-            CHECK_SECONDS,
-            environment,
-        )
-        install = [uv, "pip", "install", "--quiet", *uv_flags(), "--python", python]
-    elif fits:
-        environment = _clean_environment()
-        _run([sys.executable, "-m", "venv", str(staging)], log, CHECK_SECONDS, environment)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    else:
+def _fitting_python() -> list[str]:
+    """Return the command of a Python that COMET works with: this one, or an older one that uv finds or fetches."""
+    if sys.version_info[:2] <= NEWEST_PYTHON:
+        return [sys.executable]
+    # The extra `comet` brings uv where it is needed, beside this Python's own program.
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    if (uv := shutil.which("uv", path=places)) is None:
         raise MissingDependency(
             "COMET needs Python 3.12 or older beside this one",
             got=f"Python {sys.version_info[0]}.{sys.version_info[1]}, and no uv to fetch another",
             fix=f'pip install "iwsltpack[comet]", or set {PYTHON_VARIABLE} to the Python of an environment that has '
             f"unbabel-comet {COMET_VERSION}",
         )
-    progress.advance()
-    progress.note("installing unbabel-comet and its torch")
-    _run([*install, *requirements()], log, BUILD_SECONDS, environment)
-    progress.advance()
+    return [uv, "run", "--quiet", "--no-project", "--python", ".".join(map(str, NEWEST_PYTHON)), "python"]
 
 
-def _run(
-    command: Sequence[str], log: IO[str], seconds: float, environment: dict[str, str] | None = None
-) -> None:
+def _run(command: Sequence[str], log: IO[str], seconds: float) -> None:
     """Run one step of the build; its failure is told with the last lines it wrote."""
     try:
         subprocess.run(
@@ -228,7 +195,7 @@ def _run(
             stdout=log,
             stderr=log,
             timeout=seconds,
-            env=environment or _clean_environment(),
+            env=_clean_environment(),
         )
     except (subprocess.SubprocessError, OSError) as error:
         log.seek(0)
@@ -241,76 +208,6 @@ def _run(
             fix="the first use needs the network (pip's own settings for index and proxy are used); or set "
             f"{PYTHON_VARIABLE} to the Python of an environment that has unbabel-comet {COMET_VERSION}",
         ) from error
-
-
-def find_uv() -> str | None:
-    """Return the path of uv, installed as a Python package or on PATH; None without it."""
-    try:
-        import uv
-    except ImportError:
-        return shutil.which("uv")
-    try:
-        return str(uv.find_uv_bin())
-    except FileNotFoundError:
-        return shutil.which("uv")
-
-
-def uv_settings() -> dict[str, str]:
-    """Return pip's settings as uv's environment variables; variables the user has set already win."""
-    found: dict[str, str] = {}
-    for key, values in pip_settings().items():
-        name, separator = _LISTS.get(key, (None, ""))
-        if name is not None and name not in os.environ and values:
-            found[name] = separator.join(values)
-    if "UV_INDEX" in found:
-        # pip takes the best version over all its indexes; uv by default stays with the first that has any.
-        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return found
-
-
-def uv_flags() -> list[str]:
-    """Return what of pip's settings uv takes on its command line alone."""
-    told = pip_settings().get("no-index", ["0"])
-    return ["--no-index"] if told[:1] and told[0].lower() in ("1", "true", "yes", "on") else []
-
-
-def pip_settings() -> dict[str, list[str]]:
-    """Return what pip is configured with, ``key -> values``: the environment over ``install`` over ``global``."""
-    settings: dict[str, list[str]] = {}
-    ranks: dict[str, int] = {}
-    for line in _pip_config_lines():
-        name, _, value = line.partition("=")
-        section, _, key = name.rpartition(".")
-        rank = (
-            ("global", "install", ":env:").index(section) if section in ("global", "install", ":env:") else -1
-        )
-        if rank < 0 or rank < ranks.get(key, 0):
-            continue
-        try:
-            text = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            continue
-        settings[key], ranks[key] = str(text).split(), rank
-    return settings
-
-
-def _pip_config_lines() -> list[str]:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "config", "list"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (subprocess.SubprocessError, OSError):
-        # An environment without pip: its configuration files are not read, its variables are.
-        return [
-            f":env:.{key.removeprefix('PIP_').lower().replace('_', '-')}={value!r}"
-            for key, value in os.environ.items()
-            if key.startswith("PIP_")
-        ]
-    return done.stdout.splitlines()
 
 
 def _clean_environment() -> dict[str, str]:

@@ -53,14 +53,13 @@ def load_model(comet: Any, request: dict[str, Any]) -> Any:
     raise AssertionError("unreachable")
 
 
-def count_batches(model: Any, events: Events, total: int) -> None:
-    """Make the model tell after every batch how many segments are done."""
-    original, done = type(model).predict_step, [0]
+def tell_batches(model: Any, events: Events) -> None:
+    """Make the model tell after every batch how many segments it held."""
+    original = model.predict_step
 
-    def step(batch: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(model, batch, *args, **kwargs)
-        done[0] += len(result["scores"])
-        events.send("progress", done=done[0], total=total)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        events.send("progress", segments=len(result["scores"]))
         return result
 
     model.predict_step = step
@@ -79,9 +78,9 @@ def serve() -> None:
             checkpoint = request["checkpoint"]
             if checkpoint not in models:
                 models[checkpoint] = load_model(comet, request)
+                tell_batches(models[checkpoint], events)
             events.send("loaded")
             model = models[checkpoint]
-            count_batches(model, events, len(request["samples"]))
             output = model.predict(
                 request["samples"],
                 batch_size=request["batch_size"],

@@ -6,8 +6,8 @@ decides: without it nothing has happened, with it the rest is carried out, now o
 
 from __future__ import annotations
 
-import fcntl
 import json
+import math
 import os
 import shutil
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from iwsltpack.errors import InputError
-from iwsltpack.system import fileio
+from iwsltpack.system import fileio, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def locked(root: Path) -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.take(descriptor, root, patience=math.inf)
         recover(root)
         yield
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from iwsltpack.errors import InputError, ResourceError, UsageError
+from iwsltpack.errors import InputError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,41 +126,6 @@ def fsync_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock file for the length of the block; it goes with the process, however that ends.
-
-    A file system without locks (Lustre mounted without ``flock``, some NFS) is worked on without one.
-
-    Raises
-    ------
-    UsageError
-        Another process holds it; `busy` is the sentence told.
-    """
-    with _locked(path, busy, fcntl.LOCK_EX):
-        yield
-
-
-@contextlib.contextmanager
-def shared_lock(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock file as one of several may; as `exclusive_lock`, which refuses while anyone does."""
-    with _locked(path, busy, fcntl.LOCK_SH):
-        yield
-
-
-@contextlib.contextmanager
-def _locked(path: Path, busy: str, how: int) -> Iterator[None]:
-    with path.open("ab") as stream:
-        try:
-            fcntl.flock(stream, how | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(busy, where=path.parent, fix="wait for it, or stop it") from error
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-        yield
-
-
-@contextlib.contextmanager
 def disk_errors(path: object) -> Iterator[None]:
     """Turn the operating system's refusals, in the writing of `path`, into one clear `ResourceError`."""
     try:
@@ -224,6 +188,21 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_open(path) as stream:
         stream.write(data)
+
+
+def create_bytes(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, whole; of several who do so at once, on any machines, the first wins."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.fchmod(stream.fileno(), 0o644)
+            # Unlike a rename, a link never replaces what somebody else wrote since one looked.
+            with contextlib.suppress(FileExistsError):
+                os.link(stream.name, path)
+        fsync_directory(path.parent)
 
 
 def write_json(path: Path, document: Any) -> None:

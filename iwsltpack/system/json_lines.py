@@ -1,0 +1,65 @@
+"""Append-only files of JSON objects, one a line, each with a checksum of its own.
+
+A kill or a full disk leaves a last line that is torn; a bad disk or an editor leaves lines that their checksums do not
+fit. Neither counts: what such a line told is worked out anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.system.fileio import canonical_json, sha256_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+CHECKSUM = "sha256"
+"""Key of a record's checksum: the SHA-256 of the record's own line, as it would be without it."""
+
+
+def append(descriptor: int, records: Iterable[dict[str, Any]]) -> None:
+    """Append records to a file that was opened for it; the caller decides whether it is synced.
+
+    Raises
+    ------
+    OSError
+        As the operating system puts it; the last line may then be torn.
+    """
+    # One write wherever the system allows, so that a kill seldom tears anything.
+    data = b"".join(_line({**record, CHECKSUM: sha256_bytes(_line(record))}) for record in records)
+    written = 0
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def read(raw: bytes, start: int = 0) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield, for every whole line of `raw` from `start` on, where it ends and its record; None if it is damaged."""
+    while stop := raw.find(b"\n", start) + 1:
+        yield stop, _sound(parse(raw[start:stop]))
+        start = stop
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """Return the object a line holds, unchecked; None if it holds none."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return canonical_json(record, indent=None)
+
+
+def _sound(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a record without its checksum, if that fits."""
+    if record is None or CHECKSUM not in record:
+        return None
+    told = record.pop(CHECKSUM)
+    try:
+        return record if told == sha256_bytes(_line(record)) else None
+    except ValueError:  # infinity, or half a surrogate pair: never written here
+        return None

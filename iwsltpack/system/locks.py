@@ -1,0 +1,115 @@
+"""Advisory locks on files and folders (`flock`): a lock goes with the process that holds it, however that ends.
+
+A file system may have no locks (Lustre mounted without ``flock``, some NFS). Nothing here depends on one to keep files
+whole, so work goes on without: one warning a process says that it is then up to the user to keep two commands apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.errors import UsageError
+from iwsltpack.system.fileio import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+POLL_S = 0.05
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_log = logging.getLogger(__name__)
+_warned = threading.Event()
+
+
+def take(
+    descriptor: int,
+    path: Path,
+    *,
+    shared: bool = False,
+    patience: float = 0.0,
+    waiting: Callable[[], None] = lambda: None,
+) -> bool:
+    """Lock an open file or folder until its descriptor is closed.
+
+    Parameters
+    ----------
+    descriptor
+        Two that were opened apart exclude each other, within one process, too.
+    path
+        Its name, for messages.
+    shared
+        Whether others may hold a shared lock meanwhile.
+    patience, waiting
+        Seconds to wait for whoever holds it, and what is called again and again until then.
+
+    Returns
+    -------
+    bool
+        False if somebody else still holds it; True if it is held, or if the file system has no locks.
+
+    Raises
+    ------
+    ResourceError
+        The operating system refuses for another reason.
+    """
+    until = time.monotonic() + patience
+    with disk_errors(path):
+        # Never a blocking call: such a wait could be neither told nor bounded.
+        while not _taken(descriptor, path, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX)):
+            if time.monotonic() >= until:
+                return False
+            waiting()
+            time.sleep(POLL_S)
+    return True
+
+
+def _taken(descriptor: int, path: Path, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        if not _warned.is_set():
+            _warned.set()
+            _log.warning(
+                "the file system of %s has no locks (%s): going on without; let no two commands write to one folder",
+                path,
+                error.strerror,
+            )
+    return True
+
+
+@contextmanager
+def held(path: Path, busy: str | None = None, **how: Any) -> Iterator[bool]:
+    """Hold a lock file, made where there is none, for the length of the block; give what `take` returns.
+
+    Parameters
+    ----------
+    path
+        The lock file; it stays.
+    busy
+        Sentence to refuse with if somebody else holds the lock; without one the block runs all the same.
+    how
+        See `take`.
+
+    Raises
+    ------
+    UsageError
+        Somebody else holds it, and `busy` is given.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("ab")
+    with stream:
+        taken = take(stream.fileno(), path, **how)
+        if busy is not None and not taken:
+            raise UsageError(busy, where=path.parent, fix="wait for it, or stop it")
+        yield taken
