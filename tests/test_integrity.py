@@ -106,8 +106,44 @@ def test_a_damaged_chunk_does_not_decode(copy: Path) -> None:
     raw = bytearray(chunk.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     chunk.write_bytes(bytes(raw))
-    with pytest.raises(ArtifactError, match="a chunk cannot be decoded"):
+    with pytest.raises(ArtifactError, match="a chunk of a tensor is damaged") as error:
         open_artifact(copy).tensor(LAYER)
+    assert error.value.where == str(chunk)
+    assert error.value.fix == f"iwsltpack verify {copy}"
+
+
+@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+def test_no_flipped_bit_is_read_as_other_weights(
+    built: Callable[[str, str], Path], tmp_path: Path, coding: str
+) -> None:
+    """400 bits, by every way a chunk is read: tensors, several at once, rows, codes."""
+    shutil.copytree(built("selected-q3", coding), tmp_path / "art")
+    artifact, draw = open_artifact(tmp_path / "art"), np.random.default_rng(5)
+    ways: list[Callable[[str], object]] = [
+        artifact.tensor,
+        lambda name: dict(artifact.tensors([name])),
+        lambda name: artifact.rows(name, 0, 1),
+        lambda name: artifact.codes(name, 0, 1),
+    ]
+    chunk = tmp_path / "art" / "weights.zarr" / LAYER / "c" / "0" / "0"
+    original = chunk.read_bytes()
+    for turn, bit in enumerate(draw.choice(len(original) * 8, 400, replace=False).tolist()):
+        damaged = bytearray(original)
+        damaged[bit // 8] ^= 1 << bit % 8
+        chunk.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match="a chunk of a tensor is damaged"):
+            ways[turn % len(ways)](LAYER)
+    chunk.write_bytes(original)
+    for way in ways:
+        way(LAYER)
+
+
+def test_a_damaged_file_beside_the_weights_is_not_used(copy: Path) -> None:
+    path = copy / "model" / "config.json"
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    with pytest.raises(ArtifactError, match="a file is damaged") as error:
+        _ = open_artifact(copy).model_dir
+    assert error.value.where == str(path)
 
 
 @pytest.mark.parametrize(

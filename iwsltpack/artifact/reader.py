@@ -63,10 +63,13 @@ class Artifact:
         decoded = sum(tensor.parameters * ITEM_BYTES[tensor.dtype] for tensor in self.manifest.tensors)
         return direct_io.exceeds_cache(stored + decoded)
 
-    @property
+    @cached_property
     def model_dir(self) -> Path:
-        """Folder of the configuration, tokenizer and processor files."""
-        self._need(path for path in self._files if path.startswith(f"{MODEL_DIR}/"))
+        """Folder of the configuration, tokenizer and processor files, all held against their checksums."""
+        names = [path.removeprefix(f"{MODEL_DIR}/") for path in self._files if path.startswith(f"{MODEL_DIR}/")]
+        self._need(f"{MODEL_DIR}/{name}" for name in names)
+        for name in names:
+            self.side_file(name)
         return self.path / MODEL_DIR
 
     @property
@@ -269,7 +272,9 @@ class Artifact:
             ) from error
 
     def _read(self, path: Path) -> memoryview:
-        size = self._files[path.relative_to(self.path).as_posix()].bytes
+        """Return a chunk's bytes, held against their checksum: what is damaged may well decode to other weights."""
+        file = self._files[path.relative_to(self.path).as_posix()]
+        size = file.bytes
         found = path.stat().st_size if path.is_file() else None
         if found != size:
             raise ArtifactError(
@@ -280,11 +285,20 @@ class Artifact:
                 fix=self._verify(),
             )
         try:
-            return direct_io.read(path, 0, size, past_cache=self._past_cache)
+            raw = direct_io.read(path, 0, size, past_cache=self._past_cache)
         except OSError as error:
             raise ArtifactError(
                 "a chunk of a tensor cannot be read", where=path, got=error.strerror or str(error)
             ) from error
+        if (found_sha256 := fileio.sha256_bytes(raw)) != file.sha256:
+            raise ArtifactError(
+                "a chunk of a tensor is damaged",
+                where=path,
+                expected=f"SHA-256 {file.sha256}",
+                got=f"SHA-256 {found_sha256}",
+                fix=self._verify(),
+            )
+        return raw
 
     def _checked_chain(self, entry: Tensor) -> Chain:
         """Return how a tensor is packed, once its array's metadata are seen to say the same."""
