@@ -56,6 +56,14 @@ def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
     return zstandard.ZstdCompressionParameters.from_level(_SEARCHED_LEVEL, **settings)
 
 
+def ends_with_checksum(frame: Buffer) -> bool:
+    """Tell whether a frame's last bytes are a checksum of what it holds, which `unpack_frame` then makes sure of.
+
+    Source: RFC 8878, section 3.1.1.1.1.
+    """
+    return len(frame) > len(_MAGIC) and frame[: len(_MAGIC)] == _MAGIC and bool(frame[len(_MAGIC)] & 4)
+
+
 def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
     """Unpack a frame that holds `size` bytes, at least one; no more memory than that is taken, whatever the frame says.
 
