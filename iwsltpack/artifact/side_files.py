@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,29 @@ from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
 
 CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""A tokenizer needs one of them."""
 SIDE_FILES = (
     CONFIG,
-    "generation_config.json",
+    GENERATION_CONFIG,
     "preprocessor_config.json",
     "processor_config.json",
     "feature_extractor_config.json",
-    "tokenizer.json",
+    *VOCABULARIES,
     "tokenizer_config.json",
-    "tokenizer.model",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.json",
     "merges.txt",
     "chat_template.json",
     "chat_template.jinja",
 )
 """What `save_pretrained` writes beside the weights. Python files of a checkpoint are never taken along."""
+SIZE_LIMIT = 256 << 20
+"""Bytes of a side file at most; the largest tokenizers take 40 MB."""
+NESTING_LIMIT = 100
+"""Levels of a JSON file; programs that read it call themselves once a level, and some stop at 128."""
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _LOCAL_KEYS = ("_name_or_path", "name_or_path", "tokenizer_file", "cache_dir")
 """Keys that can hold a path of the machine a checkpoint was saved on."""
 
@@ -37,16 +44,29 @@ def collect(folder: Path) -> dict[str, bytes]:
     Raises
     ------
     InputError
-        There is no ``config.json``, or a JSON file is malformed.
+        There is no ``config.json``; files of a processor, and no vocabulary; a JSON file is malformed; something is
+        no regular file, or was not fetched by Git LFS.
     """
-    if not (folder / CONFIG).is_file():
+    if not os.path.lexists(folder / CONFIG):
         raise InputError("the checkpoint has no configuration", where=folder, expected=CONFIG)
-    files = {}
-    for name in SIDE_FILES:
-        path = folder / name
-        if path.is_file():
-            files[name] = _clean_json(path) if name.endswith("config.json") else fileio.read_bytes(path)
+    files = {name: _read(folder / name) for name in SIDE_FILES if os.path.lexists(folder / name)}
+    if set(files) - {CONFIG, GENERATION_CONFIG} and not set(VOCABULARIES) & set(files):
+        raise InputError(
+            "the checkpoint has no tokenizer",
+            where=folder,
+            expected=f"one of {', '.join(VOCABULARIES)}",
+            got=", ".join(files),
+            fix="fetch the checkpoint anew, with all its files",
+        )
     return files
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file of a repository that Git cloned without its large files."""
+    with path.open("rb") as stream:
+        if stream.read(len(_POINTER)) != _POINTER:
+            return
+    raise InputError("a pointer of Git LFS lies in place of the file", where=path, fix="git lfs pull")
 
 
 def architecture(config: bytes, where: object) -> str:
@@ -113,12 +133,29 @@ def parse(raw: bytes, where: object = CONFIG) -> dict[str, Any]:
     document = fileio.parse_json(raw, where)
     if not isinstance(document, dict):
         raise InputError("a configuration file is not an object", where=where, got=type(document).__name__)
+    level: list[Any] = [document]
+    for _ in range(NESTING_LIMIT):
+        level = [
+            item
+            for part in level
+            if isinstance(part, dict | list)
+            for item in (part.values() if isinstance(part, dict) else part)
+        ]
+    if level:
+        raise InputError(
+            "not usable JSON", where=where, expected=f"at most {NESTING_LIMIT} levels", got="more, nested"
+        )
     return document
 
 
-def _clean_json(path: Path) -> bytes:
-    raw = fileio.read_bytes(path)
+def _read(path: Path) -> bytes:
+    raw = fileio.read_bytes(path, limit=SIZE_LIMIT)
+    refuse_pointer(path)
+    if path.suffix != ".json":
+        return raw
     document = parse(raw, path)
+    if not path.name.endswith("config.json"):
+        return raw
     cleaned = _without_local_keys(document)
     if cleaned == document:
         return raw

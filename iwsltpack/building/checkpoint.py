@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from iwsltpack.artifact.side_files import refuse_pointer
 from iwsltpack.codecs.dtypes import DType, by_code
 from iwsltpack.documents.names import INDEX_NAME, SINGLE_NAME
 from iwsltpack.errors import InputError
@@ -21,6 +24,11 @@ from iwsltpack.system import direct_io, fileio
 
 HEADER_LIMIT = 100_000_000
 """Bytes of header at most, as the format says."""
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+_ADAPTER_TENSOR = re.compile(r"(^|\.)(lora_\w+|base_layer|modules_to_save)(\.|$)")
+"""Names that the peft library gives: of what is to be added to weights, and of weights to which something is."""
+_SAME_AGAIN = "consolidated"
+"""How the same weights, laid out for another program, are named beside a checkpoint of the hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +96,17 @@ class Checkpoint:
         """Bytes of the tensor files, headers included."""
         return sum(path.stat().st_size for path in self.files)
 
+    def state(self) -> str:
+        """Return a digest that is another once a tensor file was written to or replaced, whatever time it is given.
+
+        Of the times that the file system itself notes of each file, which no program can set. Of one machine: a copy
+        elsewhere, with the same size and time stamp, has another.
+        """
+        found = [(path.name, path.stat()) for path in self.files]
+        return fileio.sha256_bytes(
+            fileio.canonical_json([[name, it.st_size, it.st_ctime_ns, it.st_ino] for name, it in found])
+        )
+
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Open a folder as `save_pretrained` or the hub lays it out.
@@ -95,8 +114,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     InputError
-        No such folder, no safetensors in it, a shard missing or truncated, a malformed header, a tensor the
-        index names and no shard holds.
+        No such folder, no safetensors in it, or more than one checkpoint; a shard missing, truncated or not fetched
+        by Git LFS; a malformed header; a tensor the index names and no shard holds; an adapter beside the weights.
     """
     if not folder.is_dir():
         raise InputError(
@@ -115,6 +134,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 raise InputError("the same tensor stands in two files", where=path, got=name)
             tensors[name] = tensor
     _check_index(folder, tensors, headers)
+    if adapter := [name for name in tensors if _ADAPTER_TENSOR.search(name)]:
+        raise _unmerged(folder, ", ".join(adapter[:5]))
     if direct_io.exceeds_cache(sum(path.stat().st_size for path in files)):
         tensors = {name: replace(tensor, past_cache=True) for name, tensor in tensors.items()}
     return Checkpoint(
@@ -126,8 +147,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
+    """Return the tensor files of a checkpoint; what would be left out, or is another checkpoint, is refused."""
+    adapter = next((name for name in ADAPTER_FILES if os.path.lexists(folder / name)), None)
+    if adapter is not None:
+        raise _unmerged(folder, adapter)
+    found = sorted(path.name for path in folder.glob("*.safetensors"))
     index = folder / INDEX_NAME
-    if index.is_file():
+    if os.path.lexists(index):
         names = sorted(set(_weight_map(index).values()))
         if missing := [name for name in names if not (folder / name).is_file()]:
             raise InputError(
@@ -136,22 +162,38 @@ def _files(folder: Path) -> tuple[Path, ...]:
                 expected=", ".join(missing),
                 fix="download it again",
             )
-        return tuple(folder / name for name in names)
-    if (folder / SINGLE_NAME).is_file():
-        return (folder / SINGLE_NAME,)
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
+    else:
+        names = [SINGLE_NAME] if SINGLE_NAME in found else found
+    if not names:
         raise InputError(
             "no safetensors checkpoint here",
             where=folder,
             expected=f"{SINGLE_NAME} or {INDEX_NAME}",
             got=", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty folder",
         )
-    return tuple(found)
+    if others := [name for name in found if name not in names and not name.startswith(_SAME_AGAIN)]:
+        raise InputError(
+            "two checkpoints in one folder, and which one is meant cannot be told",
+            where=folder,
+            expected=f"no safetensors files beside {INDEX_NAME if index.is_file() else SINGLE_NAME} and its own",
+            got=", ".join(others[:8]),
+            fix="move the files of one of them elsewhere",
+        )
+    return tuple(folder / name for name in names)
+
+
+def _unmerged(where: Path, got: str) -> InputError:
+    return InputError(
+        "an adapter (LoRA) is not merged into the weights",
+        where=where,
+        expected="weights alone",
+        got=got,
+        fix="merge it first: peft's merge_and_unload, then save_pretrained",
+    )
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    document = fileio.read_json(index)
+    document = fileio.read_json(index, limit=HEADER_LIMIT)
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise InputError(
@@ -179,6 +221,9 @@ def _check_index(folder: Path, tensors: dict[str, SourceTensor], headers: list[A
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    if not path.is_file():
+        raise InputError("not a file, or a link that leads nowhere", where=path)
+    refuse_pointer(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -197,6 +242,14 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         raise InputError("the safetensors header is not JSON", where=path, got=str(error)) from error
     if not isinstance(header, dict):
         raise InputError("the safetensors header is not an object", where=path)
+    notes = header.get("__metadata__", {})
+    if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+        raise InputError(
+            "the safetensors header has a malformed entry",
+            where=f"{path}: __metadata__",
+            expected="an object of texts",
+            got=str(notes)[:200],
+        )
     return header, 8 + length
 
 

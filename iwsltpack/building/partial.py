@@ -99,10 +99,12 @@ class Journal:
             # Not synced: what a power cut takes from the journal is built again, and resuming hashes every file.
             json_lines.append(stream.fileno(), [record])
 
-    def add(self, written: Written) -> None:
-        """Record a finished tensor."""
+    def add(self, written: Written, source: str) -> None:
+        """Record a finished tensor, and the state of the source it was read from; see `Checkpoint.state`."""
         tensor, files = written
-        self.append({"tensor": tensor.to_json(), "files": [file.to_json() for file in files]})
+        self.append(
+            {"tensor": tensor.to_json(), "files": [file.to_json() for file in files], "source": source}
+        )
 
     def records(self) -> list[dict[str, Any]]:
         """Return every sound record; of others there is a warning, and what they tell of is packed again."""
@@ -224,9 +226,17 @@ def read_plan(workshop: Path) -> BuildPlan:
 
 
 def finished(
-    workshop: Path, names: Collection[str], sizes: dict[str, int], progress: Reporter = SILENT
+    workshop: Path,
+    names: Collection[str],
+    sizes: dict[str, int],
+    progress: Reporter = SILENT,
+    *,
+    source: str | None = None,
 ) -> dict[str, Written]:
-    """Return those of `names` that any journal says are done and whose files still are what it says."""
+    """Return those of `names` that any journal says are done and whose files still are what it says.
+
+    With `source`, what was read from another state of the checkpoint does not count: it may have been other weights.
+    """
     wanted = set(names)
     found: dict[str, Written] = {}
     for path in sorted(workshop.glob("build*.jsonl")):
@@ -234,7 +244,7 @@ def finished(
             with suppress(KeyError, TypeError):  # the record of another version
                 tensor = Tensor.from_json(record["tensor"])
                 files = [File.from_json(entry) for entry in record["files"]]
-                if tensor.name in wanted:
+                if tensor.name in wanted and source in (None, record["source"]):
                     found[tensor.name] = (tensor, files)
 
     def whole(written: Written) -> bool:

@@ -73,6 +73,8 @@ class BuildJob:
         How tensors are packed.
     plan
         The same, as it is written down.
+    state
+        Of the source's files, before any tensor was read; see `Checkpoint.state`.
     """
 
     checkpoint: Checkpoint
@@ -80,10 +82,11 @@ class BuildJob:
     side: dict[str, bytes]
     coding: Coding
     plan: BuildPlan
+    state: str
 
     def check_source(self, workshop: Path) -> None:
         """Refuse to finish if the checkpoint is not what it was in the beginning."""
-        if _stamp(self.checkpoint) != self.plan.source:
+        if _stamp(self.checkpoint) != self.plan.source or self.checkpoint.state() != self.state:
             raise InputError(
                 "the checkpoint changed while it was being packed",
                 where=self.checkpoint.folder,
@@ -93,7 +96,7 @@ class BuildJob:
     def note(self, journal: Journal, written: Written) -> Written:
         """Record a finished tensor; return it as recorded."""
         tensor, files = _from_origin(written[0], self.checkpoint), written[1]
-        journal.add((tensor, files))
+        journal.add((tensor, files), self.state)
         return tensor, files
 
 
@@ -202,7 +205,7 @@ def prepared_job(
             fix="build it without --dask and --shard",
         )
     checkpoint = open_checkpoint(source)
-    stamp = _stamp(checkpoint)
+    stamp, state = _stamp(checkpoint), checkpoint.state()
     draft = ArtifactManifest(
         format_version=packing.format_version,
         tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
@@ -222,7 +225,7 @@ def prepared_job(
             tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
             side=publishing.describe_side_files(side),
         )
-        yield BuildJob(checkpoint=checkpoint, plans=plans, side=side, coding=packing, plan=plan)
+        yield BuildJob(checkpoint=checkpoint, plans=plans, side=side, coding=packing, plan=plan, state=state)
 
 
 def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | None) -> BaseModel:
@@ -273,7 +276,7 @@ def _write_all(
     zarr_metadata.create_group(workshop / ARTIFACT, job.plan.manifest.format_version)
     sizes, journal = job.plan.sizes, journal_of(workshop)
     progress.start("building", sum(sizes.values()), "bytes")
-    done = finished(workshop, sizes, sizes, progress)
+    done = finished(workshop, sizes, sizes, progress, source=job.state)
     todo = [plan for plan in job.plans if plan.source.name not in done]
 
     def note(written: Written) -> None:

@@ -97,7 +97,7 @@ def build_shard(
         sizes, journal, stop = job.plan.sizes, journal_of(workshop, shard), threading.Event()
         names = deal(sizes, shard.count)[shard.index - 1]
         progress.start(f"building shard {shard}", sum(sizes[name] for name in names), "bytes")
-        done = finished(workshop, names, sizes, progress)
+        done = finished(workshop, names, sizes, progress, source=job.state)
         own = set(names) - set(done)
 
         def work(bundle: Bundle) -> None:
