@@ -1,15 +1,28 @@
 """One tree for everything that can go wrong, and the problems a validator collects.
 
 An error says what happened, where, what was expected, what was found and what to do next. The command line
-prints it as it stands and exits with the class's `exit_code`; library code never exits.
+prints it as it stands and exits with the class's `exit_code`; library code never exits. Names and values from
+elsewhere are shown in it, never obeyed; see `printable`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "notice"]
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal or a log obeys rather than shows: controls, line breaks, turns of the writing direction, no text."""
+
+
+def printable(text: object) -> str:
+    """Return a text from elsewhere as one line that only shows: what would act stands there as Python writes it.
+
+    >>> printable("a name\\n::error::")
+    'a name\\\\n::error::'
+    """
+    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 class IwsltpackError(Exception):
@@ -46,10 +59,10 @@ class IwsltpackError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        lines = [self.what if self.where is None else f"{self.where}: {self.what}"]
+        lines = [printable(self.what if self.where is None else f"{self.where}: {self.what}")]
         for label, value in (("expected", self.expected), ("got", self.got), ("to do", self.fix)):
             if value is not None:
-                lines.append(f"  {label}: {value}")
+                lines.append(f"  {label}: {printable(value)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -138,7 +151,7 @@ class Problem:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.path, self.line) if part is not None)
         text = f"{place + ': ' if place else ''}{self.severity} [{self.rule}] {self.message}"
-        return f"{text} ({self.fix})" if self.fix else text
+        return printable(f"{text} ({self.fix})" if self.fix else text)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object with every attribute."""

@@ -37,7 +37,8 @@ class Trouble:
 
     `status` answers with an error; `cut` closes the connection after so many bytes; `flip` inverts the byte at that
     place; `shorten` leaves off so many bytes of an answer that is otherwise right; `pad` adds as many; `delay` waits
-    so many seconds first; `reset` breaks the connection off without an answer.
+    so many seconds first; `reset` breaks the connection off without an answer; `raw` is the answer as it stands, and
+    `again` what is sent after it over and over, every `pause` seconds, as long as the other side listens.
     """
 
     pattern: str
@@ -50,6 +51,10 @@ class Trouble:
     pad: int = 0
     delay: float = 0.0
     reset: bool = False
+    reason: str | None = None
+    raw: bytes | None = None
+    again: bytes = b""
+    pause: float = 0.0
 
 
 class HttpStore:
@@ -161,8 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         file = (store.root / path).resolve()
-        if trouble.status is not None:
-            self._refuse(trouble.status, trouble.headers)
+        if trouble.raw is not None:
+            self._drone(trouble)
+        elif trouble.status is not None:
+            self._refuse(trouble.status, trouble.headers, trouble.reason)
         elif query != store.query or not self._let_in():
             self._refuse(403)
         elif not file.is_relative_to(store.root.resolve()) or not file.is_file():
@@ -175,8 +182,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.headers.get("Authorization", "") == self.server.store.password
         )
 
-    def _refuse(self, status: int, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
+    def _drone(self, trouble: Trouble) -> None:
+        self.close_connection = True
+        self.wfile.write(trouble.raw or b"")
+        until = time.monotonic() + self.timeout
+        while trouble.again and time.monotonic() < until:
+            self.wfile.write(trouble.again)
+            self.wfile.flush()
+            time.sleep(trouble.pause)
+
+    def _refuse(self, status: int, headers: dict[str, str] | None = None, reason: str | None = None) -> None:
+        self.send_response(status, reason)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", "0")

@@ -111,8 +111,6 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
 
 
 def _list() -> None:
-    from rich.table import Table
-
     from iwsltpack.building.recipes import BUILT_IN
     from iwsltpack.codecs.registry import CODINGS
 
@@ -120,7 +118,7 @@ def _list() -> None:
         ("recipe", [(recipe.name, recipe.description) for recipe in BUILT_IN.values()]),
         ("coding", [(coding.name, coding.summary) for coding in CODINGS.values()]),
     ):
-        table = Table(title, "what it does", box=None, pad_edge=False)
+        table = console.Table(title, "what it does", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row)
         console.show(table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.errors import printable
 
 if TYPE_CHECKING:
     from iwsltpack.cleaning import Change, CleanSummary
@@ -63,10 +64,10 @@ def _show_change(line: int, change: Change) -> None:
     text = Text(f"{line}: {change.rule}: ", style="bold")
     for mark, piece in marked(change.before, change.after):
         before, after = ("", "") if console.out.is_terminal else signs[mark]
-        text.append(f"{before}{piece}{after}", style=styles[mark] or "not bold")
+        text.append(f"{before}{printable(piece)}{after}", style=styles[mark] or "not bold")
     if change.message:
-        text.append(f"  ({change.message})", style="yellow not bold")
-    console.out.print(text)
+        text.append(f"  ({printable(change.message)})", style="yellow not bold")
+    console.show(text)
 
 
 def _say_summary(summary: CleanSummary, output: Path) -> None:

@@ -1,4 +1,7 @@
-"""Where the command line speaks: data on stdout, talk and progress on stderr, colours only on a terminal."""
+"""Where the command line speaks: data on stdout, talk and progress on stderr, colours only on a terminal.
+
+Names, paths and lines of files are shown, never obeyed: no markup in them, no control characters; see `printable`.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,10 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 from rich.table import Column
+from rich.table import Table as RichTable
 from rich.text import Text
 
+from iwsltpack.errors import printable
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -52,14 +57,24 @@ def configure(*, quiet: bool) -> None:
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Tell the person watching something; nothing under ``--quiet``. Markup in `text` is not interpreted."""
+    """Tell the person watching something, in one line; nothing under ``--quiet``."""
     if not _quiet:
-        err.print(Text(text, style=style or ""))
+        err.print(Text(printable(text), style=style or ""))
 
 
 def show(renderable: Any) -> None:
-    """Print a result, a string or a rich table, on stdout."""
-    out.print(Text(renderable) if isinstance(renderable, str) else renderable)
+    """Print a result on stdout: a string as one line, or something of rich that is made of `printable` texts."""
+    out.print(Text(printable(renderable)) if isinstance(renderable, str) else renderable)
+
+
+class Table(RichTable):
+    """A table whose cells are texts as they are, or of rich."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row; strings are shown as they are."""
+        super().add_row(
+            *(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells), **options
+        )
 
 
 def show_json(document: Any) -> None:
@@ -99,7 +114,7 @@ class _Bars(_Talk):
         self.finish()
         bar = self._bars[unit]
         bar.start()
-        self._live = (bar, bar.add_task(description, total=total, note=""))
+        self._live = (bar, bar.add_task(printable(description), total=total, note=""))
 
     def advance(self, amount: float = 1) -> None:
         if self._live:
@@ -107,7 +122,7 @@ class _Bars(_Talk):
 
     def note(self, text: str) -> None:
         if self._live:
-            self._live[0].update(self._live[1], note=text)
+            self._live[0].update(self._live[1], note=printable(text))
 
     def finish(self) -> None:
         if self._live:
@@ -138,7 +153,7 @@ class _Log(_Talk):
         left = (self._total - self._done) / rate if rate else 0.0
         shown = f"{rate / 1e6:.1f} MB/s" if self._unit == "bytes" else f"{rate:.1f}/s"
         share = 100 * self._done / self._total if self._total else 100.0
-        err.print(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left")
+        say(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left")
 
 
 def _figure() -> Column:
@@ -152,13 +167,13 @@ def _bars(unit: Unit) -> RichProgress:
     if unit == "bytes":
         figures = (DownloadColumn(table_column=_figure()), TransferSpeedColumn(table_column=_figure()))
     return RichProgress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None, table_column=Column(max_width=24)),
         TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
         *figures,
         TextColumn("ETA", table_column=Column(no_wrap=True, min_width=3)),
         TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TextColumn("{task.fields[note]}", table_column=note),
+        TextColumn("{task.fields[note]}", markup=False, table_column=note),
         console=err,
         transient=True,
         expand=True,

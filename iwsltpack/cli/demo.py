@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.errors import printable
 
 if TYPE_CHECKING:
     from iwsltpack.demo.demo_run import Line, Step
@@ -46,12 +47,14 @@ def command(
     def announce(step: Step) -> None:
         nonlocal count
         count += 1
-        console.say(f"\n[{count}/{len(steps)}] {step.purpose}\n$ {step.line}", "bold")
+        for line in ("", f"[{count}/{len(steps)}] {step.purpose}", f"$ {step.line}"):
+            console.say(line, "bold")
 
     lines = rehearse(output, steps, announce)
     _show(lines)
     right = sum(line.reference == line.hypothesis for line in lines)
-    console.say(f"\n{right} of {len(lines)} clips translated exactly as the reference.", "green")
+    console.say("")
+    console.say(f"{right} of {len(lines)} clips translated exactly as the reference.", "green")
     console.say(f"The submission lies in {output}/submissions/; its UPLOAD.md says what to do with it.")
     if len(steps) > len(STEPS):
         console.say(f"Every segment, heard and compared: {output}/report/index.html")
@@ -62,18 +65,17 @@ def command(
 
 
 def _show(lines: list[Line]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(
+    table = console.Table(
         "", "said", "reference", "compressed model", title="What the compressed model wrote", show_lines=True
     )
     for number, line in enumerate(lines, 1):
         same = line.reference == line.hypothesis
         table.add_row(
             str(number),
-            Text(line.source),
-            Text(line.reference),
-            Text(line.hypothesis, style="green" if same else "red"),
+            line.source,
+            line.reference,
+            Text(printable(line.hypothesis), style="green" if same else "red"),
         )
     console.show(table)

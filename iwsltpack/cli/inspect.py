@@ -9,8 +9,6 @@ import typer
 from iwsltpack.cli import console
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from iwsltpack.artifact.sizes import Sizes
     from iwsltpack.documents.artifact import ArtifactManifest
 
@@ -51,16 +49,14 @@ def command(
         console.show(part)
 
 
-def _plain(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_header=any(columns))
+def _plain(*columns: str) -> console.Table:
+    table = console.Table(box=None, pad_edge=False, show_header=any(columns))
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     return table
 
 
-def _identity(manifest: ArtifactManifest) -> Table:
+def _identity(manifest: ArtifactManifest) -> console.Table:
     table = _plain("", "")
     table.columns[1].justify, table.columns[1].no_wrap = "left", False
     base = manifest.base_model
@@ -72,7 +68,7 @@ def _identity(manifest: ArtifactManifest) -> Table:
     return table
 
 
-def _measures(sizes: Sizes) -> Table:
+def _measures(sizes: Sizes) -> console.Table:
     from iwsltpack.artifact.sizes import GB, GIB
 
     table = _plain("size", "bytes", "GB", "GiB", "of source")
@@ -92,7 +88,7 @@ def _measures(sizes: Sizes) -> Table:
     return table
 
 
-def _components(sizes: Sizes) -> Table:
+def _components(sizes: Sizes) -> console.Table:
     table = _plain("component", "bytes", "parameters", "bits/weight", "of source")
     for name, part in sizes.components.items():
         share = f"{100 * part.bytes / part.source_bytes:.1f} %" if part.source_bytes else "-"

@@ -12,8 +12,6 @@ from iwsltpack.documents.choices import Device
 from iwsltpack.scoring.score import DEFAULT_METRICS, METRICS, CometOptions
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from iwsltpack.documents.score import Score
     from iwsltpack.scoring.references import References
 
@@ -165,12 +163,10 @@ def _show(result: Score) -> None:
         console.show(_comparisons(result))
 
 
-def _comparisons(result: Score) -> Table:
-    from rich.table import Table
-
+def _comparisons(result: Score) -> console.Table:
     from iwsltpack.documents.score import DIGITS, TITLES
 
-    table = Table(box=None, pad_edge=False)
+    table = console.Table(box=None, pad_edge=False)
     for index, title in enumerate(
         (
             "against the baseline",

@@ -65,13 +65,11 @@ def command(
 
 
 def _show(entries: list[Entry], problems: list[Problem]) -> None:
-    from rich.table import Table
-
     if not entries:
         console.show("no submissions yet")
     else:
         columns = ("type", "pair", "condition", "bytes", "GiB", "recipe", "score", "state", "name")
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        table = console.Table(*columns, box=None, pad_edge=False, header_style="bold")
         for entry in entries:
             table.add_row(*_row(entry))
         console.show(table)

@@ -83,8 +83,7 @@ Results = Sequence[tuple[str, str | None, "list[Problem]"]]
 
 
 def _print_table(results: Results) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
     for path, kind, problems in results:
         counts = {name: sum(p.severity == name for p in problems) for name in ("error", "warning", "notice")}
@@ -92,16 +91,14 @@ def _print_table(results: Results) -> None:
         console.show(f"{path}: {kind or 'unknown'}: {figures}")
         if not problems:
             continue
-        table = Table(
+        table = console.Table(
             "where", "severity", "rule", "what", "to do", box=None, pad_edge=False, header_style="bold"
         )
         colours = {"error": "red", "warning": "yellow", "notice": "blue"}
         for item in problems:
             place = ":".join(str(part) for part in (item.path, item.line) if part is not None)
-            severity = f"[{colours[item.severity]}]{item.severity}[/]"
-            table.add_row(
-                *map(escape, (place,)), severity, *map(escape, (item.rule, item.message, item.fix or ""))
-            )
+            severity = Text(item.severity, style=colours[item.severity])
+            table.add_row(place, severity, item.rule, item.message, item.fix or "")
         console.show(table)
 
 

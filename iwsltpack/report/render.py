@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.choices import TableFormat
 from iwsltpack.documents.score import TITLES
-from iwsltpack.errors import UsageError
+from iwsltpack.errors import UsageError, printable
 from iwsltpack.report.systems import MEASURE_TITLES, MEASURES
 from iwsltpack.system import fileio
 
@@ -313,13 +313,15 @@ def to_rich(table: Table) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    drawn = RichTable(
+        title=Text(printable(table.title)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
     for column in columns(table):
         drawn.add_column(
             Text(column.heading), justify="right" if column.figures else "left", no_wrap=column.figures
         )
     for row in cells(table):
-        drawn.add_row(*(Text(cell.text, style="bold" if cell.best else "") for cell in row))
+        drawn.add_row(*(Text(printable(cell.text), style="bold" if cell.best else "") for cell in row))
     return drawn
 
 

@@ -204,7 +204,7 @@ def _run(command: Sequence[str], log: IO[str], seconds: float) -> None:
         raise MissingDependency(
             "the COMET environment could not be built",
             where=environments_directory(),
-            got="\n    ".join(said) or reason or str(error),
+            got=" / ".join(said) or reason or str(error),
             fix="the first use needs the network (pip's own settings for index and proxy are used); or set "
             f"{PYTHON_VARIABLE} to the Python of an environment that has unbabel-comet {COMET_VERSION}",
         ) from error
