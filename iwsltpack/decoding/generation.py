@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from iwsltpack.decoding.chat_template import render
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.runtime.model import audio_limit, sampling_rate
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from iwsltpack.testsets.audio import Samples
 
 Finish = Literal["stop", "length"]
+SHOWN = 500
+"""Characters of a conversation that an error repeats."""
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Settings of sampling; under greedy search they do nothing but raise warnings."""
 
@@ -54,7 +58,8 @@ class InputBuilder:
     system_prompt
         None for the chat template's own.
     chat_template
-        Jinja source; None for the processor's own. Rendered in transformers' sandbox.
+        Jinja source; None for the processor's own. Rendered in transformers' sandbox, under the limits of
+        `decoding.chat_template`.
     """
 
     def __init__(
@@ -80,23 +85,37 @@ class InputBuilder:
         if system_prompt is not None:
             messages.append({"role": "system", "content": system_prompt})
         messages.append({"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": prompt}]})
-        try:
-            text = self.processor.apply_chat_template(
-                messages, chat_template=chat_template, add_generation_prompt=True, tokenize=False
+        text = self._text_of(messages, chat_template)
+        marker = getattr(self.processor, "audio_token", None)
+        if marker and text.count(marker) != 1:
+            raise UsageError(
+                "the conversation does not hold exactly one audio",
+                expected=f"one {marker} in the rendered template",
+                got=text[:SHOWN],
+                fix="leave the model's special tokens out of the prompt",
+            )
+        return text
+
+    def _text_of(self, messages: list[dict[str, Any]], chat_template: str | None) -> str:
+        from transformers import ProcessorMixin
+
+        if type(self.processor).apply_chat_template is ProcessorMixin.apply_chat_template:
+            known = getattr(self.processor, "chat_template", None)
+            template = chat_template or (known.get("default") if isinstance(known, dict) else known)
+            if not isinstance(template, str):
+                raise ArtifactError("the artifact has no chat template", fix="give one: --chat-template FILE")
+            tokens = self.processor.tokenizer.special_tokens_map
+            return render(template, json.dumps(messages), json.dumps(tokens, default=str))
+        try:  # a conversation put together by a library, not by a template of the artifact's
+            return str(
+                self.processor.apply_chat_template(
+                    messages, chat_template=chat_template, add_generation_prompt=True, tokenize=False
+                )
             )
         except Exception as error:
             raise ArtifactError(
                 "the chat template does not take this conversation", got=str(error)
             ) from error
-        marker = getattr(self.processor, "audio_token", None)
-        if not isinstance(text, str) or (marker and text.count(marker) != 1):
-            raise UsageError(
-                "the conversation does not hold exactly one audio",
-                expected=f"one {marker} in the rendered template",
-                got=text,
-                fix="leave the model's special tokens out of the prompt",
-            )
-        return text
 
     def prepare(self, audio: list[Samples]) -> dict[str, torch.Tensor]:
         """Return the inputs for a batch of recordings at the model's rate, padded on the left, on the CPU.
@@ -157,8 +176,14 @@ class Translator:
         }
         settings = copy.deepcopy(self.settings)
         settings.max_new_tokens = max_new_tokens
-        with torch.no_grad():
-            output = self.model.generate(**placed, generation_config=settings)
+        try:
+            with torch.no_grad():
+                output = self.model.generate(**placed, generation_config=settings)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            raise ArtifactError(
+                "the model does not generate with the artifact's settings",
+                got=f"{type(error).__name__}: {error}",
+            ) from error
         rows = output[:, inputs["input_ids"].shape[1] :].tolist()
         return [self._hypothesis(row) for row in rows]
 

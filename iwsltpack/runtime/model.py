@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +16,7 @@ import torch
 
 from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
+from iwsltpack.runtime.figures import check_figures
 from iwsltpack.runtime.weights import LazyStateDict
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.system.quiet import quiet_transformers
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT_SECONDS = 30.0
 """What audio models of this family hear where their processor does not say."""
+HIGHEST_RATE, LONGEST_SECONDS = 768_000, 3600.0
+"""No recording has more samples a second; no model hears as much at once."""
 
 
 def load_model(
@@ -96,6 +100,7 @@ def load_from(
     streamed = check_mode(source, mode)
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
+    check_figures(source.model_dir, len(source.manifest.tensors))
     config, cls = _architecture(source.model_dir)
     extra: dict[str, Any] = {}
     if mode != "load":
@@ -187,7 +192,7 @@ def _pull(
         raise MissingDependency(
             "the architecture needs a package that is not here", got=_first_line(error)
         ) from error
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a configuration can make a model's own code fail in any way
         raise _why(weights, source, mode, place, error) from error
     return model, info
 
@@ -243,7 +248,7 @@ def processor_from(model_dir: Path) -> Any:
         processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             model_dir, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # files that hold anything can make a library fail in any way
         raise ArtifactError(
             "the processor cannot be built from the artifact's files", where=model_dir, got=_first_line(error)
         ) from error
@@ -253,6 +258,14 @@ def processor_from(model_dir: Path) -> Any:
             where=model_dir,
             expected="a tokenizer and a feature extractor",
             got=type(processor).__name__,
+        )
+    rate = getattr(processor.feature_extractor, "sampling_rate", None)
+    if type(rate) is not int or not 0 < rate <= HIGHEST_RATE or audio_limit(processor) > LONGEST_SECONDS:
+        raise ArtifactError(
+            "the artifact's processor hears no audio there is",
+            where=model_dir,
+            expected=f"a sampling_rate of at most {HIGHEST_RATE} Hz, pieces of at most {LONGEST_SECONDS:g} s",
+            got=f"{rate} Hz",
         )
     _refuse_deaf_tokenizer(processor.tokenizer, model_dir)
     return processor
@@ -297,7 +310,7 @@ def _architecture(model_dir: Path) -> tuple[Any, Any]:
         config = transformers.AutoConfig.from_pretrained(
             model_dir, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # as above
         raise ArtifactError(
             "the configuration cannot be read", where=model_dir / "config.json", got=_first_line(error)
         ) from error
@@ -323,12 +336,28 @@ def generation_config(model_dir: Path) -> Any:
             where=model_dir,
             expected="generation_config.json",
         )
-    config = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
-    if config.eos_token_id is None:
+    where = model_dir / "generation_config.json"
+    try:
+        config = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
+        penalty = 1.0 if config.repetition_penalty is None else float(config.repetition_penalty)
+    except Exception as error:  # as above
+        raise ArtifactError(
+            "the generation settings cannot be read", where=where, got=_first_line(error)
+        ) from error
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if not ends or not all(type(end) is int and end >= 0 for end in ends):
         raise ArtifactError(
             "the generation settings name no end of sequence",
-            where=model_dir / "generation_config.json",
-            expected="eos_token_id",
+            where=where,
+            expected="eos_token_id, a token or a list of some",
+            got=config.eos_token_id,
+        )
+    if not 0 < penalty < math.inf:
+        raise ArtifactError(
+            "the generation settings cannot be used",
+            where=where,
+            expected="a repetition_penalty above 0",
+            got=penalty,
         )
     return config
 
