@@ -38,7 +38,8 @@ class Trouble:
     `status` answers with an error; `cut` closes the connection after so many bytes; `flip` inverts the byte at that
     place; `shorten` leaves off so many bytes of an answer that is otherwise right; `pad` adds as many; `delay` waits
     so many seconds first; `reset` breaks the connection off without an answer; `raw` is the answer as it stands, and
-    `again` what is sent after it over and over, every `pause` seconds, as long as the other side listens.
+    `pieces` what is sent after it, one every tenth of a second, `again` over and over, every `pause` seconds, as long
+    as the other side listens; in the end the connection is held open for `hold` seconds.
     """
 
     pattern: str
@@ -55,6 +56,8 @@ class Trouble:
     raw: bytes | None = None
     again: bytes = b""
     pause: float = 0.0
+    pieces: list[bytes] = field(default_factory=list)
+    hold: float = 0.0
 
 
 class HttpStore:
@@ -185,11 +188,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _drone(self, trouble: Trouble) -> None:
         self.close_connection = True
         self.wfile.write(trouble.raw or b"")
+        for piece in trouble.pieces:
+            self.wfile.write(piece)
+            time.sleep(0.1)
         until = time.monotonic() + self.timeout
         while trouble.again and time.monotonic() < until:
             self.wfile.write(trouble.again)
             self.wfile.flush()
             time.sleep(trouble.pause)
+        time.sleep(trouble.hold)
 
     def _refuse(self, status: int, headers: dict[str, str] | None = None, reason: str | None = None) -> None:
         self.send_response(status, reason)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 import re
+import time
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from iwsltpack.errors import ArtifactError, InputError, IwsltpackError, ResourceError
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-Kind = Literal["missing", "denied", "unreachable", "offline", "transient", "damaged", "refused"]
+Kind = Literal["missing", "denied", "unreachable", "offline", "transient", "silent", "damaged", "refused"]
 T = TypeVar("T")
 
-TRIES = {"transient": 5, "unreachable": 5, "damaged": 3}
+TRIES = {"transient": 5, "unreachable": 5, "silent": 2, "damaged": 3}
 """How often a request is made, by what went wrong last; once for everything else."""
 FIRST_PAUSE_S = 0.5
 """Doubled after each try."""
@@ -33,9 +35,11 @@ PATIENCE_S = 330.0
 
 The hub counts requests in windows of five minutes and says when the next begins.
 """
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0
-"""Seconds without a byte before a transfer counts as broken."""
+CONNECT_TIMEOUT_S = 8.0
+READ_TIMEOUT_S = 20.0
+"""Seconds without a byte, or with fewer than `SLOWEST` a second, before a transfer counts as broken."""
+SLOWEST = 1000.0
+"""Bytes a second. With less a person waits for days, and a store that means ill can make it so little."""
 COMMIT_TIMEOUT_S = 120.0
 """The same of what a push asks: a commit of many files takes the hub a while."""
 AGAIN = "run the same command again: what was fetched or sent is kept"
@@ -85,6 +89,7 @@ ROWS: dict[Kind, Row] = {
         "publish the artifact again",
     ),
     "transient": Row(ResourceError, "the store keeps failing", AGAIN),
+    "silent": Row(ResourceError, "the store keeps failing", AGAIN),
     "refused": Row(ResourceError, "the store refuses the request", "check the address"),
 }
 """Of files of an artifact, in whatever store. What the hub says of itself is told by `hub_errors`."""
@@ -96,8 +101,9 @@ class Failure(Exception):
     Parameters
     ----------
     kind
-        ``unreachable``: no server was spoken to. ``transient``: worth another try. ``damaged``: it came, and is
-        not what the manifest promised. ``refused``: anything else a server said.
+        ``unreachable``: no server was spoken to. ``transient``: worth another try. ``silent``: the same, after a
+        long wait for nothing. ``damaged``: it came, and is not what the manifest promised. ``refused``: anything
+        else a server said.
     got
         What was found, for a person; passwords, signatures and tokens are taken out of it here.
     expected
@@ -160,8 +166,8 @@ def asked_pause(headers: Mapping[str, str]) -> float | None:
 
 
 def receive(blocks: Iterable[bytes], into: Path, limit: int) -> None:
-    """Write what comes to `into`; more than `limit` bytes are a `Failure` of kind ``damaged``."""
-    received = 0
+    """Write what comes to `into`; more than `limit` bytes are a `Failure`, and so is a trickle."""
+    received, counted, since = 0, 0, time.monotonic()
     # What breaks on the network is no OSError here: the libraries' errors are of classes of their own.
     with fileio.disk_errors(into), into.open("wb") as stream:
         for block in blocks:
@@ -169,6 +175,47 @@ def receive(blocks: Iterable[bytes], into: Path, limit: int) -> None:
             if received > limit:
                 raise Failure("damaged", f"more than {limit} bytes", expected=f"at most {limit} bytes")
             stream.write(block)
+            if (seconds := time.monotonic() - since) > READ_TIMEOUT_S:
+                if received - counted < SLOWEST * seconds:
+                    raise Failure("silent", f"{received - counted} bytes in {seconds:.0f} s")
+                counted, since = received, time.monotonic()
+
+
+def answered(ask: Callable[[], T], leave: Callable[[T], object]) -> T:
+    """Return what `ask` returns, if a store answers in time: headers that come one by one end no library's wait.
+
+    Parameters
+    ----------
+    ask
+        Connects, sends a request and reads the head of the answer; run in a thread of its own.
+    leave
+        Called with an answer that comes when nobody waits for it any more.
+
+    Raises
+    ------
+    Failure
+        Of kind ``silent``; and whatever `ask` raises.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer = ask()
+        except BaseException as error:  # noqa: BLE001  # told where it is waited for
+            if done.set_running_or_notify_cancel():
+                done.set_exception(error)
+            return
+        if done.set_running_or_notify_cancel():
+            done.set_result(answer)
+        else:
+            leave(answer)
+
+    Thread(target=run, name="iwsltpack-ask", daemon=True).start()
+    seconds = CONNECT_TIMEOUT_S + READ_TIMEOUT_S
+    wait([done], seconds)
+    if done.cancel():
+        raise Failure("silent", f"no answer after {seconds:.0f} s")
+    return done.result()
 
 
 def persist(

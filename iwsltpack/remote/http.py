@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import weakref
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from iwsltpack.remote.hub_errors import LOGIN, NO_HUB, hub_failures
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from iwsltpack.remote.location import HubLocation, UrlLocation
 
@@ -109,10 +110,15 @@ def _http_library() -> Any:
     return importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 
 
-def _asked(client: Any, url: str, headers: Mapping[str, str]) -> Any:
+@contextmanager
+def _asked(client: Any, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
     silence = failure.READ_TIMEOUT_S
     timeout = (failure.CONNECT_TIMEOUT_S, silence, silence, silence)
-    return client.stream("GET", url, headers={**headers, **PLAIN}, timeout=timeout, follow_redirects=True)
+    asked = client.stream("GET", url, headers={**headers, **PLAIN}, timeout=timeout, follow_redirects=True)
+    answer = failure.answered(asked.__enter__, lambda _: asked.__exit__(None, None, None))
+    with ExitStack() as stack:
+        stack.push(asked)
+        yield answer
 
 
 def _commit_told(answers: list[Any]) -> str:

@@ -118,7 +118,7 @@ _TIMEOUT = Row(
     ResourceError,
     "the hub does not answer in time",
     "check the network, then run the same command again",
-    "transient",
+    "silent",
 )
 _BROKEN = Row(ResourceError, "the connection to the hub broke", AGAIN, "transient")
 _REFUSED = Row(ResourceError, "the hub gave an answer that cannot be used", AGAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import MissingDependency
@@ -78,11 +79,12 @@ class BucketFiles:
         if self._made[0] != os.getpid():
             self._made = (os.getpid(), self._connect())
         bucket, _, key = self._location.url(relative).removeprefix("s3://").partition("/")
-        body = self._made[1].get_object(Bucket=bucket, Key=key)["Body"]
-        try:
+        client = self._made[1]
+        found = failure.answered(
+            lambda: client.get_object(Bucket=bucket, Key=key), lambda found: found["Body"].close()
+        )
+        with closing(found["Body"]) as body:
             failure.receive(body.iter_chunks(BLOCK), into, limit)
-        finally:
-            body.close()
 
 
 def _failure(error: Any) -> Failure:
@@ -100,6 +102,8 @@ def _failure(error: Any) -> Failure:
     if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
         return Failure("unreachable", text)
     broken = exceptions.HTTPClientError | exceptions.IncompleteReadError | exceptions.ResponseStreamingError
+    if isinstance(error, exceptions.ReadTimeoutError):
+        return Failure("silent", text)
     if isinstance(error, broken):
         return Failure("transient", text)
     return Failure("denied" if "redential" in text else "refused", text)
