@@ -57,11 +57,13 @@ def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
 
 
 def ends_with_checksum(frame: Buffer) -> bool:
-    """Tell whether a frame's last bytes are a checksum of what it holds, which `unpack_frame` then makes sure of.
+    """Tell whether a frame ends with a checksum of what it holds; `unpack_frame` then makes sure of it."""
+    import zstandard
 
-    Source: RFC 8878, section 3.1.1.1.1.
-    """
-    return len(frame) > len(_MAGIC) and frame[: len(_MAGIC)] == _MAGIC and bool(frame[len(_MAGIC)] & 4)
+    try:
+        return bool(zstandard.get_frame_parameters(frame).has_checksum)
+    except zstandard.ZstdError:
+        return False
 
 
 def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
