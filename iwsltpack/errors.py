@@ -117,6 +117,11 @@ class MissingDependency(IwsltpackError):
     exit_code = 6
 
 
+def how_to_install(extra: str) -> str:
+    """Return how an optional part of this package is installed; the package itself is on no index."""
+    return f"in the checkout of iwsltpack: pip install '.[{extra}]'"
+
+
 class ResourceError(IwsltpackError):
     """The machine ran out of disk, memory or network."""
 

@@ -23,6 +23,7 @@ from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.shards import build_shard, merge_build
 from iwsltpack.cluster.shards import Shard
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError, ValidationFailed
 from iwsltpack.system import fileio, locks
 
@@ -254,10 +255,11 @@ def test_more_shards_than_tensors_leave_some_with_nothing(tmp_path: Path) -> Non
 def test_an_artifact_that_is_whole_is_left_alone(tiny: Path, built: Built, tmp_path: Path) -> None:
     whole = built("selected-q3", "zstd")
     before = tree(whole)
-    with pytest.raises(UsageError, match="the output exists"):
-        build_shard(tiny, whole, RECIPE, "zstd", shard=shard(1))
-    with pytest.raises(UsageError, match="the artifact is whole already"):
-        merge_build(whole)
+    manifest = read_manifest(whole)
+    assert build_shard(tiny, whole, RECIPE, "zstd", shard=shard(1)) == [t.name for t in manifest.tensors]
+    assert merge_build(whole) == manifest
+    with pytest.raises(UsageError, match="the output exists, and is another artifact"):
+        build_shard(tiny, whole, BUILT_IN["fp16"], "zstd", shard=shard(1))
     assert tree(whole) == before
 
 

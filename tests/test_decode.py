@@ -389,6 +389,22 @@ def test_several_test_sets_go_into_folders_of_their_own(parrot: Parrot, talks: P
     assert parrot.batches == [1]
 
 
+def test_one_test_set_and_several_do_not_go_into_the_same_folder(
+    parrot: Parrot, talks: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        write_tone(tmp_path / "all" / name / "x.wav", 0.5)
+    run(talks, tmp_path / "one")
+    with pytest.raises(UsageError, match="lies in the folder of another thing: run"):
+        run(tmp_path / "all", tmp_path / "one")
+    run(tmp_path / "all", tmp_path / "several")
+    with pytest.raises(UsageError, match="the output is a folder of runs"):
+        run(talks, tmp_path / "several")
+    with pytest.raises(UsageError, match="of another thing: checkpoint"):
+        run(talks, MINIATURE / "runs")
+    assert not (MINIATURE / "runs").exists()
+
+
 def test_a_finished_run_without_its_journal_is_never_overwritten(
     parrot: Parrot, talks: Path, tmp_path: Path
 ) -> None:

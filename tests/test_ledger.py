@@ -19,6 +19,8 @@ from iwsltpack.system import fileio
 
 PRIMARY = "APG_DEMO_ModelCompression_en-zh_constrained_primary"
 CONTRASTIVE = "APG_DEMO_ModelCompression_en-zh_constrained_contrastive"
+DEMOTED = f"{CONTRASTIVE}.selected-q2"
+"""What the PRIMARY is called when another takes its place: never what that other was called."""
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +90,39 @@ def test_without_a_primary_the_time_stamp_rule_is_told(run: Path, artifact: Path
 
 def test_promoting_swaps_both_and_keeps_every_hypothesis(root: Path) -> None:
     assert last_lines(root) == {PRIMARY: "谢谢大家。", CONTRASTIVE: "再见。"}
-    assert ledger.promote(root, CONTRASTIVE) == {CONTRASTIVE: PRIMARY, PRIMARY: CONTRASTIVE}
-    assert last_lines(root) == {PRIMARY: "再见。", CONTRASTIVE: "谢谢大家。"}
+    assert ledger.promote(root, CONTRASTIVE) == {CONTRASTIVE: PRIMARY, PRIMARY: DEMOTED}
+    assert last_lines(root) == {PRIMARY: "再见。", DEMOTED: "谢谢大家。"}
     assert validate(root) == ("ledger", [])
     assert read_submission(root / PRIMARY).type == "primary"
     assert "This is the PRIMARY submission" in (root / PRIMARY / "UPLOAD.md").read_text(encoding="utf-8")
 
 
-def test_promoting_there_and_back_gives_the_same_bytes(root: Path) -> None:
-    before = tree(root)
+def test_promoting_twice_is_promoting_once(root: Path) -> None:
     ledger.promote(root, CONTRASTIVE)
-    assert tree(root) != before
+    once = tree(root)
+    assert ledger.promote(root, CONTRASTIVE) == {}
+    assert ledger.promote(root, PRIMARY) == {}
+    assert tree(root) == once
+
+
+def test_promoting_there_and_back_by_label(root: Path) -> None:
+    before = tree(root / CONTRASTIVE)
     ledger.promote(root, CONTRASTIVE)
-    assert tree(root) == before
+    assert ledger.promote(root, "selected-q2") == {DEMOTED: PRIMARY, PRIMARY: CONTRASTIVE}
+    assert ledger.promote(root, "selected-q2") == {}
+    assert last_lines(root) == {PRIMARY: "谢谢大家。", CONTRASTIVE: "再见。"}
+    assert tree(root / CONTRASTIVE) == before
+    assert validate(root) == ("ledger", [])
+
+
+def test_a_number_means_the_same_submission_before_and_after_promotion(root: Path) -> None:
+    numbers = {entry.folder: str(entry.number) for entry in ledger.entries(root)}
+    assert sorted(numbers.values()) == ["1", "2"]
+    assert ledger.promote(root, numbers[CONTRASTIVE]) == {CONTRASTIVE: PRIMARY, PRIMARY: DEMOTED}
+    assert ledger.promote(root, numbers[CONTRASTIVE]) == {}
+    for nobody in ("0", "3"):
+        with pytest.raises(UsageError, match=f"no submission '{nobody}'"):
+            ledger.promote(root, nobody)
 
 
 def test_promoting_where_there_is_no_primary(run: Path, artifact: Path, tmp_path: Path) -> None:
@@ -150,7 +172,7 @@ def test_a_score_is_recorded_beside_the_package_and_stays_with_it(root: Path, tm
         entry.folder: [(s.test_set, s.metric, s.score) for s in entry.scores]
         for entry in ledger.entries(root)
     }
-    assert found == {PRIMARY: [("demo", "chrf", 39.5)], CONTRASTIVE: []}
+    assert found == {PRIMARY: [("demo", "chrf", 39.5)], DEMOTED: []}
 
 
 def test_a_score_of_other_lines_is_refused(root: Path, tmp_path: Path) -> None:
@@ -164,9 +186,10 @@ def test_promoting_what_is_not_there_lists_what_is(root: Path) -> None:
     assert PRIMARY in str(raised.value)
 
 
-def test_promoting_the_primary_is_refused(root: Path) -> None:
-    with pytest.raises(UsageError, match="it is the PRIMARY already"):
-        ledger.promote(root, PRIMARY)
+def test_promoting_the_primary_changes_nothing(root: Path) -> None:
+    before = tree(root)
+    assert ledger.promote(root, PRIMARY) == {}
+    assert tree(root) == before
 
 
 def test_a_damaged_submission_changes_no_type(root: Path) -> None:

@@ -519,7 +519,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "botocore", None)
     with pytest.raises(MissingDependency, match="needs a package that is not here") as error:
         locate("s3://somewhere/q3")
-    assert "pip install 'iwsltpack[remote]'" in str(error.value)
+    assert "pip install '.[remote]'" in str(error.value)
     assert "botocore" in str(error.value)
 
 

@@ -350,7 +350,7 @@ def test_without_matplotlib_the_rest_is_written_and_it_is_said(
     report = write_report(collect([], ["palomino2026"]), tmp_path)
     assert (tmp_path / "index.html").is_file()
     assert not list(tmp_path.glob("*.png"))
-    assert "iwsltpack[report]" in report.notices[0]
+    assert "pip install '.[report]'" in report.notices[0]
 
 
 def test_score_and_report_share_their_settings_in_the_configured_folder(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_without_mweralign_the_extra_and_its_licence_are_named(monkeypatch: pyte
     monkeypatch.setattr(resegment_module.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingDependency, match="needs mweralign") as caught:
         resegment(["甲"], ["甲"])
-    assert "iwsltpack[resegment]" in str(caught.value)
+    assert "pip install '.[resegment]'" in str(caught.value)
     assert "GPL-3" in str(caught.value)
 
 

@@ -13,6 +13,7 @@ from conftest import THIRD_PARTY
 from evaluation_fixtures import PREFIX, REFERENCES, SOURCES, spoil, write_run
 from typer.testing import CliRunner
 
+from iwsltpack.cli import common
 from iwsltpack.cli import score as score_command
 from iwsltpack.documents import schema
 from iwsltpack.documents.score import Score, read_score
@@ -413,7 +414,7 @@ def test_merging_keeps_other_metrics_of_the_same_texts_only(cache: ScoreCache) -
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> typer.Typer:
     monkeypatch.setenv("IWSLTPACK_CACHE", str(tmp_path / "user-cache"))
     application = typer.Typer()
-    application.command()(score_command.command)
+    application.command(cls=common.Command)(common.with_options(score_command.command))
     return application
 
 

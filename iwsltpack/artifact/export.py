@@ -12,6 +12,7 @@ from iwsltpack.artifact.location import local_copy
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.documents.names import INDEX_NAME, SINGLE_NAME
+from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
@@ -44,6 +45,7 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     """
     if os.path.lexists(output):
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
+    refuse_inside(output.parent)
     artifact = open_artifact(local_copy(where, progress))
     shards = _shards(artifact.manifest.tensors)
     progress.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")

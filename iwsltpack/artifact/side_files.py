@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -67,6 +70,18 @@ def refuse_pointer(path: Path) -> None:
         if stream.read(len(_POINTER)) != _POINTER:
             return
     raise InputError("a pointer of Git LFS lies in place of the file", where=path, fix="git lfs pull")
+
+
+def missing(side: Container[str]) -> list[str]:
+    """Return what a model cannot decode speech without, for what a checkpoint's folder lacks."""
+    return [
+        what
+        for what, names in (
+            ("tokenizer", VOCABULARIES),
+            ("feature extractor (preprocessor_config.json)", SIDE_FILES[2:5]),
+        )
+        if not any(name in side for name in names)
+    ]
 
 
 def architecture(config: bytes, where: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.side_files import CONFIG, SIDE_FILES, architecture
-from iwsltpack.errors import MissingDependency, UsageError
+from iwsltpack.errors import MissingDependency, UsageError, how_to_install
 from iwsltpack.system.fileio import read_bytes
 from iwsltpack.system.quiet import quiet_loggers, quiet_transformers
 
@@ -42,7 +42,7 @@ def int8_checkpoint(source: Path, beside: Path, progress: Reporter) -> Iterator[
             import bitsandbytes  # noqa: F401 - asked for early, transformers' own message comes late
     except ImportError as error:
         raise MissingDependency(
-            "this recipe needs bitsandbytes", where="bnb-int8", fix="pip install 'iwsltpack[bnb]'"
+            "this recipe needs bitsandbytes", where="bnb-int8", fix=how_to_install("bnb")
         ) from error
     with tempfile.TemporaryDirectory(dir=beside, prefix=".int8-") as name:
         folder = Path(name)

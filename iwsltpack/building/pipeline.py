@@ -38,6 +38,9 @@ from iwsltpack.cluster.versions import PACKAGES
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Tensor, Tool
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
+from iwsltpack.documents.manifest import read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import SILENT, Reporter
@@ -55,6 +58,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SPARE_WORKERS = 6
 """Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
+UNNAMED = (
+    "the checkpoint does not tell which hub model it is, so the submission will be derived from {}: add "
+    "--base-model OWNER/NAME here, or later to submit"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,22 +143,26 @@ def build_artifact(
     Returns
     -------
     ArtifactManifest
-        As written.
+        As written, or as it was: what is finished already is not built again.
 
     Raises
     ------
     UsageError
-        `output` exists, or a partial build of something else lies there.
+        `output` is something else, or a partial build of something else lies there.
     InputError, ArtifactError, ResourceError
         See `open_checkpoint`, `write_tensor` and `pack_on_cluster`. The partial folder stays and is gone on with.
     """
     memory.keep_freed_blocks()
+    packing = check_request(output, recipe, coding_name, format_version)
+    if (manifest := finished_build(source, output, model_id, revision)) is not None:
+        progress.say(f"{output}: built already, of this checkpoint, recipe and coding")
+        return manifest
     with (
         prepared_job(
             source,
             output,
             recipe,
-            check_request(output, coding_name, format_version),
+            packing,
             model_id,
             revision,
             alone=cluster is None,
@@ -215,9 +226,15 @@ def prepared_job(
         tensors=(),
         files=(),
     )
+    if draft.base_model.id is None:
+        progress.say(UNNAMED.format(draft.base_model.architecture))
     with _prepared(source, recipe, output, progress) as folder:
         prepared = checkpoint if folder == source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe), side_files.collect(folder)
+        if missing := side_files.missing(side):
+            progress.say(
+                f"without {' and '.join(missing)} this artifact can be inspected, but not decoded with"
+            )
         side[side_files.CONFIG] = _pruned_config(side[side_files.CONFIG], plans)
         plan = BuildPlan(
             manifest=draft,
@@ -243,10 +260,53 @@ def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | No
     )
 
 
-def check_request(output: Path, coding_name: str, format_version: int = DEFAULT_VERSION) -> Coding:
+def check_request(
+    output: Path, recipe: Recipe, coding_name: str, format_version: int = DEFAULT_VERSION
+) -> Coding:
     """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
-    check_absent(output)
-    return coding_in(format_version, coding_name)
+    packing = coding_in(format_version, coding_name)
+    refuse_inside(output.parent)
+    if not (output / MANIFEST_NAME).is_file():
+        check_absent(output)
+        return packing
+    found = read_manifest(output)
+    if (found.recipe, found.coding, found.format_version) != (recipe, coding_name, format_version):
+        raise _occupied(output, found)
+    return packing
+
+
+def finished_build(
+    source: Path, output: Path, model_id: str | None, revision: str | None
+) -> ArtifactManifest | None:
+    """Return the artifact at `output`, which passed `check_request`, or None where nothing lies there.
+
+    The checkpoint is known again by the headers of its files, and by their times, which are before the artifact's.
+
+    Raises
+    ------
+    UsageError
+        It is another checkpoint's.
+    InputError
+        See `open_checkpoint`.
+    """
+    if not os.path.lexists(output):
+        return None
+    found, checkpoint = read_manifest(output), open_checkpoint(source)
+    newest = max(file.mtime_ns for file in _stamp(checkpoint))
+    older = newest <= (output / MANIFEST_NAME).stat().st_mtime_ns
+    if not older or found.base_model != _base_model(checkpoint, model_id, revision):
+        raise _occupied(output, found)
+    return found
+
+
+def _occupied(output: Path, found: ArtifactManifest) -> UsageError:
+    base, coding = found.base_model, f"{found.coding} in format {found.format_version}"
+    return UsageError(
+        "the output exists, and is another artifact than this request makes",
+        where=output,
+        got=f"recipe {found.recipe.name}, coding {coding}, of {base.id or base.architecture}",
+        fix="choose another --output, or remove it",
+    )
 
 
 @contextmanager
@@ -277,6 +337,8 @@ def _write_all(
     sizes, journal = job.plan.sizes, journal_of(workshop)
     progress.start("building", sum(sizes.values()), "bytes")
     done = finished(workshop, sizes, sizes, progress, source=job.state)
+    if done:
+        progress.say(f"{len(done)} of {len(sizes)} tensors were packed before; going on")
     todo = [plan for plan in job.plans if plan.source.name not in done]
 
     def note(written: Written) -> None:

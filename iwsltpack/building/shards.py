@@ -21,12 +21,19 @@ from iwsltpack.building.partial import (
     read_plan,
     shards_begun,
 )
-from iwsltpack.building.pipeline import SPARE_WORKERS, check_request, in_threads, prepared_job
+from iwsltpack.building.pipeline import (
+    SPARE_WORKERS,
+    check_request,
+    finished_build,
+    in_threads,
+    prepared_job,
+)
 from iwsltpack.building.staging import adopt, bundled, pack_bundle
 from iwsltpack.cluster.shards import Shard, deal
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
+from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
+from iwsltpack.errors import InputError, Problem, ValidationFailed
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -67,22 +74,27 @@ def build_shard(
     Returns
     -------
     list of str
-        Names of the shard's tensors, all packed. `merge_shards` makes the artifact once every shard is.
+        Names of the shard's tensors, all packed; of all tensors, where the artifact is made already. `merge_build`
+        makes it once every shard is packed.
 
     Raises
     ------
     UsageError
-        The artifact is there already; another build, a merge or this very shard is at work; the partial folder
-        is that of another build.
+        Something else is there; another build, a merge or this very shard is at work; the partial folder is that of
+        another build.
     InputError, ArtifactError, ResourceError
         See `build_artifact`. Started again, the shard goes on where it stopped.
     """
+    packing = check_request(output, recipe, coding_name, format_version)
+    if (manifest := finished_build(source, output, model_id, revision)) is not None:
+        progress.say(f"{output}: built and merged already")
+        return [tensor.name for tensor in manifest.tensors]
     with (
         prepared_job(
             source,
             output,
             recipe,
-            check_request(output, coding_name, format_version),
+            packing,
             model_id,
             revision,
             alone=False,
@@ -134,15 +146,14 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     InputError
         No build has been begun there.
     UsageError
-        The artifact is there already, or a shard or a build is at work.
+        A shard or a build is at work.
     ValidationFailed
         Tensors are missing; every shard that lacks some is named.
     """
     workshop = partial_of(output)
     if (output / MANIFEST_NAME).is_file():
-        raise UsageError(
-            "the artifact is whole already", where=output, fix=f"check it: iwsltpack verify {output}"
-        )
+        progress.say(f"{output}: merged already")
+        return read_manifest(output)
     plan = read_plan(workshop)
     with fileio.disk_errors(output), lock_partial(output):
         sizes, artifact = plan.sizes, workshop / ARTIFACT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from iwsltpack.artifact.side_files import SIDE_FILES
@@ -27,13 +28,21 @@ def find_source(source: str, revision: str | None = None) -> Path:
     path = Path(source)
     if path.is_dir():
         return path
-    if not _HUB_ID.fullmatch(source) or path.is_absolute() or path.exists():
+    here = path.parent.is_dir() and path.parent != Path()
+    if not _HUB_ID.fullmatch(source) or path.is_absolute() or path.exists() or here:
+        near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1) if here else []
         raise InputError(
-            "neither a checkpoint folder nor a hub id",
+            f"neither a checkpoint folder nor a hub id{'' if path.exists() else ': no such folder here'}",
             where=source,
             expected="a folder, or OWNER/NAME on the hub",
+            fix=f"did you mean {path.parent / near[0]}?" if near else None,
         )
-    return _from_hub(source, revision)
+    try:
+        return _from_hub(source, revision)
+    except InputError as error:
+        raise InputError(
+            f"no such folder here, and {error.what}", where=source, got=error.got, fix=error.fix
+        ) from error
 
 
 def _from_hub(source: str, revision: str | None) -> Path:

@@ -62,7 +62,7 @@ def command(
     share = _check_sharing(shard, dask, workers)
     loaded = load_recipe(recipe)
     target = output or Path(ARTIFACTS_DIR) / f"{loaded.name}-{coding}"
-    check_request(target, coding, format_version)
+    check_request(target, loaded, coding, format_version)
     names: list[str] = []
     with console.reporter() as reporter:
         folder = find_source(source, revision)
@@ -97,7 +97,7 @@ def tell_artifact(target: Path) -> None:
         f"{sizes.ratio:.2f}x smaller than the source's {sizes.source_bytes / GIB:.3f} GiB",
         "green",
     )
-    console.show(str(target))
+    console.result({"output": str(target), **sizes.to_json()}, str(target))
 
 
 def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> Shard | None:
@@ -113,12 +113,13 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
 def _list() -> None:
     from iwsltpack.building.recipes import BUILT_IN
     from iwsltpack.codecs.registry import CODINGS
+    from iwsltpack.system.tables import Column, Table
 
-    for title, rows in (
-        ("recipe", [(recipe.name, recipe.description) for recipe in BUILT_IN.values()]),
-        ("coding", [(coding.name, coding.summary) for coding in CODINGS.values()]),
-    ):
-        table = console.Table(title, "what it does", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        console.show(table)
+    what = Column(heading="what it does", prose=True)
+    recipes = [(recipe.name, recipe.description) for recipe in BUILT_IN.values()]
+    codings = [(coding.name, coding.summary) for coding in CODINGS.values()]
+    console.result(
+        {"recipes": dict(recipes), "codings": dict(codings)},
+        Table((Column(heading="recipe"), what), recipes),
+        Table((Column(heading="coding"), what), codings),
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.documents.places import hypothesis_files, refuse_inside
 from iwsltpack.errors import printable
 
 if TYPE_CHECKING:
@@ -15,9 +16,20 @@ if TYPE_CHECKING:
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="Raw hypotheses: UTF-8, one a line.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Raw hypotheses, UTF-8, one a line; or a run, or a folder of runs.", show_default=False
+        ),
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where to write the cleaned lines.", show_default=False)
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write the cleaned lines; a folder for several files.",
+            show_default=False,
+        ),
     ],
     lang: Annotated[
         str | None,
@@ -25,7 +37,8 @@ def command(
     ] = None,
     pair: Annotated[str | None, typer.Option(help="Language pair, in place of --lang.")] = None,
     audit: Annotated[
-        Path | None, typer.Option(help="Write every repair and finding here, as JSON lines.")
+        Path | None,
+        typer.Option(help="Write every repair and finding here, as JSON lines; a folder for several."),
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show every repair, coloured.")] = False,
 ) -> None:
@@ -37,17 +50,27 @@ def command(
     """
     from iwsltpack import cleaning
 
-    language = cleaning.language_of(file, lang, pair)
+    refuse_inside(output if output.is_dir() else output.parent, "run")
+    files = hypothesis_files(file)
+    several = len(files) > 1 or output.is_dir()
+    summaries = {}
     with console.reporter() as reporter:
-        summary = cleaning.clean_file(
-            file,
-            output,
-            language,
-            audit=audit,
-            on_change=_show_change if diff else _ignore,
-            progress=reporter,
-        )
-    _say_summary(summary, output)
+        for path in files:
+            inner = path.relative_to(file) if several and path != file else Path(path.name)
+            target = output / inner if several else output
+            findings = audit / inner.with_suffix(".jsonl") if several and audit is not None else audit
+            summaries[target] = cleaning.clean_file(
+                path,
+                target,
+                cleaning.language_of(path, lang, pair),
+                audit=findings,
+                on_change=_show_change if diff else _ignore,
+                progress=reporter,
+            )
+    for target, summary in summaries.items():
+        _say_summary(summary, target)
+    if console.as_json():
+        console.show_json([{"output": str(path), **vars(summary)} for path, summary in summaries.items()])
 
 
 def _ignore(_line: int, _change: Change) -> None:
@@ -55,6 +78,8 @@ def _ignore(_line: int, _change: Change) -> None:
 
 
 def _show_change(line: int, change: Change) -> None:
+    if console.as_json():
+        return
     from rich.text import Text
 
     from iwsltpack.cleaning.diff import marked

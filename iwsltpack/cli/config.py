@@ -14,14 +14,23 @@ to that command alone and wins. The command line wins over both.
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system.fileio import read_bytes
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from typer.core import TyperCommand
+
 CONFIG_NAME = "iwsltpack.toml"
-Parameters = dict[str, set[str]]
+NEAREST = 3
+"""Names listed where one is not known."""
+EXCLUSIVE = ({"primary", "contrastive"}, {"shard", "dask"}, {"workers", "dask"})
+"""Options that exclude each other: one that is typed puts the others aside that the file gives."""
 
 
 def read_config(path: Path | None) -> tuple[Path, dict[str, Any]] | None:
@@ -36,7 +45,9 @@ def read_config(path: Path | None) -> tuple[Path, dict[str, Any]] | None:
         raise InputError("not valid TOML", where=path, got=str(error)) from error
 
 
-def defaults(path: Path, config: dict[str, Any], parameters: Parameters) -> dict[str, dict[str, Any]]:
+def defaults(
+    path: Path, config: Mapping[str, Any], parameters: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, Any]]:
     """Spread the settings over the commands.
 
     Parameters
@@ -66,31 +77,56 @@ def defaults(path: Path, config: dict[str, Any], parameters: Parameters) -> dict
         name = key.replace("-", "_")
         takers = [command for command, known in parameters.items() if name in known]
         if not takers:
-            everything = sorted(set().union(*parameters.values()))
-            raise UsageError(f"unknown setting {key!r}", where=path, expected=", ".join(everything))
+            raise _unknown(path, f"setting {key!r}", name, set().union(*parameters.values()))
         for command in takers:
             result[command][name] = value
     for table, settings in tables.items():
         if table not in parameters:
-            raise UsageError(f"unknown table [{table}]", where=path, expected=", ".join(sorted(parameters)))
+            raise _unknown(path, f"table [{table}]", table, parameters)
         for key, value in settings.items():
             name = key.replace("-", "_")
             if name not in parameters[table]:
-                raise UsageError(
-                    f"unknown setting {key!r} in [{table}]",
-                    where=path,
-                    expected=", ".join(sorted(parameters[table])),
-                )
+                raise _unknown(path, f"setting {key!r} in [{table}]", name, parameters[table])
             result[table][name] = value
     return result
 
 
-def as_lists(settings: dict[str, dict[str, Any]], lists: Parameters) -> dict[str, dict[str, Any]]:
-    """Make one value a list of one, for the options of each command that take several."""
+def _unknown(path: Path, what: str, name: str, known: Collection[str]) -> UsageError:
+    near = get_close_matches(name, sorted(known), NEAREST, cutoff=0.0)
+    likely = get_close_matches(name, near, 1)
+    return UsageError(
+        f"unknown {what}",
+        where=path,
+        expected=", ".join(sorted(near)) + (", …" if len(known) > len(near) else ""),
+        fix=f"did you mean {likely[0]!r}?" if likely else "every command's --help names its options",
+    )
+
+
+def named(command: TyperCommand) -> dict[str, Any]:
+    """Return a command's parameters by the name that stands in the file: the long option's, or the argument's."""
     return {
-        command: {
-            name: [value] if name in lists[command] and not isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        for command, values in settings.items()
+        max((*parameter.opts, ""), key=len).lstrip("-").replace("-", "_") or str(parameter.name): parameter
+        for parameter in command.params
     }
+
+
+def values(path: Path, settings: Mapping[str, Any], command: TyperCommand) -> dict[str, Any]:
+    """Return a command's settings under its parser's own names; one value stands for a list of one.
+
+    Raises
+    ------
+    UsageError
+        A value of another type than the option takes.
+    """
+    known, found = named(command), {}
+    for key, value in settings.items():
+        parameter = known[key]
+        flag = getattr(parameter, "is_flag", False)
+        several = getattr(parameter, "multiple", False) or parameter.nargs == -1
+        items = value if several and isinstance(value, list) else [value]
+        if any(isinstance(item, bool) != flag or not isinstance(item, str | int | float) for item in items):
+            wanted = "true or false" if flag else "a text or a number" + (", or a list" if several else "")
+            raise UsageError(f"{key} = {value!r} cannot be set", where=path, expected=wanted)
+        items = [item if flag else str(item) for item in items]
+        found[parameter.name] = items if several else items[0]
+    return found

@@ -6,8 +6,10 @@ Names, paths and lines of files are shown, never obeyed: no markup in them, no c
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,6 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 from rich.table import Column
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from iwsltpack.errors import printable
@@ -40,20 +41,36 @@ LOG_EVERY_S = 30.0
 """Seconds between progress lines where stderr is a file and no bar can be drawn."""
 
 FILE_WIDTH = 160
-"""Columns of a table printed into a file or pipe, where there is no window to fit."""
+"""Columns of a table printed into a file or pipe, where there is no window to fit and COLUMNS tells none."""
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH)
+_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+out = Console(highlight=False, soft_wrap=True, width=FILE_WIDTH if _piped else None)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-_quiet = False
+_quiet = _as_json = _verbose = False
 
 
-def configure(*, quiet: bool) -> None:
-    """Set for this process whether talk and progress are left out (errors always show)."""
-    global _quiet
-    _quiet = quiet
+def configure(*, quiet: bool | None = None, json: bool | None = None, verbose: bool | None = None) -> None:
+    """Set for this process what is told: no talk (errors always show), results as JSON, libraries' remarks, too."""
+    global _quiet, _as_json, _verbose
+    _quiet = _quiet if quiet is None else quiet
+    _as_json = _as_json if json is None else json
+    _verbose = _verbose if verbose is None else verbose
     logger = logging.getLogger("iwsltpack")
     if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
         logger.addHandler(_Warnings())
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def as_json() -> bool:
+    """Tell whether results are wanted as JSON."""
+    return _as_json
+
+
+def tell_where(error: BaseException) -> None:
+    """Show where in the program an error arose; nothing without ``--verbose``."""
+    if _verbose:
+        err.print(Text("".join(traceback.format_exception(error))))
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -63,18 +80,20 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def show(renderable: Any) -> None:
-    """Print a result on stdout: a string as one line, or something of rich that is made of `printable` texts."""
-    out.print(Text(printable(renderable)) if isinstance(renderable, str) else renderable)
+    """Print a result, a string or a table, on stdout."""
+    if isinstance(renderable, str):
+        out.print(Text(printable(renderable)))
+    else:
+        out.print(renderable, soft_wrap=False, crop=False)
 
 
-class Table(RichTable):
-    """A table whose cells are texts as they are, or of rich."""
-
-    def add_row(self, *cells: Any, **options: Any) -> None:
-        """Add a row; strings are shown as they are."""
-        super().add_row(
-            *(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells), **options
-        )
+def result(document: Any, *shown: Any) -> None:
+    """Print a command's result: what is `shown`, or under ``--json`` the document."""
+    if _as_json:
+        show_json(document)
+        return
+    for item in shown:
+        show(item)
 
 
 def show_json(document: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iwsltpack.cli import console
-from iwsltpack.errors import printable
+from iwsltpack.system.tables import Column, Table
 
 if TYPE_CHECKING:
     from iwsltpack.demo.demo_run import Line, Step
@@ -67,15 +67,19 @@ def command(
 def _show(lines: list[Line]) -> None:
     from rich.text import Text
 
-    table = console.Table(
-        "", "said", "reference", "compressed model", title="What the compressed model wrote", show_lines=True
-    )
-    for number, line in enumerate(lines, 1):
-        same = line.reference == line.hypothesis
-        table.add_row(
+    rows = [
+        (
             str(number),
             line.source,
             line.reference,
-            Text(printable(line.hypothesis), style="green" if same else "red"),
+            Text(line.hypothesis, style="green" if line.reference == line.hypothesis else "red"),
         )
-    console.show(table)
+        for number, line in enumerate(lines, 1)
+    ]
+    columns = [
+        Column(heading=text, prose=text == "said") for text in ("", "said", "reference", "compressed model")
+    ]
+    document = [
+        {"said": line.source, "reference": line.reference, "hypothesis": line.hypothesis} for line in lines
+    ]
+    console.result(document, Table(columns, rows, "What the compressed model wrote"))

@@ -24,4 +24,4 @@ def command(
 
     with console.reporter() as reporter:
         export_checkpoint(artifact, output, reporter)
-    console.show(str(output))
+    console.result({"output": str(output)}, str(output))

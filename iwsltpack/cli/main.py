@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from iwsltpack.cli import config, console
+from iwsltpack.cli import common, console
 from iwsltpack.errors import IwsltpackError, ResourceError
 from iwsltpack.version import __version__
 
@@ -31,12 +30,12 @@ app = typer.Typer(
 )
 
 
-def _register() -> None:
+def register() -> None:
     """Add every command, in the order a participant needs them."""
     from iwsltpack.cli import commands
 
     for name, function in commands():
-        app.command(name)(function)
+        app.command(name, cls=common.Command)(common.with_options(function))
 
 
 def _version(asked: bool) -> None:
@@ -47,38 +46,28 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    context: typer.Context,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No talk and no progress; results and errors only.")
-    ] = False,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", help=f"Settings file; default: {config.CONFIG_NAME} in this folder."),
-    ] = None,
+    quiet: common.Quiet = False,
+    verbose: common.Verbose = False,
+    json: common.Json = False,
+    config: common.Config = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    console.configure(quiet=quiet)
-    if (found := config.read_config(config_file)) is not None:
-        commands: dict[str, Any] = getattr(context.command, "commands", {})
-        parameters = {name: {str(p.name) for p in command.params} for name, command in commands.items()}
-        lists = {
-            name: {str(p.name) for p in command.params if getattr(p, "multiple", False) or p.nargs == -1}
-            for name, command in commands.items()
-        }
-        context.default_map = dict(config.as_lists(config.defaults(*found, parameters), lists))
+    """Every option here may also stand behind the command."""
 
 
 def main() -> None:
     """Run the command line and exit with the code of the error, if any."""
     # A terminated process cleans up like an interrupted one: temporary files go, journals stay.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _register()
+    register()
     try:
         app(standalone_mode=True)
     except IwsltpackError as error:
-        console.err.print(Text.assemble(("error: ", "bold red"), str(error)))
+        told = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        console.err.print(Text.assemble(("error: ", "bold red"), told))
+        console.tell_where(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _tell_interrupted()

@@ -28,8 +28,7 @@ def command(
             merge_build(output, progress=reporter)
         tell_artifact(output)
         return
-    from iwsltpack.cli.decode import tell_set
+    from iwsltpack.cli.decode import tell_sets
     from iwsltpack.decoding.merge import merge_shards
 
-    for item in merge_shards(output):
-        tell_set(item)
+    tell_sets(merge_shards(output))

@@ -20,7 +20,6 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to create; default: NAME, here.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Bring an artifact from the Hugging Face hub; every file is checked as it comes, and the whole at the end.
 
@@ -33,11 +32,8 @@ def command(
 
     with console.reporter() as reporter:
         pulled = pull_artifact(repo, output, progress=reporter)
-    if json_:
-        console.show_json(pulled.to_json())
-        return
     console.say(
         f"{pulled.files_fetched} files fetched ({pulled.bytes_fetched:,} bytes), {pulled.files_kept} kept from before; "
         f"verified: {pulled.repo}@{pulled.commit}"
     )
-    console.show(pulled.output)
+    console.result(pulled.to_json(), pulled.output)

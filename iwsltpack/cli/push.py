@@ -28,7 +28,6 @@ def command(
             help="README.md: auto writes it where there is none and renews its own; overwrite replaces any."
         ),
     ] = "auto",
-    json_: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Send an artifact to the Hugging Face hub, verified before and after; only what the hub lacks is sent.
 
@@ -48,13 +47,10 @@ def command(
             card=card,
             progress=reporter,
         )
-    if json_:
-        console.show_json(pushed.to_json())
-        return
     console.say(
         f"{pushed.files_sent} files sent ({pushed.bytes_sent:,} bytes), {pushed.files_kept} there already, "
         f"{len(pushed.removed)} of an older artifact removed; checked against the hub's listing"
     )
     if pushed.card == "kept":
         console.say("README.md was edited by people and is kept; --card overwrite replaces it")
-    console.show(pushed.url)
+    console.result(pushed.to_json(), pushed.url)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from iwsltpack.report.table import Table
 
+PAGE = "The page"
+
 
 def command(
     paths: Annotated[
@@ -51,7 +53,6 @@ def command(
         Path | None, typer.Option(help="Folder of the test set: its clips can be played on the page.")
     ] = None,
     format_: Annotated[TableFormat, typer.Option("--format", help="Of the table printed.")] = "terminal",
-    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Put quality beside size: the paper's table, the Pareto frontier, and a page to read every segment on.
 
@@ -73,7 +74,7 @@ def command(
             audio=audio,
             progress=reporter,
         )
-    _show(report.tables, "json" if json_ else format_)
+    _show(report.tables, "json" if console.as_json() else format_)
     for notice in report.notices:
         console.say(notice, "yellow")
     console.say(f"{len(report.files)} files in {output}; the page: {report.page}")
@@ -82,13 +83,13 @@ def command(
 def _show(tables: Sequence[Table], kind: TableFormat) -> None:
     import sys
 
-    from iwsltpack.report.render import notes, to_rich, to_text
+    from iwsltpack.report.render import drawn, notes, to_text
 
     if kind != "terminal":
         sys.stdout.write(to_text(tables, kind))
         return
     for table in tables:
-        console.show(to_rich(table))
+        console.show(drawn(table))
         for note in notes(table):
             console.show(f"  {note}")
         console.show("")

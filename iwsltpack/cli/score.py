@@ -9,7 +9,10 @@ import typer
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import Device
+from iwsltpack.documents.places import refuse_inside
+from iwsltpack.errors import UsageError
 from iwsltpack.scoring.score import DEFAULT_METRICS, METRICS, CometOptions
+from iwsltpack.system.tables import Column, Table
 
 if TYPE_CHECKING:
     from iwsltpack.documents.score import Score
@@ -20,7 +23,7 @@ def command(
     hypotheses: Annotated[
         Path,
         typer.Argument(
-            help="Text with one hypothesis a line, or the folder of a decoding run.", show_default=False
+            help="Text with one hypothesis a line, a run, or a folder of runs.", show_default=False
         ),
     ],
     reference: Annotated[
@@ -28,7 +31,7 @@ def command(
         typer.Option(
             "--reference",
             "-r",
-            help="Text, CSV manifest (target_zh, source_en) or IWSLT XML.",
+            help="Text, CSV manifest (target_zh, source_en) or IWSLT XML; or a folder of these, by test set.",
             show_default=False,
         ),
     ],
@@ -69,7 +72,6 @@ def command(
         ),
     ] = None,
     cache: Annotated[bool, typer.Option(help="Keep scores and use those kept.")] = True,
-    json_: Annotated[bool, typer.Option("--json", help="Print the whole document.")] = False,
 ) -> None:
     """Score hypotheses: chrF, BLEU and COMET, each with the signature that makes it comparable.
 
@@ -78,36 +80,45 @@ def command(
     Example: iwsltpack score runs/q3 --reference manifest.csv --metric chrf,bleu,comet --resegment
     """
     from iwsltpack.scoring.cache import ScoreCache
+    from iwsltpack.scoring.jobs import scoring_jobs
     from iwsltpack.scoring.score import score
     from iwsltpack.scoring.texts import read_hypotheses
 
     language = _language(pair)
+    jobs = scoring_jobs(hypotheses, reference, baseline)
+    if output is not None:
+        if len(jobs) > 1:
+            raise UsageError("one --output for several runs", fix="leave it out: scores lie beside each run")
+        refuse_inside(output.parent, "run")
+    results, documents = [], []
     with console.reporter() as reporter:
-        result = score(
-            read_hypotheses(hypotheses),
-            _references(reference, source_text, language, split),
-            metrics=[name.strip().lower() for name in metric.split(",") if name.strip()],
-            language=language,
-            clean=clean,
-            resegment=resegment,
-            baseline=None if baseline is None else read_hypotheses(baseline),
-            comet=CometOptions(model=comet_model, batch_size=comet_batch_size, device=comet_device),
-            cache=None if cache else ScoreCache(None),
-            progress=reporter,
-        )
-    target = output or _place_in_run(hypotheses, cleaned=clean)
-    if target is not None:
-        result = _write(target, result)
-    if json_:
-        console.show_json(result.to_json())
-    else:
-        _show(result)
-    _say(result, target)
+        for job in jobs:
+            result = score(
+                read_hypotheses(job.hypotheses),
+                _references(job.reference, source_text, language, split),
+                metrics=[name.strip().lower() for name in metric.split(",") if name.strip()],
+                language=language,
+                clean=clean,
+                resegment=resegment,
+                baseline=None if job.baseline is None else read_hypotheses(job.baseline),
+                comet=CometOptions(model=comet_model, batch_size=comet_batch_size, device=comet_device),
+                cache=None if cache else ScoreCache(None),
+                progress=reporter,
+            )
+            target = output or _place_in_run(job.hypotheses, cleaned=clean)
+            results.append((result if target is None else _write(target, result), target))
+            documents.append(results[-1][0].to_json())
+    if console.as_json():
+        console.show_json(documents[0] if len(documents) == 1 else documents)
+    for result, target in results:
+        if not console.as_json():
+            if len(results) > 1:
+                console.show(f"{target.parent if target else result.hypotheses.name}:")
+            _show(result)
+        _say(result, target)
 
 
 def _language(pair: str | None) -> str | None:
-    from iwsltpack.errors import UsageError
-
     if pair is None:
         return None
     language = pair.rpartition("-")[2]
@@ -163,11 +174,9 @@ def _show(result: Score) -> None:
         console.show(_comparisons(result))
 
 
-def _comparisons(result: Score) -> console.Table:
-    from iwsltpack.documents.score import DIGITS, TITLES
-
-    table = console.Table(box=None, pad_edge=False)
-    for index, title in enumerate(
+COLUMNS = [
+    Column(heading=heading, figures=bool(number))
+    for number, heading in enumerate(
         (
             "against the baseline",
             "system",
@@ -177,22 +186,29 @@ def _comparisons(result: Score) -> console.Table:
             "p bootstrap",
             "p randomisation",
         )
-    ):
-        table.add_column(title, justify="left" if index == 0 else "right", no_wrap=True)
+    )
+]
+
+
+def _comparisons(result: Score) -> Table:
+    from iwsltpack.documents.score import DIGITS, TITLES
+
+    rows = []
     for entry in result.metrics:
         if (test := entry.comparison) is None:
             continue
         digits = DIGITS[entry.metric]
-        table.add_row(
-            TITLES[entry.metric],
-            f"{entry.score:.{digits}f}",
-            f"{test.interval:.{digits}f}",
-            f"{test.score:.{digits}f}",
-            f"{test.difference:+.{digits}f}",
-            f"{test.p_bootstrap:.4f}",
-            f"{test.p_randomization:.4f}",
+        figures = (entry.score, test.interval, test.score)
+        rows.append(
+            (
+                TITLES[entry.metric],
+                *(f"{figure:.{digits}f}" for figure in figures),
+                f"{test.difference:+.{digits}f}",
+                f"{test.p_bootstrap:.4f}",
+                f"{test.p_randomization:.4f}",
+            )
         )
-    return table
+    return Table(COLUMNS, rows)
 
 
 def _say(result: Score, target: Path | None) -> None:

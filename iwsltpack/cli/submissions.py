@@ -9,9 +9,9 @@ import typer
 
 from iwsltpack.cli import console
 from iwsltpack.documents.names import SUBMISSIONS_DIR
+from iwsltpack.system.tables import Column, Table
 
 if TYPE_CHECKING:
-    from iwsltpack.errors import Problem
     from iwsltpack.submission.ledger import Entry
 
 
@@ -21,7 +21,7 @@ def command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Make this contrastive submission the PRIMARY; the present one becomes contrastive.",
+            help="Make this submission, by name, label or number, the PRIMARY; the present one becomes contrastive.",
         ),
     ] = None,
     score: Annotated[
@@ -34,13 +34,12 @@ def command(
             help="Rules to rename by: an edition's name or JSON file; default: each submission's own."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the submissions with type, pair, condition, size, score and state; promote one to PRIMARY.
 
     A change that was interrupted is carried out to its end first.
 
-    Example: iwsltpack submissions --promote APG_IWSLT26_ModelCompression_en-zh_constrained_contrastive
+    Example: iwsltpack submissions --promote 2
     """
     from iwsltpack import editions
     from iwsltpack.submission import ledger
@@ -49,30 +48,22 @@ def command(
         renamed = ledger.promote(submissions, promote, editions.load(edition) if edition else None)
         for old, new in renamed.items():
             console.say(f"{old} -> {new}")
+        if not renamed:
+            console.say(f"{promote} is the PRIMARY already")
     if score is not None:
         for name in ledger.record_score(submissions, score):
             console.say(f"recorded with {name}")
     entries, problems = ledger.open_ledger(submissions)
-    if json:
-        console.show_json(
-            {
-                "submissions": [entry.to_json() for entry in entries],
-                "problems": [problem.to_json() for problem in problems],
-            }
-        )
+    listed = sorted(entries, key=lambda entry: (entry.number is None, entry.number))
+    console.result(
+        {
+            "submissions": [entry.to_json() for entry in entries],
+            "problems": [problem.to_json() for problem in problems],
+        },
+        Table(COLUMNS, [_row(entry) for entry in listed]) if entries else "no submissions yet",
+    )
+    if console.as_json():
         return
-    _show(entries, problems)
-
-
-def _show(entries: list[Entry], problems: list[Problem]) -> None:
-    if not entries:
-        console.show("no submissions yet")
-    else:
-        columns = ("type", "pair", "condition", "bytes", "GiB", "recipe", "score", "state", "name")
-        table = console.Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for entry in entries:
-            table.add_row(*_row(entry))
-        console.show(table)
     for entry in entries:
         for problem in entry.problems:
             if problem.severity == "error":
@@ -81,12 +72,18 @@ def _show(entries: list[Entry], problems: list[Problem]) -> None:
         console.say(str(problem), "red" if problem.severity == "error" else "yellow")
 
 
+COLUMNS = [
+    Column(heading=heading, figures=heading in ("#", "bytes", "GiB"))
+    for heading in ("#", "type", "pair", "condition", "bytes", "GiB", "recipe", "score", "state", "name")
+]
+
+
 def _row(entry: Entry) -> tuple[str, ...]:
     from iwsltpack.documents.score import DIGITS, TITLES
 
     item = entry.submission
     if item is None:
-        return ("?", "?", "?", "?", "?", "?", "-", entry.state, entry.folder)
+        return ("", "?", "?", "?", "?", "?", "?", "-", entry.state, entry.folder)
     scores = (
         ", ".join(
             f"{TITLES.get(score.metric, score.metric)} {score.score:.{DIGITS.get(score.metric, 2)}f}"
@@ -97,10 +94,11 @@ def _row(entry: Entry) -> tuple[str, ...]:
     size = item.artifact.bytes
     type_ = item.type.upper() if item.type == "primary" else item.type
     return (
+        str(entry.number),
         type_,
         item.pair,
         item.condition,
-        str(size),
+        f"{size:,}",
         f"{size / 2**30:.3f}",
         item.artifact.recipe,
         scores,

@@ -41,6 +41,9 @@ def command(
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", help="A dataset used; repeat for more.")
     ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="Hub id of the model compressed, where the artifact does not tell it.")
+    ] = None,
     label: Annotated[
         str | None, typer.Option(help="Tells contrastive submissions of one model name apart.")
     ] = None,
@@ -65,7 +68,6 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and show what would be written.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check runs and artifact, clean the hypotheses, and package everything for upload.
 
@@ -92,6 +94,7 @@ def command(
         label=label,
         release_outputs=release_outputs,
         clean=clean,
+        base_model=base_model,
     )
     with console.reporter() as reporter:
         package = packaging.prepare(request, reporter)
@@ -102,7 +105,7 @@ def command(
         outcome, folder = "would be written", submissions / package.folder
     else:
         folder, outcome = ledger.add(submissions, package, replace_existing=replace)
-    _show(package, folder, outcome, json=json)
+    _show(package, folder, outcome)
     if runnable and not dry_run:
         from iwsltpack.submission.runnable import make_runnable
 
@@ -116,21 +119,24 @@ def _say_warnings(problems: list[Problem]) -> None:
         console.say(str(problem), "yellow" if problem.severity == "warning" else None)
 
 
-def _show(package: Package, folder: Path, outcome: str, *, json: bool) -> None:
+def _show(package: Package, folder: Path, outcome: str) -> None:
     from iwsltpack.submission.description import describe_bytes
 
     submission = package.submission
-    if json:
-        files = {name: len(data) for name, data in sorted(package.files.items())}
-        console.show_json(
-            {"folder": str(folder), "outcome": outcome, "files": files, "submission": submission.to_json()}
-        )
-        return
-    console.show(f"{submission.model_name}: {outcome}")
-    console.show(f"  {folder}")
-    console.show(
-        f"  model: {describe_bytes(submission.artifact.bytes)}, {submission.artifact.parameters} parameters"
+    size = describe_bytes(submission.artifact.bytes)
+    console.result(
+        {
+            "folder": str(folder),
+            "outcome": outcome,
+            "files": {name: len(data) for name, data in sorted(package.files.items())},
+            "submission": submission.to_json(),
+        },
+        f"{submission.model_name}: {outcome}",
+        f"  {folder}",
+        f"  model: {size}, {submission.artifact.parameters} parameters",
+        *(
+            f"  {item.file}: {item.lines} lines, {item.lines_changed} cleaned"
+            for item in submission.test_sets
+        ),
+        "  next: read UPLOAD.md there, paste DESCRIPTION.md into the server's form",
     )
-    for item in submission.test_sets:
-        console.show(f"  {item.file}: {item.lines} lines, {item.lines_changed} cleaned")
-    console.show("  next: read UPLOAD.md there, paste DESCRIPTION.md into the server's form")

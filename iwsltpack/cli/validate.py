@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import ProblemFormat
+from iwsltpack.system.tables import Column, Table
 
 if TYPE_CHECKING:
     from iwsltpack.errors import Problem
@@ -24,9 +25,6 @@ def command(
             show_default=False,
         ),
     ],
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document; the same as --format json.")
-    ] = False,
     format: Annotated[  # noqa: A002
         ProblemFormat, typer.Option("--format", help="github: annotations for a workflow.")
     ] = "table",
@@ -66,7 +64,7 @@ def command(
         for item in path:
             kind, problems = validation.validate(item, options, reporter)
             results.append((shown(item), kind, problems))
-    _PRINTERS["json" if json else format](results)
+    _PRINTERS["json" if console.as_json() else format](results)
     found = [problem for _, _, problems in results for problem in problems]
     failing = ("error", "warning") if strict else ("error",)
     if any(problem.severity in failing for problem in found):
@@ -83,23 +81,30 @@ Results = Sequence[tuple[str, str | None, "list[Problem]"]]
 
 
 def _print_table(results: Results) -> None:
-    from rich.text import Text
-
     for path, kind, problems in results:
         counts = {name: sum(p.severity == name for p in problems) for name in ("error", "warning", "notice")}
         figures = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items())
         console.show(f"{path}: {kind or 'unknown'}: {figures}")
-        if not problems:
-            continue
-        table = console.Table(
-            "where", "severity", "rule", "what", "to do", box=None, pad_edge=False, header_style="bold"
-        )
-        colours = {"error": "red", "warning": "yellow", "notice": "blue"}
-        for item in problems:
-            place = ":".join(str(part) for part in (item.path, item.line) if part is not None)
-            severity = Text(item.severity, style=colours[item.severity])
-            table.add_row(place, severity, item.rule, item.message, item.fix or "")
-        console.show(table)
+        if problems:
+            console.show(Table(COLUMNS, [_row(item) for item in problems]))
+
+
+COLUMNS = (
+    Column(heading="where"),
+    Column(heading="severity"),
+    Column(heading="rule"),
+    Column(heading="what", prose=True),
+    Column(heading="to do", prose=True),
+)
+COLOURS = {"error": "red", "warning": "yellow", "notice": "blue"}
+
+
+def _row(item: Problem) -> tuple[Any, ...]:
+    from rich.text import Text
+
+    place = ":".join(str(part) for part in (item.path, item.line) if part is not None)
+    severity = Text(item.severity, style=COLOURS[item.severity])
+    return (place, severity, item.rule, item.message, item.fix or "")
 
 
 def _print_json(results: Results) -> None:

@@ -13,7 +13,6 @@ def command(
     artifact: Annotated[
         str, typer.Argument(help="Artifact: a folder, or an hf://, s3:// or https:// address.")
     ],
-    json_: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
     """Check every byte of an artifact against its checksums; name damaged tensors and chunks.
 
@@ -27,9 +26,8 @@ def command(
 
     with console.reporter() as reporter:
         problems = verify_artifact(artifact, reporter)
-    if json_:
-        console.show_json([problem.to_json() for problem in problems])
+    console.result([problem.to_json() for problem in problems])
     if problems:
         raise ValidationFailed("the artifact is damaged", problems, where=shown(artifact))
-    if not json_:
+    if not console.as_json():
         console.show(f"{shown(artifact)}: whole")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cluster import versions
-from iwsltpack.errors import InputError, MissingDependency, ResourceError, UsageError
+from iwsltpack.errors import InputError, MissingDependency, ResourceError, UsageError, how_to_install
 from iwsltpack.system import fileio
 from iwsltpack.system.quiet import SILENT, quiet_loggers
 
@@ -97,7 +97,7 @@ def check_address(address: str) -> None:
         raise MissingDependency(
             "working on several machines needs dask.distributed",
             where=address,
-            fix="pip install 'iwsltpack[dask]'",
+            fix=how_to_install("dask"),
         ) from error
     if address.partition(":")[0] == LOCAL:
         _local_count(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cluster.shards import Shard, check_sharing
@@ -21,8 +22,6 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system.fileio import read_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from iwsltpack.artifact.location import Place
 
 DEFAULT_MAX_NEW_TOKENS = 64
@@ -40,36 +39,46 @@ def default_prompt(pair: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """Settings of a decoding run; the command line takes its defaults from here.
+    """Settings of a decoding run; the command line takes options, defaults and their help from here.
 
     Attributes
     ----------
     pair
-        ``en-zh`` or ``en-de``.
-    device, mode, dtype
-        Of the model, see `load_model`.
-    prompt, max_new_tokens
-        None for the edition's, or the paper's.
+        Language pair.
+    device
+        auto takes CUDA where there is one.
+    mode
+        Weights: all decoded at once, at first use, or at every use; int8: rounded ones held as codes.
+    dtype
+        auto: float16 on CUDA, float32 on CPU.
+    prompt
+        Asked about the audio; default: the edition's, or the paper's.
     system_prompt
-        None for the chat template's own.
+        Default: the chat template's own.
     chat_template
-        Jinja source; None for the artifact's own.
+        Jinja source; default: the artifact's own.
+    max_new_tokens
+        Token limit of an output; default: the edition's, or the paper's.
     retry_truncated
-        Larger token limit for outputs that reach `max_new_tokens`, or None to leave them.
-    batch_size, batch_seconds
-        Most pieces and most seconds of audio decoded together.
+        Larger limit for outputs that reach the first; default: they stay cut.
+    batch_size
+        Most segments decoded at once.
+    batch_seconds
+        Most seconds of audio decoded at once.
     long
-        ``segment`` cuts what the model does not hear whole at silences; ``error`` refuses it.
+        Segments longer than the model hears: cut at silences, or refuse.
     on_bad_audio
-        ``error`` refuses test sets with unusable audio; ``placeholder`` writes `placeholder` on its lines.
+        Unusable audio: refuse, or keep its line with a placeholder.
     placeholder
-        One line that is not empty: empty lines get lost on the way to a score.
-    kind, name
-        Layout and name of the test set, where they are not to be found out.
+        The line written for unusable audio: not empty, as empty lines get lost on the way to a score.
+    kind
+        Layout of the test set, where it is not to be found out.
+    name
+        Name of the test set; default: its folder's.
     segments
-        YAML list of the test set's segments; None for the one that lies in its folder, if any.
+        YAML list of segments to use; default: the one in the test set's folder.
     edition
-        Whose decoding defaults to take.
+        Edition of the track whose prompt and token limit to use.
     """
 
     pair: str = DEFAULT_PAIR

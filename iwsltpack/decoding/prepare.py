@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.decoding.generation import InputBuilder
 from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders, make_plan
 from iwsltpack.decoding.record import build_settings, describe_artifact, refuse_lost_journal
+from iwsltpack.documents.places import refuse_above_runs, refuse_inside
 from iwsltpack.errors import InputError, Problem, ValidationFailed
 from iwsltpack.runtime.model import audio_limit, check_mode, processor_from
 from iwsltpack.testsets.discovery import find_test_sets
@@ -88,6 +89,13 @@ def prepare_jobs(
         request.test_dir, kind=options.kind, name=options.name, segmentation=options.segments
     )
     apart = request.options_of([item.name for item in test_sets])
+    folders = {
+        item.name: request.output / item.name if len(test_sets) > 1 else request.output for item in test_sets
+    }
+    for folder in folders.values():
+        refuse_inside(folder, "run")
+        refuse_above_runs(folder)
+        refuse_lost_journal(folder)
     processor = processor_from(source.model_dir)
     limit = audio_limit(processor)
     surveys = [survey(test_set, limit, reporter) for test_set in test_sets]
@@ -96,15 +104,13 @@ def prepare_jobs(
     for found in surveys:
         name = found.test_set.name
         settings = build_settings(apart[name], device, source.model_dir)
-        folder = request.output / name if len(surveys) > 1 else request.output
-        refuse_lost_journal(folder)
         plan = make_plan(found, artifact, settings, options.pair)
         jobs.append(
             RunJob(
                 survey=found,
                 plan=plan,
                 batches=batches_of(plan),
-                folder=folder,
+                folder=folders[name],
                 binding=binding(plan),
                 input_builder=InputBuilder.of_settings(processor, settings),
             )

@@ -6,7 +6,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.errors import MissingDependency
+from iwsltpack.errors import MissingDependency, how_to_install
 from iwsltpack.remote import failure
 from iwsltpack.remote.failure import Failure
 
@@ -33,7 +33,7 @@ class BucketFiles:
             raise MissingDependency(
                 "s3:// needs a package that is not here",
                 got="no botocore",
-                fix="pip install 'iwsltpack[remote]'",
+                fix=how_to_install("remote"),
             ) from error
         self._location = location
         self._signed = True

@@ -10,7 +10,7 @@ import io
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.errors import MissingDependency
+from iwsltpack.errors import MissingDependency, how_to_install
 from iwsltpack.report.render import size_unit
 from iwsltpack.report.systems import MEASURE_TITLES
 
@@ -60,9 +60,7 @@ def draw(table: Table) -> dict[str, bytes]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependency(
-            "the graph needs matplotlib", fix='pip install "iwsltpack[report]"'
-        ) from error
+        raise MissingDependency("the graph needs matplotlib", fix=how_to_install("report")) from error
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)

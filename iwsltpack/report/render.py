@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.choices import TableFormat
 from iwsltpack.documents.score import TITLES
-from iwsltpack.errors import UsageError, printable
+from iwsltpack.errors import UsageError
 from iwsltpack.report.systems import MEASURE_TITLES, MEASURES
 from iwsltpack.system import fileio
+from iwsltpack.system import tables as terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.table import Table as RichTable
 
     from iwsltpack.report.systems import System
     from iwsltpack.report.table import Row, Table
@@ -29,11 +28,10 @@ TABLE_DIGITS = {"comet": 6, "chrf": 2, "bleu": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column's heading, and whether figures stand in it."""
+class Column(terminal.Column):
+    """A column by the key of its values."""
 
     key: str
-    heading: str
     figures: bool = True
 
 
@@ -307,22 +305,15 @@ def _json_row(row: Row) -> dict[str, Any]:
     }
 
 
-def to_rich(table: Table) -> RichTable:
+def drawn(table: Table) -> terminal.Table:
     """Return the table for a terminal."""
-    from rich import box
-    from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(
-        title=Text(printable(table.title)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    return terminal.Table(
+        columns(table),
+        [[Text(cell.text, style="bold" if cell.best else "") for cell in row] for row in cells(table)],
+        table.title,
     )
-    for column in columns(table):
-        drawn.add_column(
-            Text(column.heading), justify="right" if column.figures else "left", no_wrap=column.figures
-        )
-    for row in cells(table):
-        drawn.add_row(*(Text(printable(cell.text), style="bold" if cell.best else "") for cell in row))
-    return drawn
 
 
 WRITERS = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError
+from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError, how_to_install
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -179,7 +179,7 @@ def _fitting_python() -> list[str]:
         raise MissingDependency(
             "COMET needs Python 3.12 or older beside this one",
             got=f"Python {sys.version_info[0]}.{sys.version_info[1]}, and no uv to fetch another",
-            fix=f'pip install "iwsltpack[comet]", or set {PYTHON_VARIABLE} to the Python of an environment that has '
+            fix=f"{how_to_install('comet')}; or set {PYTHON_VARIABLE} to the Python of an environment that has "
             f"unbabel-comet {COMET_VERSION}",
         )
     return [uv, "run", "--quiet", "--no-project", "--python", ".".join(map(str, NEWEST_PYTHON)), "python"]

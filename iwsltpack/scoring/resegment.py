@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.errors import InputError, MissingDependency, ResourceError
+from iwsltpack.errors import InputError, MissingDependency, ResourceError, how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def aligner_version() -> str:
     if importlib.util.find_spec("mweralign") is None:
         raise MissingDependency(
             "resegmentation needs mweralign",
-            fix='pip install "iwsltpack[resegment]" (its C++ part is under GPL-3, which is why it is an extra)',
+            fix=f"{how_to_install('resegment')} (its C++ part is under GPL-3, which is why it is an extra)",
         )
     return f"mweralign-{metadata.version('mweralign')}"
 

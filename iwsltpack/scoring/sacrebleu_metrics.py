@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.errors import MissingDependency
+from iwsltpack.errors import MissingDependency, how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +41,7 @@ def make_metric(metric: str, language: str, references: Sequence[str], *, senten
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
     except ImportError as error:
-        raise MissingDependency(
-            "chrF and BLEU need sacrebleu", fix='pip install "iwsltpack[score]"'
-        ) from error
+        raise MissingDependency("chrF and BLEU need sacrebleu", fix=how_to_install("score")) from error
     if metric == "chrf":
         return CHRF(references=[list(references)])
     return BLEU(tokenize=tokenizer_for(language), effective_order=sentence, references=[list(references)])

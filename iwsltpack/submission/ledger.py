@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,9 +35,13 @@ Outcome = Literal["written", "unchanged", "replaced"]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One submission of the ledger; ``submission`` is None where its record cannot be read."""
+    """One submission of the ledger; ``submission`` is None where its record cannot be read.
+
+    `number` counts from 1 in an order that promotion does not change: size, artifact, hypotheses.
+    """
 
     folder: str
+    number: int | None = None
     state: State
     problems: tuple[Problem, ...]
     submission: Submission | None
@@ -47,6 +52,7 @@ class Entry:
         item = self.submission
         return {
             "name": self.folder,
+            "number": self.number,
             "state": self.state,
             "model_name": item and item.model_name,
             "edition": item and item.edition.name,
@@ -67,7 +73,26 @@ def entries(root: Path) -> list[Entry]:
     """Return every submission below `root`, checked; an absent folder holds none."""
     if not root.is_dir():
         return []
-    return [_entry(folder) for folder in submission_folders(root)]
+    found = [_entry(folder) for folder in submission_folders(root)]
+    ranks = {folder.name: number for number, folder in enumerate(_by_number(root), 1)}
+    return [replace(entry, number=ranks.get(entry.folder)) for entry in found]
+
+
+def _by_number(root: Path) -> list[Path]:
+    """Return the readable submissions in the order of their numbers."""
+    keys: dict[Path, tuple[Any, ...]] = {}
+    for folder in submission_folders(root):
+        with suppress(IwsltpackError):
+            item = read_submission(folder)
+            texts = [text.sha256 for text in item.test_sets]
+            keys[folder] = (
+                *key(item),
+                item.artifact.bytes,
+                item.artifact.sha256,
+                texts,
+                item.cleaning.applied,
+            )
+    return sorted(keys, key=lambda folder: (*keys[folder], folder.name))
 
 
 def open_ledger(root: Path) -> tuple[list[Entry], list[Problem]]:
@@ -228,7 +253,10 @@ def _occupied(target: Path, submission: Submission) -> IwsltpackError:
 
 
 def promote(root: Path, name: str, edition: Edition | None = None) -> dict[str, str]:
-    """Make a contrastive submission the PRIMARY and its present PRIMARY contrastive, in one atomic step.
+    """Make a submission the PRIMARY and the present PRIMARY contrastive, in one atomic step.
+
+    It is named by folder, label or number; whatever is PRIMARY by that name already stays so. For that the demoted
+    one never takes over the name of the promoted one.
 
     A model name says its type, so both folders get new names and their records, pages, checksums and archives are
     written anew; hypotheses, audits and scores are carried over byte for byte.
@@ -236,20 +264,23 @@ def promote(root: Path, name: str, edition: Edition | None = None) -> dict[str, 
     Returns
     -------
     dict
-        Old folder name -> new folder name.
+        Old folder name -> new folder name; empty where nothing was to be done.
 
     Raises
     ------
     UsageError
-        No such submission, or it is PRIMARY already.
+        No such submission, or several by this label.
     ValidationFailed
         One of the two is damaged.
     """
     with locked(root):
-        chosen = _chosen(root, name)
-        others = [read_submission(folder) for folder in submission_folders(root) if folder.name != name]
+        folder = _chosen(root, name, edition)
+        chosen = read_submission(folder)
+        if chosen.type == "primary":
+            return {}
+        others = [read_submission(other) for other in submission_folders(root) if other != folder]
         demoted = [item for item in others if item.type == "primary" and key(item) == key(chosen)]
-        taken = {naming.folder_of(item) for item in others} - {naming.folder_of(item) for item in demoted}
+        taken = {naming.folder_of(item) for item in (chosen, *others) if item not in demoted}
         changed = [(chosen, _retyped(chosen, "primary", edition))]
         for item in demoted:
             new = _retyped(item, "contrastive", edition)
@@ -263,14 +294,29 @@ def promote(root: Path, name: str, edition: Edition | None = None) -> dict[str, 
         return {naming.folder_of(old): naming.folder_of(new) for old, new in changed}
 
 
-def _chosen(root: Path, name: str) -> Submission:
-    if name not in {folder.name for folder in submission_folders(root)}:
-        known = ", ".join(folder.name for folder in submission_folders(root)) or "none"
-        raise UsageError(f"no submission {name!r}", where=root, expected=known)
-    submission = read_submission(root / name)
-    if submission.type == "primary":
-        raise UsageError("it is the PRIMARY already", where=root / name)
-    return submission
+def _chosen(root: Path, name: str, edition: Edition | None) -> Path:
+    """Return the submission meant by a folder's name, also that of before its promotion, by a label or a number."""
+    folders = {folder.name: folder for folder in submission_folders(root)}
+    if name in folders:
+        return folders[name]
+    numbered = _by_number(root)
+    records = {folder: read_submission(folder) for folder in numbered}
+    found = [folder for folder, item in records.items() if item.label == name]
+    if not found and name.isdigit():
+        found = numbered[int(name) - 1 : int(name)] if int(name) else []
+    if not found and "_" in name:
+        found = [
+            folder
+            for folder, item in records.items()
+            if item.type == "primary" and naming.folder_of(_retyped(item, "contrastive", edition)) == name
+        ]
+    if len(found) == 1:
+        return found[0]
+    raise UsageError(
+        f"{'several submissions' if found else 'no submission'} {name!r}",
+        where=root,
+        expected="a name, label or number: " + (", ".join(f.name for f in found or numbered) or "none"),
+    )
 
 
 def _retyped(submission: Submission, type_: str, edition: Edition | None) -> Submission:

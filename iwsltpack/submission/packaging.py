@@ -10,7 +10,8 @@ from iwsltpack.cleaning import clean_line
 from iwsltpack.cleaning.files import CleanSummary, audit_entry
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.manifest import read_manifest
-from iwsltpack.documents.names import JOURNAL_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
+from iwsltpack.documents.names import PAIRS, RUN_NAME, SUBMISSION_NAME
+from iwsltpack.documents.places import run_folders
 from iwsltpack.documents.submission import (
     Submission,
     SubmissionArtifact,
@@ -19,7 +20,7 @@ from iwsltpack.documents.submission import (
     SubmissionRun,
     SubmissionTestSet,
 )
-from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
+from iwsltpack.errors import IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import checksum_lines, make_archive
 from iwsltpack.submission.description import render_description, render_upload
@@ -61,6 +62,8 @@ class Request:
         Consent to release the outputs; None leaves it to the form.
     clean
         Whether to clean the raw hypotheses.
+    base_model
+        The hub's name of the model compressed, where the artifact does not tell it.
     """
 
     edition: Edition
@@ -74,6 +77,7 @@ class Request:
     label: str | None = None
     release_outputs: bool | None = None
     clean: bool = True
+    base_model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +180,8 @@ def _check_artifact(
         if found.severity == "error"
     ]
     base = manifest.base_model
+    if None not in (base.id, request.base_model) and base.id != request.base_model:
+        problems.append(problem("submit.base-model", f"built from {base.id}, not {request.base_model}"))
     artifact = SubmissionArtifact(
         sha256=manifest.sha256,
         bytes=sizes.total_bytes,
@@ -183,7 +189,7 @@ def _check_artifact(
         parameters=sizes.parameters,
         source_bytes=sizes.source_bytes,
         source_parameters=sizes.source_parameters,
-        base_model=base.id,
+        base_model=base.id or request.base_model,
         revision=base.revision,
         architecture=base.architecture,
         license=base.license,
@@ -192,24 +198,6 @@ def _check_artifact(
         techniques=manifest.recipe.techniques,
     )
     return problems + check_base_model(request.edition, artifact), manifest, artifact
-
-
-def run_folders(path: Path) -> list[Path]:
-    """Return the runs at `path`: itself, or every folder in it that is a run, begun ones too."""
-    if (path / RUN_NAME).is_file() or (path / JOURNAL_NAME).is_file():
-        return [path]
-    if not path.is_dir():
-        raise InputError("no such run", where=path, fix="decode first: iwsltpack decode TESTDIR --output DIR")
-    found = [
-        child
-        for child in sorted(path.iterdir())
-        if child.is_dir() and ((child / RUN_NAME).is_file() or (child / JOURNAL_NAME).is_file())
-    ]
-    if not found:
-        raise InputError(
-            "no run in this folder", where=path, expected=f"{RUN_NAME}, or folders that hold one"
-        )
-    return found
 
 
 def _collect_runs(request: Request) -> tuple[list[tuple[Path, Run]], list[Problem]]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
+from iwsltpack.documents.places import run_folders
 from iwsltpack.documents.schema import schema_directory
 from iwsltpack.errors import MissingDependency, ValidationFailed
 from iwsltpack.submission.description import GIB, describe_bytes
-from iwsltpack.submission.packaging import run_folders
+from iwsltpack.submission.naming import folder_of
 from iwsltpack.submission.privacy import find_private
 from iwsltpack.submission.transaction import commit, locked, write_folder
 from iwsltpack.submission.validation.runs import load_run
@@ -48,7 +49,7 @@ def make_runnable(root: Path, request: Request, submission: Submission, progress
     Parameters
     ----------
     root
-        Folder that holds runnable packages; one of the same name is replaced.
+        Folder that holds runnable packages; one of the same name and label is replaced.
     request, submission
         What was packaged; the artifact was verified for it.
     progress
@@ -75,8 +76,8 @@ def make_runnable(root: Path, request: Request, submission: Submission, progress
             (folder / name).chmod(0o755)
         if problems := verify_artifact(folder / "artifact", progress):
             raise ValidationFailed("the copy of the artifact is not whole", problems, where=root)
-        commit(root, {submission.model_name: folder})
-    return root / submission.model_name
+        commit(root, {folder_of(submission): folder})
+    return root / folder_of(submission)
 
 
 def requirements() -> list[str]:

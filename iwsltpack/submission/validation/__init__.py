@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from iwsltpack.documents.names import JOURNAL_NAME, MANIFEST_NAME, PAIRS, RUN_NAME, SUBMISSION_NAME
+from iwsltpack.documents.names import PAIRS
+from iwsltpack.documents.places import run_folders, thing_at, things_in
 from iwsltpack.errors import IwsltpackError, Problem, UsageError
 from iwsltpack.submission.validation.hypotheses import read_hypotheses
 from iwsltpack.submission.validation_rules import RULES, Rule, problem
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "Kind", "Options", "Rule", "kind_of", "problem", "validate"]
 
-Kind = Literal["hypotheses", "run", "runs", "artifact", "submission", "archive", "ledger"]
+Kind = Literal["hypotheses", "run", "runs", "artifact", "submission", "archive", "ledger", "folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +52,12 @@ def kind_of(path: Path) -> Kind | None:
         )
     if not path.is_dir():
         return None
-    if (path / SUBMISSION_NAME).is_file():
-        return "submission"
-    if (path / MANIFEST_NAME).is_file():
-        return "artifact"
-    if (path / RUN_NAME).is_file() or (path / JOURNAL_NAME).is_file():
-        return "run"
-    children = [child for child in path.iterdir() if child.is_dir()]
-    if any((child / SUBMISSION_NAME).is_file() for child in children) or path.name == "submissions":
+    if (thing := thing_at(path)) is not None:
+        return None if thing == "checkpoint" else thing
+    if path.name == "submissions" or any(thing_at(child) == "submission" for child in path.iterdir()):
         return "ledger"
-    if any((child / RUN_NAME).is_file() or (child / JOURNAL_NAME).is_file() for child in children):
-        return "runs"
-    return None
+    inside = {thing for thing, _ in things_in(path) if thing != "checkpoint"}
+    return "runs" if inside == {"run"} else "folder" if inside else None
 
 
 def validate(
@@ -89,9 +84,7 @@ def validate(
     kind = kind_of(path)
     if kind is None:
         what = (
-            "nothing there"
-            if not path.exists()
-            else "neither run, artifact, submission nor folder of submissions"
+            "nothing there" if not path.exists() else "neither run, artifact, submission nor a folder of them"
         )
         return None, [problem("path.unknown", what, path=path)]
     return kind, _check(kind, path, options, progress)
@@ -102,10 +95,12 @@ def _check(kind: Kind, path: Path, options: Options, progress: Reporter) -> list
     if kind == "hypotheses":
         return _check_hypotheses(path, options)
     if kind in ("run", "runs"):
-        from iwsltpack.submission.packaging import run_folders
         from iwsltpack.submission.validation.runs import check_run
 
         return [found for folder in run_folders(path) for found in check_run(folder)]
+    if kind == "folder":
+        inside = {child: kind_of(child) for child in sorted(path.iterdir()) if child.is_dir()}
+        return [p for child, kind in inside.items() if kind for p in _check(kind, child, options, progress)]
     if kind == "artifact":
         from iwsltpack.artifact.integrity import verify_artifact
 

@@ -1,0 +1,105 @@
+"""What a folder is, told by what lies in it, and where nothing else may be written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from iwsltpack.documents.names import (
+    INDEX_NAME,
+    JOURNAL_NAME,
+    MANIFEST_NAME,
+    RUN_NAME,
+    SINGLE_NAME,
+    SUBMISSION_NAME,
+)
+from iwsltpack.documents.run import read_run
+from iwsltpack.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Thing = Literal["submission", "artifact", "run", "checkpoint"]
+MARKS: Final[dict[Thing, tuple[str, ...]]] = {
+    "submission": (SUBMISSION_NAME,),
+    "artifact": (MANIFEST_NAME,),
+    "run": (RUN_NAME, JOURNAL_NAME),
+    "checkpoint": (SINGLE_NAME, INDEX_NAME),
+}
+"""A file by which a folder is known for each."""
+DEPTH = 3
+"""Folders looked into, one inside the other."""
+
+
+def thing_at(folder: Path) -> Thing | None:
+    """Tell what a folder is; None where it is nothing that this package makes or reads."""
+    return next((t for t in get_args(Thing) if any((folder / name).is_file() for name in MARKS[t])), None)
+
+
+def things_in(folder: Path, depth: int = DEPTH) -> list[tuple[Thing, Path]]:
+    """Return what lies at or below a folder, by name; not what lies inside another, hidden or half-built."""
+    if (found := thing_at(folder)) is not None:
+        return [(found, folder)]
+    if depth == 0 or not folder.is_dir():
+        return []
+    inner = [child for child in sorted(folder.iterdir()) if child.is_dir() and child.name[0] != "."]
+    return [item for child in inner for item in things_in(child, depth - 1)]
+
+
+def run_folders(path: Path) -> list[Path]:
+    """Return the runs at or below `path`, begun ones too.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    if not path.is_dir():
+        raise InputError("no such run", where=path, fix="decode first: iwsltpack decode TESTDIR --output DIR")
+    found = [place for thing, place in things_in(path) if thing == "run"]
+    if not found:
+        raise InputError(
+            "no run in this folder", where=path, expected=f"{RUN_NAME}, or folders that hold one"
+        )
+    return found
+
+
+def hypothesis_files(path: Path) -> list[Path]:
+    """Return the raw hypotheses at `path`: the file itself, or those of every finished run in a folder."""
+    if not path.is_dir():
+        return [path]
+    return [folder / read_run(folder).output.path for folder in run_folders(path)]
+
+
+def refuse_inside(folder: Path, allowed: Thing | None = None) -> None:
+    """Refuse to write into a folder that is, or lies in, something that would be damaged.
+
+    Parameters
+    ----------
+    allowed
+        What the folder itself may be.
+
+    Raises
+    ------
+    UsageError
+        It names what lies there.
+    """
+    own = folder.resolve()
+    for place in (own, *own.parents)[:DEPTH]:
+        if (found := thing_at(place)) is not None and not (place == own and found == allowed):
+            raise UsageError(
+                f"the output {'is' if place == own else 'lies in'} the folder of another thing: {found}",
+                where=folder,
+                got=place,
+                fix="give --output a folder of its own",
+            )
+
+
+def refuse_above_runs(folder: Path) -> None:
+    """Refuse to write a run into a folder that holds runs: nobody would find all of them."""
+    if folder.is_dir() and (inner := [c.name for c in sorted(folder.iterdir()) if thing_at(c) == "run"]):
+        raise UsageError(
+            "the output is a folder of runs",
+            where=folder,
+            got=", ".join(inner),
+            fix=f"give this run a folder of its own: --output {folder}/NAME",
+        )

@@ -1,0 +1,88 @@
+"""Tables of which nothing is cut: as columns where they fit, one line a value where they do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+GAP = 2
+"""Blanks between two columns."""
+
+
+def _shown(cell: Any) -> Any:
+    """Return a cell as a text of rich that only shows, whatever the string came from."""
+    from rich.text import Text
+
+    return Text(printable(cell)) if isinstance(cell, str) else Text(printable(cell.plain), style=cell.style)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A heading; whether figures stand below it, aligned to the right; whether its texts may be wrapped."""
+
+    heading: str
+    figures: bool = False
+    prose: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """What rich can print: rows of strings, or of rich's own texts.
+
+    In a window too narrow for the columns, every row becomes a block of lines, a heading and its value in each;
+    only columns marked as prose are wrapped before.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+    title: str = ""
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """Yield the form that fits `options.max_width`."""
+        from rich.text import Text
+
+        rows = [[_shown(item) for item in row] for row in self.rows]
+        if self.title:
+            yield Text(printable(self.title), style="bold")
+        yield from [self._drawn(rows)] if self._width(rows) <= options.max_width else self._stacked(rows)
+
+    def _width(self, rows: Sequence[Sequence[Any]]) -> int:
+        """Return the columns of a terminal that the table takes at least."""
+        from rich.cells import cell_len
+
+        widths = []
+        for index, column in enumerate(self.columns):
+            texts = [column.heading, *(row[index].plain for row in rows)]
+            parts = [part for text in texts for part in (text.split() if column.prose else text.split("\n"))]
+            widths.append(max(map(cell_len, parts), default=0))
+        return sum(widths) + GAP * (len(widths) - 1)
+
+    def _drawn(self, rows: Sequence[Sequence[Any]]) -> Any:
+        from rich.table import Table as Drawn
+
+        drawn = Drawn(
+            box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=any(c.heading for c in self.columns)
+        )
+        for column in self.columns:
+            justify: Any = "right" if column.figures else "left"
+            drawn.add_column(column.heading, justify=justify, no_wrap=not column.prose, header_style="bold")
+        for row in rows:
+            drawn.add_row(*row)
+        return drawn
+
+    def _stacked(self, rows: Sequence[Sequence[Any]]) -> Iterator[Any]:
+        from rich.text import Text
+
+        wide = max(len(column.heading) for column in self.columns)
+        for number, row in enumerate(rows):
+            if number and wide:
+                yield Text("")
+            for column, value in zip(self.columns, row, strict=True):
+                if value.plain:
+                    yield Text(f"{column.heading:<{wide}}  " if wide else "", style="bold", end="")
+                    yield Text.assemble(value, overflow="ignore", no_wrap=True)

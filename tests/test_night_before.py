@@ -1,0 +1,296 @@
+"""The night before the deadline: commands run twice, wrong folders, wrong settings; nothing is lost or cut."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from submission_fixtures import CLEANED, LINES, artifact_fixture, request, run_fixture, write_run  # noqa: F401
+
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.source import find_source
+from iwsltpack.documents.manifest import read_manifest
+from iwsltpack.documents.places import refuse_above_runs, refuse_inside, run_folders
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.submission import ledger
+from iwsltpack.submission.packaging import prepare
+from iwsltpack.submission.validation import validate
+from iwsltpack.system.progress import Reporter
+from iwsltpack.system.tables import Column, Table
+
+Built = Callable[[str, str], Path]
+
+
+def iwsltpack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class Told(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_a_build_that_is_finished_is_done_again_in_one_line(tiny: Path, tmp_path: Path) -> None:
+    arguments = ("build", tiny, "--recipe", "fp16", "--base-model", "me/tiny", "-o", "art")
+    assert iwsltpack(*arguments, cwd=tmp_path).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "art").rglob("*")}
+    again = iwsltpack(*arguments, cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "art\n")
+    assert "art: built already" in again.stderr.splitlines()[0]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "art").rglob("*")} == before
+
+
+def test_another_request_into_a_finished_build_is_refused(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    source = Path(shutil.copytree(tiny, tmp_path / "source"))
+    build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny")
+    for recipe, coding, model in (
+        ("selected-q2", "zstd", "me/tiny"), ("fp16", "pcodec", "me/tiny"), ("fp16", "zstd", "you/tiny"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="another artifact than this request makes"):
+            build_artifact(source, tmp_path / "out", BUILT_IN[recipe], coding, model_id=model)
+    next(source.glob("*.safetensors")).touch()
+    with pytest.raises(UsageError, match="another artifact than this request makes"):
+        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny")
+
+
+def test_a_base_model_that_is_not_known_is_told_at_build_and_named_at_submit(
+    tiny: Path, artifact: Path, tmp_path: Path
+) -> None:
+    told = Told()
+    build_artifact(tiny, tmp_path / "art", BUILT_IN["fp16"], progress=told)
+    assert "--base-model OWNER/NAME here, or later to submit" in told.texts[0]
+    assert read_manifest(artifact).base_model.id is None
+    run = write_run(tmp_path / "run", artifact)
+    package = prepare(request(artifact, run, base_model="Qwen/Qwen2-Audio-7B-Instruct"))
+    assert package.submission.artifact.base_model == "Qwen/Qwen2-Audio-7B-Instruct"
+    assert b"Qwen/Qwen2-Audio-7B-Instruct" in package.files["DESCRIPTION.md"]
+    ledger.add(tmp_path / "submissions", package)
+    assert validate(tmp_path / "submissions") == ("ledger", [])
+
+
+def test_a_mistyped_folder_is_not_taken_for_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checkpoints" / "qwen").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"(?s)no such folder here.*did you mean checkpoints/qwen\?"):
+        find_source("checkpoints/qwem")
+
+
+def test_nothing_is_written_into_another_thing(artifact: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs" / "one", artifact)
+    for folder, thing in (
+        (artifact, "is.*artifact"),
+        (artifact / "model", "lies in.*artifact"),
+        (run / "x", "lies in.*run"),
+    ):
+        with pytest.raises(UsageError, match=f"the output {thing}"):
+            refuse_inside(folder, "run")
+    refuse_inside(run, "run")
+    refuse_above_runs(run)
+    with pytest.raises(UsageError, match=r"(?s)a folder of runs.*--output .*runs/NAME"):
+        refuse_above_runs(tmp_path / "runs")
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "model.safetensors").touch()
+    with pytest.raises(UsageError, match="checkpoint"):
+        refuse_inside(tmp_path / "hf" / "runs", "run")
+
+
+def test_a_folder_of_anything_is_taken(artifact: Path, tmp_path: Path) -> None:
+    import shutil
+
+    runs = [write_run(tmp_path / "runs" / "q2" / name, artifact, name=name) for name in ("a", "b")]
+    shutil.copytree(artifact, tmp_path / "artifacts" / "q2")
+    assert run_folders(tmp_path / "runs") == runs
+    assert validate(tmp_path / "runs") == ("runs", validate(runs[0])[1] + validate(runs[1])[1])
+    assert validate(tmp_path / "artifacts") == ("folder", [])
+    (tmp_path / "artifacts" / "q2" / "model" / "config.json").write_text("{}")
+    assert {problem.rule for problem in validate(tmp_path / "artifacts")[1]} != set()
+    assert validate(tmp_path)[0] == "folder"
+
+
+def settings(folder: Path, text: str) -> Path:
+    (folder / "iwsltpack.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "told"),
+    [
+        ("[decode]\nmode = 'fast'\n", ("decode", "test"), "iwsltpack.toml: mode = 'fast' cannot be set"),
+        ("[decode]\nbatch-size = 'many'\n", ("decode", "test"), "batch_size = 'many' cannot be set"),
+        ("[submit]\nprimary = 'yes please'\n", ("submit",), "primary = 'yes please' cannot be set"),
+        ("team = ['a', 'b']\n", ("submit",), "team = ['a', 'b'] cannot be set"),
+        ("recipe = 'best'\n", ("build", "x"), "set in iwsltpack.toml: recipe = 'best'"),
+        ("recipee = 'x'\n", ("build",), "did you mean 'recipe'?"),
+        ("[decod]\nmode = 'load'\n", ("build",), "did you mean 'decode'?"),
+        ("[decode]\nbatchsize = 3\n", ("decode",), "did you mean 'batch_size'?"),
+    ],
+)
+def test_a_wrong_setting_names_file_key_and_the_nearest(
+    tmp_path: Path, text: str, arguments: tuple[str, ...], told: str
+) -> None:
+    done = iwsltpack(*arguments, cwd=settings(tmp_path, "artifact = 'a'\n" + text))
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "iwsltpack.toml" in done.stderr
+    assert len(done.stderr) < 500
+
+
+def test_the_command_line_wins_over_a_setting_that_excludes_it(
+    artifact: Path, run: Path, tmp_path: Path
+) -> None:
+    text = (
+        f"edition = 'demo'\nteam = 'APG'\nartifact = '{artifact}'\n[submit]\nprimary = true\nrun = '{run}'\n"
+    )
+    done = iwsltpack("submit", "--contrastive", "--json", cwd=settings(tmp_path, text))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["submission"]["type"] == "contrastive"
+    assert iwsltpack("-q", "submit", cwd=tmp_path).returncode == 0
+    assert len(list((tmp_path / "submissions").glob("*_primary/submission.json"))) == 1
+
+
+def test_common_options_stand_before_or_after_the_command(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(f"artifact = '{artifact}'\n", encoding="utf-8")
+    before = iwsltpack("--json", "--config", "other.toml", "inspect", cwd=tmp_path)
+    after = iwsltpack("inspect", "--config", "other.toml", "--json", cwd=tmp_path)
+    assert before.stdout == after.stdout
+    assert json.loads(before.stdout)["coding"] == "zstd"
+    for arguments in (("-q", "verify", artifact), ("verify", artifact, "-q")):
+        done = iwsltpack(*arguments, cwd=tmp_path)
+        assert (done.stdout, done.stderr) == (f"{artifact}: whole\n", "")
+    failed = iwsltpack("inspect", "nothing", "-v", cwd=tmp_path)
+    assert "Traceback" in failed.stderr
+    assert failed.returncode == 4
+
+
+def test_every_command_gives_json() -> None:
+    import inspect
+
+    from iwsltpack.cli import commands, common
+
+    for name, function in commands():
+        assert {"quiet", "verbose", "json", "config"} <= set(
+            inspect.signature(common.with_options(function)).parameters
+        ), name
+
+
+LONG = "APG_IWSLT26_ModelCompression_en-zh_constrained_contrastive.selected-q3-second-try"
+CHINESE = "我们提出了一种无需额外训练的简单方法，并在三个数据集上进行了实验，结果比基线好得多。"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_no_table_cuts_anything(width: int) -> None:
+    from rich.console import Console
+
+    columns = (
+        Column(heading="#", figures=True), Column(heading="name"), Column(heading="said", prose=True),
+        Column(heading="model"),
+    )  # fmt: skip
+    said = "a sentence of some words that may be wrapped where it does not fit"
+    table = Table(columns, [("1", LONG, said, CHINESE), ("2", "b", "", "c")], "Title")
+    console = Console(width=width, soft_wrap=True, highlight=False, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(table, soft_wrap=False, crop=False)
+    text = captured.get()
+    assert LONG in text
+    assert CHINESE in text
+    assert all(word in text for word in said.split())
+    assert "…" not in text
+
+
+def test_commands_cut_nothing_at_80_columns(artifact: Path, run: Path, tmp_path: Path) -> None:
+    text = f"edition = 'demo'\nteam = 'A_TEAM_OF_MANY_PEOPLE'\nartifact = '{artifact}'\n[submit]\nrun = '{run}'\n"
+    settings(tmp_path, text)
+    assert iwsltpack("-q", "submit", "--primary", cwd=tmp_path).returncode == 0
+    name = next((tmp_path / "submissions").iterdir()).name
+    (run / "demo.en-zh.txt").write_text("x\n")
+    commands = {
+        ("submissions",): name,
+        ("inspect",): read_manifest(artifact).sha256,
+        ("build", "--list"): "up-down-q2",
+        ("validate", run): f"{run / 'demo.en-zh.txt'}",
+        ("report", artifact): "selected-q2",
+    }
+    for arguments, wanted in commands.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
+            cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"},
+        )  # fmt: skip
+        assert wanted in done.stdout, (arguments, done.stdout, done.stderr)
+        assert "…" not in done.stdout, arguments
+
+
+def test_a_folder_of_runs_is_cleaned_and_scored_set_by_set(artifact: Path, tmp_path: Path) -> None:
+    for system in ("q2", "q3"):
+        for name in ("tst.one", "two"):
+            write_run(tmp_path / "runs" / system / name, artifact, name=name)
+    cleaned = iwsltpack("clean", "runs/q2", "-o", "clean", "--audit", "audit", "--json", cwd=tmp_path)
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert [item["output"] for item in json.loads(cleaned.stdout)] == [
+        "clean/tst.one/tst.one.en-zh.txt", "clean/two/two.en-zh.txt"
+    ]  # fmt: skip
+    assert (tmp_path / "clean" / "two" / "two.en-zh.txt").read_text().splitlines() == list(CLEANED)
+    assert (tmp_path / "audit" / "two" / "two.en-zh.jsonl").is_file()
+    one = iwsltpack("clean", "runs/q2/two", "-o", "two.zh", cwd=tmp_path)
+    assert (one.returncode, (tmp_path / "two.zh").is_file()) == (0, True)
+    texts = "".join(f"{line}\n" for line in LINES)
+    (tmp_path / "refs" / "two").mkdir(parents=True)
+    (tmp_path / "refs" / "two" / "ref.txt").write_text(texts)
+    (tmp_path / "refs" / "tst.one.zh.txt").write_text(texts)
+    arguments = ("score", "runs/q2", "-r", "refs", "--metric", "chrf", "--baseline", "runs/q3")
+    scored = iwsltpack(*arguments, cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert [line for line in scored.stdout.splitlines() if line.endswith(":")] == [
+        "runs/q2/tst.one:", "runs/q2/two:"
+    ]  # fmt: skip
+    for name in ("tst.one", "two"):
+        score = json.loads((tmp_path / "runs" / "q2" / name / "score.json").read_text())
+        assert score["metrics"][0]["score"] == 100.0
+    assert iwsltpack(*arguments, "-o", "x.json", cwd=tmp_path).returncode == 2
+    (tmp_path / "refs" / "tst.one.zh.txt").unlink()
+    missing = iwsltpack(*arguments, cwd=tmp_path)
+    assert missing.returncode == 3
+    assert "one file of references for tst.one" in missing.stderr
+
+
+def test_the_page_of_commands_is_what_the_command_line_says() -> None:
+    from importlib.metadata import version
+
+    from conftest import REPOSITORY
+
+    if f"typer=={version('typer')}" not in (REPOSITORY / "constraints.txt").read_text():
+        pytest.skip("another version of typer words its help differently")
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.commands"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+
+
+def test_runnable_packages_of_two_labels_lie_side_by_side(artifact: Path, run: Path, tmp_path: Path) -> None:
+    from iwsltpack.submission.runnable import make_runnable
+
+    made = []
+    for label in ("a", "b"):
+        asked = request(artifact, run, type="contrastive", label=label)
+        made.append(make_runnable(tmp_path / "runnable", asked, prepare(asked).submission))
+    assert sorted((tmp_path / "runnable").iterdir()) == sorted(made)
+    assert len(set(made)) == 2
