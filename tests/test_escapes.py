@@ -12,11 +12,13 @@ import pytest
 from conftest import REPOSITORY
 from http_store import HttpStore, isolate
 from rich.console import Console
+from rich.text import Text
 
 from iwsltpack.artifact.location import locate
 from iwsltpack.cli import console
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, InputError, Problem, ResourceError, ValidationFailed, printable
+from iwsltpack.system.tables import Column, Table
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "v1"
 RED = "\x1b[31m\x1b]0;mine\x07"
@@ -69,9 +71,8 @@ def test_talk_results_cells_and_progress_are_shown(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(console, name, Console(file=said, width=200, highlight=False, soft_wrap=True))
     console.say(FORGED + RED)
     console.show(RED + FORGED + "[bold]a[/bold] [/]")
-    table = console.Table("a", "b")
-    table.add_row(FORGED, RED + "[/]")
-    console.show(table)
+    columns = (Column(heading="a"), Column(heading="b"))
+    console.show(Table(columns, [(FORGED, RED + "[/]"), (Text(FORGED, style="green"), "")], "title" + RED))
     monkeypatch.setattr(console, "err", Console(file=said, width=200, force_terminal=True, no_color=True))
     bars = console._Bars({"items": console._bars("items"), "bytes": console._bars("bytes")})
     bars.start("[/] building" + RED, 2)
@@ -82,7 +83,7 @@ def test_talk_results_cells_and_progress_are_shown(monkeypatch: pytest.MonkeyPat
     assert "mine\x07" not in printed
     assert "\u202e" not in printed
     assert "\n::" not in printed
-    assert printed.count(r"\x1b[31m") >= 4
+    assert printed.count(r"\x1b[31m") >= 5
     assert "[bold]a[/bold] [/]" in printed
 
 
