@@ -16,6 +16,7 @@ FLOORS = [
     {"cli"},
     {"demo"},
     {"hub", "report"},
+    {"calibration"},
     {"submission", "decoding", "scoring"},
     {"building", "runtime", "cleaning"},
     {"artifact"},

@@ -272,7 +272,7 @@ def _product(lower: torch.Tensor | None, rows: torch.Tensor, first: int, block: 
 def _nearest(target: torch.Tensor, rate_weight: float) -> torch.Tensor:
     """Round targets, in steps, to codes; one step nearer to zero where the bits saved are worth the damage.
 
-    Bits are those of a Gaussian with the column's variance, or of a Laplacian where that says less: real tails are long.
+    Bits are those of a Gaussian with the column's variance, or of a Laplacian where that says less.
     """
     import torch
 

@@ -1,0 +1,126 @@
+"""Gradients on their way back through a model, one folder of files a step: those of the hidden state, and others.
+
+``hidden`` is the gradient of the hidden state in front of the block done last; ``slot-N`` that of a tensor that a
+tower's blocks are given beside it; ``out-N`` that of a tower's outputs; ``partial-NAME`` what is known of a matrix
+that more gradients will reach.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from iwsltpack.calibration.moments import Gathered, SecondMoment, Uses
+from iwsltpack.calibration.streams import reading, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from iwsltpack.calibration.towers import Recorded
+
+PARTIAL = "partial-"
+
+
+class Gradients:
+    """The gradients before and after one step.
+
+    Parameters
+    ----------
+    before
+        Folder of the step before; None for the first.
+    after
+        Folder of this step, to be filled. What the step does not touch is carried over.
+    device
+        Where gradients are wanted.
+    """
+
+    def __init__(self, before: Path | None, after: Path, device: torch.device) -> None:
+        self._after, self._device = after, device
+        self._before = {path.stem: path for path in before.iterdir()} if before else {}
+        self._readers: dict[str, Iterator[torch.Tensor]] = {}
+        self._writers: dict[str, Callable[[torch.Tensor], None]] = {}
+        self._hidden = "hidden"
+        self._files = ExitStack()
+
+    def enter(self, tower: int) -> None:
+        """Begin with a tower's last block: the gradient of its outputs is that of the hidden state."""
+        self._hidden = f"out-{tower}"
+
+    @contextmanager
+    def batches(self) -> Iterator[None]:
+        """Go through all batches, in their order; at the end, files are whole and the untouched ones carried over."""
+        with self._files:
+            yield
+        for name, path in self._before.items():
+            if name not in self._readers and not name.startswith(PARTIAL):
+                os.link(path, self._after / path.name)
+
+    def hidden(self, like: torch.Tensor) -> torch.Tensor:
+        """Return the next batch's gradient of the hidden state `like`."""
+        return self._next(self._hidden, like)
+
+    def back_to(self, recorded: Recorded) -> None:
+        """Go back from what a tower was given, through the graph that made it."""
+        roots, gradients = [recorded.hidden], [self.hidden(recorded.hidden)]
+        for number, tensor in enumerate(recorded.tensors):
+            if f"slot-{number}" in self._before:
+                roots.append(tensor)
+                gradients.append(self._next(f"slot-{number}", tensor))
+        pairs = [
+            (root, gradient) for root, gradient in zip(roots, gradients, strict=True) if root.requires_grad
+        ]
+        if pairs:
+            torch.autograd.backward([root for root, _ in pairs], [gradient for _, gradient in pairs])
+
+    def add(self, name: str, gradient: torch.Tensor | None, like: torch.Tensor) -> None:
+        """Add to the next batch's gradient of that name, or begin it."""
+        total = self._next(name, like) if name in self._before else torch.zeros_like(like)
+        self.put(name, total if gradient is None else total + gradient)
+
+    def put(self, name: str, gradient: torch.Tensor) -> None:
+        """Store the next batch's gradient of that name."""
+        if name not in self._writers:
+            self._writers[name] = self._files.enter_context(writing(self._after / f"{name}.npy"))
+        self._writers[name](gradient)
+
+    def _next(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        if name not in self._readers:
+            self._readers[name] = reading(self._before[name])
+        return next(self._readers[name]).to(like)
+
+    def carry_partial(self) -> None:
+        """Carry over what is known of incomplete matrices, where the step adds nothing to it."""
+        for name, path in self._before.items():
+            if name.startswith(PARTIAL):
+                os.link(path, self._after / path.name)
+
+    def merge_partial(self, found: dict[str, Gathered]) -> None:
+        """Add what was known of incomplete matrices to what was found in this step."""
+        merged: set[int] = set()
+        for stem, path in self._before.items():
+            if stem.startswith(PARTIAL):
+                name = stem.removeprefix(PARTIAL)
+                total, tokens, gradients = (tensor.to(self._device) for tensor in reading(path))
+                if name not in found:
+                    kind = Uses if total.ndim == 1 else SecondMoment
+                    found[name] = Gathered(kind(len(total), self._device), torch.zeros_like(gradients))
+                gathered = found[name]
+                if id(gathered.moment) not in merged:  # matrices that are fed the same share it
+                    gathered.moment.merge(total, int(tokens))
+                    merged.add(id(gathered.moment))
+                gathered.gradients += gradients
+
+    def keep_partial(self, found: dict[str, Gathered]) -> None:
+        """Store what is known of incomplete matrices."""
+        for name, gathered in found.items():
+            with writing(self._after / f"{PARTIAL}{name}.npy") as add:
+                for tensor in (
+                    gathered.moment.total(),
+                    torch.tensor(gathered.moment.tokens),
+                    gathered.gradients,
+                ):
+                    add(tensor)

@@ -1,0 +1,227 @@
+"""What each weight matrix is fed, and how much its outputs matter: gathered by hooks while gradients flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from iwsltpack.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROWS_AT_ONCE = 512
+"""Inputs gathered before they are multiplied: one product of many rows costs less than many of a few."""
+
+
+class SecondMoment:
+    """The sum of ``x xT`` over inputs x.
+
+    Parameters
+    ----------
+    columns
+        Size of an input.
+    device
+        Where it is summed, in float32.
+    """
+
+    def __init__(self, columns: int, device: torch.device) -> None:
+        self.tokens = 0
+        self._sum = torch.zeros(columns, columns, device=device)
+        self._rows: list[torch.Tensor] = []
+        self._waiting = 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        """Add inputs, shape (tokens, columns)."""
+        self.tokens += len(rows)
+        self._rows.append(rows.float())
+        self._waiting += len(rows)
+        if self._waiting >= ROWS_AT_ONCE:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        if self._rows:
+            rows = torch.cat(self._rows)
+            self._sum.addmm_(rows.T, rows)
+            self._rows, self._waiting = [], 0
+
+    def merge(self, total: torch.Tensor, tokens: int) -> None:
+        """Add what was summed before."""
+        self.tokens += tokens
+        self._sum += total.to(self._sum)
+
+    def total(self) -> torch.Tensor:
+        """Return the sum."""
+        self._multiply()
+        return self._sum
+
+    def mean(self) -> torch.Tensor:
+        """Return ``E[x xT]``; zeros where nothing was added."""
+        return self.total() / max(1, self.tokens)
+
+
+class Uses:
+    """How often each row of an embedding was used.
+
+    Parameters
+    ----------
+    rows
+        Of the embedding.
+    device
+        Where it is counted.
+    """
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.tokens = 0
+        self._counts = torch.zeros(rows, dtype=torch.float64, device=device)
+
+    def add(self, ids: torch.Tensor) -> None:
+        """Count rows once more, shape (tokens,)."""
+        self.tokens += len(ids)
+        self._counts += torch.bincount(ids, minlength=len(self._counts))
+
+    def merge(self, total: torch.Tensor, tokens: int) -> None:
+        """Add what was counted before."""
+        self.tokens += tokens
+        self._counts += total.to(self._counts)
+
+    def total(self) -> torch.Tensor:
+        """Return the counts, shape (rows,)."""
+        return self._counts
+
+
+@dataclass(eq=False)
+class Gathered:
+    """What is known of one matrix.
+
+    Attributes
+    ----------
+    moment
+        Of its inputs; shared by matrices that are fed the same.
+    gradients
+        Sum of the squared gradients of each output; float64, shape (outputs,).
+    """
+
+    moment: SecondMoment | Uses
+    gradients: torch.Tensor
+
+
+class Collector:
+    """Watches linear layers and embeddings while a model runs forward and backward.
+
+    What has no influence on the loss (padding, a prompt's last hidden states) has a gradient of exactly zero and is not
+    counted: errors do no harm there.
+
+    Parameters
+    ----------
+    layers
+        By the name of their weight.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
+        self.found: dict[str, Gathered] = {}
+        self._seen: dict[int, tuple[torch.Tensor, SecondMoment | Uses]] = {}
+        self._handles = [
+            layer.register_forward_hook(
+                self._embedding(name) if isinstance(layer, nn.Embedding) else self._linear(name)
+            )
+            for name, layer in layers.items()
+        ]
+
+    def next_batch(self) -> None:
+        """Forget which inputs were seen: those of another batch follow."""
+        self._seen = {}
+
+    def close(self) -> None:
+        """Watch no longer."""
+        for handle in self._handles:
+            handle.remove()
+        self.next_batch()
+
+    def _linear(self, name: str) -> Any:
+        def hook(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            if not torch.is_grad_enabled():
+                return
+            given = args[0]
+            if name not in self.found:
+                shared = self._seen.get(id(given))
+                moment = shared[1] if shared else SecondMoment(given.shape[-1], given.device)
+                gradients = torch.zeros(output.shape[-1], dtype=torch.float64, device=output.device)
+                self.found[name] = Gathered(moment, gradients)
+            gathered = self.found[name]
+            new = id(given) not in self._seen
+            # The tensor is kept so that no other one gets its id while this batch lasts.
+            self._seen[id(given)] = given, gathered.moment
+            _watch(given, gathered.moment if new else None, output, gathered.gradients)
+
+        return hook
+
+    def _embedding(self, name: str) -> Any:
+        def hook(layer: nn.Embedding, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            if not torch.is_grad_enabled():
+                return
+            if name not in self.found:
+                _check_lookup(name, layer, args[0], output)
+                zeros = torch.zeros(layer.embedding_dim, dtype=torch.float64, device=output.device)
+                self.found[name] = Gathered(Uses(layer.num_embeddings, output.device), zeros)
+            gathered, ids = self.found[name], args[0].reshape(-1)
+            # Some models multiply what they look up: the gradient of the row itself is that much larger.
+            scale = float(getattr(layer, "embed_scale", 1.0))
+
+            def count(gradient: torch.Tensor) -> None:
+                flat = gradient.detach().reshape(len(ids), -1)
+                gathered.moment.add(ids[(flat != 0).any(-1)])
+                gathered.gradients.add_((flat.double() * scale).square().sum(0))
+
+            output.requires_grad_(True).register_hook(count)  # type: ignore[no-untyped-call]
+
+        return hook
+
+
+def _check_lookup(name: str, layer: nn.Embedding, ids: torch.Tensor, output: torch.Tensor) -> None:
+    """Refuse a table that is not looked up by the ids it is given, such as one of positions."""
+    same = output.shape[:-1] == ids.shape and output.shape[-1] == layer.embedding_dim
+    if same and not ids.is_floating_point() and bool((ids < layer.num_embeddings).all()):
+        row, found = layer.weight[ids.reshape(-1)[0]], output.detach().reshape(-1, layer.embedding_dim)[0]
+        # Up to a factor: some models scale what they look up.
+        if float(nn.functional.cosine_similarity(row.float(), found.float(), dim=0)) > 0.999:
+            return
+    raise UsageError(
+        "the table is not an embedding of tokens, and calibration cannot round it",
+        where=name,
+        fix="leave it out of the recipe",
+    )
+
+
+def _watch(
+    given: torch.Tensor, moment: SecondMoment | Uses | None, output: torch.Tensor, gradients: torch.Tensor
+) -> None:
+    """Add to both sums once the gradients are there; inputs only where a moment is given."""
+    rows = given.detach().reshape(-1, given.shape[-1])
+    if not output.requires_grad:
+        output.requires_grad_(True)
+
+    def add_inputs(gradient: torch.Tensor) -> None:
+        if moment is not None:
+            moment.add(rows[(gradient.detach().reshape(len(rows), -1) != 0).any(-1)])
+
+    def add_gradients(gradient: torch.Tensor) -> None:
+        gradients.add_(gradient.detach().reshape(-1, gradient.shape[-1]).double().square().sum(0))
+        if not given.requires_grad:
+            add_inputs(gradient)
+
+    if given.requires_grad:
+        given.register_hook(add_inputs)  # type: ignore[no-untyped-call]
+    output.register_hook(add_gradients)  # type: ignore[no-untyped-call]
+
+
+def weight_layers(modules: Iterable[tuple[str, nn.Module]], selected: Any) -> dict[str, nn.Module]:
+    """Return the linear layers and embeddings among `modules` whose weight's name is `selected`."""
+    return {
+        f"{name}.weight": module
+        for name, module in modules
+        if isinstance(module, nn.Linear | nn.Embedding) and selected(f"{name}.weight")
+    }

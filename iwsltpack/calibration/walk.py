@@ -1,0 +1,370 @@
+"""Calibration of a whole model, block by block: forward, backward, and the rounding of each block once it is known.
+
+Forward, the hidden state between blocks is written to files. Backward, from the last block to the first, each block is
+computed again from the file in front of it; its gradients give the sensitivities and go on to the block before, its
+inputs give the second moments, and its matrices are rounded at once. So the moments of one block are held at a time.
+The model itself is held whole, as floats.
+
+Every step ends with a rename: what is stopped at any moment goes on from the last whole step, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from iwsltpack.calibration.gradients import Gradients
+from iwsltpack.calibration.moments import Collector, Gathered, weight_layers
+from iwsltpack.calibration.rounding import Rounder, Settings, check_settings
+from iwsltpack.calibration.streams import reading, writing
+from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
+from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+MATRICES = "matrices"
+"""Folder of the results, one folder a step; see `Rounder`."""
+
+
+def calibrate(
+    model: Any,
+    batches: Sequence[Batch],
+    folder: Path,
+    settings: Settings,
+    *,
+    selected: Callable[[str], bool],
+    identity: str = "",
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Round a model's weight matrices by what calibration data says of them.
+
+    Parameters
+    ----------
+    model
+        Of transformers, with an output layer; in evaluation mode, on its device. It is not changed.
+    batches
+        The calibration data.
+    folder
+        Where work and results go. What is there already is gone on from.
+    settings
+        How to calibrate.
+    selected
+        Which matrices to round, by the name of the parameter; of linear layers and embeddings.
+    identity
+        Of the model, say a checksum: work begun on another is refused.
+    progress, warn
+        Where progress and warnings go.
+
+    Returns
+    -------
+    list of Path
+        The folder of the matrices for each of the steps.
+
+    Raises
+    ------
+    InputError
+        No data, or a layer whose inputs, gradients or weights cannot be used; the folder holds other work.
+    UsageError
+        A model that cannot be walked block by block; a step that is none.
+    """
+    if not batches or not any(int(batch.targets.sum()) for batch in batches):
+        raise InputError("there is nothing to calibrate on", expected="at least one batch with targets")
+    check_settings(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with fileio.exclusive_lock(folder / "calibration.lock", "this calibration is at work in another process"):
+        _bind(folder, batches, settings, identity)
+        walk = _Walk(model, batches, folder, settings, selected, progress or Silent(), warn)
+        with _frozen(model):
+            walk.forward()
+            walk.backward()
+    return walk.folders
+
+
+def _bind(folder: Path, batches: Sequence[Batch], settings: Settings, identity: str) -> None:
+    """Note what the folder is for, or refuse it if it is for something else; sweep up what a kill left."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        for name, tensor in sorted({**batch.inputs, "": batch.targets}.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    purpose = {
+        "data": digest.hexdigest(),
+        "model": identity,
+        "settings": asdict(settings) | {"steps": list(settings.steps)},
+    }
+    path = folder / "calibration.json"
+    if path.exists() and (found := fileio.read_json(path)) != purpose:
+        raise InputError(
+            "another calibration was begun here",
+            where=folder,
+            expected=purpose,
+            got=found,
+            fix="remove it, or take another folder",
+        )
+    fileio.write_json(path, purpose)
+    for left in folder.rglob(".*.tmp"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Keep gradients away from the parameters."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What is kept of a batch's `Recorded` in memory; the tensors beside the hidden state lie in a file."""
+
+    calls: list[Call]
+    dtypes: list[torch.dtype]
+    differentiable: frozenset[int]
+
+    @classmethod
+    def of(cls, recorded: Recorded) -> _Given:
+        needed = frozenset(number for number, tensor in enumerate(recorded.tensors) if tensor.requires_grad)
+        return cls(recorded.calls, [tensor.dtype for tensor in recorded.tensors], needed)
+
+
+class _Walk:
+    def __init__(
+        self,
+        model: Any,
+        batches: Sequence[Batch],
+        folder: Path,
+        settings: Settings,
+        selected: Callable[[str], bool],
+        progress: Progress,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.model, self.batches, self.folder, self.settings = model, batches, folder, settings
+        self.selected, self.progress, self.warn = selected, progress, warn
+        self.device = next(model.parameters()).device
+        self.joints = Joints(model)
+        self.given: list[list[_Given]] = []
+        self.targets = sum(int(batch.targets.sum()) for batch in batches)
+        self.output = model.get_output_embeddings()
+        blocks = {id(part) for tower in self.joints.candidates for part in tower.blocks.modules()}
+        beside = [(name, part) for name, part in model.named_modules() if id(part) not in blocks]
+        self.beside = weight_layers(beside, selected)
+        self.first_met: dict[str, int] = {}
+        self.folders = [folder / MATRICES / f"{number:02d}" for number in range(len(settings.steps))]
+        self.rounder = Rounder(self.folders, settings, self.targets, self._tie(), warn)
+
+    def _tie(self) -> str:
+        """Return the name of the output layer's weight; one shared with an embedding is that of both, and done once."""
+        weight = self.output.weight
+        shared = [name for name, layer in self.beside.items() if layer.weight is weight]
+        shared.sort(key=lambda name: not isinstance(self.beside[name], nn.Embedding))
+        for name in shared:
+            del self.beside[name]
+        if shared:
+            self.beside[shared[0]] = self.output
+        return shared[0] if shared else ""
+
+    # Forward
+
+    def forward(self) -> None:
+        """Bring the hidden states between all blocks to disk."""
+        total = sum(len(tower.blocks) for tower in self.joints.candidates)
+        self.progress.start("calibration, forward", total)
+        while self._record():
+            tower = len(self.given) - 1
+            for block in range(len(self.joints.towers[tower].blocks)):
+                if not self._states(tower, block + 1).exists():
+                    self._compute(tower, block)
+                self.progress.advance()
+        self.progress.finish()
+
+    def _states(self, tower: int, block: int) -> Path:
+        """Return the file of the hidden states in front of a block; behind the last one, of a tower's outputs."""
+        return self.folder / "states" / f"{tower}-{block:03d}.npy"
+
+    def _beside(self, tower: int) -> Path:
+        """Return the file of the tensors that a tower's blocks are given beside the hidden state."""
+        return self.folder / "states" / f"{tower}-beside.npy"
+
+    def _outputs(self, towers: int) -> list[Iterator[torch.Tensor]]:
+        return [
+            reading(self._states(tower, len(self.joints.towers[tower].blocks))) for tower in range(towers)
+        ]
+
+    def _record(self) -> bool:
+        """Run the joints up to the next tower and keep what it is given; return False if there is none."""
+        known = len(self.given)
+        given: list[_Given] = []
+        outputs = self._outputs(known)
+        collector = Collector(self.beside)
+        try:
+            with ExitStack() as files:
+                for batch in self.batches:
+                    collector.next_batch()
+                    recorded, _ = self.joints.run(
+                        self._placed(batch), [self._leaf(next(item)) for item in outputs]
+                    )
+                    if recorded is None:
+                        return False
+                    if not given:
+                        add = files.enter_context(writing(self._states(known, 0)))
+                        add_beside = files.enter_context(writing(self._beside(known)))
+                    add(recorded.hidden)
+                    for tensor in recorded.tensors:
+                        add_beside(tensor)
+                    given.append(_Given.of(recorded))
+        finally:
+            collector.close()
+        for name in collector.found:
+            self.first_met.setdefault(name, known)
+        self.joints.accept()
+        self.given.append(given)
+        return True
+
+    def _placed(self, batch: Batch) -> Batch:
+        inputs = {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
+        return Batch(inputs, batch.targets.to(self.device))
+
+    def _leaf(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self.device, self.model.dtype).requires_grad_(True)
+
+    def _calls(
+        self, tower: int, block: int
+    ) -> Iterator[tuple[Call, dict[int, torch.Tensor], frozenset[int]]]:
+        """Return a block's call for every batch, with its tensors and which of them gradients are wanted of."""
+        stored = reading(self._beside(tower))
+        for given in self.given[tower]:
+            call = given.calls[block]
+            wanted = call.slots()
+            tensors = {
+                number: next(stored).to(self.device, dtype) for number, dtype in enumerate(given.dtypes)
+            }
+            yield call, {number: tensors[number] for number in wanted}, given.differentiable & wanted
+
+    def _compute(self, tower: int, block: int) -> None:
+        layer = self.joints.towers[tower].blocks[block]
+        states = reading(self._states(tower, block))
+        with torch.no_grad(), writing(self._states(tower, block + 1)) as add:
+            for call, tensors, _ in self._calls(tower, block):
+                add(call.run(layer, self._leaf(next(states)), tensors))
+
+    # Backward
+
+    def backward(self) -> None:
+        """Gather what is needed of every matrix, from the loss to the inputs, and round each once it is complete."""
+        steps = self._plan()
+        self.progress.start("calibration, backward and rounding", len(steps))
+        done = 1 + max((index for index in range(len(steps)) if self._gradients(index).exists()), default=-1)
+        self.progress.advance(done)
+        for index in range(done, len(steps)):
+            before = self._gradients(index - 1) if index else None
+            with fileio.atomic_directory(self._gradients(index)) as folder:
+                gradients = Gradients(before, folder, self.device)
+                tower, block = steps[index]
+                if block is None:
+                    self._through_joints(tower, gradients)
+                else:
+                    self._through_block(tower, block, gradients)
+            for old in range(index):
+                shutil.rmtree(self._gradients(old), ignore_errors=True)
+            self.progress.advance()
+        self.progress.finish()
+
+    def _plan(self) -> list[tuple[int, int | None]]:
+        """Return the steps backward: a tower and its block, or the joints in front of a tower (or of the loss)."""
+        towers = self.joints.towers
+        steps: list[tuple[int, int | None]] = [(len(towers), None)]
+        for tower in reversed(range(len(towers))):
+            steps += [(tower, block) for block in reversed(range(len(towers[tower].blocks)))]
+            steps.append((tower, None))
+        return steps
+
+    def _gradients(self, step: int) -> Path:
+        return self.folder / "gradients" / f"{step:04d}"
+
+    def _through_joints(self, known: int, gradients: Gradients) -> None:
+        """Bring gradients from what a tower is given (or from the loss) to the outputs of the towers before it."""
+        collector = Collector(self.beside)
+        curvature = torch.zeros(self.output.weight.shape[0], dtype=torch.float64, device=self.device)
+        outputs = self._outputs(known)
+        try:
+            with gradients.batches():
+                for number, batch in enumerate(self.batches):
+                    collector.next_batch()
+                    leaves = [self._leaf(next(item)) for item in outputs]
+                    recorded, logits = self.joints.run(self._placed(batch), leaves)
+                    if recorded is not None:
+                        gradients.back_to(recorded)
+                    elif logits is not None and len(logits):
+                        curvature += self._through_loss(logits, number)
+                    for tower, leaf in enumerate(leaves):
+                        gradients.add(f"out-{tower}", leaf.grad, leaf)
+        finally:
+            collector.close()
+        found, last = collector.found, len(self.joints.towers)
+        if known == last:
+            self._check_all_met(found)
+            if self.rounder.output in found:
+                found[self.rounder.output].gradients = curvature
+        gradients.merge_partial(found)
+        ready = {name for name in self.beside if self.first_met.get(name, last) == known}
+        gradients.keep_partial({name: found[name] for name in found if name not in ready})
+        self.rounder.round(found, {name: layer for name, layer in self.beside.items() if name in ready})
+
+    def _check_all_met(self, found: dict[str, Gathered]) -> None:
+        """Refuse to begin with the rounding where a matrix would be left over in the end."""
+        layers = {name: layer for name, layer in self.beside.items() if name not in self.first_met}
+        for tower in self.joints.candidates:
+            if tower not in self.joints.towers:
+                layers |= weight_layers(tower.blocks.named_modules(prefix=tower.name), self.selected)
+        self.rounder.check(found, layers)
+
+    def _through_loss(self, logits: torch.Tensor, batch: int) -> torch.Tensor:
+        """Draw labels from the model's own distribution and go back from their loss; return ``sum p (1 - p)``."""
+        chances = torch.softmax(logits.detach().float(), -1)
+        dice = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + batch)
+        labels = torch.multinomial(chances.cpu(), 1, generator=dice)[:, 0].to(logits.device)
+        loss = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+        torch.autograd.backward([loss])
+        return (chances * (1 - chances)).sum(0, dtype=torch.float64)
+
+    def _through_block(self, tower: int, block: int, gradients: Gradients) -> None:
+        layer = self.joints.towers[tower].blocks[block]
+        prefix = f"{self.joints.towers[tower].name}.{block}"
+        layers = weight_layers(layer.named_modules(prefix=prefix), self.selected)
+        collector = Collector(layers)
+        states = reading(self._states(tower, block))
+        if block + 1 == len(self.joints.towers[tower].blocks):
+            gradients.enter(tower)
+        try:
+            with gradients.batches():
+                for call, tensors, differentiable in self._calls(tower, block):
+                    collector.next_batch()
+                    hidden = self._leaf(next(states))
+                    for number in differentiable:
+                        tensors[number].requires_grad_(True)
+                    output = call.run(layer, hidden, tensors)
+                    torch.autograd.backward([output], [gradients.hidden(output)])
+                    gradients.put("hidden", torch.zeros_like(hidden) if hidden.grad is None else hidden.grad)
+                    for number in sorted(differentiable):
+                        gradients.add(f"slot-{number}", tensors[number].grad, tensors[number])
+        finally:
+            collector.close()
+        gradients.carry_partial()
+        self.rounder.round(collector.found, layers)

@@ -1,0 +1,260 @@
+"""The walk block by block against whole passes, on several architectures; killed, resumed, and with broken input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import calibration_fixtures as small
+import pytest
+import torch
+from calibration_fixtures import Plain
+
+from iwsltpack.calibration.rounding import Settings
+from iwsltpack.calibration.towers import Batch
+from iwsltpack.calibration.walk import calibrate
+from iwsltpack.errors import InputError, IwsltpackError, UsageError
+from iwsltpack.quantizers.calibrated import factorize, quantize
+from iwsltpack.quantizers.scales import QuantizedMatrix
+from iwsltpack.system.progress import Silent, Unit
+
+MODELS: dict[str, tuple[Callable[[], Any], Callable[[], list[Batch]]]] = {
+    "llama": (small.llama, small.text),
+    "llama, tied": (lambda: small.llama(tied=True), small.text),
+    "whisper": (small.whisper, small.speech),
+    "seamless": (small.seamless, small.spoken_for_seamless),
+    "gemma 4": (small.gemma, small.text),
+}
+STEP = 0.05
+SETTINGS = Settings(steps=(STEP,), damping=0.05)
+
+
+def linear(name: str) -> bool:
+    return "embed" not in name
+
+
+def all_but_positions(name: str) -> bool:
+    return "position" not in name
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_is_gathered_block_by_block_is_what_whole_passes_gather(kind: str, tmp_path: Path) -> None:
+    model, batches = MODELS[kind][0](), MODELS[kind][1]()
+    plain = Plain(model, batches)
+    [found] = calibrate(model, batches, tmp_path / "work", SETTINGS, selected=all_but_positions)
+    head = model.get_output_embeddings()
+    layers = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+    checked = 0
+    for path in found.glob("*.json"):
+        name = path.name.removesuffix(".json")
+        facts = json.loads(path.read_text())
+        output = model.get_parameter(name) is head.weight
+        key = next(f"{n}.weight" for n, part in layers.items() if part is head) if output else name
+        if key not in plain.moments:
+            assert isinstance(model.get_submodule(name.removesuffix(".weight")), torch.nn.Embedding)
+            continue
+        gradients = plain.curvature if output else plain.gradients[key]
+        assert facts["sensitivity"] == pytest.approx(float(gradients.mean() / plain.targets), rel=1e-4)
+        weight = model.get_parameter(name).detach()
+        expected = quantize(
+            weight,
+            factorize(plain.moments[key] / max(1, plain.tokens[key]), 0.05),
+            gradients / plain.targets,
+            STEP * (SETTINGS.output_share if output else 1),
+        )
+        matrix = QuantizedMatrix.load(found / f"{name}.matrix")
+        assert (matrix.codes != expected.codes).mean() < 0.02, (
+            name
+        )  # inputs that two layers share are one union
+        assert matrix.delta == pytest.approx(expected.delta, rel=2e-2)
+        checked += 1
+    assert checked >= 7 * 3 or kind != "llama"
+    names = {path.name.removesuffix(".matrix") for path in found.glob("*.matrix")}
+    assert {f"{name}.weight" for name, layer in layers.items() if layer is not head} <= names
+
+
+def test_the_model_and_its_forward_are_left_as_they_were(tmp_path: Path) -> None:
+    model, batches = small.llama(), small.text(2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        logits = model(**batches[0].inputs).logits
+    calibrate(model, batches, tmp_path / "work", SETTINGS, selected=linear)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with torch.no_grad():
+        assert torch.equal(model(**batches[0].inputs).logits, logits)
+
+
+def test_twice_the_same_bytes_and_a_second_call_does_nothing_more(tmp_path: Path) -> None:
+    model, batches = small.whisper(), small.speech()
+    found = [
+        files(calibrate(model, batches, tmp_path / name, SETTINGS, selected=linear)[0]) for name in "aba"
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    moments = 20
+    script = Path(__file__).with_name("killed_calibration.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, str(moments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["events"] > 5 * moments
+    assert told["files"] > 60
+    assert [[killed, same] for _, killed, same in told["outcome"]] == [[True, True]] * moments, told[
+        "outcome"
+    ]
+
+
+def test_qwen2_audio_is_walked_from_the_loss_to_the_ear(tiny: Path, tmp_path: Path) -> None:
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(tiny, dtype=torch.float32).eval()
+    batch = heard(model)
+    plain = Plain(model, [batch])
+    [found] = calibrate(model, [batch], tmp_path / "work", SETTINGS, selected=all_but_positions)
+    facts = {path.name.removesuffix(".json"): json.loads(path.read_text()) for path in found.glob("*.json")}
+    names = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+    assert {f"{name}.weight" for name in names} <= facts.keys()
+    assert any("audio_tower" in name for name in facts)
+    for name, fact in facts.items():
+        if "embed_tokens" not in name and "lm_head" not in name:
+            assert fact["sensitivity"] == pytest.approx(
+                float(plain.gradients[name].mean() / plain.targets), rel=1e-3
+            )
+    # The audio is shorter than what the model hears: the rest is padding, and is not counted.
+    frames = [fact["tokens"] for name, fact in facts.items() if "audio_tower" in name]
+    assert max(frames) == 100
+
+
+def heard(model: Any) -> Batch:
+    """Return one second of audio, padded to thirty, and a text around it."""
+    tokens = 25
+    config = model.config
+    mel = config.audio_config.num_mel_bins
+    ids = torch.tensor([[5, 6, *[config.audio_token_id] * tokens, 7, 8, 9, 10]])
+    targets = torch.zeros_like(ids, dtype=torch.bool)
+    targets[:, -4:-1] = True
+    features = torch.randn(1, mel, 3000, generator=small.generator(9))
+    mask = (torch.arange(3000) < 200).long()[None]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs |= {"input_features": features, "feature_attention_mask": mask}
+    return Batch(inputs, targets)
+
+
+def broken_batch(**changes: Any) -> list[Batch]:
+    [batch] = small.text(1)
+    return [Batch(changes.get("inputs", batch.inputs), changes.get("targets", batch.targets))]
+
+
+def poisoned() -> Any:
+    model = small.llama()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[7] = float("nan")
+    return model
+
+
+def with_unused_layer() -> Any:
+    model = small.llama()
+    model.model.layers[1].extra = torch.nn.Linear(8, 8)
+    return model
+
+
+def with_unused_tower() -> Any:
+    model = small.llama()
+    model.adapters = torch.nn.ModuleList(torch.nn.Sequential(torch.nn.Linear(8, 8)) for _ in range(2))
+    return model
+
+
+SEVENS = [Batch({"input_ids": torch.full((1, 9), 7)}, torch.ones(1, 9, dtype=torch.bool))]
+BROKEN: dict[str, tuple[Callable[[], Any], list[Batch], Settings, type[IwsltpackError], str]] = {
+    "no data": (small.llama, [], SETTINGS, InputError, "nothing to calibrate on"),
+    "no targets": (
+        small.llama,
+        broken_batch(targets=torch.zeros(1, 20, dtype=torch.bool)),
+        SETTINGS,
+        InputError,
+        "nothing to calibrate on",
+    ),
+    "no step": (small.llama, small.text(1), Settings(steps=()), UsageError, "step must be"),
+    "a zero step": (small.llama, small.text(1), Settings(steps=(0.1, 0.0)), UsageError, "step must be"),
+    "a NaN step": (small.llama, small.text(1), Settings(steps=(float("nan"),)), UsageError, "step must be"),
+    "a negative damping": (
+        small.llama,
+        small.text(1),
+        Settings(steps=(0.1,), damping=-1.0),
+        UsageError,
+        "damping",
+    ),
+    "NaN activations": (poisoned, SEVENS, SETTINGS, InputError, "not finite"),
+    "a layer that is not run": (with_unused_layer, small.text(1), SETTINGS, InputError, "was not run"),
+    "a tower that is not run": (with_unused_tower, small.text(1), SETTINGS, InputError, "was not run"),
+    "a table of positions": (
+        small.whisper,
+        small.speech(1),
+        SETTINGS,
+        UsageError,
+        "not an embedding of tokens",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_cannot_be_calibrated_gets_one_clear_error(case: str, tmp_path: Path) -> None:
+    make, batches, settings, kind, words = BROKEN[case]
+    model = make()
+    with pytest.raises(IwsltpackError, match=words) as caught:
+        calibrate(model, batches, tmp_path / "work", settings, selected=lambda _: True)
+    assert type(caught.value) is kind
+    assert not list((tmp_path / "work").rglob("*.tmp"))
+    assert not list((tmp_path / "work").rglob("*.matrix"))
+    assert not any("forward" in vars(part) for part in model.modules())
+
+
+def test_other_data_settings_or_model_in_the_same_folder_are_refused(tmp_path: Path) -> None:
+    model, batches = small.llama(layers=1), small.text(2)
+    calibrate(model, batches, tmp_path / "work", SETTINGS, selected=linear, identity="a")
+    others = [
+        (batches[:1], SETTINGS, "a"),
+        (batches, Settings(steps=(0.1,), damping=0.05), "a"),
+        (batches, SETTINGS, "b"),
+    ]
+    for data, settings, identity in others:
+        with pytest.raises(InputError, match="another calibration was begun here"):
+            calibrate(model, data, tmp_path / "work", settings, selected=linear, identity=identity)
+
+
+def test_few_tokens_are_warned_of_with_the_numbers(tmp_path: Path) -> None:
+    said: list[str] = []
+    calibrate(
+        small.llama(layers=1), small.text(1), tmp_path / "work", SETTINGS, selected=linear, warn=said.append
+    )
+    assert "model.layers.0.mlp.down_proj.weight: 16 tokens for 48 inputs are few" in "\n".join(said)
+
+
+def test_progress_tells_stages_and_blocks(tmp_path: Path) -> None:
+    seen: list[tuple[str, float]] = []
+
+    class Recorder(Silent):
+        def start(self, description: str, total: float, unit: Unit = "items") -> None:
+            seen.append((description, total))
+
+        def advance(self, amount: float = 1) -> None:
+            seen.append(("", amount))
+
+    calibrate(
+        small.whisper(), small.speech(), tmp_path / "work", SETTINGS, selected=linear, progress=Recorder()
+    )
+    stages = [index for index, (name, _) in enumerate(seen) if name]
+    for start, end in zip(stages, [*stages[1:], len(seen)], strict=True):
+        assert sum(amount for _, amount in seen[start + 1 : end]) == seen[start][1]
