@@ -2,8 +2,9 @@
 
     python killed_calibration.py FOLDER MOMENTS
 
-A moment is the Nth time that the calibration opens, renames, links, makes or removes something in its folder. Prints, as JSON,
-how many there are, and for every moment whether the kill came and whether what went on from it ended in the same bytes.
+A moment is the Nth time that the calibration opens, renames, links, makes or removes something in its folder. Prints,
+as JSON, how many there are, and for every moment whether the kill came and whether what went on from it ended in the
+same bytes.
 """
 
 from __future__ import annotations
@@ -76,4 +77,4 @@ if __name__ == "__main__":
         killed = attempt(folder, at) == -signal.SIGKILL
         attempt(folder, 0)
         outcome.append([at, killed, result(folder) == expected])
-    print(json.dumps({"events": total, "files": len(expected), "outcome": outcome}))
+    sys.stdout.write(json.dumps({"events": total, "files": len(expected), "outcome": outcome}) + "\n")

@@ -14,7 +14,7 @@ from iwsltpack.quantizers.calibrated import RATE_WEIGHT, Factor, factorize, quan
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -103,7 +103,7 @@ class Rounder:
         self.folders, self.settings, self.targets = folders, settings, targets
         self.output, self.warn = output, warn
 
-    def check(self, found: Mapping[str, Gathered], layers: Iterable[str]) -> None:
+    def check(self, found: Container[str], layers: Iterable[str]) -> None:
         """Refuse layers that were not run."""
         for name in layers:
             if name not in found:

@@ -225,6 +225,7 @@ class _Walk:
                     if not given:
                         add = files.enter_context(writing(self._states(known, 0)))
                         add_beside = files.enter_context(writing(self._beside(known)))
+                    self._check_finite(recorded.hidden, "what the first block is given")
                     add(recorded.hidden)
                     for tensor in recorded.tensors:
                         add_beside(tensor)
@@ -258,11 +259,37 @@ class _Walk:
             yield call, {number: tensors[number] for number in wanted}, given.differentiable & wanted
 
     def _compute(self, tower: int, block: int) -> None:
-        layer = self.joints.towers[tower].blocks[block]
+        """Compute a block for all batches, and see that it runs every matrix that is to be rounded."""
+        layer, layers = self._block(tower, block)
+        run: set[str] = set()
+        handles = [
+            part.register_forward_hook(lambda *_, name=name: run.add(name)) for name, part in layers.items()
+        ]
         states = reading(self._states(tower, block))
-        with torch.no_grad(), writing(self._states(tower, block + 1)) as add:
-            for call, tensors, _ in self._calls(tower, block):
-                add(call.run(layer, self._leaf(next(states)), tensors))
+        try:
+            with torch.no_grad(), writing(self._states(tower, block + 1)) as add:
+                for call, tensors, _ in self._calls(tower, block):
+                    output = call.run(layer, self._leaf(next(states)), tensors)
+                    self._check_finite(output, f"{self.joints.towers[tower].name}.{block}")
+                    add(output)
+                self.rounder.check(run, layers)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _block(self, tower: int, block: int) -> tuple[nn.Module, dict[str, nn.Module]]:
+        """Return a block and those of its layers that are to be rounded, by the name of their weight."""
+        layer = self.joints.towers[tower].blocks[block]
+        prefix = f"{self.joints.towers[tower].name}.{block}"
+        return layer, weight_layers(layer.named_modules(prefix=prefix), self.selected)
+
+    def _check_finite(self, activations: torch.Tensor, where: str) -> None:
+        if not bool(torch.isfinite(activations).all()):
+            raise InputError(
+                "the model's activations are not finite",
+                where=where,
+                fix="see that the checkpoint works: decode a few segments with it uncompressed",
+            )
 
     # Backward
 
@@ -345,9 +372,7 @@ class _Walk:
         return (chances * (1 - chances)).sum(0, dtype=torch.float64)
 
     def _through_block(self, tower: int, block: int, gradients: Gradients) -> None:
-        layer = self.joints.towers[tower].blocks[block]
-        prefix = f"{self.joints.towers[tower].name}.{block}"
-        layers = weight_layers(layer.named_modules(prefix=prefix), self.selected)
+        layer, layers = self._block(tower, block)
         collector = Collector(layers)
         states = reading(self._states(tower, block))
         if block + 1 == len(self.joints.towers[tower].blocks):
