@@ -20,7 +20,7 @@ from iwsltpack.calibration.walk import calibrate
 from iwsltpack.errors import InputError, IwsltpackError, UsageError
 from iwsltpack.quantizers.calibrated import factorize, quantize
 from iwsltpack.quantizers.scales import QuantizedMatrix
-from iwsltpack.system.progress import Silent, Unit
+from iwsltpack.system.progress import Reporter, Unit
 
 MODELS: dict[str, tuple[Callable[[], Any], Callable[[], list[Batch]]]] = {
     "llama": (small.llama, small.text),
@@ -236,8 +236,18 @@ def test_other_data_settings_or_model_in_the_same_folder_are_refused(tmp_path: P
 
 def test_few_tokens_are_warned_of_with_the_numbers(tmp_path: Path) -> None:
     said: list[str] = []
+
+    class Listener(Reporter):
+        def say(self, text: str) -> None:
+            said.append(text)
+
     calibrate(
-        small.llama(layers=1), small.text(1), tmp_path / "work", SETTINGS, selected=linear, warn=said.append
+        small.llama(layers=1),
+        small.text(1),
+        tmp_path / "work",
+        SETTINGS,
+        selected=linear,
+        reporter=Listener(),
     )
     assert "model.layers.0.mlp.down_proj.weight: 16 tokens for 48 inputs are few" in "\n".join(said)
 
@@ -245,7 +255,7 @@ def test_few_tokens_are_warned_of_with_the_numbers(tmp_path: Path) -> None:
 def test_progress_tells_stages_and_blocks(tmp_path: Path) -> None:
     seen: list[tuple[str, float]] = []
 
-    class Recorder(Silent):
+    class Recorder(Reporter):
         def start(self, description: str, total: float, unit: Unit = "items") -> None:
             seen.append((description, total))
 
@@ -253,7 +263,7 @@ def test_progress_tells_stages_and_blocks(tmp_path: Path) -> None:
             seen.append(("", amount))
 
     calibrate(
-        small.whisper(), small.speech(), tmp_path / "work", SETTINGS, selected=linear, progress=Recorder()
+        small.whisper(), small.speech(), tmp_path / "work", SETTINGS, selected=linear, reporter=Recorder()
     )
     stages = [index for index, (name, _) in enumerate(seen) if name]
     for start, end in zip(stages, [*stages[1:], len(seen)], strict=True):

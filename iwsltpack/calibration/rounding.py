@@ -14,10 +14,12 @@ from iwsltpack.quantizers.calibrated import RATE_WEIGHT, Factor, factorize, quan
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
+
+    from iwsltpack.system.progress import Reporter
 
 OUTPUT_SHARE = 0.7
 """Of the step of a matrix that makes logits: the softmax's curvature says too little of what errors do there."""
@@ -88,8 +90,8 @@ class Rounder:
         Tokens of the output in the data.
     output
         Name of the output layer's weight.
-    warn
-        Where warnings go.
+    reporter
+        Is warned.
     """
 
     def __init__(
@@ -98,10 +100,10 @@ class Rounder:
         settings: Settings,
         targets: int,
         output: str,
-        warn: Callable[[str], None],
+        reporter: Reporter,
     ) -> None:
         self.folders, self.settings, self.targets = folders, settings, targets
-        self.output, self.warn = output, warn
+        self.output, self.reporter = output, reporter
 
     def check(self, found: Container[str], layers: Iterable[str]) -> None:
         """Refuse layers that were not run."""
@@ -137,7 +139,7 @@ class Rounder:
 
     def _damping(self, name: str, tokens: int, inputs: int) -> float:
         if tokens < FEW * inputs:
-            self.warn(
+            self.reporter.say(
                 f"{name}: {tokens} tokens for {inputs} inputs are few; more calibration data would help"
             )
         return default_damping(tokens, inputs) if self.settings.damping is None else self.settings.damping

@@ -26,7 +26,7 @@ from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import Progress, Silent
+from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +44,7 @@ def calibrate(
     *,
     selected: Callable[[str], bool],
     identity: str = "",
-    progress: Progress | None = None,
-    warn: Callable[[str], None] = lambda _: None,
+    reporter: Reporter = SILENT,
 ) -> list[Path]:
     """Round a model's weight matrices by what calibration data says of them.
 
@@ -63,8 +62,8 @@ def calibrate(
         Which matrices to round, by the name of the parameter; of linear layers and embeddings.
     identity
         Of the model, say a checksum: work begun on another is refused.
-    progress, warn
-        Where progress and warnings go.
+    reporter
+        Is told of progress, and warned.
 
     Returns
     -------
@@ -84,7 +83,7 @@ def calibrate(
     folder.mkdir(parents=True, exist_ok=True)
     with fileio.exclusive_lock(folder / "calibration.lock", "this calibration is at work in another process"):
         _bind(folder, batches, settings, identity)
-        walk = _Walk(model, batches, folder, settings, selected, progress or Silent(), warn)
+        walk = _Walk(model, batches, folder, settings, selected, reporter)
         with _frozen(model):
             walk.forward()
             walk.backward()
@@ -152,11 +151,10 @@ class _Walk:
         folder: Path,
         settings: Settings,
         selected: Callable[[str], bool],
-        progress: Progress,
-        warn: Callable[[str], None],
+        reporter: Reporter,
     ) -> None:
         self.model, self.batches, self.folder, self.settings = model, batches, folder, settings
-        self.selected, self.progress, self.warn = selected, progress, warn
+        self.selected, self.reporter = selected, reporter
         self.device = next(model.parameters()).device
         self.joints = Joints(model)
         self.given: list[list[_Given]] = []
@@ -167,7 +165,7 @@ class _Walk:
         self.beside = weight_layers(beside, selected)
         self.first_met: dict[str, int] = {}
         self.folders = [folder / MATRICES / f"{number:02d}" for number in range(len(settings.steps))]
-        self.rounder = Rounder(self.folders, settings, self.targets, self._tie(), warn)
+        self.rounder = Rounder(self.folders, settings, self.targets, self._tie(), reporter)
 
     def _tie(self) -> str:
         """Return the name of the output layer's weight; one shared with an embedding is that of both, and done once."""
@@ -185,14 +183,14 @@ class _Walk:
     def forward(self) -> None:
         """Bring the hidden states between all blocks to disk."""
         total = sum(len(tower.blocks) for tower in self.joints.candidates)
-        self.progress.start("calibration, forward", total)
+        self.reporter.start("calibration, forward", total)
         while self._record():
             tower = len(self.given) - 1
             for block in range(len(self.joints.towers[tower].blocks)):
                 if not self._states(tower, block + 1).exists():
                     self._compute(tower, block)
-                self.progress.advance()
-        self.progress.finish()
+                self.reporter.advance()
+        self.reporter.finish()
 
     def _states(self, tower: int, block: int) -> Path:
         """Return the file of the hidden states in front of a block; behind the last one, of a tower's outputs."""
@@ -296,9 +294,9 @@ class _Walk:
     def backward(self) -> None:
         """Gather what is needed of every matrix, from the loss to the inputs, and round each once it is complete."""
         steps = self._plan()
-        self.progress.start("calibration, backward and rounding", len(steps))
+        self.reporter.start("calibration, backward and rounding", len(steps))
         done = 1 + max((index for index in range(len(steps)) if self._gradients(index).exists()), default=-1)
-        self.progress.advance(done)
+        self.reporter.advance(done)
         for index in range(done, len(steps)):
             before = self._gradients(index - 1) if index else None
             with fileio.atomic_directory(self._gradients(index)) as folder:
@@ -310,8 +308,8 @@ class _Walk:
                     self._through_block(tower, block, gradients)
             for old in range(index):
                 shutil.rmtree(self._gradients(old), ignore_errors=True)
-            self.progress.advance()
-        self.progress.finish()
+            self.reporter.advance()
+        self.reporter.finish()
 
     def _plan(self) -> list[tuple[int, int | None]]:
         """Return the steps backward: a tower and its block, or the joints in front of a tower (or of the loss)."""
