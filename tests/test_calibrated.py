@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,22 @@ def test_rows_beyond_one_block_are_rounded_like_the_first() -> None:
     whole = quantize(weight, factor, torch.ones(5000), 0.5, rate_weight=0)
     alone = quantize(weight[4096:], factor, torch.ones(904), 0.5, rate_weight=0)
     assert np.array_equal(whole.codes[4096:], alone.codes)
+
+
+@pytest.mark.parametrize("outlier", [0.5, 30_000.0])
+def test_codes_in_a_scratch_file_are_those_in_memory_and_nothing_is_left(
+    outlier: float, tmp_path: Path
+) -> None:
+    weight = normal(5000, 8, seed=12)
+    weight[4500, 3] = outlier  # in the second block: 16 bits held the codes of the first
+    factor = factorize(torch.eye(8), 0.0)
+    ways = [quantize(weight, factor, torch.ones(5000), 0.5, scratch=scratch) for scratch in (None, tmp_path)]
+    assert all(found.codes.dtype == (np.int32 if outlier > 1000 else np.int16) for found in ways)
+    assert isinstance(ways[1].codes, np.memmap)
+    for number, found in enumerate(ways):
+        found.save(tmp_path / f"{number}")
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
 BROKEN = {

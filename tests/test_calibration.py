@@ -14,6 +14,8 @@ import pytest
 import torch
 from calibration_fixtures import Plain
 
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.calibration.moments import checkpoint_names
 from iwsltpack.calibration.rounding import Settings
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import calibrate
@@ -116,6 +118,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> No
     ]
 
 
+def test_a_shared_matrix_is_written_under_each_of_its_names(tmp_path: Path) -> None:
+    model = small.llama(tied=True, layers=1)
+    [found] = calibrate(model, small.text(2), tmp_path / "work", SETTINGS, selected=lambda _: True)
+    for kind in ("matrix", "json"):
+        same = [found / f"{name}.weight.{kind}" for name in ("model.embed_tokens", "lm_head")]
+        assert same[0].read_bytes() == same[1].read_bytes()
+
+
 def test_qwen2_audio_is_walked_from_the_loss_to_the_ear(tiny: Path, tmp_path: Path) -> None:
     from transformers import Qwen2AudioForConditionalGeneration
 
@@ -124,14 +134,21 @@ def test_qwen2_audio_is_walked_from_the_loss_to_the_ear(tiny: Path, tmp_path: Pa
     plain = Plain(model, [batch])
     [found] = calibrate(model, [batch], tmp_path / "work", SETTINGS, selected=all_but_positions)
     facts = {path.name.removesuffix(".json"): json.loads(path.read_text()) for path in found.glob("*.json")}
-    names = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
-    assert {f"{name}.weight" for name in names} <= facts.keys()
+    names = checkpoint_names(model)
+    linear = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+    assert {names[f"{name}.weight"] for name in linear} <= facts.keys()
     assert any("audio_tower" in name for name in facts)
-    for name, fact in facts.items():
-        if "embed_tokens" not in name and "lm_head" not in name:
-            assert fact["sensitivity"] == pytest.approx(
+    for name, stored in names.items():
+        if stored in facts and "embed_tokens" not in name and "lm_head" not in name:
+            assert facts[stored]["sensitivity"] == pytest.approx(
                 float(plain.gradients[name].mean() / plain.targets), rel=1e-3
             )
+    # The files go by the names of the checkpoint, which are not those of the modules.
+    checkpoint = open_checkpoint(tiny).tensors
+    assert facts.keys() <= checkpoint.keys()
+    assert not facts.keys() <= names.keys()
+    for name in facts:
+        assert QuantizedMatrix.load(found / f"{name}.matrix").codes.shape == checkpoint[name].shape
     # The audio is shorter than what the model hears: the rest is padding, and is not counted.
     frames = [fact["tokens"] for name, fact in facts.items() if "audio_tower" in name]
     assert max(frames) == 50

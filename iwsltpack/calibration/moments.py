@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -218,10 +219,28 @@ def _watch(
     output.register_hook(add_gradients)  # type: ignore[no-untyped-call]
 
 
-def weight_layers(modules: Iterable[tuple[str, nn.Module]], selected: Any) -> dict[str, nn.Module]:
-    """Return the linear layers and embeddings among `modules` whose weight's name is `selected`."""
+def weight_layers(modules: Iterable[tuple[str, nn.Module]], names: Mapping[str, str]) -> dict[str, nn.Module]:
+    """Return the linear layers and embeddings among `modules` that `names` has, by the checkpoint's name."""
     return {
-        f"{name}.weight": module
+        names[f"{name}.weight"]: module
         for name, module in modules
-        if isinstance(module, nn.Linear | nn.Embedding) and selected(f"{name}.weight")
+        if isinstance(module, nn.Linear | nn.Embedding) and f"{name}.weight" in names
     }
+
+
+def checkpoint_names(model: Any) -> dict[str, str]:
+    """Return what a checkpoint calls the weights of linear layers and embeddings, by the model's own name.
+
+    transformers renames modules when it loads a checkpoint, and back when it saves one. What it makes of several
+    tensors, or of a part of one, is left out.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    names = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            stored = revert_weight_conversion(model, {f"{name}.weight": module.weight})
+            if len(stored) == 1:
+                names[f"{name}.weight"] = next(iter(stored))
+    whole = Counter(names.values())
+    return {name: stored for name, stored in names.items() if whole[stored] == 1}

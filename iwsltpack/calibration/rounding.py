@@ -84,12 +84,13 @@ class Rounder:
     ----------
     folders
         One for each of the steps: gets ``NAME.matrix``, a `QuantizedMatrix`, and ``NAME.json``: what it was made from.
+        Names are the checkpoint's.
     settings
         How to calibrate.
     targets
         Tokens of the output in the data.
-    output
-        Name of the output layer's weight.
+    outputs
+        Names of the output layer's weight, one or more; it is rounded under the first and written under all.
     reporter
         Is warned.
     """
@@ -99,11 +100,11 @@ class Rounder:
         folders: Sequence[Path],
         settings: Settings,
         targets: int,
-        output: str,
+        outputs: Sequence[str],
         reporter: Reporter,
     ) -> None:
         self.folders, self.settings, self.targets = folders, settings, targets
-        self.output, self.reporter = output, reporter
+        self.outputs, self.reporter = outputs, reporter
 
     def check(self, found: Container[str], layers: Iterable[str]) -> None:
         """Refuse layers that were not run."""
@@ -169,15 +170,19 @@ class Rounder:
     ) -> None:
         settings = self.settings
         facts = {"tokens": tokens, "damping": damping, "sensitivity": float(sensitivity.mean())}
+        output = name in self.outputs
         for step, folder in zip(settings.steps, self.folders, strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
             matrix = quantize(
                 weight,
                 factor,
                 sensitivity,
-                step * (settings.output_share if name == self.output else 1),
+                step * (settings.output_share if output else 1),
                 rate_weight=settings.rate_weight,
                 refit=settings.refit,
+                scratch=folder,
                 where=name,
             )
-            fileio.write_json(folder / f"{name}.json", facts)
-            matrix.save(folder / f"{name}.matrix")
+            for written in self.outputs if output else [name]:
+                fileio.write_json(folder / f"{written}.json", facts)
+                matrix.save(folder / f"{written}.matrix")

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from iwsltpack.calibration.gradients import Gradients
-from iwsltpack.calibration.moments import Collector, Gathered, weight_layers
+from iwsltpack.calibration.moments import Collector, Gathered, checkpoint_names, weight_layers
 from iwsltpack.calibration.rounding import Rounder, Settings, check_settings
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
@@ -29,7 +29,7 @@ from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 MATRICES = "matrices"
@@ -59,7 +59,7 @@ def calibrate(
     settings
         How to calibrate.
     selected
-        Which matrices to round, by the name of the parameter; of linear layers and embeddings.
+        Which matrices to round, by the name that a checkpoint has for them; of linear layers and embeddings.
     identity
         Of the model, say a checksum: work begun on another is refused.
     reporter
@@ -83,7 +83,8 @@ def calibrate(
     folder.mkdir(parents=True, exist_ok=True)
     with fileio.exclusive_lock(folder / "calibration.lock", "this calibration is at work in another process"):
         _bind(folder, batches, settings, identity)
-        walk = _Walk(model, batches, folder, settings, selected, reporter)
+        names = {name: stored for name, stored in checkpoint_names(model).items() if selected(stored)}
+        walk = _Walk(model, batches, folder, settings, names, reporter)
         with _frozen(model):
             walk.forward()
             walk.backward()
@@ -150,11 +151,11 @@ class _Walk:
         batches: Sequence[Batch],
         folder: Path,
         settings: Settings,
-        selected: Callable[[str], bool],
+        names: Mapping[str, str],
         reporter: Reporter,
     ) -> None:
         self.model, self.batches, self.folder, self.settings = model, batches, folder, settings
-        self.selected, self.reporter = selected, reporter
+        self.names, self.reporter = names, reporter
         self.device = next(model.parameters()).device
         self.joints = Joints(model)
         self.given: list[list[_Given]] = []
@@ -162,13 +163,13 @@ class _Walk:
         self.output = model.get_output_embeddings()
         blocks = {id(part) for tower in self.joints.candidates for part in tower.blocks.modules()}
         beside = [(name, part) for name, part in model.named_modules() if id(part) not in blocks]
-        self.beside = weight_layers(beside, selected)
+        self.beside = weight_layers(beside, names)
         self.first_met: dict[str, int] = {}
         self.folders = [folder / MATRICES / f"{number:02d}" for number in range(len(settings.steps))]
         self.rounder = Rounder(self.folders, settings, self.targets, self._tie(), reporter)
 
-    def _tie(self) -> str:
-        """Return the name of the output layer's weight; one shared with an embedding is that of both, and done once."""
+    def _tie(self) -> list[str]:
+        """Return the names of the output layer's weight, which is done once if an embedding shares it."""
         weight = self.output.weight
         shared = [name for name, layer in self.beside.items() if layer.weight is weight]
         shared.sort(key=lambda name: not isinstance(self.beside[name], nn.Embedding))
@@ -176,7 +177,7 @@ class _Walk:
             del self.beside[name]
         if shared:
             self.beside[shared[0]] = self.output
-        return shared[0] if shared else ""
+        return shared
 
     # Forward
 
@@ -279,7 +280,7 @@ class _Walk:
         """Return a block and those of its layers that are to be rounded, by the name of their weight."""
         layer = self.joints.towers[tower].blocks[block]
         prefix = f"{self.joints.towers[tower].name}.{block}"
-        return layer, weight_layers(layer.named_modules(prefix=prefix), self.selected)
+        return layer, weight_layers(layer.named_modules(prefix=prefix), self.names)
 
     def _check_finite(self, activations: torch.Tensor, where: str) -> None:
         if not bool(torch.isfinite(activations).all()):
@@ -345,8 +346,8 @@ class _Walk:
         found, last = collector.found, len(self.joints.towers)
         if known == last:
             self._check_all_met(found)
-            if self.rounder.output in found:
-                found[self.rounder.output].gradients = curvature
+            for name in self.rounder.outputs[:1]:
+                found[name].gradients = curvature
         gradients.merge_partial(found)
         ready = {name for name in self.beside if self.first_met.get(name, last) == known}
         gradients.keep_partial({name: found[name] for name in found if name not in ready})
@@ -357,7 +358,7 @@ class _Walk:
         layers = {name: layer for name, layer in self.beside.items() if name not in self.first_met}
         for tower in self.joints.candidates:
             if tower not in self.joints.towers:
-                layers |= weight_layers(tower.blocks.named_modules(prefix=tower.name), self.selected)
+                layers |= weight_layers(tower.blocks.named_modules(prefix=tower.name), self.names)
         self.rounder.check(found, layers)
 
     def _through_loss(self, logits: torch.Tensor, batch: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ threads, may add up products in another order, and a weight that lies halfway be
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.scales import QuantizedMatrix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import torch
     from numpy.typing import NDArray
 
@@ -131,9 +135,10 @@ def quantize(
     *,
     rate_weight: float = RATE_WEIGHT,
     refit: bool = True,
+    scratch: Path | None = None,
     where: str = "",
 ) -> QuantizedMatrix:
-    """Round a weight matrix.
+    """Round a weight matrix, a block of rows at a time.
 
     Parameters
     ----------
@@ -149,6 +154,8 @@ def quantize(
         See `RATE_WEIGHT`.
     refit
         Fit one factor a row afterwards, by least squares under the second moment.
+    scratch
+        Folder for a nameless file that holds the codes instead of memory: those of a vocabulary are gigabytes.
     where
         The layer, for errors.
 
@@ -163,8 +170,6 @@ def quantize(
 
     if not (math.isfinite(step) and step > 0):
         raise UsageError("the step must be a positive number", where=where or None, got=step)
-    if not bool(torch.isfinite(weight).all()):
-        raise InputError("the layer's weights hold NaN or infinity", where=where or None)
     sensitivity = sensitivity.to(torch.float64)
     mean = float(sensitivity.mean())
     if not math.isfinite(mean) or mean <= 0:
@@ -178,27 +183,37 @@ def quantize(
     delta = float(np.float32(step / (math.sqrt(mean) * factor.scale)))
     columns = _half(factor.scale / factor.diagonal, where)
     rows = _half((mean / (sensitivity * (1 - FLOOR) + mean * FLOOR)).sqrt(), where)
-    codes = np.empty(weight.shape, np.int32)
+    codes = _array(weight.shape, np.int16, scratch)
     for start in range(0, weight.shape[0], BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
+        if not bool(torch.isfinite(weight[block]).all()):
+            raise InputError("the layer's weights hold NaN or infinity", where=where or None)
         steps = rows[block].float() * delta
         found, gain = _round(
             weight[block].float() / steps[:, None], factor, columns.float(), rate_weight, refit
         )
+        if _largest(found, where) > np.iinfo(codes.dtype).max:
+            narrow, codes = codes, _array(weight.shape, np.int32, scratch)
+            codes[:start] = narrow[:start]
         codes[block] = found.cpu().numpy()
         if refit:
             rows[block] = _half(rows[block].double() * gain, where)
     return QuantizedMatrix(
-        codes=_narrowest(codes, where),
-        row_scale=rows.cpu().numpy(),
-        column_scale=columns.cpu().numpy(),
-        delta=delta,
+        codes=codes, row_scale=rows.cpu().numpy(), column_scale=columns.cpu().numpy(), delta=delta
     )
 
 
-def _narrowest(codes: NDArray[np.int32], where: str) -> NDArray[np.integer]:
-    """Return codes as int16 where all fit; refuse those that float32 does not hold exactly."""
-    largest = max(-int(codes.min(initial=0)), int(codes.max(initial=0)))
+def _array(shape: Sequence[int], kind: type, scratch: Path | None) -> NDArray[np.integer]:
+    """Return a new array in memory, or in a file that is gone when the array is."""
+    if scratch is None:
+        return np.empty(shape, kind)
+    with tempfile.TemporaryFile(dir=scratch) as stream:
+        return np.memmap(stream, kind, "w+", shape=tuple(shape))
+
+
+def _largest(codes: torch.Tensor, where: str) -> int:
+    """Return the largest magnitude among codes; refuse those that float32 does not hold exactly."""
+    largest = int(codes.abs().max()) if codes.numel() else 0
     if largest > LARGEST:
         raise UsageError(
             "the step is too small for the weights",
@@ -206,7 +221,7 @@ def _narrowest(codes: NDArray[np.int32], where: str) -> NDArray[np.integer]:
             expected=f"codes up to {LARGEST}",
             got=largest,
         )
-    return codes.astype(np.int16) if largest <= np.iinfo(np.int16).max else codes
+    return largest
 
 
 def _half(scales: torch.Tensor, where: str) -> torch.Tensor:
