@@ -76,14 +76,14 @@ class Judge:
         self.name, self.subject, self.clips = name, subject(name, models), clips
         self.batches = self.subject.held_out()
         model = self.subject.load()
-        self.expected = [self.subject.log_chances(model, batch).half() for batch in self.batches]
+        self.expected = [self.subject.log_chances(model, batch) for batch in self.batches]
         self.data = digest(self.batches)
 
     def row(self, model: Any, **facts: Any) -> Row:
         """Return a row with what `model` did."""
         losses, same = [], []
-        for batch, stored in zip(self.batches, self.expected, strict=True):
-            expected, found = stored.float(), self.subject.log_chances(model, batch)
+        for batch, expected in zip(self.batches, self.expected, strict=True):
+            found = self.subject.log_chances(model, batch)
             losses.append((expected.exp() * (expected - found)).sum(-1))
             same.append(expected.argmax(-1) == found.argmax(-1))
         loss, agreed = torch.cat(losses), torch.cat(same)
