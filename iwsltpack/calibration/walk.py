@@ -25,7 +25,7 @@ from iwsltpack.calibration.rounding import Rounder, Settings, check_settings
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
 from iwsltpack.errors import InputError
-from iwsltpack.system import fileio
+from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def calibrate(
         raise InputError("there is nothing to calibrate on", expected="at least one batch with targets")
     check_settings(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    with fileio.exclusive_lock(folder / "calibration.lock", "this calibration is at work in another process"):
+    with locks.held(folder / "calibration.lock", "this calibration is at work in another process"):
         _bind(folder, batches, settings, identity)
         names = {name: stored for name, stored in checkpoint_names(model).items() if selected(stored)}
         walk = _Walk(model, batches, folder, settings, names, reporter)
