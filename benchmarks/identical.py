@@ -66,7 +66,7 @@ def main() -> None:
         same = dict(
             zip(tensors, pool.map(lambda tensor: identical(artifact, tensor), tensors.values()), strict=True)
         )
-    rounded = sum(tensor.bits is not None for tensor in artifact.manifest.tensors)
+    rounded = sum(tensor.quantized for tensor in artifact.manifest.tensors)
     different = [name for name, good in same.items() if not good]
     print(f"{len(same) - len(different)} of {len(same)} tensors identical; {rounded} are rounded")
     if different:

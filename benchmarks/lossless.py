@@ -61,7 +61,7 @@ def ours(name: str, threads: int, plan: TensorPlan, values: np.ndarray, total: S
     """Pack and unpack the chunks of one tensor by a coding of this package."""
     chain, count = (
         CODINGS[name].lossless(plan.source.dtype),
-        math.prod(plan.array.chunk),
+        math.prod(plan.entry.array.chunk),
     )
     spans, back = list(plan.blocks()), np.empty_like(values)
     with ThreadPoolExecutor(threads) as pool:
@@ -119,7 +119,7 @@ def main() -> None:
     plans = [
         plan
         for plan in plan_tensors(open_checkpoint(arguments.source), load_recipe(arguments.recipe))
-        if plan.bits is None and plan.source.dtype.name == "bfloat16" and plan.source.count >= SMALLEST
+        if plan.quantizer is None and plan.source.dtype.name == "bfloat16" and plan.source.count >= SMALLEST
     ][:: arguments.share]
     table = ways(os.cpu_count() or 1)
     sums = {name: Sum() for name in table}

@@ -78,6 +78,9 @@ class CheckpointSource:
     def names(self) -> list[str]:
         return sorted(self._files)
 
+    def quantizer(self, name: str) -> None:
+        """None: nothing is rounded."""
+
     def expect(self, names: Iterable[str]) -> None:
         """Everything is here already."""
 

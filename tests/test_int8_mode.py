@@ -23,6 +23,7 @@ from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import ArtifactError, UsageError
+from iwsltpack.quantizers.scales import QuantizedMatrix
 from iwsltpack.runtime import int8
 from iwsltpack.runtime.int8 import Int8Linear, held_as_int8, read_codes
 from iwsltpack.runtime.model import load_model, processor_from
@@ -127,6 +128,73 @@ def test_a_layers_weight_is_that_of_load_bit_for_bit(
             assert len(layer.values) == 0
 
 
+class TestScales:
+    """A calibrated layer: scales of its rows and columns, and outliers among its codes."""
+
+    @pytest.fixture
+    def artifact(self, tmp_path: Path) -> Artifact:
+        name, (rows, columns) = "block.0.plain.weight", TENSORS["plain"].shape
+        codes = np.rint(TENSORS["plain"] * 700).astype(np.int32)
+        codes[[0, 0, 69], [0, 202, 7]] = [300, -2000, 128]
+        column = RANDOM.uniform(0.3, 3, columns).astype(np.float16)
+        column[[5, 7]] = 0
+        (tmp_path / "matrices").mkdir()
+        QuantizedMatrix(
+            codes=codes,
+            row_scale=RANDOM.uniform(0.3, 3, rows).astype(np.float16),
+            column_scale=column,
+            delta=float(np.float32(0.0011)),
+        ).save(tmp_path / "matrices" / f"{name}.matrix")
+        source = write_checkpoint(tmp_path / "source", {name: TENSORS["plain"]})
+        recipe = Recipe(name="r", description="", techniques=())
+        options: dict[str, Any] = {"format_version": 2, "matrices": tmp_path / "matrices"}
+        build_artifact(source, tmp_path / "artifact", recipe, "pcodec", **options)
+        return open_artifact(tmp_path / "artifact")
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+    def test_its_weight_is_that_of_load_bit_for_bit(
+        self, artifact: Artifact, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+    ) -> None:
+        (name,), x = artifact.names(), torch.randn(3, 203)
+        codes = read_codes(artifact, artifact.entry(name), CPU, dtype)
+        assert codes is not None
+        assert len(codes.values) == 3
+        layer, wanted = Int8Linear(codes, None), loaded(artifact, name).to(dtype)
+        assert torch.equal(layer.weight, wanted)
+        assert torch.equal(layer(x.to(dtype)), torch.nn.functional.linear(x.to(dtype), wanted))
+        assert torch.equal(
+            layer.to(torch.bfloat16).to(torch.float32).weight[1:69], loaded(artifact, name)[1:69].float()
+        )
+
+    @pytest.mark.parametrize("bias", [None, torch.randn(70)])
+    def test_the_kernel_gets_inputs_stretched_and_its_outputs_are(
+        self, artifact: Artifact, monkeypatch: pytest.MonkeyPatch, bias: torch.Tensor | None
+    ) -> None:
+        class Kernel:
+            @staticmethod
+            def Weight(*parts: Any) -> Any:  # noqa: N802 - the kernel's name
+                return parts
+
+            @staticmethod
+            def multiply(x: torch.Tensor, weight: Any, bias: torch.Tensor | None) -> torch.Tensor:
+                codes, width, scale, starts, columns, values, _ = weight
+                dense = codes[:, :width].float() * scale
+                rows = torch.repeat_interleave(torch.arange(len(codes)), starts.diff().long())
+                dense[rows, columns.long()] = values
+                return torch.nn.functional.linear(x, dense, bias)
+
+        monkeypatch.setattr(int8, "kernel", Kernel)
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        (name,), x = artifact.names(), torch.randn(2, 3, 203)
+        codes = read_codes(artifact, artifact.entry(name), CPU, torch.float32)
+        assert codes is not None
+        layer = Int8Linear(codes, None if bias is None else torch.nn.Parameter(bias))
+        expected = torch.nn.functional.linear(
+            x.double(), loaded(artifact, name).double(), None if bias is None else bias.double()
+        )
+        torch.testing.assert_close(layer._multiply_codes(x).double(), expected, rtol=1e-3, atol=2e-3)
+
+
 def test_outliers_are_sorted_and_every_row_knows_its_own(tmp_path: Path) -> None:
     artifact = made(tmp_path, "zstd")
     codes = read_codes(artifact, artifact.entry("block.0.outliers.weight"), CPU, torch.float16)
@@ -209,6 +277,9 @@ def test_codes_travel_chunk_by_chunk_and_never_as_floats(
         def codes(self, name: str, start: int, stop: int) -> Any:
             asked.append((start, stop))
             return artifact.codes(name, start, stop)
+
+        def quantizer(self, name: str) -> Any:
+            return artifact.quantizer(name)
 
     entry = artifact.entry("block.0.outliers.weight")
     codes = read_codes(Watched(), entry, CPU, torch.float16)  # type: ignore[arg-type]

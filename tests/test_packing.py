@@ -157,7 +157,7 @@ def test_a_chunk_of_short_codes_is_packed_as_any_other(dtype: str, largest: floa
     assert packed.data == chain.pack(chain.lay((codes + BIAS16).astype(np.uint16), block.size))
     counts = CodeCounts()
     counts.add(codes)
-    assert packer.counts.entropy() == counts.entropy()
+    assert packer.entropy() == counts.entropy()
     assert packed.matches(memoryview(packed.data))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.quantizers.registry import QUANTIZERS, quantizer_of
 from iwsltpack.quantizers.rounding import Rounding, fold_zeros
-from iwsltpack.quantizers.scales import QuantizedMatrix, scaled
+from iwsltpack.quantizers.scales import QuantizedMatrix, Scaled, scaled
+from iwsltpack.quantizers.uniform import Uniform
 
 RANDOM = np.random.default_rng(20261126)
 BLOCKS = {
@@ -31,32 +33,53 @@ BLOCKS = {
 
 def every_quantizer() -> dict[str, Quantizer]:
     """Return one or more quantizers of every registered kind, for a float32 tensor."""
+    scales = RANDOM.uniform(0.25, 4, 3 * 17 + 33).astype(np.float16)
     made: dict[str, list[Quantizer]] = {
         "rounding": [Rounding(bits, "float32") for bits in (0, 4, 7, 9, 14)],
+        "uniform": [Uniform(step, "float32") for step in (0.003, 2.0**-7, 1.0, 1e-4)],
+        "calibrated": [Scaled(0.5, scales[:33], scales[33:50])],
     }
     assert set(made) == set(QUANTIZERS), "a quantizer is registered and not tested here"
     return {f"{name}-{number}": one for name, some in made.items() for number, one in enumerate(some)}
+
+
+def source(quantizer: Quantizer, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a block as the quantizer takes it, and the weights that it stands for."""
+    block = BLOCKS[name]
+    if isinstance(quantizer, Rounding):
+        return block, fold_zeros(quantizer.values(block, 0))
+    if isinstance(quantizer, Uniform):
+        multiples = [
+            float(Fraction(round(Fraction(float(x)) / Fraction(quantizer.step)))) for x in block.flat
+        ]
+        return block, np.array([np.float16(k * quantizer.step) for k in multiples], np.float16)
+    assert isinstance(quantizer, Scaled)
+    codes = (
+        np.rint(np.resize(block, (33, 17)) * 50).clip(-2000, 2000).astype(np.int32)[: len(block.reshape(-1))]
+    )
+    rows = quantizer.row_scale[: len(codes)]
+    return codes, scaled(codes, rows, quantizer.column_scale, quantizer.step)
 
 
 @pytest.mark.parametrize("quantizer", every_quantizer().values(), ids=list(every_quantizer()))
 class TestEveryQuantizer:
     @pytest.mark.parametrize("name", BLOCKS)
     def test_codes_stand_for_what_it_makes_of_the_weights(self, quantizer: Quantizer, name: str) -> None:
-        block = BLOCKS[name]
+        block, wanted = source(quantizer, name)
         codes = quantizer.codes(block, 0)
         assert codes.dtype in (np.uint8, np.uint16, np.int32)
         out = np.empty(block.size, np.float16)
         quantizer.weights(codes, 0, out)
-        assert out.tobytes() == fold_zeros(quantizer.values(block, 0)).tobytes()
+        assert out.tobytes() == wanted.tobytes()
         integers = quantizer.integers(codes)
         assert integers.tolist() == signed(codes).tolist()
         assert integers.size == block.size
 
     def test_codes_are_the_same_in_every_form(self, quantizer: Quantizer) -> None:
-        codes = signed(quantizer.codes(BLOCKS["weights"][:2], 0)).astype(np.int32)
+        codes = signed(quantizer.codes(source(quantizer, "weights")[0][:2], 0)).astype(np.int32)
         wanted = np.empty(codes.size, np.float16)
         quantizer.weights(codes, 0, wanted)
-        for form in forms(codes):
+        for form in [*forms(codes), codes.astype(np.int16)]:
             out = np.empty(codes.size, np.float16)
             quantizer.weights(form, 0, out)
             assert out.tobytes() == wanted.tobytes()
@@ -64,14 +87,23 @@ class TestEveryQuantizer:
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
     def test_a_weight_that_has_no_code_is_named(self, quantizer: Quantizer, value: float) -> None:
-        with pytest.raises(InputError, match=r"^5: a selected weight is"):
-            quantizer.codes(np.array([[0, 1, 2], [3, 4, value]], np.float32), 0)
+        block, message = (
+            np.array([[0, 1, 2], [3, 4, value]], np.float32),
+            r"^5: a selected weight (is|cannot)",
+        )
+        if isinstance(quantizer, Scaled):
+            block, message = np.zeros((2, 17), np.int32), r"^18: a calibrated weight is too large"
+            block[1, 1] = 1 << 25 if value == 1e30 else 1 << 20
+        with pytest.raises(InputError, match=message):
+            quantizer.codes(block, 0)
 
     def test_its_class_makes_it_of_the_manifests_entry(self, quantizer: Quantizer) -> None:
-        entry = SimpleNamespace(bits=getattr(quantizer, "bits", None))
-        again = quantizer_of(entry)  # type: ignore[arg-type]
+        fields = {"bits": None, "quantizer": None, "step": None, **quantizer.described()}
+        entry = SimpleNamespace(quantized=True, shape=(33, 17), name="x", **fields)
+        again = quantizer_of(entry, quantizer.scales)  # type: ignore[arg-type]
         assert type(again) is type(quantizer) is QUANTIZERS[quantizer.name]
         assert again.step == quantizer.step
+        assert np.array_equal(again.scales, quantizer.scales)  # type: ignore[arg-type]
 
     def test_it_can_be_sent_to_another_process(self, quantizer: Quantizer) -> None:
         there = pickle.loads(pickle.dumps(quantizer))
@@ -118,6 +150,26 @@ def test_a_quantized_matrix_comes_back_from_its_file(
         assert np.array_equal(getattr(read, name), getattr(made, name))
     made.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "matrix").read_bytes()
+
+
+def test_weights_are_rounded_as_numpy_rounds() -> None:
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):
+        exact = halves[np.isfinite(halves)].astype(np.float32)
+    codes = np.repeat(np.arange(-3000, 3000, dtype=np.int32)[:, None], 5, 1)
+    for delta in (2.0**-14, 2.0**-24, 2.0**-30, 1.7e-5, 0.3, 31.0):
+        row, column = np.ones(len(codes), np.float16), np.array([1, 0.333, 3e-5, 6e-8, 0], np.float16)
+        with np.errstate(over="ignore"):
+            wanted = (codes.astype(np.float32) * np.float32(delta) * column.astype(np.float32)).astype(
+                np.float16
+            )
+        assert scaled(codes, row, column, delta).tobytes() == wanted.tobytes()
+    between = (exact[:-1] + exact[1:]) / 2
+    import torch
+
+    with np.errstate(over="ignore"):
+        for values in (exact, between, np.nextafter(between, np.float32(np.inf))):
+            assert torch.from_numpy(values).half().numpy().tobytes() == values.astype(np.float16).tobytes()
 
 
 def test_weights_are_products_of_float32_in_one_order() -> None:

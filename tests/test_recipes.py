@@ -73,7 +73,7 @@ def test_subsets_round_only_their_projections(tiny: Path) -> None:
         ("down", {"down_proj"}),
     ):
         plans = plan_tensors(checkpoint, BUILT_IN[f"{subset}-q3"])
-        assert {plan.source.name.split(".")[-2] for plan in plans if plan.bits is not None} == wanted
+        assert {plan.source.name.split(".")[-2] for plan in plans if plan.entry.bits is not None} == wanted
 
 
 def test_global_rounds_every_linear_layer_and_nothing_else(tiny: Path) -> None:
@@ -81,7 +81,7 @@ def test_global_rounds_every_linear_layer_and_nothing_else(tiny: Path) -> None:
     rounded = {
         p.source.name.removesuffix(".weight")
         for p in plan_tensors(checkpoint, BUILT_IN["global-q2"])
-        if p.bits
+        if p.entry.bits
     }
     assert rounded == set(linear_layers(checkpoint))
     assert not any("embed" in name or "norm" in name or "conv" in name for name in rounded)
@@ -93,7 +93,7 @@ def test_later_rules_win(tmp_path: Path, tiny: Path) -> None:
         "[[layers]]\npattern = 'layers\\.1\\.mlp\\.gate'\nlossless = true\n"
     )
     bits = {
-        p.source.name: p.bits
+        p.source.name: p.entry.bits
         for p in plan_tensors(open_checkpoint(tiny), load_recipe(str(tmp_path / "mix.toml")))
     }
     assert bits["language_model.model.layers.0.mlp.up_proj.weight"] == 9

@@ -115,7 +115,7 @@ def _write_index(folder: Path, names: list[str], shards: list[list[Tensor]]) -> 
 
 
 def _copy_side_files(artifact: Artifact, folder: Path) -> None:
-    rounded = any(tensor.bits is not None for tensor in artifact.manifest.tensors)
+    rounded = any(tensor.quantized for tensor in artifact.manifest.tensors)
     for name in side_files.SIDE_FILES:
         data = artifact.side_file(name)
         if data is None:

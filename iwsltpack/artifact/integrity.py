@@ -101,9 +101,12 @@ def _what(path: str) -> str:
     >>> _what("weights.zarr/a.weight/c/3/0")
     'chunk 3/0 of tensor a.weight'
     """
-    parts = path.split("/")
-    if parts[0] == WEIGHTS_DIR and len(parts) > 2 and parts[2] == "c":
-        return f"chunk {'/'.join(parts[3:]) or '0'} of tensor {parts[1]}"
-    if parts[0] == WEIGHTS_DIR and len(parts) > 2:
-        return f"the metadata of tensor {parts[1]}"
-    return "the file"
+    top, _, rest = path.partition("/")
+    name, _, inside = rest.partition("/")
+    if top != WEIGHTS_DIR or not inside:
+        return "the file"
+    array, found, chunk = f"/{inside}/".partition("/c/")
+    if not found:
+        return f"the metadata of tensor {name}"
+    whose = f"the {array[1:]} of tensor {name}" if array else f"tensor {name}"
+    return f"chunk {chunk[:-1] or '0'} of {whose}"

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
 from iwsltpack.artifact.location import hub_address, locate
-from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.codecs.classes import Classes
+from iwsltpack.codecs.dtypes import BY_NAME, by_name
 from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.codecs.registry import coding_in
+from iwsltpack.documents.artifact import SIDE_DTYPES
 from iwsltpack.documents.kinds import ITEM_BYTES
+from iwsltpack.documents.layout import group_metadata
 from iwsltpack.documents.names import MODEL_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, UsageError
 from iwsltpack.quantizers.registry import quantizer_of
@@ -31,11 +35,29 @@ if TYPE_CHECKING:
     from iwsltpack.artifact.location import Located, Place
     from iwsltpack.codecs.chain import Chain, Coding
     from iwsltpack.documents.artifact import ArtifactManifest, Tensor
+    from iwsltpack.documents.layout import ArrayLayout
+    from iwsltpack.quantizers.quantizer import Quantizer
 
 SPARE_READERS = 4
 """Readers beyond one a core: they decode while the others wait for the disk."""
 AHEAD_BYTES = 256 << 20
 """Tensors beyond the one in use that are decoded ahead, all together about this much."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """How one tensor is stored, as its entry and the arrays beside its codes say."""
+
+    chain: Chain
+    quantizer: Quantizer | None
+    classes: Classes | None
+
+    def codes(self, raw: memoryview, count: int, size: int, first: int) -> np.ndarray:
+        """Return the first `size` codes of the chunk that begins at row `first`, in their places."""
+        if self.classes is None:
+            return self.chain.codes(raw, count, size)
+        order = self.classes.order(first, first + count // len(self.classes.columns))
+        return order.unlay(self.chain.plain_codes(raw, count, sum(order.sizes)))[:size]
 
 
 class Artifact:
@@ -54,7 +76,7 @@ class Artifact:
         self._located, self._coding = located, coding_of(self.manifest, self.path)
         self._entries = {tensor.name: tensor for tensor in self.manifest.tensors}
         self._files = {file.path: file for file in self.manifest.files}
-        self._checked: set[str] = set()
+        self._known: dict[str, _Stored] = {}
         memory.keep_freed_blocks()
 
     @cached_property
@@ -111,8 +133,7 @@ class Artifact:
         """Tell which tensors will be read soon, in this order; a remote artifact's are fetched meanwhile."""
         if self._located.mirror is None:
             return
-        arrays = (self.entry(name).array for name in names)
-        self._located.mirror.expect(path for array in arrays for path in array.paths(array.starts))
+        self._located.mirror.expect(path for name in names for path in self.entry(name).paths())
 
     def tensor(self, name: str, *, workers: int = 1) -> np.ndarray:
         """Return a whole tensor.
@@ -195,7 +216,7 @@ class Artifact:
         Returns
         -------
         ndarray
-            int16, or int32 where they may need it; ``codes * 2**-bits`` is what `rows` returns.
+            int16, or int32 where they may need it; what they are multiplied by, `quantizer` tells.
 
         Raises
         ------
@@ -203,26 +224,33 @@ class Artifact:
             As `tensor`; also where the tensor is not rounded, or holds a value that no code stands for.
         """
         entry = self.entry(name)
-        if (quantizer := quantizer_of(entry)) is None:
+        stored = self._stored(entry)
+        if (quantizer := stored.quantizer) is None:
             raise ArtifactError("the tensor is not rounded: it has no codes", where=f"{self.path}: {name}")
         blocks = []
         for first in self._span(entry, start, stop):
             rows = min(entry.chunk_rows, entry.shape[0] - first)
             size = rows * math.prod(entry.shape[1:])
-            with self._opened(entry, first) as (chain, raw, count):
-                found = quantizer.integers(chain.codes(raw, count, size)).reshape(rows, *entry.shape[1:])
+            with self._opened(entry.array, stored.chain, first) as (raw, count):
+                found = quantizer.integers(stored.codes(raw, count, size, first)).reshape(
+                    rows, *entry.shape[1:]
+                )
             blocks.append(found[max(start - first, 0) : stop - first])
         if len(blocks) == 1:
             return blocks[0]
         none = np.empty((0, *entry.shape[1:]), dtype=np.int32 if entry.wide else np.int16)
         return np.concatenate(blocks or [none])
 
+    def quantizer(self, name: str) -> Quantizer | None:
+        """Return what makes weights of a tensor's codes; None for one that is not rounded. See `tensor`."""
+        return self._stored(self.entry(name)).quantizer
+
     def _empty(self, entry: Tensor) -> np.ndarray:
         return np.empty(entry.shape, dtype=by_name(entry.dtype, entry.name).carrier)
 
     def _whole(self, entry: Tensor) -> range:
         """Return the first rows of all chunks of a tensor, once they are here."""
-        self._need(entry.array.paths(entry.array.starts))
+        self._need(entry.paths())
         return entry.array.starts
 
     def _span(self, entry: Tensor, start: int, stop: int) -> range:
@@ -235,7 +263,7 @@ class Artifact:
         if start == stop or 0 in entry.shape:
             return range(0)
         chunks = range(start // rows * rows, stop, rows)
-        self._need(entry.array.paths(chunks))
+        self._need(entry.paths(chunks))
         return chunks
 
     def _fill(self, entry: Tensor, first: int, result: np.ndarray, offset: int = 0) -> None:
@@ -254,23 +282,22 @@ class Artifact:
 
     def _decode(self, entry: Tensor, first: int, out: np.ndarray) -> None:
         """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
-        quantizer = quantizer_of(entry)
-        with self._opened(entry, first) as (chain, raw, count):
-            if quantizer is None:
-                chain.decode_into(raw, count, out)
+        stored = self._stored(entry)
+        with self._opened(entry.array, stored.chain, first) as (raw, count):
+            if stored.quantizer is None:
+                stored.chain.decode_into(raw, count, out)
             else:
-                quantizer.weights(chain.codes(raw, count, out.size), first, out)
+                stored.quantizer.weights(stored.codes(raw, count, out.size, first), first, out)
 
     @contextmanager
-    def _opened(self, entry: Tensor, first: int) -> Iterator[tuple[Chain, memoryview, int]]:
-        """Give a chunk's chain, bytes and number of values; what goes wrong inside is told of the chunk's file."""
-        chain = self._checked_chain(entry)
-        path = self.path / entry.array.path(first)
+    def _opened(self, array: ArrayLayout, chain: Chain, first: int) -> Iterator[tuple[memoryview, int]]:
+        """Give a chunk's bytes and number of values; what goes wrong inside is told of the chunk's file."""
+        path = self.path / array.path(first)
         raw = self._read(path)
         if not (chain.compressors and ends_with_checksum(raw)):
             self._check(path, raw)
         try:
-            yield chain, raw, math.prod(entry.array.chunk)
+            yield raw, math.prod(array.chunk)
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
                 "a chunk cannot be decoded", where=path, got=str(error), fix=self._verify()
@@ -306,14 +333,35 @@ class Artifact:
                 fix=self._verify(),
             )
 
-    def _checked_chain(self, entry: Tensor) -> Chain:
-        """Return how a tensor is packed, once its array's metadata are seen to say the same."""
+    def _stored(self, entry: Tensor) -> _Stored:
+        """Return how a tensor is stored, once the metadata of its arrays are seen to say the same."""
+        if (found := self._known.get(entry.name)) is not None:
+            return found
+        self._need(entry.paths(range(0)))
         chain = self._coding.chain(entry)
-        if entry.name not in self._checked:
-            self._need([entry.array.metadata])
-            zarr_metadata.check_metadata(self.path / entry.array.metadata, entry.array, chain)
-            self._checked.add(entry.name)
-        return chain
+        zarr_metadata.check_metadata(self.path / entry.array.metadata, entry.array, chain)
+        if entry.classes is None:
+            found = _Stored(chain, quantizer_of(entry), None)
+        else:
+            zarr_metadata.check_tensor_group(self.path / group_metadata(entry.name), entry)
+            scales, classes = (
+                self._side(array, self._coding.lossless(BY_NAME[dtype]), dtype)
+                for array, dtype in zip(entry.side_arrays, SIDE_DTYPES.values(), strict=True)
+            )
+            rows = entry.shape[0]
+            found = _Stored(
+                chain, quantizer_of(entry, scales), Classes(classes[:rows], classes[rows:], entry.classes)
+            )
+        self._known[entry.name] = found
+        return found
+
+    def _side(self, array: ArrayLayout, chain: Chain, dtype: str) -> np.ndarray:
+        """Return an array beside a tensor's codes."""
+        zarr_metadata.check_metadata(self.path / array.metadata, array, chain)
+        out = np.empty(array.shape, BY_NAME[dtype].carrier)
+        with self._opened(array, chain, 0) as (raw, count):
+            chain.decode_into(raw, count, out)
+        return out
 
     def _need(self, paths: Iterable[str]) -> None:
         """Have files here before they are read; of an artifact in a folder all of them are."""

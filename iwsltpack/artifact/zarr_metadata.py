@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.codecs.chain import Chain
+    from iwsltpack.documents.artifact import Tensor
     from iwsltpack.documents.layout import ArrayLayout
+    from iwsltpack.quantizers.quantizer import Quantizer
 
 
+Json = dict[str, Any]
 _FILTERS = Lock()
 
 
@@ -95,6 +98,42 @@ def create_array(folder: Path, array: ArrayLayout, chain: Chain, attributes: dic
     return metadata
 
 
+def attributes(entry: Tensor, chain: Chain, quantizer: Quantizer | None) -> Json:
+    """Return the attributes of the array that holds a tensor's values or codes."""
+    if (
+        entry.classes is not None
+    ):  # The scales are not in them, so that a code times the step would be no weight.
+        return chain.scaling(1.0)
+    return {"torch_dtype": entry.dtype, **(chain.scaling(quantizer.step) if quantizer else chain.marks)}
+
+
+def _of_group(entry: Tensor) -> Json:
+    """Return the attributes of the group of a tensor whose codes lie by class."""
+    return {
+        "torch_dtype": entry.dtype,
+        "quantizer": entry.quantizer,
+        "step": entry.step,
+        "classes": entry.classes,
+        "chunk_rows": entry.chunk_rows,
+    }
+
+
+def create_tensor_group(path: Path, entry: Tensor) -> bytes:
+    """Write the metadata of the group of a tensor whose codes lie by class, and return them."""
+    metadata = fileio.canonical_json({"zarr_format": 3, "node_type": "group", "attributes": _of_group(entry)})
+    with disk_errors(path.parent):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(metadata)
+    return metadata
+
+
+def check_tensor_group(path: Path, entry: Tensor) -> None:
+    """Refuse a group's metadata unless it says what the manifest promises; see `check_metadata`."""
+    promised = {"zarr_format": 3, "node_type": "group", "attributes": _of_group(entry)}
+    _compare(path, promised)
+
+
 @cache
 def _metadata(settings: str) -> bytes:
     """Let zarr-python write the metadata of an array: once for all the arrays of a model that are alike.
@@ -120,7 +159,6 @@ def check_metadata(path: Path, array: ArrayLayout, chain: Chain) -> None:
     ArtifactError
         Its shape, type, chunks, codecs or the place of its chunks differ.
     """
-    found = fileio.read_json(path, limit=METADATA_LIMIT)
     promised = {
         "zarr_format": 3,
         "node_type": "array",
@@ -131,6 +169,11 @@ def check_metadata(path: Path, array: ArrayLayout, chain: Chain) -> None:
         "codecs": chain.codecs(),
         "storage_transformers": [],
     }
+    _compare(path, promised)
+
+
+def _compare(path: Path, promised: Json) -> None:
+    found = fileio.read_json(path, limit=METADATA_LIMIT)
     for key, wanted in promised.items():
         got = found.get(key) if isinstance(found, dict) else None
         if got != wanted:

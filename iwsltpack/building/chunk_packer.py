@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iwsltpack.building.code_counts import CodeCounts
+from iwsltpack.building.code_counts import CodeCounts, entropy
 
 if TYPE_CHECKING:
     from iwsltpack.codecs.chain import Chain
+    from iwsltpack.codecs.classes import Classes
     from iwsltpack.quantizers.quantizer import Quantizer
 
 
@@ -51,14 +53,21 @@ class ChunkPacker:
         Values in a whole chunk; the last of a tensor may be handed in with fewer rows.
     quantizer
         The tensor's, None for one that is kept bit for bit.
+    classes
+        Of the entries of a matrix whose codes lie class by class.
     counts
-        Of the codes packed so far.
+        Of the codes packed so far, one for each class.
     """
 
     chain: Chain
     count: int
     quantizer: Quantizer | None
-    counts: CodeCounts = field(default_factory=CodeCounts)
+    classes: Classes | None = None
+    counts: dict[int, CodeCounts] = field(default_factory=lambda: defaultdict(CodeCounts))
+
+    def entropy(self) -> float:
+        """Return the Shannon entropy of the codes packed so far, given their class, bits a code."""
+        return entropy(self.counts.values())
 
     def pack(self, block: np.ndarray, first: int) -> PackedChunk:
         """Pack the rows of the source that begin at row `first`.
@@ -74,8 +83,15 @@ class ChunkPacker:
         """
         if (quantizer := self.quantizer) is None:
             laid = self.chain.lay(block, self.count)
-        else:
-            codes = quantizer.codes(block, first)
-            laid = self.chain.lay_codes(codes, lambda: quantizer.values(block, first), self.count)
-            self.counts.add(codes)
-        return PackedChunk(self.chain.pack(laid), self.chain, laid)
+            return PackedChunk(self.chain.pack(laid), self.chain, laid)
+        codes, parts = quantizer.codes(block, first), [block.size]
+        if self.classes is not None:
+            order = self.classes.order(first, first + len(block))
+            codes, parts = order.lay(codes), order.sizes
+        laid = self.chain.lay_codes(codes, lambda: quantizer.values(block, first), self.count)
+        for number, end in enumerate(np.cumsum(parts)):
+            if parts[number]:
+                self.counts[number].add(codes[..., end - parts[number] : end])
+        if len(parts) == 1:
+            return PackedChunk(self.chain.pack(laid), self.chain, laid)
+        return PackedChunk(self.chain.pack(laid, [*parts, self.count - block.size]), self.chain, laid)

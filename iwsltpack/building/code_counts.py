@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iwsltpack.codecs.codes import BIAS16, SHORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 COUNT_BLOCK = 1 << 19
 """Codes counted at a time: numpy makes 64-bit copies of what it counts, and a fresh table for each block."""
@@ -50,10 +54,26 @@ class CodeCounts:
 
     def entropy(self) -> float:
         """Return the Shannon entropy, bits a code; 0 for no codes at all."""
+        return entropy([self])
+
+    def merged(self) -> np.ndarray:
+        """Return how often each code that occurs does, in no order that matters."""
         narrow, pairs = self.narrow.copy(), self.pairs.reshape(256, 256)
         narrow[SHORT << 8 : (SHORT + 1) << 8] += pairs.sum(axis=0) + pairs.sum(axis=1)
         merged = dict(self.wide)
         for index in np.flatnonzero(narrow):
             merged[int(index) - BIAS16] = merged.get(int(index) - BIAS16, 0) + int(narrow[index])
-        shares = np.array(list(merged.values()), dtype=np.float64) / max(sum(merged.values()), 1)
-        return round(float(abs(np.sum(shares * np.log2(shares)))), 6)
+        return np.array(list(merged.values()), dtype=np.float64)
+
+
+def entropy(classes: Iterable[CodeCounts]) -> float:
+    """Return the Shannon entropy of codes given their class, bits a code; 0 for no codes at all."""
+    counted = [counts.merged() for counts in classes]
+    total = max(sum(float(counts.sum()) for counts in counted), 1.0)
+    return round(
+        float(sum(counts.sum() / total * _entropy(counts / max(counts.sum(), 1)) for counts in counted)), 6
+    )
+
+
+def _entropy(shares: np.ndarray) -> float:
+    return abs(float(np.sum(shares * np.log2(shares))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ def pack_on_cluster(
         A tensor killed every worker it was given; everything else is packed. Or see `run_items`.
     """
     workshop = workshop.resolve()
-    plans = [replace(plan, source=replace(plan.source, path=plan.source.path.resolve())) for plan in plans]
+    plans = [plan.with_whole_paths() for plan in plans]
     order = _Order(str(workshop), coding, source)
 
     def take(bundle: Bundle, staged: Staged) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,6 +42,7 @@ from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.quantizers.scales import find_matrices
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
@@ -78,6 +79,8 @@ class BuildJob:
         Name -> bytes of the files beside the weights.
     coding
         How tensors are packed.
+    matrices
+        Files with matrices that a calibration made, by tensor.
     plan
         The same, as it is written down.
     state
@@ -85,6 +88,7 @@ class BuildJob:
     """
 
     checkpoint: Checkpoint
+    matrices: dict[str, Path]
     plans: list[TensorPlan]
     side: dict[str, bytes]
     coding: Coding
@@ -93,7 +97,10 @@ class BuildJob:
 
     def check_source(self, workshop: Path) -> None:
         """Refuse to finish if the checkpoint is not what it was in the beginning."""
-        if _stamp(self.checkpoint) != self.plan.source or self.checkpoint.state() != self.state:
+        if (
+            _stamp(self.checkpoint, self.matrices) != self.plan.source
+            or self.checkpoint.state() != self.state
+        ):
             raise InputError(
                 "the checkpoint changed while it was being packed",
                 where=self.checkpoint.folder,
@@ -114,6 +121,7 @@ def build_artifact(
     coding_name: str = DEFAULT_CODING,
     *,
     format_version: int = DEFAULT_VERSION,
+    matrices: Path | None = None,
     model_id: str | None = None,
     revision: str | None = None,
     workers: int | None = None,
@@ -132,6 +140,9 @@ def build_artifact(
         What is rounded or pruned, and how the result is packed.
     format_version
         Of the artifact's format: 1, or 2, which older versions of this program cannot read.
+    matrices
+        Folder with what a calibration made of tensors, each a `QuantizedMatrix` in ``NAME.matrix``: packed in their
+        place, whatever the recipe says. Needs format 2.
     model_id, revision
         Hub name and commit of the source, where the folder does not tell.
     workers
@@ -165,6 +176,7 @@ def build_artifact(
             packing,
             model_id,
             revision,
+            matrices,
             alone=cluster is None,
             progress=progress,
         ) as job,
@@ -189,6 +201,7 @@ def prepared_job(
     packing: Coding,
     model_id: str | None,
     revision: str | None,
+    matrices: Path | None,
     *,
     alone: bool,
     progress: Reporter,
@@ -197,6 +210,8 @@ def prepared_job(
 
     Parameters
     ----------
+    source, output, recipe, packing, model_id, revision, matrices
+        As for `build_artifact`.
     alone
         Whether this process does all the work; some recipes cannot be shared.
     progress
@@ -216,7 +231,8 @@ def prepared_job(
             fix="build it without --dask and --shard",
         )
     checkpoint = open_checkpoint(source)
-    stamp, state = _stamp(checkpoint), checkpoint.state()
+    files = {} if matrices is None else find_matrices(matrices)
+    stamp, state = _stamp(checkpoint, files), checkpoint.state()
     draft = ArtifactManifest(
         format_version=packing.format_version,
         tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
@@ -230,7 +246,8 @@ def prepared_job(
         progress.say(UNNAMED.format(draft.base_model.architecture))
     with _prepared(source, recipe, output, progress) as folder:
         prepared = checkpoint if folder == source else open_checkpoint(folder)
-        plans, side = plan_tensors(prepared, recipe), side_files.collect(folder)
+        plans, side = plan_tensors(prepared, recipe, files), side_files.collect(folder)
+        _check_plans(plans, packing)
         if missing := side_files.missing(side):
             progress.say(
                 f"without {' and '.join(missing)} this artifact can be inspected, but not decoded with"
@@ -242,7 +259,15 @@ def prepared_job(
             tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
             side=publishing.describe_side_files(side),
         )
-        yield BuildJob(checkpoint=checkpoint, plans=plans, side=side, coding=packing, plan=plan, state=state)
+        yield BuildJob(
+            checkpoint=checkpoint,
+            matrices=files,
+            plans=plans,
+            side=side,
+            coding=packing,
+            plan=plan,
+            state=state,
+        )
 
 
 def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | None) -> BaseModel:
@@ -321,9 +346,22 @@ def _prepared(source: Path, recipe: Recipe, output: Path, progress: Reporter) ->
         yield folder
 
 
-def _stamp(checkpoint: Checkpoint) -> tuple[SourceFile, ...]:
-    """Tell the state of the source's files; it changes when one of them is written to or replaced."""
-    found = [(path.name, path.stat()) for path in checkpoint.files]
+def _check_plans(plans: list[TensorPlan], packing: Coding) -> None:
+    """Refuse at once what this coding or version of the format cannot hold."""
+    for entry in (plan.entry for plan in plans):
+        packing.chain(entry)
+        if packing.format_version == 1 and entry.quantizer is not None:
+            raise UsageError(
+                "format 1 holds multiples of 2^-b alone",
+                where=entry.name,
+                expected="bits or digits in every rule of the recipe, and no matrices",
+                fix="build with --format-version 2",
+            )
+
+
+def _stamp(checkpoint: Checkpoint, matrices: Mapping[str, Path]) -> tuple[SourceFile, ...]:
+    """Tell the state of all files that are packed; it changes when one of them is written to or replaced."""
+    found = [(path.name, path.stat()) for path in (*checkpoint.files, *matrices.values())]
     return tuple(
         SourceFile(name=name, bytes=state.st_size, mtime_ns=state.st_mtime_ns) for name, state in found
     )

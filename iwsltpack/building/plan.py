@@ -5,26 +5,31 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from iwsltpack.building.patterns import select
 from iwsltpack.building.prune import plan_pruning
+from iwsltpack.codecs.classes import class_count
 from iwsltpack.codecs.dtypes import ROUNDABLE
 from iwsltpack.documents import schema
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.documents.layout import MAX_CHUNK_VALUES, ArrayLayout
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.rounding import Rounding
+from iwsltpack.quantizers.scales import QuantizedMatrix, Scaled
+from iwsltpack.quantizers.uniform import Uniform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     import numpy as np
 
     from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
     from iwsltpack.building.prune import Kept
     from iwsltpack.documents.artifact import Component
-    from iwsltpack.documents.recipe import Recipe
+    from iwsltpack.documents.recipe import LayerRule, Recipe
     from iwsltpack.quantizers.quantizer import Quantizer
 
 CHUNK_VALUES = 1 << 22
@@ -39,19 +44,22 @@ class TensorPlan:
     ----------
     source
         Where its values are.
-    bits
-        Rounding step 2^-bits, or None: kept bit for bit.
+    quantizer
+        What turns them into codes, or None: they are kept bit for bit.
     kept
         What pruning leaves of it, or None: everything.
     component, linear
         See `iwsltpack.documents.artifact.Tensor`.
+    matrix
+        File with the codes that a calibration made of it, which are packed in its place.
     """
 
     source: SourceTensor
-    bits: int | None
+    quantizer: Quantizer | None
     kept: Kept | None
     component: Component
     linear: bool
+    matrix: Path | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,23 +67,39 @@ class TensorPlan:
         return self.source.shape if self.kept is None else self.kept.shape(self.source.shape)
 
     @property
-    def quantizer(self) -> Quantizer | None:
-        """What turns its values into codes, or None: they are kept bit for bit."""
-        return None if self.bits is None else Rounding(self.bits, self.source.dtype.name)
+    def entry(self) -> Tensor:
+        """The tensor as the manifest will describe it, but for what is known once it is packed."""
+        shape, source, quantizer = self.shape, self.source, self.quantizer
+        rows = rows_per_chunk(shape) if shape else 0
+        by_class = quantizer is not None and quantizer.scales is not None
+        return Tensor(
+            name=source.name,
+            shape=shape,
+            dtype=source.dtype.name if quantizer is None else "float16",
+            source_shape=source.shape,
+            source_dtype=source.dtype.name,
+            component=self.component,
+            linear=self.linear,
+            **({} if quantizer is None else quantizer.described()),
+            classes=class_count(rows * shape[1]) if by_class else None,
+            chunk_rows=rows,
+        )
 
-    @property
-    def array(self) -> ArrayLayout:
-        """The array it is packed into; chunks hold about `CHUNK_VALUES` values."""
-        return ArrayLayout(self.source.name, self.shape, rows_per_chunk(self.shape) if self.shape else 0)
+    def with_whole_paths(self) -> TensorPlan:
+        """Return the plan for another process: no path depends on the folder it works in."""
+        source = replace(self.source, path=self.source.path.resolve())
+        return replace(self, source=source, matrix=self.matrix and self.matrix.resolve())
 
     def blocks(self) -> Iterable[tuple[int, int]]:
         """Yield the row range of every chunk; a scalar has the one range (0, 1)."""
-        rows, *_ = self.shape or (1,)
-        for start in self.array.starts:
-            yield start, min(start + (self.array.chunk_rows or 1), rows)
+        array, (rows, *_) = self.entry.array, self.shape or (1,)
+        for start in array.starts:
+            yield start, min(start + (array.chunk_rows or 1), rows)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Read the values of rows `start` to `stop` after pruning, in the carrier type."""
+        """Read the values of rows `start` to `stop` after pruning, in the carrier type; or their codes."""
+        if self.matrix is not None:
+            return QuantizedMatrix.load(self.matrix).codes[start:stop]
         if self.kept is None:
             return self.source.rows(start, stop)
         return self.kept.read(self.source, start, stop)
@@ -108,8 +132,17 @@ def linear_layers(checkpoint: Checkpoint) -> list[str]:
     ]
 
 
-def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[TensorPlan]:
+def plan_tensors(
+    checkpoint: Checkpoint, recipe: Recipe, matrices: Mapping[str, Path] | None = None
+) -> list[TensorPlan]:
     """Apply a recipe to a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint, recipe
+        What, and how.
+    matrices
+        Files with a `QuantizedMatrix` by tensor; these are packed, whatever the recipe says of the tensor.
 
     Returns
     -------
@@ -121,33 +154,29 @@ def plan_tensors(checkpoint: Checkpoint, recipe: Recipe) -> list[TensorPlan]:
     InputError
         The checkpoint is empty, or holds a tensor whose name or shape no artifact can hold.
     UsageError
-        A pattern matches no linear layer, or a layer of a type that cannot be rounded.
+        A pattern matches no layer, or one of a type that cannot be rounded; a calibrated tensor has no matrix, or a
+        matrix no tensor.
     """
     _check_storable(checkpoint)
-    layers = linear_layers(checkpoint)
-    bits = _bits_of_layers(layers, recipe)
+    matrices, layers = matrices or {}, set(linear_layers(checkpoint))
+    rules = _rules(checkpoint, recipe)
     kept = plan_pruning(checkpoint, recipe.prune) if recipe.prune else {}
     plans = []
     for name in sorted(checkpoint.tensors):
         source = checkpoint.tensors[name]
         layer = name.rpartition(".")[0]
-        rounded = bits.get(layer) if name.endswith(".weight") else None
-        if rounded is not None and source.dtype.name not in ROUNDABLE:
-            raise UsageError(
-                "the recipe rounds a layer of a type that cannot be rounded",
-                where=name,
-                expected=", ".join(ROUNDABLE),
-                got=source.dtype.name,
-            )
+        quantizer = _quantizer(source, rules.get(name), matrices.get(name))
         plans.append(
             TensorPlan(
                 source=source,
-                bits=rounded,
+                quantizer=quantizer,
                 kept=kept.get(name),
-                component=_component(name, selected=rounded is not None, linear=layer in layers),
+                component=_component(name, selected=quantizer is not None, linear=layer in layers),
                 linear=layer in layers,
+                matrix=matrices.get(name),
             )
         )
+    _check_matrices(plans, matrices)
     return plans
 
 
@@ -186,18 +215,77 @@ def _check_shape(where: str, shape: tuple[int, ...], most_axes: int) -> None:
         )
 
 
-def _bits_of_layers(layers: list[str], recipe: Recipe) -> dict[str, int | None]:
-    bits: dict[str, int | None] = {}
+def _rules(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
+    """Return the rule of each tensor that has one: a linear layer's weight, or a matrix where a quantizer is named."""
+    linear = linear_layers(checkpoint)
+    matrices = [
+        name.removesuffix(".weight")
+        for name, tensor in checkpoint.tensors.items()
+        if name.endswith(".weight") and len(tensor.shape) == 2
+    ]
+    rules: dict[str, LayerRule] = {}
     for rule in recipe.layers:
+        kind, layers = ("linear layer", linear) if rule.quantizer is None else ("matrix", matrices)
         matched = select(rule.pattern, layers)
         if not matched:
             raise UsageError(
-                f"a pattern of recipe {recipe.name!r} matches no linear layer",
+                f"a pattern of recipe {recipe.name!r} matches no {kind}",
                 where=rule.pattern,
                 expected=f"a regular expression over names such as {layers[0] if layers else '(none here)'}",
             )
-        bits |= dict.fromkeys(matched, rule.bits)
-    return bits
+        rules |= dict.fromkeys((f"{name}.weight" for name in matched), rule)
+    return rules
+
+
+def _quantizer(source: SourceTensor, rule: LayerRule | None, matrix: Path | None) -> Quantizer | None:
+    """Return what quantizes a tensor: the matrix made of it, or the rule, or nothing."""
+    if matrix is not None:
+        return _scaled(source, matrix)
+    if rule is not None and rule.quantizer == Scaled.name:
+        raise UsageError(
+            "the recipe wants a tensor as a calibration made it, and there is none",
+            where=source.name,
+            expected="a folder with NAME.matrix for every tensor it selects",
+            fix="calibrate first, and name the folder: iwsltpack build --matrices FOLDER",
+        )
+    if rule is None or (rule.bits is None and rule.step is None):
+        return None
+    if source.dtype.name not in ROUNDABLE:
+        raise UsageError(
+            "the recipe rounds a layer of a type that cannot be rounded",
+            where=source.name,
+            expected=", ".join(ROUNDABLE),
+            got=source.dtype.name,
+        )
+    if rule.bits is not None:
+        return Rounding(rule.bits, source.dtype.name)
+    return Uniform(rule.step or 0, source.dtype.name)
+
+
+def _scaled(source: SourceTensor, path: Path) -> Scaled:
+    matrix = QuantizedMatrix.load(path)
+    if matrix.codes.shape != source.shape or 0 in source.shape:
+        raise InputError(
+            "a quantized matrix is of another shape than its tensor",
+            where=path,
+            expected=list(source.shape),
+            got=list(matrix.codes.shape),
+            fix="calibrate this very checkpoint",
+        )
+    return Scaled(matrix.delta, matrix.row_scale, matrix.column_scale)
+
+
+def _check_matrices(plans: list[TensorPlan], matrices: Mapping[str, Path]) -> None:
+    """Refuse matrices that would be ignored, or that pruning would cut."""
+    for name in sorted(set(matrices) - {plan.source.name for plan in plans}):
+        raise UsageError("a quantized matrix of a tensor that the checkpoint lacks", where=matrices[name])
+    for plan in plans:
+        if plan.matrix is not None and plan.kept is not None:
+            raise UsageError(
+                "the recipe prunes a tensor that was quantized unpruned",
+                where=plan.source.name,
+                fix="prune the checkpoint first, then calibrate the pruned one",
+            )
 
 
 def _is_embedding(name: str) -> bool:

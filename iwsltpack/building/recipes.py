@@ -12,6 +12,15 @@ A recipe file is TOML or JSON:
     [[layers]]                        # later rules win
     pattern = 'layers\\.[0-3]\\.mlp'
     bits = 9
+
+    [[layers]]
+    pattern = 'embed_tokens|lm_head'
+    quantizer = "rounding"            # naming one, the pattern may match any matrix, not linear layers alone
+    step = 0.003                      # any number; needs format 2
+
+    [[layers]]
+    pattern = 'self_attn'
+    quantizer = "calibrated"          # as a calibration made it: `iwsltpack build --matrices`
 """
 
 from __future__ import annotations
@@ -122,6 +131,8 @@ def _recipe(file: RecipeFile) -> Recipe:
         LayerRule(
             pattern=entry.pattern,
             bits=entry.bits if entry.digits is None else bits_of_digits(entry.digits),
+            step=entry.step,
+            quantizer=entry.quantizer,
         )
         for entry in file.layers
     )

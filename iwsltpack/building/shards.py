@@ -57,6 +57,7 @@ def build_shard(
     *,
     shard: Shard,
     format_version: int = DEFAULT_VERSION,
+    matrices: Path | None = None,
     model_id: str | None = None,
     revision: str | None = None,
     workers: int | None = None,
@@ -68,7 +69,7 @@ def build_shard(
     ----------
     shard
         Which of how many; a shard's tensors depend on the checkpoint and the number of shards alone.
-    source, output, recipe, coding_name, format_version, model_id, revision, workers, progress
+    source, output, recipe, coding_name, format_version, matrices, model_id, revision, workers, progress
         As for `build_artifact`; the same for every shard.
 
     Returns
@@ -97,6 +98,7 @@ def build_shard(
             packing,
             model_id,
             revision,
+            matrices,
             alone=False,
             progress=progress,
         ) as job,

@@ -132,7 +132,8 @@ def check_source(bundle: Bundle, source: Sequence[SourceFile]) -> None:
         A file is missing or another one.
     """
     known = {file.name: file for file in source}
-    for path in {plan.source.path for plan in bundle.plans}:
+    paths = {path for plan in bundle.plans for path in (plan.source.path, plan.matrix) if path is not None}
+    for path in sorted(paths):
         wanted = known[path.name]
         if not path.is_file():
             raise InputError(

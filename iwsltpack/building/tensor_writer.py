@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
 from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk
+from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import TooWide
-from iwsltpack.documents.artifact import File, Tensor
+from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
+from iwsltpack.documents.layout import group_metadata
 from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.system import direct_io, fileio
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
     from threading import Event
 
     from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chain import Chain, Coding
+    from iwsltpack.codecs.chain import Coding
+    from iwsltpack.quantizers.quantizer import Quantizer
     from iwsltpack.system.progress import Reporter
 
 
@@ -50,23 +55,26 @@ def write_tensor(
     ResourceError
         The disk is full.
     """
-    if plan.bits is None:
-        return _write(folder, plan, coding.lossless(plan.source.dtype), False, progress, stop)
+    entry = plan.entry
     try:
-        return _write(folder, plan, coding.rounded(plan.bits, wide=False), False, progress, stop)
+        return _write(folder, plan, entry, coding, progress, stop)
     except TooWide:
-        return _write(folder, plan, coding.rounded(plan.bits, wide=True), True, progress, stop)
+        return _write(folder, plan, replace(entry, wide=True), coding, progress, stop)
 
 
 def _write(
-    folder: Path, plan: TensorPlan, chain: Chain, wide: bool, progress: Reporter, stop: Event
+    folder: Path, plan: TensorPlan, entry: Tensor, coding: Coding, progress: Reporter, stop: Event
 ) -> tuple[Tensor, list[File]]:
-    array, quantizer = plan.array, plan.quantizer
-    dtype = plan.source.dtype.name if quantizer is None else "float16"
-    attributes = {"torch_dtype": dtype, **(chain.scaling(quantizer.step) if quantizer else chain.marks)}
-    metadata = zarr_metadata.create_array(folder, array, chain, attributes)
-    packer = ChunkPacker(chain, math.prod(array.chunk), quantizer)
-    files = [_describe(array.metadata, metadata)]
+    array, chain, quantizer = entry.array, coding.chain(entry), plan.quantizer
+    classes, files = None, []
+    if quantizer is not None and entry.classes is not None:
+        classes = Classes.of_blocks(
+            (plan.read(*block) for block in plan.blocks()), entry.shape, math.prod(array.chunk)
+        )
+        files += _write_sides(folder, entry, quantizer, classes, coding)
+    attributes = zarr_metadata.attributes(entry, chain, quantizer)
+    files.append(_describe(array.metadata, zarr_metadata.create_array(folder, array, chain, attributes)))
+    packer = ChunkPacker(chain, math.prod(array.chunk), quantizer, classes)
     done = 0
     try:
         for start, end in plan.blocks():
@@ -78,35 +86,41 @@ def _write(
             except InputError as error:
                 _locate(error, plan, start)
                 raise
-            path = array.path(start)
-            raw = _put_and_compare(folder / path, packed, past_cache=plan.source.past_cache)
-            files.append(_describe(path, raw))
-            progress.advance(block.nbytes)
-            done += block.nbytes
+            files.append(_put(folder, array.path(start), packed, past_cache=plan.source.past_cache))
+            size = block.size * plan.source.dtype.carrier.itemsize
+            progress.advance(size)
+            done += size
     except TooWide:
         progress.advance(-done)
         raise
     with disk_errors(folder / WEIGHTS_DIR / array.name):
         for file in files:
             fileio.fsync_file(folder / file.path)
-    return Tensor(
-        name=array.name,
-        shape=plan.shape,
-        dtype=dtype,
-        source_shape=plan.source.shape,
-        source_dtype=plan.source.dtype.name,
-        component=plan.component,
-        linear=plan.linear,
-        bits=plan.bits,
-        wide=wide,
-        entropy_bits=None if quantizer is None else packer.counts.entropy(),
-        chunk_rows=array.chunk_rows,
+    return replace(
+        entry,
+        entropy_bits=None if quantizer is None else packer.entropy(),
         bytes=sum(file.bytes for file in files),
     ), files
 
 
-def _put_and_compare(path: Path, packed: PackedChunk, *, past_cache: bool) -> memoryview:
-    """Write a chunk, read it back from its file, compare; return the bytes read."""
+def _write_sides(
+    folder: Path, entry: Tensor, quantizer: Quantizer, classes: Classes, coding: Coding
+) -> list[File]:
+    """Write what lies beside codes by class: the group's metadata, the scales, the classes."""
+    path = group_metadata(entry.name)
+    files = [_describe(path, zarr_metadata.create_tensor_group(folder / path, entry))]
+    sides = quantizer.scales, np.concatenate([classes.rows, classes.columns])
+    for array, values, dtype in zip(entry.side_arrays, sides, SIDE_DTYPES.values(), strict=True):
+        chain = coding.lossless(by_name(dtype, array.name))
+        files.append(_describe(array.metadata, zarr_metadata.create_array(folder, array, chain, chain.marks)))
+        packed = ChunkPacker(chain, math.prod(array.chunk), None).pack(np.asarray(values), 0)
+        files.append(_put(folder, array.path(0), packed, past_cache=False))
+    return files
+
+
+def _put(folder: Path, name: str, packed: PackedChunk, *, past_cache: bool) -> File:
+    """Write a chunk, read it back from its file, compare; describe what was read."""
+    path = folder / name
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         direct_io.write(path, packed.data, past_cache=past_cache)
@@ -122,7 +136,7 @@ def _put_and_compare(path: Path, packed: PackedChunk, *, past_cache: bool) -> me
             got=why,
             fix="check memory and disk of this machine, then run the same command again",
         )
-    return raw
+    return _describe(name, raw)
 
 
 def _locate(error: InputError, plan: TensorPlan, start: int) -> None:

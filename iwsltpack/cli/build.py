@@ -32,6 +32,10 @@ def command(
     format_version: Annotated[
         int, typer.Option(help="Of the artifact's format: 1, or 2, which older iwsltpack cannot read.")
     ] = DEFAULT_VERSION,
+    matrices: Annotated[
+        Path | None,
+        typer.Option(help="Folder with what a calibration made of tensors, NAME.matrix; needs format 2."),
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
     base_model: Annotated[
         str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
@@ -68,6 +72,7 @@ def command(
         folder = find_source(source, revision)
         known: dict[str, Any] = {
             "format_version": format_version,
+            "matrices": matrices,
             "model_id": base_model or (None if Path(source).is_dir() else source),
             "revision": revision,
             "workers": workers,

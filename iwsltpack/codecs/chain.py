@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from iwsltpack.codecs.codes import signed
 from iwsltpack.codecs.dtypes import ROUNDABLE, by_name
 from iwsltpack.codecs.frames import pack_frame, unpack_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from iwsltpack.codecs.dtypes import DType
     from iwsltpack.codecs.frames import Buffer
@@ -102,6 +103,10 @@ class Chain:
         """Return the first `size` codes of a chunk of `count`, in a form of `iwsltpack.codecs.codes`; see `decode`."""
         return self.decode(raw, count)[:size]
 
+    def plain_codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
+        """Return the first `size` codes of a chunk of `count` as the numbers they are, int16 or int32; see `decode`."""
+        return signed(self.codes(raw, count, size))
+
     def lay(self, values: np.ndarray, count: int) -> np.ndarray:
         """Return a chunk's values as its last stage takes them.
 
@@ -133,11 +138,19 @@ class Chain:
         """
         return self.lay(values(), count)
 
-    def pack(self, laid: np.ndarray) -> bytes:
-        """Return the bytes of what `lay` gave."""
-        return (
-            pack_frame(laid, **self.compressors[-1]["configuration"]) if self.compressors else laid.tobytes()
-        )
+    def pack(self, laid: np.ndarray, parts: Sequence[int] = ()) -> bytes:
+        """Return the bytes of what `lay` gave.
+
+        Parameters
+        ----------
+        laid
+            A whole chunk.
+        parts
+            Number of values, in this order, that are best packed by statistics of their own; all are alike otherwise.
+        """
+        if not self.compressors:
+            return laid.tobytes()
+        return pack_frame(laid, **self.compressors[-1]["configuration"], ends=np.cumsum(parts[:-1]).tolist())
 
     def unpack(self, raw: Buffer, count: int) -> np.ndarray:
         """Undo `pack` for a chunk of `count` values; see `decode` for what is raised."""
@@ -177,7 +190,7 @@ class Coding(ABC):
 
     def chain(self, entry: Tensor) -> Chain:
         """Return the chain of a tensor by its entry in the manifest."""
-        if entry.bits is None:
+        if not entry.quantized:
             return self.lossless(by_name(entry.dtype, entry.name))
         return self.rounded(entry.bits, wide=entry.wide)
 
@@ -186,5 +199,11 @@ class Coding(ABC):
         """Return the chain of a tensor that is kept bit for bit."""
 
     @abstractmethod
-    def rounded(self, bits: int, /, *, wide: bool) -> Chain:
-        """Return the chain of a tensor rounded to 2^-bits; `wide` when a code does not fit 16 bits."""
+    def rounded(self, bits: int | None, /, *, wide: bool) -> Chain:
+        """Return the chain of a quantized tensor, rounded to 2^-bits where the step is such; `wide` for 32-bit codes.
+
+        Raises
+        ------
+        UsageError
+            The coding stores the values of such rounding only.
+        """

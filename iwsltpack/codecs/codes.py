@@ -8,6 +8,8 @@ A code is a weight's place on the grid of a quantizer. Codes travel as an array 
     Biased 16-bit codes, code + `BIAS16`.
 ``int32``
     Plain codes, where one does not fit the other forms.
+``int16``
+    Plain codes that were put in their places; see `iwsltpack.codecs.classes`.
 ``float16``
     From a coding that stores values only: the values that the codes stand for.
 """
@@ -38,13 +40,21 @@ class TooWide(Exception):
 
 def signed(codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
     """Return codes of any integer form as the plain numbers they are: int16, or int32 from the form that needs it."""
-    if codes.dtype == np.int32:
+    if codes.dtype in (np.int32, np.int16):
         return codes
     if codes.dtype == np.uint8 and (codes[1] == SHORT).all():
         short: NDArray[np.int16] = (codes[0] ^ np.uint8(BIAS16 & 0xFF)).view(np.int8).astype(np.int16)
         return short
     biased = join_bytes(codes) if codes.dtype == np.uint8 else codes
     return (biased - np.uint16(BIAS16)).view(np.int16)
+
+
+def as_form(plain: np.ndarray) -> np.ndarray:
+    """Return plain codes, int16 or int32, in the shorter of the forms that hold numbers: flat."""
+    plain = plain.reshape(-1)
+    if plain.size and (plain.min() < MIN16 or plain.max() > MAX16):
+        return plain.astype(np.int32, copy=False)
+    return plain.astype(np.int16, copy=False).view(np.uint16) + np.uint16(BIAS16)
 
 
 def narrow(codes: np.ndarray) -> np.ndarray:

@@ -9,12 +9,15 @@ bytes (docs/measurements.md). The format leaves the search to the writer, so ``z
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numcodecs import Zstd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import zstandard
 
 Buffer = bytes | bytearray | memoryview
@@ -22,7 +25,7 @@ _SEARCHED_LEVEL = 1
 _TABLE_LOG = 6
 
 
-def pack_frame(raw: np.ndarray, *, level: int, checksum: bool) -> bytes:
+def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[int] = ()) -> bytes:
     """Pack bytes as one frame that says how many it holds.
 
     Parameters
@@ -33,13 +36,21 @@ def pack_frame(raw: np.ndarray, *, level: int, checksum: bool) -> bytes:
         Zstandard's. Level 1 searches as the module's text says, others as Zstandard itself does.
     checksum
         Whether the frame ends with one.
+    ends
+        Where in `raw` a block ends, for what follows to get a code of its own.
     """
     if level != _SEARCHED_LEVEL:
         return bytes(Zstd(level=level, checksum=checksum).encode(raw))
     import zstandard
 
     # A compressor serves one thread at a time; with so small a table a new one costs microseconds.
-    return zstandard.ZstdCompressor(compression_params=_parameters(checksum)).compress(raw.data)
+    packer = zstandard.ZstdCompressor(compression_params=_parameters(checksum))
+    if not (cuts := sorted({0, *ends, raw.size})[:-1])[1:]:
+        return packer.compress(raw.data)
+    stream, blocks = packer.compressobj(size=raw.size), []
+    for start, end in pairwise([*cuts, raw.size]):
+        blocks += [stream.compress(raw.data[start:end]), stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
+    return b"".join([*blocks, stream.flush()])
 
 
 @cache

@@ -48,8 +48,14 @@ class Paper(Coding):
         """Return a chain that stores bytes as they are."""
         return Chain(kind=dtype.carrier, serializer=little_endian(dtype.carrier))
 
-    def rounded(self, bits: int, /, *, wide: bool) -> Chain:  # noqa: ARG002 - no value is too wide
+    def rounded(self, bits: int | None, /, *, wide: bool) -> Chain:  # noqa: ARG002 - no value is too wide
         """Return the paper's chain."""
+        if bits is None:
+            raise UsageError(
+                "the paper's chain stores multiples of 2^-b alone",
+                expected="a recipe with bits or digits in every rule",
+                fix="choose another --coding",
+            )
         single, digits = np.dtype("<f4"), digits_of_bits(bits)
         cast = {"name": "numcodecs.astype", "configuration": {"encode_dtype": "<f2", "decode_dtype": "<f4"}}
         quantize = {"name": "numcodecs.quantize", "configuration": {"digits": digits, "dtype": "<f4"}}

@@ -12,7 +12,7 @@ from iwsltpack.codecs.codes import BIAS16, narrow, rotate_left, rotate_right, si
 from iwsltpack.codecs.shuffle_zstd import ShuffleZstd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from iwsltpack.codecs.dtypes import DType
     from iwsltpack.codecs.frames import Buffer
@@ -42,11 +42,16 @@ class PcodecChain(Chain):
             rotate_right(laid)
         return laid
 
-    def pack(self, laid: np.ndarray) -> bytes:
-        """Return them packed."""
+    def pack(self, laid: np.ndarray, parts: Sequence[int] = ()) -> bytes:
+        """Return them packed, each part by bins of its own."""
         from numcodecs.pcodec import PCodec
+        from pcodec import ChunkConfig, PagingSpec, standalone
 
-        return bytes(PCodec(**_STAGE["configuration"]).encode(laid))
+        if not parts:
+            return bytes(PCodec(**_STAGE["configuration"]).encode(laid))
+        pages = PagingSpec.exact_page_sizes([size for size in parts if size])
+        config = ChunkConfig(compression_level=_STAGE["configuration"]["level"], paging_spec=pages)
+        return bytes(standalone.simple_compress(laid, config))
 
     def unpack(self, raw: Buffer, count: int) -> np.ndarray:
         """Undo `pack`."""
@@ -69,8 +74,12 @@ class PcodecChain(Chain):
 
     def codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
         """Return 16-bit codes biased, others plain."""
-        stored = self.decode(raw, count)[:size]
+        stored = self.plain_codes(raw, count, size)
         return stored if self.kind.itemsize == 4 else stored.view(np.uint16) + np.uint16(BIAS16)
+
+    def plain_codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
+        """Return them as they are stored."""
+        return self.decode(raw, count)[:size]
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Pcodec(Coding):
             return PcodecChain(kind=np.dtype(f"<u{dtype.carrier.itemsize}"), rotated=True)
         return PcodecChain(kind=dtype.carrier)
 
-    def rounded(self, _bits: int, /, *, wide: bool) -> Chain:
+    def rounded(self, _bits: int | None, /, *, wide: bool) -> Chain:
         """Return a chain of signed codes; the step does not matter to it."""
         return PcodecChain(kind=np.dtype("<i4" if wide else "<i2"))
 

@@ -102,7 +102,7 @@ class ShuffleZstd(Coding):
             return _shuffled(np.dtype(f"<u{kind.itemsize}"), rotated=True)
         return _shuffled(kind)
 
-    def rounded(self, _bits: int, /, *, wide: bool) -> Chain:
+    def rounded(self, _bits: int | None, /, *, wide: bool) -> Chain:
         """Return a chain of biased codes; the step does not matter to it."""
         return _shuffled(np.dtype("<u4"), BIAS32) if wide else _shuffled(np.dtype("<u2"), BIAS16)
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Count, DType, Keywords, Sha256, whole
-from iwsltpack.documents.layout import ArrayLayout
+from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import ARTIFACT_FORMAT, ARTIFACT_VERSIONS
-from iwsltpack.documents.recipe import Bits, Recipe
+from iwsltpack.documents.recipe import Bits, Recipe, Step
 from iwsltpack.system import fileio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BOOKKEEPING = (".SCB", ".weight_format")
 """Scales and flags that bitsandbytes stores beside its int8 weights."""
+QuantizerName = Annotated[str, whole("[a-z0-9-]{1,40}")]
 CodingName = Annotated[str, whole("[a-z0-9-]{1,40}")]
 """Any: the registry of codings knows which there are."""
+SIDE_DTYPES = {"scales": "float16", "classes": "int8"}
+"""Arrays beside codes that lie by class, and their types."""
 Component = Literal["selected", "linear", "embedding", "audio_tower", "other"]
 Shape = Annotated[tuple[Count, ...], Keywords(maxItems=16)]
 TensorName = Annotated[str, whole(r"(?!zarr\.json(?![\s\S]))[A-Za-z0-9_][A-Za-z0-9_.-]*", maxLength=250)]
@@ -88,11 +94,16 @@ class Tensor(Part):
     linear
         Whether it belongs to a linear layer (weight or bias): the paper's measure of size.
     bits
-        Fractional bits b of the rounding step 2^-b; None where the tensor is stored losslessly.
+        Fractional bits b where the tensor is rounded to multiples of 2^-b, as in every recipe of the paper.
+    quantizer, step
+        What else quantized it, and the step; since format 2. A tensor with neither is stored losslessly.
+    classes
+        Where the codes of a matrix lie class by class, beside its scales: the classes at most; since format 2.
     wide
         Whether the codes take 32 bits in the store because one does not fit 16.
     entropy_bits
-        Shannon entropy of the integer codes, bits a weight; None where lossless.
+        Shannon entropy of the integer codes, bits a weight, given the class of each where there are classes; None where
+        lossless.
     chunk_rows
         Rows of the first axis in a chunk.
     bytes
@@ -107,15 +118,40 @@ class Tensor(Part):
     component: Component
     linear: bool
     bits: Bits | None = None
+    quantizer: QuantizerName | None = field(default=None, metadata=OPTIONAL)
+    step: Step | None = field(default=None, metadata=OPTIONAL)
+    classes: Annotated[int, Keywords(minimum=1, maximum=127)] | None = field(default=None, metadata=OPTIONAL)
     wide: bool = False
     entropy_bits: Annotated[float, Keywords(minimum=0, maximum=32)] | None = None
     chunk_rows: Count = 0
     bytes: Count = 0
 
     @property
+    def quantized(self) -> bool:
+        """Whether it is stored as codes."""
+        return self.bits is not None or self.quantizer is not None
+
+    @property
     def array(self) -> ArrayLayout:
-        """The array that holds it."""
-        return ArrayLayout(self.name, self.shape, self.chunk_rows)
+        """The array that holds its values or codes."""
+        name = self.name if self.classes is None else f"{self.name}/codes"
+        return ArrayLayout(name, self.shape, self.chunk_rows)
+
+    @property
+    def side_arrays(self) -> tuple[ArrayLayout, ...]:
+        """Scales and classes beside codes that lie by class: arrays of an entry for each row, then each column."""
+        if self.classes is None:
+            return ()
+        length = sum(self.shape)
+        return tuple(ArrayLayout(f"{self.name}/{part}", (length,), length) for part in SIDE_DTYPES)
+
+    def paths(self, starts: range | None = None) -> Iterator[str]:
+        """Yield the paths of all it takes to decode the chunks that begin at rows `starts`; None for the whole."""
+        if self.classes is not None:
+            yield group_metadata(self.name)
+        for array in self.side_arrays:
+            yield from array.paths(array.starts)
+        yield from self.array.paths(self.array.starts if starts is None else starts)
 
     @property
     def parameters(self) -> int:

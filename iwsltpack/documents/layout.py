@@ -15,6 +15,11 @@ MAX_CHUNK_VALUES = 1 << 27
 """Values in a chunk at most, which is at most 1 GiB decoded. Builders aim at 2^22; one row may take more."""
 
 
+def group_metadata(name: str) -> str:
+    """Return the path, inside the artifact, of the metadata of a group or an array."""
+    return f"{WEIGHTS_DIR}/{name}/zarr.json"
+
+
 @dataclass(frozen=True)
 class ArrayLayout:
     """Where a Zarr array lies, and how it is cut into chunks of whole rows.
@@ -48,7 +53,7 @@ class ArrayLayout:
     @property
     def metadata(self) -> str:
         """Path, inside the artifact, of the array's metadata."""
-        return f"{WEIGHTS_DIR}/{self.name}/zarr.json"
+        return group_metadata(self.name)
 
     def path(self, start: int) -> str:
         """Return the path, inside the artifact, of the chunk that begins at row `start`.

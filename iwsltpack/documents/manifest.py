@@ -119,6 +119,8 @@ def find_contradictions(manifest: ArtifactManifest) -> list[Problem]:
         problems += [
             _problem(f"tensor {tensor.name}: {text}") for text in _faults(tensor, owned[tensor.name])
         ]
+        if manifest.format_version == 1 and (tensor.quantizer is not None or tensor.classes is not None):
+            problems.append(_problem(f"tensor {tensor.name}: quantized as format 1 does not know"))
     return problems
 
 
@@ -129,9 +131,14 @@ def _doubles(kind: str, names: Iterable[str]) -> list[Problem]:
 
 
 def _faults(tensor: Tensor, files: dict[str, File]) -> Iterator[str]:
-    rounded = tensor.bits is not None
+    rounded = tensor.quantized
     if rounded != (tensor.component == "selected") or rounded != (tensor.entropy_bits is not None):
         yield "bits, entropy_bits and component do not agree on whether it is rounded"
+    if (tensor.quantizer is None) != (tensor.step is None) or (tensor.quantizer and tensor.bits is not None):
+        yield "quantizer, step and bits do not agree on how it is quantized"
+    if tensor.classes is not None and (not rounded or len(tensor.shape) != 2 or 0 in tensor.shape):
+        yield "classes of what is no matrix of codes"
+        return
     if rounded and tensor.dtype != "float16":
         yield f"rounded, yet of type {tensor.dtype} and not float16"
     if tensor.wide and not rounded:
@@ -147,7 +154,8 @@ def _faults(tensor: Tensor, files: dict[str, File]) -> Iterator[str]:
         yield f"chunks of {values} values, more than {MAX_CHUNK_VALUES}"
     # The number first: a shape may claim more chunks than could be counted one by one.
     starts = tensor.array.starts
-    if len(files) != (count := len(starts) + 1) or set(files) != set(tensor.array.paths(starts)):
+    count = len(starts) + 1 + (0 if tensor.classes is None else 1 + 2 * len(tensor.side_arrays))
+    if len(files) != count or set(files) != set(tensor.paths()):
         yield f"its {count} files are not those listed"
     elif tensor.bytes != sum(file.bytes for file in files.values()):
         yield "its bytes are not the sum of its files"

@@ -10,22 +10,33 @@ from iwsltpack.documents.kinds import Keywords, Text, whole
 
 Bits = Annotated[int, Keywords(minimum=0, maximum=14)]
 """Fractional bits b of a rounding step 2^-b: with more, float16 does not hold the multiples."""
+QuantizerChoice = Literal["calibrated", "rounding"]
+
+
+Step = Annotated[float, Keywords(exclusiveMinimum=0, maximum=65504)]
+"""Of rounding: any that float16 can hold a multiple of."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRule(Part):
-    """Round the weights of the matching linear layers to multiples of 2^-bits.
+    """Quantize the weights of the matching linear layers, or matrices.
 
     Attributes
     ----------
     pattern
         Regular expression searched for in the layer's checkpoint name (without ``.weight``).
     bits
-        Fractional bits b of the step 2^-b; None keeps the layer lossless. Later rules win over earlier ones.
+        Fractional bits b of the rounding step 2^-b. Later rules win over earlier ones.
+    step
+        Any other rounding step. A rule with neither keeps the layer lossless, unless it is calibrated.
+    quantizer
+        A rule that names one is for all matrices, embeddings too; others are for linear layers alone.
     """
 
     pattern: str
     bits: Bits | None
+    step: Step | None = field(default=None, metadata=OPTIONAL)
+    quantizer: QuantizerChoice | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +83,7 @@ class Recipe(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LayerEntry(Part):
-    """A rounding rule as people write it, with one of ``bits``, ``digits`` and ``lossless``.
+    """A rule as people write it, with one of ``bits``, ``digits``, ``step`` and ``lossless``, or calibrated.
 
     Attributes
     ----------
@@ -82,17 +93,27 @@ class LayerEntry(Part):
         Fractional bits of the step.
     digits
         Decimal digits, as the paper counts them.
+    step
+        Any step; needs format 2.
+    quantizer
+        ``calibrated`` takes what a calibration made of the matrices; ``rounding`` rounds as the other keys say. Either
+        lets the pattern match all matrices, embeddings too.
     lossless
         Keeps what an earlier rule would round.
     """
 
     RULES: ClassVar[dict[str, Any]] = {
-        "oneOf": [{"required": [key]} for key in ("bits", "digits", "lossless")]
+        "oneOf": [
+            *({"required": [key]} for key in ("bits", "digits", "step", "lossless")),
+            {"required": ["quantizer"], "properties": {"quantizer": {"const": "calibrated"}}},
+        ]
     }
 
     pattern: Text
     bits: Bits | None = field(default=None, metadata=OPTIONAL)
     digits: Annotated[int, Keywords(minimum=0, maximum=4)] | None = field(default=None, metadata=OPTIONAL)
+    step: Step | None = field(default=None, metadata=OPTIONAL)
+    quantizer: QuantizerChoice | None = field(default=None, metadata=OPTIONAL)
     lossless: Literal[True] | None = field(default=None, metadata=OPTIONAL)
 
 

@@ -171,7 +171,7 @@ def _recipe(manifest: ArtifactManifest) -> str:
     if recipe.engine == "bitsandbytes":
         rows.append(("every layer it selects", "int8 by bitsandbytes", ""))
     rows.append(("everything else", "lossless", ""))
-    rounded = sum(tensor.bits is not None for tensor in manifest.tensors)
+    rounded = sum(tensor.quantized for tensor in manifest.tensors)
     coding = (
         f"\n{rounded} of {len(manifest.tensors)} tensors are rounded. Coding `{manifest.coding}`, which says how the "
         f"result is packed and does not change a weight. Patterns are regular expressions over checkpoint names; later "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from iwsltpack.errors import UsageError
 
@@ -29,8 +29,17 @@ class Quantizer(ABC):
 
     @classmethod
     @abstractmethod
-    def of_entry(cls, entry: Tensor) -> Self:
-        """Return the quantizer that a tensor's entry in the manifest describes."""
+    def of_entry(cls, entry: Tensor, scales: NDArray[np.float16] | None, /) -> Self:
+        """Return the quantizer that a tensor's entry in the manifest and the scales stored for it describe."""
+
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """Return what is said of it in a tensor's entry, field by field."""
+
+    @property
+    def scales(self) -> NDArray[np.float16] | None:
+        """A scale for each row, then each column, of a matrix whose codes are stored by class; None without any."""
+        return None
 
     @property
     @abstractmethod
@@ -65,6 +74,15 @@ class Quantizer(ABC):
 
         The codes are in any form of `iwsltpack.codecs.codes`, as many as `out` takes.
         """
+
+    def weights_at(
+        self, codes: NDArray[np.integer], _rows: np.ndarray, _columns: np.ndarray, /
+    ) -> NDArray[np.float16]:
+        """Return the weights of plain codes that stand in a matrix at these rows and columns."""
+        import numpy
+
+        with numpy.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
+            return (codes * self.step).astype(numpy.float16)
 
     @abstractmethod
     def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:

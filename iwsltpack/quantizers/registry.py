@@ -5,18 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iwsltpack.quantizers.rounding import Rounding
+from iwsltpack.quantizers.scales import Scaled
+from iwsltpack.quantizers.uniform import Uniform
 from iwsltpack.system.registry import Registry
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from iwsltpack.documents.artifact import Tensor
     from iwsltpack.quantizers.quantizer import Quantizer
 
 QUANTIZERS: Registry[type[Quantizer]] = Registry(
     "quantizer",
     Rounding,
+    Uniform,
+    Scaled,
 )
 
 
-def quantizer_of(entry: Tensor) -> Quantizer | None:
-    """Return the quantizer of a tensor, or None where it is stored bit for bit."""
-    return None if entry.bits is None else QUANTIZERS[Rounding.name].of_entry(entry)
+def quantizer_of(entry: Tensor, scales: NDArray[np.float16] | None = None) -> Quantizer | None:
+    """Return the quantizer of a tensor, or None where it is stored bit for bit.
+
+    Raises
+    ------
+    UsageError
+        The manifest names one that is not known.
+    """
+    if not entry.quantized:
+        return None
+    return QUANTIZERS[entry.quantizer or Rounding.name].of_entry(entry, scales)

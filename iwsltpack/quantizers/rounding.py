@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numcodecs import Quantize
@@ -96,9 +96,13 @@ class Rounding(Quantizer):
         self.bits, self.dtype = bits, dtype
 
     @classmethod
-    def of_entry(cls, entry: Tensor) -> Self:
+    def of_entry(cls, entry: Tensor, _scales: NDArray[np.float16] | None = None, /) -> Self:
         """Return the rounding to an entry's bits."""
         return cls(entry.bits or 0)
+
+    def described(self) -> dict[str, Any]:
+        """Return the bits."""
+        return {"bits": self.bits}
 
     @property
     def step(self) -> float:
@@ -146,7 +150,7 @@ class Rounding(Quantizer):
             values_of_planes(codes[0], codes[1], self.bits, out)
         elif codes.dtype == np.uint16:
             _look_up(_decode_table(self.bits), codes, out)
-        elif codes.dtype == np.int32:
+        elif codes.dtype in (np.int16, np.int32):
             out[:] = values_of_codes32(codes, self.bits)
         else:
             out[:] = fold_zeros(codes)
@@ -228,7 +232,7 @@ def values_of_planes(
             np.take(_decode_table(bits), codes, out=target, mode="clip")
 
 
-def values_of_codes32(codes: NDArray[np.int32], bits: int) -> NDArray[np.float16]:
+def values_of_codes32(codes: NDArray[np.integer], bits: int) -> NDArray[np.float16]:
     """Return the weights k * 2^-bits of plain codes; exact for codes that `Rounder` made."""
     with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
         return (codes.astype(np.float64) * 2.0**-bits).astype(np.float16)

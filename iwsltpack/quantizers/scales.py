@@ -6,17 +6,28 @@ A calibrated quantizer makes such matrices one by one; each waits in a file of i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from iwsltpack.errors import InputError
+from iwsltpack.codecs.codes import as_form, signed
+from iwsltpack.errors import ArtifactError, InputError
+from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from iwsltpack.documents.artifact import Tensor
+
+SUFFIX = ".matrix"
+"""Of the file of one matrix, after the tensor's name."""
+EXACT = 1 << 24
+"""Largest code: up to there float32 holds every one."""
+BLOCK = 1 << 15
+"""Weights computed at a time; torch starts threads of its own for more."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,11 +108,107 @@ class QuantizedMatrix:
             raise InputError("cannot read a quantized matrix", where=path, got=str(error)) from error
 
 
+def find_matrices(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that hold a `QuantizedMatrix`, by the tensor's name, which is the file's.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    found = {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+    if not found:
+        raise InputError("no quantized matrix lies there", where=folder, expected=f"a folder of NAME{SUFFIX}")
+    return found
+
+
+class Scaled(Quantizer):
+    """Codes with a scale for each row and each column, which a calibration made.
+
+    Parameters
+    ----------
+    delta
+        The step that the scales stretch.
+    row_scale, column_scale
+        See `QuantizedMatrix`.
+    """
+
+    name: ClassVar[str] = "calibrated"
+
+    def __init__(
+        self, delta: float, row_scale: NDArray[np.float16], column_scale: NDArray[np.float16]
+    ) -> None:
+        self.delta, self.row_scale, self.column_scale = delta, row_scale, column_scale
+
+    @classmethod
+    def of_entry(cls, entry: Tensor, scales: NDArray[np.float16] | None, /) -> Self:
+        """Return the quantizer with the scales that lie beside the codes."""
+        if scales is None:
+            raise ArtifactError("quantized with scales, and there are none", where=entry.name)
+        return cls(entry.step or 0, *np.split(scales, [entry.shape[0]]))
+
+    def described(self) -> dict[str, Any]:
+        """Return name and step."""
+        return {"quantizer": self.name, "step": self.delta}
+
+    @property
+    def scales(self) -> NDArray[np.float16]:
+        """Those of the rows, then those of the columns."""
+        return np.concatenate([self.row_scale, self.column_scale])
+
+    @property
+    def step(self) -> float:
+        """The step that the scales stretch."""
+        return self.delta
+
+    def codes(self, block: np.ndarray, first: int, /) -> np.ndarray:
+        """Return a block of a `QuantizedMatrix`'s codes, once its weights are seen to be finite."""
+        rows = self.row_scale[first : first + len(block)]
+        largest = np.abs(block.astype(np.int64)).max(1, initial=0)[:, None]
+        column = self.column_scale.max(initial=np.float16(0), keepdims=True)
+        # One column for all is enough in nearly every block.
+        if (largest > EXACT).any() or not np.isfinite(scaled(largest, rows, column, self.delta)).all():
+            weights = scaled(block, rows, self.column_scale, self.delta)
+            bad = ~np.isfinite(weights) | (np.abs(block.astype(np.int64)) > EXACT)
+            if bad.any():
+                index = int(np.argmax(bad))
+                raise InputError(
+                    "a calibrated weight is too large",
+                    where=index,
+                    expected=f"a code up to {EXACT} and a weight up to {np.finfo(np.float16).max:.0f}",
+                    got=f"code {block.reshape(-1)[index]}",
+                    fix="calibrate again, with a larger step",
+                )
+        return as_form(block)
+
+    def weights(self, codes: np.ndarray, first: int, out: NDArray[np.float16], /) -> None:
+        """Fill `out` with codes times scales, some rows at a time: what is made on the way stays in cache."""
+        target, columns = out.reshape(-1, self.column_scale.size), self.column_scale.astype(np.float32)
+        step = max(1, BLOCK // target.shape[1])
+        for start in range(0, len(target), step):
+            part = slice(start, start + step)
+            rows = self.row_scale[first + start : first + min(start + step, len(target))]
+            block = signed(codes[..., start * target.shape[1] :][..., : target[part].size])
+            scaled(block.reshape(len(rows), -1), rows, columns, self.delta, target[part])
+
+    def weights_at(
+        self, codes: NDArray[np.integer], rows: np.ndarray, columns: np.ndarray, /
+    ) -> NDArray[np.float16]:
+        """Return the weights at these places, of the same bits as in `weights`."""
+        column = self.column_scale[columns][:, None]
+        return scaled(codes[:, None], self.row_scale[rows], column, self.delta)[:, 0]
+
+    def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
+        """Return the codes, without their scales."""
+        return signed(codes)
+
+
 def scaled(
     codes: NDArray[np.integer],
-    row_scale: NDArray[np.float16],
-    column_scale: NDArray[np.float16],
+    row_scale: NDArray[np.floating],
+    column_scale: NDArray[np.floating],
     delta: float,
+    out: NDArray[np.float16] | None = None,
 ) -> NDArray[np.float16]:
     """Return the weights of a matrix of codes, or of some of its rows.
 
@@ -113,10 +220,16 @@ def scaled(
         Shape (rows, columns), at most 2^24 in magnitude: float32 holds them exactly.
     row_scale, column_scale, delta
         See `QuantizedMatrix`.
+    out
+        Where they are wanted.
     """
+    import torch
+
     rows = row_scale.astype(np.float32) * np.float32(delta)
     weights = codes.astype(np.float32)
     weights *= rows[:, None]
-    weights *= column_scale.astype(np.float32)
-    with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
-        return weights.astype(np.float16)
+    weights *= column_scale.astype(np.float32, copy=False)
+    result = np.empty(weights.shape, np.float16) if out is None else out
+    # numpy's cast takes 5 ns a value and all of the rest together one; both round to the nearest, ties to even.
+    torch.from_numpy(result).copy_(torch.from_numpy(weights))
+    return result

@@ -66,7 +66,7 @@ def rounded(manifest: ArtifactManifest) -> frozenset[str]:
     A lossless layer among them is decoded: layers are swapped by role, all or none.
     """
     names = streamable(manifest)
-    quantized = {entry.name for entry in manifest.tensors if entry.bits is not None}
+    quantized = {entry.name for entry in manifest.tensors if entry.quantized}
     roles = {layer_role(name) for name in names & quantized}
     return frozenset(name for name in names if layer_role(name) in roles)
 
@@ -214,7 +214,7 @@ class StreamingQuantizer(HfQuantizer):
             layers = list(pool.map(lambda item: _make_layer(config, source, item[1].bias, item[2]), found))
         for (place, _holder, entry), layer in zip(found, layers, strict=True):
             _replace(model, place, layer)
-            if entry.bits is not None and isinstance(layer, nn.Linear):
+            if entry.quantized and isinstance(layer, nn.Linear):
                 config.decoded.append(place)
         return model
 
@@ -238,7 +238,7 @@ def _make_layer(
     tensor = LazyTensor(source, entry)
     if config.keep != "int8":
         return CodedLinear(tensor, bias, config.dtype, config.device, config.keep)
-    if entry.bits is not None:
+    if entry.quantized:
         codes = read_codes(source, entry, config.device, config.dtype)
         if codes is not None:
             return Int8Linear(codes, bias)

@@ -1,9 +1,10 @@
 """Linear layers that stay int8 codes on the device, multiplied without writing their float weight back.
 
-A rounded weight is k * 2^-b with an integer code k. Codes from -127 to 127 are held as int8, the few outside it apart,
-as the weights they are. On CUDA, few rows of input (decoding token by token) go through `int8_kernel`, which converts
-codes in registers. Many rows (the prompt), and every other device, decode block by block into a bounded scratch:
-there the library's matrix product is the better one, and the decoding is a small part of its time.
+A rounded weight is k * 2^-b with an integer code k; a calibrated one is stretched besides by a scale of its row and one
+of its column, which go to the layer's outputs and inputs. Codes from -127 to 127 are held as int8, the few outside it
+apart, as the weights they are. On CUDA, few rows of input (decoding token by token) go through `int8_kernel`, which
+converts codes in registers. Many rows (the prompt), and every other device, decode block by block into a bounded
+scratch: there the library's matrix product is the better one, and the decoding is a small part of its time.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from iwsltpack.quantizers.registry import quantizer_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iwsltpack.documents.artifact import Tensor
+    from iwsltpack.quantizers.quantizer import Quantizer
     from iwsltpack.runtime.weights import TensorSource
 
 try:
@@ -49,13 +49,15 @@ class Codes(NamedTuple):
     in_features
         Columns that count; the stride is the next multiple of 16, so that every row can be read 16 bytes at a time.
     scale
-        2^-b.
+        The step: 2^-b in most recipes.
     starts
         int32, shape (out + 1,): outliers `starts[n]` to `starts[n + 1]` are those of row n.
     rows, columns
         Of the outliers, sorted by row, then column; int32.
     values
         The outliers' weights, in the model's dtype.
+    row_scale, column_scale
+        The bits of float16, as int16, which no change of the model's dtype rounds; None where there are no scales.
     """
 
     codes: torch.Tensor
@@ -65,6 +67,8 @@ class Codes(NamedTuple):
     rows: torch.Tensor
     columns: torch.Tensor
     values: torch.Tensor
+    row_scale: torch.Tensor | None = None
+    column_scale: torch.Tensor | None = None
 
 
 class _Block(NamedTuple):
@@ -92,10 +96,10 @@ def read_codes(source: TensorSource, entry: Tensor, device: torch.device, dtype:
         None where more than `OUTLIER_SHARE` of the codes do not fit int8, or the tensor is empty.
     """
     out_features, in_features = entry.shape
-    quantizer = quantizer_of(entry)
+    quantizer = source.quantizer(entry.name)
     if quantizer is None or not out_features * in_features:
         return None
-    scale, chunk = quantizer.step, max(1, entry.chunk_rows)
+    chunk = max(1, entry.chunk_rows)
     room = int(OUTLIER_SHARE * out_features * in_features)
     step = max(chunk, READ_VALUES // in_features // chunk * chunk)
     # Zeros, because what pads a row is multiplied like the rest of it.
@@ -112,19 +116,20 @@ def read_codes(source: TensorSource, entry: Tensor, device: torch.device, dtype:
         if room < 0:
             return None
         if len(place):
-            with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
-                values.append((block[outside].cpu().numpy() * scale).astype(np.float16))
             place[:, 0] += start
+            values.append(quantizer.weights_at(block[outside].cpu().numpy(), *place.T))
             places.append(place)
             block.masked_fill_(outside, 0)
         codes[start:stop, :in_features] = block
-    return _with_outliers(codes, in_features, scale, np.concatenate(places), np.concatenate(values), dtype)
+    return _with_outliers(
+        codes, in_features, quantizer, np.concatenate(places), np.concatenate(values), dtype
+    )
 
 
 def _with_outliers(
     codes: torch.Tensor,
     in_features: int,
-    scale: float,
+    quantizer: Quantizer,
     places: np.ndarray[Any, Any],
     values: np.ndarray[Any, Any],
     dtype: torch.dtype,
@@ -138,12 +143,20 @@ def _with_outliers(
     return Codes(
         codes=codes,
         in_features=in_features,
-        scale=scale,
+        scale=quantizer.step,
         starts=placed(starts, torch.int32),
         rows=placed(rows, torch.int32),
         columns=placed(places[:, 1], torch.int32),
         values=placed(values, dtype),
+        **_scales(quantizer, len(codes), codes.device),
     )
+
+
+def _scales(quantizer: Quantizer, rows: int, device: torch.device) -> dict[str, torch.Tensor]:
+    if (scales := quantizer.scales) is None:
+        return {}
+    bits = torch.from_numpy(scales.view(np.int16)).to(device)
+    return {"row_scale": bits[:rows].clone(), "column_scale": bits[rows:].clone()}
 
 
 class Int8Linear(nn.Module):
@@ -164,12 +177,14 @@ class Int8Linear(nn.Module):
     rows: torch.Tensor
     columns: torch.Tensor
     values: torch.Tensor
+    row_scale: torch.Tensor | None
+    column_scale: torch.Tensor | None
 
     def __init__(self, held: Codes, bias: nn.Parameter | None) -> None:
         super().__init__()
         self.out_features, self.in_features, self.scale = len(held.codes), held.in_features, held.scale
         self.bias = bias
-        for name in ("codes", "starts", "rows", "columns", "values"):
+        for name in ("codes", "starts", "rows", "columns", "values", "row_scale", "column_scale"):
             self.register_buffer(name, getattr(held, name), persistent=False)
         # Fixed here, so that no forward has to ask the device where its outliers are.
         step = max(1, SCRATCH_VALUES // self.in_features)
@@ -192,7 +207,12 @@ class Int8Linear(nn.Module):
         rows = block.stop - block.start
         target = self.values.new_empty((rows, self.in_features)) if scratch is None else scratch[:rows]
         # A copy and a scaling in place: five times faster on a CPU than one product of mixed types.
-        target.copy_(self.codes[block.start : block.stop, : self.in_features]).mul_(self.scale)
+        codes = self.codes[block.start : block.stop, : self.in_features]
+        if self.row_scale is None or self.column_scale is None:
+            target.copy_(codes).mul_(self.scale)
+        else:  # In the very order that gives the artifact's bits; see `iwsltpack.quantizers.scales.scaled`.
+            wide = codes.float().mul_(_floats(self.row_scale[block.start : block.stop, None]) * self.scale)
+            target.copy_(wide.mul_(_floats(self.column_scale)).half())
         if block.last > block.first:
             here = slice(block.first, block.last)
             target[self.rows[here] - block.start, self.columns[here]] = self.values[here]
@@ -220,17 +240,31 @@ class Int8Linear(nn.Module):
         )
 
     def _multiply_codes(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.row_scale is not None and self.column_scale is not None:
+            narrowed = (inputs * _floats(self.column_scale)).to(inputs.dtype)
+            product = self._launch(narrowed, None) * _floats(self.row_scale)
+            return (product if self.bias is None else product + self.bias).to(inputs.dtype)
+        return self._launch(inputs, self.bias)
+
+    def _unscaled(self) -> torch.Tensor:
+        """Return the outliers' weights as the kernel takes them: without the scales of their rows and columns."""
+        if self.row_scale is None or self.column_scale is None:
+            return self.values
+        scale = _floats(self.row_scale)[self.rows] * _floats(self.column_scale)[self.columns]
+        return torch.where(scale > 0, self.values / scale, 0).to(self.values.dtype)
+
+    def _launch(self, inputs: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if self._for_kernel is None:
-            outliers = self.starts, self.columns, self.values, len(self.values) > 0
+            outliers = self.starts, self.columns, self._unscaled(), len(self.values) > 0
             self._for_kernel = kernel.Weight(self.codes, self.in_features, self.scale, *outliers)
         flat = inputs.reshape(-1, self.in_features).contiguous()
         # Triton launches on the current device, wherever its arguments are. Compiled, torch sees to that itself; else
         # it is looked at first, because to set it takes as long as to start a kernel.
         if torch.compiler.is_compiling() or torch.cuda.current_device() == inputs.get_device():
-            result = kernel.multiply(flat, self._for_kernel, self.bias)
+            result = kernel.multiply(flat, self._for_kernel, bias)
         else:
             with torch.cuda.device(inputs.device):
-                result = kernel.multiply(flat, self._for_kernel, self.bias)
+                result = kernel.multiply(flat, self._for_kernel, bias)
         return result.view(*inputs.shape[:-1], self.out_features)
 
     def _multiply_blocks(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -252,6 +286,10 @@ class Int8Linear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, step={self.scale}, "
             f"outliers={len(self.values)}"
         )
+
+
+def _floats(scales: torch.Tensor) -> torch.Tensor:
+    return scales.view(torch.float16).float()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.documents.artifact import ArtifactManifest, Tensor
+    from iwsltpack.quantizers.quantizer import Quantizer
 
 BLOCK_BYTES = 8 << 20
 """Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
@@ -63,6 +64,9 @@ class TensorSource(Protocol):
 
     def codes(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Return the integer codes of such rows of a rounded tensor, int16 or int32."""
+
+    def quantizer(self, name: str) -> Quantizer | None:
+        """Return what makes weights of a tensor's codes; None for one that is not rounded."""
 
 
 class LazyTensor:

@@ -1,0 +1,78 @@
+"""Rounding to the multiples of any step; `iwsltpack.quantizers.rounding` is for the paper's steps, and faster."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from iwsltpack.codecs.codes import as_form, signed
+from iwsltpack.codecs.dtypes import to_float32
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.quantizers.quantizer import Quantizer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from iwsltpack.documents.artifact import Tensor
+
+
+class Uniform(Quantizer):
+    """A weight is float16(code times step), computed in float64; its code is the nearest, ties to even.
+
+    Parameters
+    ----------
+    step
+        Positive.
+    dtype
+        Type of the source values; of no meaning to one who only reads.
+    """
+
+    name: ClassVar[str] = "uniform"
+
+    def __init__(self, step: float, dtype: str = "float16") -> None:
+        if not 0 < step < math.inf:
+            raise UsageError("not a step", expected="a positive number", got=step)
+        self._step, self.dtype = step, dtype
+
+    @classmethod
+    def of_entry(cls, entry: Tensor, _scales: NDArray[np.float16] | None = None, /) -> Self:
+        """Return the rounding to an entry's step."""
+        return cls(entry.step or 0)
+
+    def described(self) -> dict[str, Any]:
+        """Return name and step."""
+        return {"quantizer": self.name, "step": self._step}
+
+    @property
+    def step(self) -> float:
+        """The step."""
+        return self._step
+
+    def codes(self, block: np.ndarray, _first: int = 0, /) -> np.ndarray:
+        """Return the nearest codes."""
+        values = to_float32(block, self.dtype).reshape(-1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            codes = np.rint(values.astype(np.float64) / self._step)
+            weights = (codes * self._step).astype(np.float16)
+            bad = ~np.isfinite(weights) | (np.abs(codes) >= 1 << 31)
+        if bad.any():
+            index = int(np.argmax(bad))
+            raise InputError(
+                "a selected weight cannot be rounded",
+                where=index,
+                expected=f"|weight| <= {np.finfo(np.float16).max:.0f}, and less than 2^31 steps of {self._step}",
+                got=float(values[index]),
+                fix="leave this layer out of the recipe, or repair the checkpoint",
+            )
+        return as_form(codes.astype(np.int32))
+
+    def weights(self, codes: np.ndarray, _first: int, out: NDArray[np.float16], /) -> None:
+        """Fill `out` with the multiples of the step."""
+        with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
+            out[:] = (signed(codes) * np.float64(self._step)).astype(np.float16)
+
+    def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
+        """Return the codes."""
+        return signed(codes)
