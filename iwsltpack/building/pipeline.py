@@ -317,7 +317,7 @@ def finished_build(
     if not os.path.lexists(output):
         return None
     found, checkpoint = read_manifest(output), open_checkpoint(source)
-    newest = max(file.mtime_ns for file in _stamp(checkpoint))
+    newest = max(file.mtime_ns for file in _stamp(checkpoint, {}))
     older = newest <= (output / MANIFEST_NAME).stat().st_mtime_ns
     if not older or found.base_model != _base_model(checkpoint, model_id, revision):
         raise _occupied(output, found)
