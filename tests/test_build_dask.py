@@ -29,6 +29,7 @@ from iwsltpack.cluster.local import local_cluster
 from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import InputError, ResourceError, UsageError
+from iwsltpack.system.progress import Reporter
 
 Built = Callable[[str, str], Path]
 ALL = Recipe(name="all", description="", techniques=("x",), layers=(LayerRule(pattern=".", bits=10),))
@@ -66,7 +67,7 @@ def small_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "BUNDLE_BYTES", 2048)
 
 
-class Counting:
+class Counting(Reporter):
     """A progress sink that adds up."""
 
     def __init__(self) -> None:
@@ -77,12 +78,6 @@ class Counting:
 
     def advance(self, amount: float = 1) -> None:
         self.done += amount
-
-    def note(self, text: str) -> None:
-        pass
-
-    def finish(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("recipe", ["selected-q3", "prune20-q2"])
