@@ -145,8 +145,8 @@ def test_plain_sentences_are_left_as_they_are(pieces: list[str], lang: str) -> N
 
 
 def test_no_word_of_the_vocabulary_has_two_meanings() -> None:
-    for entries in (vocabulary._HAN, vocabulary._LATIN):
-        words = [word for listed in entries.values() for word in listed.split()]
+    for writing in ("han", "latin"):
+        words = [word for listed in vocabulary._WORDS[writing].values() for word in listed.split()]
         assert sorted(words) == sorted(set(words))
 
 
