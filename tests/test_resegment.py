@@ -239,7 +239,7 @@ def test_a_runs_recordings_are_its_documents(tmp_path: Path) -> None:
         audio=["talk1.wav", "talk1.wav", "talk2.wav", "talk2.wav"],
     )
     references = References(
-        name="ref", lines=tuple(REFERENCES), documents=("one", "one", "two", "two", "two")
+        name="ref", lines=tuple(REFERENCES), documents=("talk1", "talk1", "talk2", "talk2", "talk2")
     )
     result = score(read_hypotheses(run), references, resegment=True, cache=ScoreCache(tmp_path))
     assert result.resegmented == tuple(REFERENCES)

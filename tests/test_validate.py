@@ -26,8 +26,9 @@ from iwsltpack.documents.run import read_run
 from iwsltpack.errors import Problem
 from iwsltpack.submission import ledger, packaging
 from iwsltpack.submission.validation import RULES, Options, kind_of, validate
-from iwsltpack.submission.validation.alignment import check_alignment, ranks, spearman
+from iwsltpack.submission.validation.alignment import check_alignment
 from iwsltpack.system import fileio
+from iwsltpack.testsets.alignment import ranks, spearman
 
 GOOD = "".join(f"{line}\n" for line in CLEANED).encode()
 

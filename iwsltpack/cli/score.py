@@ -48,6 +48,10 @@ def command(
     split: Annotated[
         str | None, typer.Option(help="Rows of a manifest to take, by its column split.")
     ] = None,
+    test_set: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the test set of a text: its lines are then known by name and duration."),
+    ] = None,
     clean: Annotated[
         bool, typer.Option("--clean", help="Score the lines as the cleaning rules leave them.")
     ] = False,
@@ -85,6 +89,8 @@ def command(
     from iwsltpack.scoring.texts import read_hypotheses
 
     language = _language(pair)
+    if test_set is not None:
+        _check_use(test_set, [hypotheses, baseline])
     jobs = scoring_jobs(hypotheses, reference, baseline)
     if output is not None:
         if len(jobs) > 1:
@@ -94,13 +100,13 @@ def command(
     with console.reporter() as reporter:
         for job in jobs:
             result = score(
-                read_hypotheses(job.hypotheses),
+                read_hypotheses(job.hypotheses, test_set),
                 _references(job.reference, source_text, language, split),
                 metrics=[name.strip().lower() for name in metric.split(",") if name.strip()],
                 language=language,
                 clean=clean,
                 resegment=resegment,
-                baseline=None if job.baseline is None else read_hypotheses(job.baseline),
+                baseline=None if job.baseline is None else read_hypotheses(job.baseline, test_set),
                 comet=CometOptions(model=comet_model, batch_size=comet_batch_size, device=comet_device),
                 cache=None if cache else ScoreCache(None),
                 progress=reporter,
@@ -116,6 +122,14 @@ def command(
                 console.show(f"{target.parent if target else result.hypotheses.name}:")
             _show(result)
         _say(result, target)
+
+
+def _check_use(test_set: Path, texts: list[Path | None]) -> None:
+    """Refuse a test set that nothing would be read from."""
+    if all(path is None or path.is_dir() or path.suffix.lower() == ".xml" for path in texts):
+        raise UsageError(
+            "a run and XML name their segments themselves", where=test_set, fix="leave out --test-set"
+        )
 
 
 def _language(pair: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from urllib.parse import quote
 
 from iwsltpack.cleaning import LANGUAGES, clean_lines
 from iwsltpack.documents.score import DIGITS, TITLES
+from iwsltpack.errors import InputError
+from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.texts import digest
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ def segments_of(table: Table, references: Sequence[References], audio: _Audio | 
         warnings.append(
             f"Segments of {'; '.join(left_out)} are not shown: they were scored with other references."
         )
-    found = _matching(references, common, run_segments)
+    found = _matching(references, common, members[0][1])
     if found is None:
         warnings.append("References and sources are not shown: give them with --reference.")
     texts = _Texts()
@@ -106,15 +109,15 @@ def _run_segments(system: System) -> tuple[RunSegment, ...] | None:
     return system.hypotheses.run.segments
 
 
-def _matching(
-    references: Sequence[References], wanted: str, segments: tuple[RunSegment, ...] | None
-) -> References | None:
+def _matching(references: Sequence[References], wanted: str, system: System) -> References | None:
+    recut = system.score is not None and system.score.resegmented is not None
     for candidate in references:
         if digest(candidate.lines) == wanted:
             return candidate
-        if segments is not None and candidate.ids is not None:
-            ids = [segment.id for segment in segments]
-            if set(ids) <= set(candidate.ids) and digest((chosen := candidate.select(ids)).lines) == wanted:
+        if system.hypotheses is None:
+            continue
+        with suppress(InputError):
+            if digest((chosen := pair(candidate, system.hypotheses, resegment=recut)).lines) == wanted:
                 return chosen
     return None
 

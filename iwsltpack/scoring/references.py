@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.scoring.texts import decode_text, read_lines
+from iwsltpack.scoring.texts import read_lines
 from iwsltpack.scoring.xml_texts import read_xml
 from iwsltpack.system import fileio
+from iwsltpack.testsets.csv_manifest import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +34,8 @@ class References:
         What is said in each segment, or None.
     ids, documents
         Each segment's name, and the talk it belongs to, or None.
+    numbers
+        Each segment's number in its talk, where XML tells.
     language
         Two letters, where the file tells.
     """
@@ -44,6 +45,7 @@ class References:
     sources: tuple[str, ...] | None = None
     ids: tuple[str, ...] | None = None
     documents: tuple[str, ...] | None = None
+    numbers: tuple[int, ...] | None = None
     language: str | None = None
 
     def select(self, ids: Sequence[str]) -> References:
@@ -52,30 +54,31 @@ class References:
         Raises
         ------
         InputError
-            A name is not among them.
+            A name is not among them, or stands there twice.
         """
-        if self.ids is None:
-            return self
-        places = {identifier: index for index, identifier in enumerate(self.ids)}
+        known = self.ids or ()
+        places = {identifier: index for index, identifier in enumerate(known)}
+        if len(places) != len(known):
+            twice = next(name for index, name in enumerate(known) if places[name] != index)
+            raise InputError("an id stands twice among the references", where=self.name, got=twice)
         if missing := [identifier for identifier in ids if identifier not in places]:
             raise InputError(
                 f"no reference for {len(missing)} of the run's {len(ids)} segments",
                 where=self.name,
-                expected="a row for every segment decoded",
-                got=f"none for {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}",
+                expected=f"a row for every segment decoded, {missing[0]} the first that has none",
+                got=", ".join(known[:3]) + (" …" if len(known) > 3 else ""),
+                fix="give the references of this test set",
             )
-        order = [places[identifier] for identifier in ids]
+        return self.take([places[identifier] for identifier in ids])
 
-        def pick(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def take(self, order: Sequence[int]) -> References:
+        """Return the segments at the given places, counted from 0, in that order."""
+
+        def pick(values: Sequence[Any] | None) -> Any:
             return None if values is None else tuple(values[index] for index in order)
 
-        return replace(
-            self,
-            lines=tuple(self.lines[index] for index in order),
-            sources=pick(self.sources),
-            ids=tuple(ids),
-            documents=pick(self.documents),
-        )
+        names = ("lines", "sources", "ids", "documents", "numbers")
+        return replace(self, **{name: pick(getattr(self, name)) for name in names})
 
 
 def read_references(path: Path, *, language: str | None = None, split: str | None = None) -> References:
@@ -101,7 +104,11 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
     if path.suffix.lower() == ".xml" or head.startswith((b"<?xml", b"<mteval", b"<dataset", b"<refset")):
         found = read_xml(path, language, "reference")
         return References(
-            name=path.name, lines=found.lines, documents=found.documents, language=found.language
+            name=path.name,
+            lines=found.lines,
+            documents=found.documents,
+            numbers=found.numbers,
+            language=found.language,
         )
     if path.suffix.lower() == ".csv":
         return _read_csv(path, language, split)
@@ -164,27 +171,16 @@ def _chosen_rows(path: Path, split: str | None) -> list[dict[str, str]]:
 
 
 def _csv_rows(path: Path) -> list[dict[str, str]]:
-    reader = csv.DictReader(
-        io.StringIO(decode_text(fileio.read_bytes(path), path), newline=""),
-        strict=True,
-        restkey="",
-        restval=None,
-    )
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise InputError("not valid CSV", where=f"{path}:{reader.line_num}", got=str(error)) from error
-    if not rows:
-        raise InputError("the manifest lists nothing", where=path, expected="a row for each segment")
-    for number, row in enumerate(rows, 1):
-        if "" in row or None in row.values():
+    rows = read_rows(path, ())
+    for line, row in rows:
+        if None in row or None in row.values():
             raise InputError(
-                f"row {number} has {'more' if '' in row else 'fewer'} values than there are columns",
-                where=path,
+                f"the row has {'more' if None in row else 'fewer'} values than there are columns",
+                where=f"{path}:{line}",
                 expected=",".join(name for name in row if name),
                 fix="quote a text that holds commas",
             )
-    return [{name.strip(): value for name, value in row.items()} for row in rows]
+    return [row for _, row in rows]
 
 
 def _column(path: Path, row: dict[str, str], names: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import BATCH_SIZE, Comet
 from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL
 from iwsltpack.scoring.language import NO_SPACES, settle_language
+from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.significance import (
     BOOTSTRAP_SAMPLES,
     RANDOMIZATION_TRIALS,
@@ -84,8 +85,8 @@ def score(
     hypotheses
         From a text file or a run; see `read_hypotheses`.
     references
-        From text, a manifest or XML, with sources where COMET is asked for; see `read_references`. Of a manifest
-        that names segments, those of the run are taken, in its order.
+        From text, a manifest or XML, with sources where COMET is asked for; see `read_references`. Those of the
+        hypotheses are taken, in their order; see `pair`.
     metrics
         Any of ``chrf``, ``bleu``, ``comet``.
     language
@@ -111,7 +112,7 @@ def score(
     Raises
     ------
     InputError
-        Numbers of lines differ, or COMET lacks sources.
+        The references are of other segments, or COMET lacks sources.
     UsageError
         An unknown metric, or a language that nothing tells.
     """
@@ -120,10 +121,12 @@ def score(
     if not metrics:
         raise UsageError("no metric to score with", expected=", ".join(METRICS))
     language = settle_language(hypotheses, references, language)
-    references = _matching(references, hypotheses)
+    given = references
+    references = pair(given, hypotheses, resegment=resegment, reporter=progress)
     text = _prepare(hypotheses, references, language, clean=clean, resegment=resegment)
     other = None
     if baseline is not None:
+        _check_baseline(pair(given, baseline, resegment=resegment), references, baseline.name)
         other = _prepare(baseline, references, language, clean=clean, resegment=resegment)
     scorer = _Scorer(references, language, cache or default_cache(), comet or CometOptions(), progress)
     try:
@@ -165,11 +168,16 @@ def merge(old: Score | None, new: Score) -> Score:
     )
 
 
-def _matching(references: References, hypotheses: Hypotheses) -> References:
-    ids = hypotheses.ids
-    if ids is None or references.ids is None or not set(ids) & set(references.ids):
-        return references
-    return references.select(ids)
+def _check_baseline(theirs: References, ours: References, name: str) -> None:
+    """Refuse a baseline whose lines have other references than the system's, or the same in another order."""
+    for number, (one, other) in enumerate(zip(ours.lines, theirs.lines, strict=False), 1):
+        if one != other:
+            raise InputError(
+                "the baseline is of other segments, or of the same in another order",
+                where=name,
+                expected=f"{(ours.ids or ours.documents or ours.lines)[number - 1]} on line {number}",
+                got=(theirs.ids or theirs.documents or theirs.lines)[number - 1],
+            )
 
 
 def _prepare(
@@ -184,15 +192,6 @@ def _prepare(
     program = None
     if resegment:
         lines, program = _resegmented(lines, hypotheses, references, language)
-    elif len(lines) != len(references.lines):
-        raise InputError(
-            "not one hypothesis for every reference",
-            where=hypotheses.name,
-            expected=f"{len(references.lines)} lines, as in {references.name}",
-            got=f"{len(lines)} lines",
-            fix="give the references of this test set (of a manifest with several splits: --split NAME), or align "
-            "them: --resegment",
-        )
     return _Text(
         scored=scored, lines=lines, cleaned=f"iwsltpack-{__version__}" if clean else None, resegmented=program
     )
@@ -205,7 +204,7 @@ def _resegmented(
 
     recordings = hypotheses.documents
     if recordings is not None and len(set(recordings)) == len(lines):
-        recordings = None  # a recording for each line says nothing of the talks they belong to
+        recordings = None  # each line is all of its talk, or nothing is known of the talks they belong to
     recut = resegment(
         lines,
         references.lines,

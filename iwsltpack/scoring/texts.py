@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -10,20 +10,42 @@ from iwsltpack.documents.names import PAIRS, RUN_NAME
 from iwsltpack.documents.run import Run, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText
 from iwsltpack.errors import InputError
+from iwsltpack.scoring.xml_texts import read_xml
 from iwsltpack.system import fileio
+from iwsltpack.testsets.alignment import durations_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from iwsltpack.testsets.testset import TestSet
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hypotheses:
-    """What a system said: one line a segment, and the run that said it, where it is known."""
+    """What a system said.
+
+    Attributes
+    ----------
+    name
+        The file's.
+    lines
+        One a segment.
+    run
+        The run that said it, where it is known.
+    ids, documents, durations
+        Each segment's name, the recording or document it is of, and its seconds, where a run or test set tells.
+    numbers
+        Each segment's number in its document, where XML tells.
+    """
 
     name: str
     lines: tuple[str, ...]
     run: Run | None = None
+    ids: tuple[str, ...] | None = None
+    documents: tuple[str, ...] | None = None
+    durations: tuple[float, ...] | None = None
+    numbers: tuple[int, ...] | None = None
 
     @property
     def pair(self) -> str | None:
@@ -48,16 +70,6 @@ class Hypotheses:
             seconds_per_segment=run.summary.seconds_per_segment,
         )
 
-    @property
-    def ids(self) -> tuple[str, ...] | None:
-        """Segment names, where the run tells."""
-        return None if self.run is None else tuple(segment.id for segment in self.run.segments)
-
-    @property
-    def documents(self) -> tuple[str, ...] | None:
-        """The recording each line comes from, where the run tells."""
-        return None if self.run is None else tuple(segment.audio for segment in self.run.segments)
-
 
 def digest(lines: Sequence[str]) -> str:
     """Return the SHA-256 of the lines, each ended by a line feed, as 64 hexadecimal digits.
@@ -73,21 +85,6 @@ def scored_text(name: str, lines: Sequence[str]) -> ScoredText:
     return ScoredText(name=name, lines=len(lines), sha256=digest(lines))
 
 
-def decode_text(data: bytes, path: Path) -> str:
-    """Decode UTF-8, a byte order mark left out; anything else is an `InputError` that names the line."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            "not UTF-8",
-            where=f"{path}:{line}",
-            expected="UTF-8 text",
-            got=f"byte 0x{data[error.start]:02x}",
-            fix="convert it: iconv -f ENCODING -t UTF-8 FILE",
-        ) from error
-
-
 def read_lines(path: Path) -> tuple[str, ...]:
     """Read the lines of a text file as sacrebleu does: white space at the end of a line does not count.
 
@@ -98,7 +95,7 @@ def read_lines(path: Path) -> tuple[str, ...]:
     InputError
         Not readable, not UTF-8, or without a line.
     """
-    text = decode_text(fileio.read_bytes(path), path)
+    text = fileio.read_text(path)
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -107,16 +104,28 @@ def read_lines(path: Path) -> tuple[str, ...]:
     return tuple(line.rstrip() for line in lines)
 
 
-def read_hypotheses(path: Path) -> Hypotheses:
-    """Read hypotheses from a text file, or from the folder of a decoding run.
+def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
+    """Read hypotheses from text, IWSLT XML, or the folder of a decoding run.
+
+    Parameters
+    ----------
+    test_set
+        Folder of the test set whose segments the lines of a text are; a run and XML tell theirs themselves.
 
     Raises
     ------
     InputError
-        Missing, unreadable, an unfinished run, or a run whose text was changed since it was decoded.
+        Missing, unreadable, an unfinished run, a run whose text was changed since it was decoded, or not a line for
+        every segment of the test set.
     """
+    if path.suffix.lower() == ".xml":
+        texts = read_xml(path, None, "output")
+        return Hypotheses(name=path.name, lines=texts.lines, documents=texts.documents, numbers=texts.numbers)
     if not path.is_dir():
-        return Hypotheses(name=path.name, lines=read_lines(path))
+        from iwsltpack.testsets.discovery import test_set_of
+
+        found = Hypotheses(name=path.name, lines=read_lines(path))
+        return found if test_set is None else _of_test_set(found, test_set_of(path, test_set))
     if not (path / RUN_NAME).is_file() and (inside := sorted(path.glob(f"*/{RUN_NAME}"))):
         raise InputError(
             "a folder of several runs",
@@ -146,4 +155,28 @@ def read_hypotheses(path: Path) -> Hypotheses:
             expected=len(lines),
             got=len(run.segments),
         )
-    return Hypotheses(name=text.name, lines=lines, run=run)
+    return Hypotheses(
+        name=text.name,
+        lines=lines,
+        run=run,
+        ids=tuple(segment.id for segment in run.segments),
+        documents=tuple(segment.audio for segment in run.segments),
+        durations=tuple(segment.duration for segment in run.segments),
+    )
+
+
+def _of_test_set(found: Hypotheses, test_set: TestSet) -> Hypotheses:
+    segments = test_set.segments
+    if len(segments) != len(found.lines):
+        raise InputError(
+            "not a line for every segment of the test set",
+            where=found.name,
+            expected=f"{len(segments)} lines, as {test_set.name} has segments",
+            got=len(found.lines),
+        )
+    return replace(
+        found,
+        ids=tuple(segment.id for segment in segments),
+        documents=tuple(segment.audio for segment in segments),
+        durations=tuple(durations_of(segments)),
+    )

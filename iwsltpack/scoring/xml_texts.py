@@ -1,4 +1,4 @@
-"""Segments of IWSLT's XML: ``<refset>``/``<srcset>`` around ``<doc>``, or ``<src>``/``<ref>`` inside it."""
+"""Segments of IWSLT's XML: ``<refset>``, ``<srcset>``, ``<tstset>`` around ``<doc>``, or ``<ref>`` … inside it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.scoring.texts import decode_text
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Side = Literal["reference", "source"]
+Side = Literal["reference", "source", "output"]
+Segment = tuple[str, str | None, str]
+"""Document, ``id`` in it, text."""
 
-_SETS = {"refset": "reference", "srcset": "source", "ref": "reference", "src": "source"}
+_SETS = {"refset": "reference", "srcset": "source", "tstset": "output"}
+_SETS |= {"ref": "reference", "src": "source", "hyp": "output"}
 _LANGUAGE_NAMES = {"chinese": "zh", "german": "de", "english": "en"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class XmlTexts:
-    """The segments of one side, with the document of each."""
+    """The segments of one side, with the document of each, and its number there where all have one."""
 
     lines: tuple[str, ...]
     documents: tuple[str, ...]
+    numbers: tuple[int, ...] | None
     language: str | None
 
 
@@ -42,7 +45,7 @@ def read_xml(path: Path, language: str | None, side: Side) -> XmlTexts:
         Several languages or translators and none chosen.
     """
     root = _parse(path)
-    found: dict[tuple[str | None, str], list[tuple[str, str]]] = {}
+    found: dict[tuple[str | None, str], list[Segment]] = {}
     _collect(root, None, None, "", side, found)
     if language is not None and any(key[0] == language for key in found):
         found = {key: value for key, value in found.items() if key[0] == language}
@@ -59,14 +62,20 @@ def read_xml(path: Path, language: str | None, side: Side) -> XmlTexts:
         )
     ((tongue, _), segments), *_ = found.items()
     return XmlTexts(
-        lines=tuple(text for _, text in segments),
-        documents=tuple(document for document, _ in segments),
+        lines=tuple(text for _, _, text in segments),
+        documents=tuple(document for document, _, _ in segments),
+        numbers=_numbers(segments),
         language=tongue,
     )
 
 
+def _numbers(segments: list[Segment]) -> tuple[int, ...] | None:
+    named = {(document, name) for document, name, _ in segments if (name or "").isdecimal()}
+    return tuple(int(name or 0) for _, name, _ in segments) if len(named) == len(segments) else None
+
+
 def _parse(path: Path) -> ElementTree.Element:
-    text = decode_text(fileio.read_bytes(path), path)
+    text = fileio.read_text(path)
     if re.search(r"<!ENTITY", text):
         raise InputError("the XML defines entities of its own, which are not read", where=path)
     try:
@@ -94,7 +103,7 @@ def _collect(
     language: str | None,
     document: str,
     side: Side,
-    found: dict[tuple[str | None, str], list[tuple[str, str]]],
+    found: dict[tuple[str | None, str], list[Segment]],
     translator: str = "",
 ) -> None:
     """Walk the tree; `inside` is the side of the nearest set around, None outside of any."""
@@ -102,16 +111,14 @@ def _collect(
     if tag in _SETS:
         inside = _SETS[tag]
         language = _language(element, inside)
-        translator = element.get("refid") or element.get("translator") or ""
+        translator = next(filter(None, map(element.get, ("refid", "translator", "sysid", "system"))), "")
     elif tag == "doc":
         document = element.get("docid") or element.get("id") or document
         language = language or _language(element, inside)
-    elif tag == "hyp":
-        return
     elif tag == "seg":
         if inside in (None, side):
             text = " ".join("".join(element.itertext()).split())
-            found.setdefault((language, translator), []).append((document, text))
+            found.setdefault((language, translator), []).append((document, element.get("id"), text))
         return
     for child in element:
         _collect(child, inside, language, document, side, found, translator)

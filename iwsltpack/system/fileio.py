@@ -83,6 +83,22 @@ def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
         raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
 
 
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file, a byte order mark left out; anything else is an `InputError` that names the line."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            "not UTF-8",
+            where=path,
+            expected="UTF-8 text",
+            got=f"byte 0x{data[error.start]:02x} on line {line}",
+            fix="convert it: iconv -f ENCODING -t UTF-8 FILE",
+        ) from error
+
+
 def _check_regular(path: Path, limit: int) -> None:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):

@@ -11,10 +11,14 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import InputError, Problem
-from iwsltpack.testsets.testset import Segment, TestSet, natural_key, read_text, refuse, safe_name, set_name
+from iwsltpack.system.fileio import read_text
+from iwsltpack.testsets.testset import Segment, TestSet, natural_key, refuse, safe_name, set_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Row = dict[Any, Any]
 """A row by column; `csv` puts surplus values under the key None and None in place of lacking ones."""
@@ -50,7 +54,7 @@ def read_manifest(path: Path) -> list[TestSet]:
     ValidationFailed
         With every wrong row.
     """
-    rows = _read_rows(path)
+    rows = read_rows(path, NEEDED)
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     splits: dict[str, list[dict[str, str]]] = {}
@@ -72,15 +76,21 @@ def read_manifest(path: Path) -> list[TestSet]:
     ]
 
 
-def _read_rows(path: Path) -> list[tuple[int, Row]]:
-    """Return every row with its line number."""
+def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, Row]]:
+    """Return every row with its line number.
+
+    Raises
+    ------
+    InputError
+        Not a CSV file with the columns needed, or one without rows.
+    """
     text = read_text(path)
     if "\0" in text:
         raise InputError("a NUL character in the manifest", where=path, expected="CSV text")
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in reader.fieldnames or []]
-        _check_header(path, header)
+        _check_header(path, header, needed)
         reader.fieldnames = header
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
@@ -92,8 +102,8 @@ def _read_rows(path: Path) -> list[tuple[int, Row]]:
     return rows
 
 
-def _check_header(path: Path, header: list[str]) -> None:
-    if missing := [name for name in NEEDED if name not in header]:
+def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
+    if missing := [name for name in needed if name not in header]:
         raise InputError(
             f"the manifest lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
             where=path,

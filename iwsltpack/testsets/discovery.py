@@ -78,6 +78,28 @@ def find_test_sets(
     return [replace(found[0], name=name)]
 
 
+def test_set_of(lines: Path, folder: Path) -> TestSet:
+    """Return the test set at `folder` that a file of lines, ``TESTSET.PAIR.txt``, belongs to.
+
+    Raises
+    ------
+    InputError, ValidationFailed
+        See `find_test_sets`.
+    UsageError
+        There are several, and the file is named after none of them.
+    """
+    sets = find_test_sets(folder)
+    chosen = [item for item in sets if lines.name.startswith(f"{item.name}.")] if len(sets) > 1 else sets
+    if len(chosen) != 1:
+        raise UsageError(
+            "which test set do these hypotheses belong to?",
+            where=folder,
+            expected="a file named TESTSET.PAIR.txt, or the folder of one test set",
+            got=", ".join(item.name for item in sets),
+        )
+    return chosen[0]
+
+
 def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
     if path.is_file():
         if is_order(path):
@@ -209,4 +231,4 @@ def _named_apart(found: list[TestSet], path: Path) -> list[TestSet]:
     )
 
 
-__all__ = ["find_test_sets", "set_name"]
+__all__ = ["find_test_sets", "set_name", "test_set_of"]

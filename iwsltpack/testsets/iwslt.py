@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from iwsltpack.errors import InputError, Problem
+from iwsltpack.system.fileio import read_text
 from iwsltpack.testsets.recordings import Recordings, bare_name, files_below, unique_ids
 from iwsltpack.testsets.segments_yaml import Span, read_spans, segmentations_in
-from iwsltpack.testsets.testset import Segment, TestSet, is_audio, list_audio, read_text, refuse, set_name
+from iwsltpack.testsets.testset import Segment, TestSet, is_audio, list_audio, refuse, set_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from iwsltpack.errors import InputError, Problem
-from iwsltpack.testsets.testset import read_text
+from iwsltpack.system.fileio import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.errors import InputError, Problem, ValidationFailed
+from iwsltpack.errors import Problem, ValidationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,24 +128,6 @@ def set_name(folder: Path) -> str:
     while folder.name.lower() in RECORDINGS_FOLDERS and folder.parent.name:
         folder = folder.parent
     return safe_name(folder.name)
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file of a test set; a byte order mark is left out.
-
-    Raises
-    ------
-    InputError
-        Not readable, or not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "not UTF-8", where=path, expected="UTF-8 text", got=str(error), fix="save the file as UTF-8"
-        ) from error
-    except OSError as error:
-        raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
 
 
 def refuse(problems: Iterable[Problem], where: Path) -> None:

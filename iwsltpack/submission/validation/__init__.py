@@ -130,34 +130,14 @@ def _check_hypotheses(path: Path, options: Options) -> list[Problem]:
 
 def _against_test_set(path: Path, lines: list[str], folder: Path) -> list[Problem]:
     from iwsltpack.submission.validation.alignment import check_alignment
-    from iwsltpack.testsets.discovery import find_test_sets
+    from iwsltpack.testsets.alignment import durations_of
+    from iwsltpack.testsets.discovery import test_set_of
 
-    sets = find_test_sets(folder)
-    chosen = [item for item in sets if path.name.startswith(f"{item.name}.")] if len(sets) > 1 else sets
-    if len(chosen) != 1:
-        raise UsageError(
-            "which test set do these hypotheses belong to?",
-            where=folder,
-            expected="a file named TESTSET.PAIR.txt, or the folder of one test set",
-            got=", ".join(item.name for item in sets),
-        )
-    segments = chosen[0].segments
+    segments = test_set_of(path, folder).segments
     if len(lines) != len(segments):
-        return [
-            problem(
-                "hyp.line-count", f"{len(lines)} lines, {len(segments)} segments in {folder.name}", path=path
-            )
-        ]
+        message = f"{len(lines)} lines, {len(segments)} segments in {folder.name}"
+        return [problem("hyp.line-count", message, path=path)]
     try:
-        durations = [_duration(segment.path, segment.offset, segment.duration) for segment in segments]
+        return check_alignment(durations_of(segments), lines, path)
     except IwsltpackError as error:
         return [problem("alignment.skipped", f"durations are not known: {error.what}", path=path)]
-    return check_alignment(durations, lines, path)
-
-
-def _duration(path: Path, offset: float, duration: float | None) -> float:
-    if duration is not None:
-        return duration
-    from iwsltpack.testsets.audio import examine
-
-    return examine(path).seconds - offset

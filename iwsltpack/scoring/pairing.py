@@ -1,0 +1,223 @@
+"""Give every hypothesis its reference: by names where both sides have them, and never by number alone unsaid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from iwsltpack.errors import InputError
+from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.testsets.alignment import compare_order
+from iwsltpack.testsets.recordings import bare_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from iwsltpack.scoring.references import References
+    from iwsltpack.scoring.texts import Hypotheses
+
+LIKE: Final = 0.3
+"""Share of common letter sequences from which a line surely belongs to its reference; strangers have under 0.1."""
+SAMPLE: Final = 8
+"""Lines of a document that are looked at to tell whose they are."""
+
+
+def pair(
+    references: References, hypotheses: Hypotheses, *, resegment: bool = False, reporter: Reporter = SILENT
+) -> References:
+    """Return the references of the hypotheses, in their order.
+
+    Segments are paired by id, or by document and place in it. A document is the recording it was cut from. Where
+    one side has no names the order must do: it is held against the durations of the segments where those are known,
+    and against the text where only the references tell documents apart.
+
+    Parameters
+    ----------
+    resegment
+        Lines are not segments yet: only documents are paired, and numbers may differ.
+    reporter
+        Told what is left out, and of an order that is doubtful.
+
+    Raises
+    ------
+    InputError
+        Other names on both sides, other numbers, or another order.
+    """
+    talks = _talks(references.documents, hypotheses.documents)
+    if talks and (resegment or hypotheses.ids is None or not set(hypotheses.ids) & set(references.ids or ())):
+        found = _by_documents(references, hypotheses, talks, resegment, reporter)
+    elif _other_documents(references.documents, hypotheses):
+        raise _strangers(references, hypotheses)
+    elif hypotheses.ids is not None and references.ids is not None and not resegment:
+        return references.select(hypotheses.ids)
+    else:
+        found = references
+        if references.documents is not None and hypotheses.documents is None:
+            _check_documents(references, hypotheses, resegment)
+    if resegment:
+        return found
+    if len(hypotheses.lines) != len(found.lines):
+        raise _unequal(len(hypotheses.lines), len(found.lines), hypotheses.name, references.name)
+    _check_order(found, hypotheses, reporter)
+    return found
+
+
+def _unequal(got: int, expected: int, where: str, references: str) -> InputError:
+    return InputError(
+        "not one hypothesis for every reference",
+        where=where,
+        expected=f"{expected} lines, as in {references}",
+        got=f"{got} lines",
+        fix="give the references of this test set (of a manifest with several splits: --split NAME), or align them: "
+        "--resegment",
+    )
+
+
+def _talks(documents: Sequence[str] | None, recordings: Sequence[str] | None) -> dict[str, str]:
+    """Return the document of each recording, where one and only one has its name.
+
+    ``2022.acl-long.110`` is the document of ``wavs/2022.acl-long.110.wav``, and ``1922`` that of ``ted_1922.wav``.
+    """
+    named: dict[str, set[str]] = {}
+    for document in set(documents or ()):
+        for name in _names(document):
+            named.setdefault(name, set()).add(document)
+    talks = {}
+    for recording in dict.fromkeys(recordings or ()):
+        fits: set[str] = set().union(*(named.get(name, ()) for name in _names(recording)))
+        if not fits and (number := re.search(r"(?<=\D)\d+$", bare_name(recording))):
+            fits = named.get(number[0], set())
+        if len(fits) == 1:
+            talks[recording] = next(iter(fits))
+    claimed = list(talks.values())
+    return {recording: document for recording, document in talks.items() if claimed.count(document) == 1}
+
+
+def _names(name: str) -> set[str]:
+    bare = bare_name(name)
+    return {name, bare, PurePosixPath(bare).name}
+
+
+def _other_documents(documents: Sequence[str] | None, hypotheses: Hypotheses) -> bool:
+    """Tell whether both sides name documents; a recording for each line says nothing of the talks it is from."""
+    if documents is None or hypotheses.documents is None:
+        return False
+    recordings = len(set(hypotheses.documents))
+    return recordings < len(hypotheses.lines) or recordings == len(set(documents))
+
+
+def _strangers(references: References, hypotheses: Hypotheses, missing: str | None = None) -> InputError:
+    missing = missing or (hypotheses.documents or ("",))[0]
+    return InputError(
+        "the references are of other documents than the hypotheses",
+        where=references.name,
+        expected=f"a document for the recording {missing}",
+        got=", ".join(list(dict.fromkeys(references.documents or ()))[:5]),
+        fix="give the references of this test set",
+    )
+
+
+def _by_documents(
+    references: References, hypotheses: Hypotheses, talks: dict[str, str], resegment: bool, reporter: Reporter
+) -> References:
+    given = _places(hypotheses.documents or (), hypotheses.numbers)
+    wanted = _places(references.documents or (), references.numbers)
+    if missing := [recording for recording in given if recording not in talks]:
+        raise _strangers(references, hypotheses, missing[0])
+    if left := [document for document in wanted if document not in talks.values()]:
+        reporter.say(f"{len(left)} documents of {references.name} are not in {hypotheses.name}: {left[0]} …")
+    order: dict[int, int] = {}
+    for recording, lines in given.items():
+        places = wanted[talks[recording]]
+        if resegment:
+            order |= {len(order) + number: place for number, place in enumerate(places)}
+            continue
+        if len(lines) != len(places):
+            where = f"{hypotheses.name}, {recording}"
+            raise _unequal(len(lines), len(places), where, f"{references.name}, {talks[recording]}")
+        order |= dict(zip(lines, places, strict=True))
+    return references.take([order[line] for line in range(len(order))])
+
+
+def _places(documents: Sequence[str], numbers: Sequence[int] | None) -> dict[str, list[int]]:
+    """Return the lines of each document, by their numbers in it where they have any."""
+    places: dict[str, list[int]] = {}
+    for line, document in enumerate(documents):
+        places.setdefault(document, []).append(line)
+    if numbers is not None:
+        for lines in places.values():
+            lines.sort(key=numbers.__getitem__)
+    return places
+
+
+def _check_order(references: References, hypotheses: Hypotheses, reporter: Reporter) -> None:
+    durations = hypotheses.durations
+    if durations is None or len(set(durations)) == 1:
+        return
+    verdict, figures = compare_order(durations, [len(line) for line in references.lines])
+    if verdict == "shuffled":
+        raise InputError(
+            "the references do not follow the audio: another order, or another test set",
+            where=references.name,
+            expected="longer references for longer segments",
+            got=figures,
+            fix="put them in the order of the test set, or give them with names: XML, or CSV with a column id",
+        )
+    if verdict == "weak":
+        reporter.say(f"{references.name} follows the audio only weakly ({figures}): is the order right?")
+
+
+def _check_documents(references: References, hypotheses: Hypotheses, resegment: bool) -> None:
+    """Refuse text whose documents stand in another order than those of the references."""
+    places = _places(references.documents or (), None)
+    blocks = {
+        document: [references.lines[line] for line in lines[:SAMPLE]] for document, lines in places.items()
+    }
+    sizes = {document: len(lines) for document, lines in places.items()}
+    if resegment:
+        if len(hypotheses.lines) != len(blocks):
+            return
+        blocks = {document: [" ".join(lines)] for document, lines in blocks.items()}
+        sizes = dict.fromkeys(blocks, 1)
+    elif len(hypotheses.lines) != len(references.lines):
+        return
+    grams = {document: [_grams(line) for line in lines] for document, lines in blocks.items()}
+    left, at, order, likeness, as_given = list(grams), 0, [], 0.0, 0.0
+    lines = [_grams(line) for line in hypotheses.lines]
+    for document in grams:
+        as_given += _likeness(grams[document], lines[at : at + SAMPLE])
+        at += sizes[document]
+    at = 0
+    while left:
+        likes = {document: _likeness(grams[document], lines[at : at + SAMPLE]) for document in left[:1]}
+        if likes[left[0]] < LIKE:
+            likes |= {document: _likeness(grams[document], lines[at : at + SAMPLE]) for document in left[1:]}
+        best = max(likes, key=lambda document: likes[document])
+        order.append(best)
+        likeness += likes[best]
+        left.remove(best)
+        at += sizes[best]
+    if order != list(grams) and likeness > 2 * as_given:
+        raise InputError(
+            "the documents of the hypotheses stand in another order than those of the references",
+            where=hypotheses.name,
+            expected=f"{', '.join(list(grams)[:8])}, as in {references.name}",
+            got=f"{', '.join(order[:8])}, judged by the text",
+            fix="give the run's folder, or the test set of the lines with --test-set: both are paired by name",
+        )
+
+
+def _grams(line: str) -> set[str]:
+    text = "".join(line.split())
+    size = 2 if max(text, default="") >= "\u2e80" else 4
+    return {text[start : start + size] for start in range(max(1, len(text) - size + 1))}
+
+
+def _likeness(one: Iterable[set[str]], other: Iterable[set[str]]) -> float:
+    """Return the mean share of letter sequences that lines have in common, 0 to 1."""
+    shares = [
+        2 * len(left & right) / max(1, len(left) + len(right))
+        for left, right in zip(one, other, strict=False)
+    ]
+    return sum(shares) / max(1, len(shares))

@@ -1,0 +1,82 @@
+"""Do lines follow the audio? Rank correlation of segment durations and the lengths of texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iwsltpack.testsets.testset import Segment
+
+Verdict = Literal["few", "shuffled", "weak", "fine"]
+
+MIN_SEGMENTS: Final = 20
+"""With fewer, chance alone gives correlations of 0.4 and more."""
+SHUFFLED: Final = 0.15
+SURE_FROM: Final = 50
+"""Segments from which a correlation near zero is no accident: chance then stays below 0.3."""
+WEAK: Final = 0.5
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, counted from 1; equal values share the mean of their ranks.
+
+    >>> ranks([10.0, 20.0, 10.0])
+    [1.5, 3.0, 1.5]
+    """
+    order = sorted(range(len(values)), key=values.__getitem__)
+    result = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
+            end += 1
+        for position in order[start : end + 1]:
+            result[position] = (start + end) / 2 + 1
+        start = end + 1
+    return result
+
+
+def spearman(left: Sequence[float], right: Sequence[float]) -> float:
+    """Return Spearman's rank correlation, ties handled; 0 where one side never varies.
+
+    Raises
+    ------
+    ValueError
+        Sequences of different lengths.
+    """
+    if len(left) != len(right):
+        raise ValueError(f"{len(left)} values against {len(right)}")
+    a, b = ranks(left), ranks(right)
+    mean = (len(a) + 1) / 2
+    covariance = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
+    spread = sum((x - mean) ** 2 for x in a) * sum((y - mean) ** 2 for y in b)
+    return covariance / spread**0.5 if spread > 0 else 0.0
+
+
+def compare_order(durations: Sequence[float], lengths: Sequence[int]) -> tuple[Verdict, str]:
+    """Return what durations (seconds) and lengths (characters) of the same segments say, and the figures behind it."""
+    if len(lengths) < MIN_SEGMENTS:
+        return "few", f"{len(lengths)} segments"
+    rho = spearman(durations, lengths)
+    figures = f"Spearman {rho:.3f} over {len(lengths)} segments"
+    if rho < SHUFFLED and len(lengths) >= SURE_FROM:
+        return "shuffled", figures
+    return "weak" if rho < WEAK else "fine", figures
+
+
+def durations_of(segments: Sequence[Segment]) -> list[float]:
+    """Return the seconds of each segment; of one that is all the rest of a file, by looking at the file.
+
+    Raises
+    ------
+    InputError
+        A recording cannot be read.
+    """
+    from iwsltpack.testsets.audio import examine
+
+    return [
+        examine(segment.path).seconds - segment.offset if segment.duration is None else segment.duration
+        for segment in segments
+    ]

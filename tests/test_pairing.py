@@ -1,0 +1,229 @@
+"""References find their hypotheses by name: documents, segments; refused where the names or the order are others."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import typer
+from evaluation_fixtures import spoil, write_run
+from typer.testing import CliRunner
+
+from iwsltpack.cli import score as score_command
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.pairing import pair
+from iwsltpack.scoring.references import References, read_references
+from iwsltpack.scoring.score import score
+from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import Reporter
+
+TALKS = {
+    "2022.acl-long.110": ["大家好，今天介绍我们在语音翻译方面的工作。", "大语言模型功能强大，运行成本很高。"],
+    "2022.acl-long.268": ["我们提出了一种无需训练的简单方法。", "数据只包含五个小时的语音。", "谢谢聆听。"],
+}
+LINES = [line for lines in TALKS.values() for line in lines]
+AUDIO = [f"wavs/{talk}.wav" for talk, lines in TALKS.items() for _ in lines]
+IDS = [f"{talk}_{number}" for talk, lines in TALKS.items() for number in range(len(lines))]
+OTHER_ORDER = dict(reversed(TALKS.items()))
+
+
+def xml(path: Path, talks: dict[str, list[str]], tag: str = "refset", *, backwards: bool = False) -> Path:
+    docs = []
+    for talk, lines in talks.items():
+        segments = [f'<seg id="{number}">{line}</seg>' for number, line in enumerate(lines, 1)]
+        docs.append(f'<doc docid="{talk}">{"".join(segments[::-1] if backwards else segments)}</doc>')
+    path.write_text(f'<mteval><{tag} trglang="Chinese">{"".join(docs)}</{tag}></mteval>', encoding="utf-8")
+    return path
+
+
+def run(folder: Path, lines: list[str] = LINES, audio: list[str] = AUDIO, ids: list[str] = IDS) -> Hypotheses:
+    return read_hypotheses(write_run(folder / "run", lines, audio=audio, ids=ids))
+
+
+def test_a_run_is_paired_with_documents_in_another_order(tmp_path: Path) -> None:
+    found = pair(read_references(xml(tmp_path / "other.xml", OTHER_ORDER)), run(tmp_path))
+    assert found.lines == tuple(LINES)
+    result = score(
+        run(tmp_path), read_references(tmp_path / "other.xml"), metrics=["chrf"], cache=ScoreCache(None)
+    )
+    assert result.metrics[0].score == pytest.approx(100)
+
+
+def test_segments_of_a_document_are_paired_by_their_numbers(tmp_path: Path) -> None:
+    references = read_references(xml(tmp_path / "ref.xml", OTHER_ORDER, backwards=True))
+    assert references.lines != tuple(LINES)
+    assert pair(references, run(tmp_path)).lines == tuple(LINES)
+    output = read_hypotheses(xml(tmp_path / "hyp.xml", TALKS, "tstset", backwards=True))
+    assert pair(references, output).lines == output.lines
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"2022.acl-long.110": "1922", "2022.acl-long.268": "767"},
+        {"2022.acl-long.110": "ted_1922", "2022.acl-long.268": "ted_767"},
+    ],
+)
+def test_a_talk_known_by_its_number_is_found(tmp_path: Path, names: dict[str, str]) -> None:
+    references = read_references(
+        xml(tmp_path / "r.xml", {names[talk]: OTHER_ORDER[talk] for talk in OTHER_ORDER})
+    )
+    audio = [f"ted_{names[talk].removeprefix('ted_')}.wav" for talk in TALKS for _ in TALKS[talk]]
+    assert pair(references, run(tmp_path, audio=audio)).lines == tuple(LINES)
+
+
+def test_documents_of_another_test_set_are_refused_with_the_first(tmp_path: Path) -> None:
+    others = dict(zip(("2023.acl-long.110", "2023.acl-long.268"), TALKS.values(), strict=True))
+    references = read_references(xml(tmp_path / "ref.xml", others))
+    for resegment in (False, True):
+        with pytest.raises(InputError, match="of other documents") as caught:
+            pair(references, run(tmp_path), resegment=resegment)
+        assert "wavs/2022.acl-long.110.wav" in str(caught.value)
+        assert "2023.acl-long.110" in str(caught.value)
+    half = {"2022.acl-long.110": TALKS["2022.acl-long.110"], "x": TALKS["2022.acl-long.268"]}
+    with pytest.raises(InputError, match="of other documents") as caught:
+        pair(read_references(xml(tmp_path / "half.xml", half)), run(tmp_path))
+    assert "wavs/2022.acl-long.268.wav" in str(caught.value)
+
+
+def test_two_recordings_of_one_name_are_not_taken_for_one_document(tmp_path: Path) -> None:
+    audio = ["x/a.wav"] * 2 + ["y/a.wav"] * 3
+    references = read_references(xml(tmp_path / "ref.xml", {"a": LINES[:2], "b": LINES[2:]}))
+    with pytest.raises(InputError, match="of other documents"):
+        pair(references, run(tmp_path, audio=audio))
+
+
+def test_a_document_of_another_length_is_named(tmp_path: Path) -> None:
+    shorter = {**TALKS, "2022.acl-long.268": TALKS["2022.acl-long.268"][:2]}
+    with pytest.raises(InputError, match="not one hypothesis for every reference") as caught:
+        pair(read_references(xml(tmp_path / "ref.xml", shorter)), run(tmp_path))
+    assert "wavs/2022.acl-long.268.wav" in str(caught.value)
+
+
+class Listener(Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_documents_that_were_not_decoded_are_left_out_and_said(tmp_path: Path) -> None:
+    listener = Listener()
+    references = read_references(xml(tmp_path / "ref.xml", OTHER_ORDER))
+    one = run(tmp_path, LINES[:2], AUDIO[:2], IDS[:2])
+    assert pair(references, one, reporter=listener).lines == tuple(LINES[:2])
+    assert listener.said == ["1 documents of ref.xml are not in tst.en-zh.txt: 2022.acl-long.268 …"]
+
+
+def test_resegmenting_pairs_documents_by_name_too(tmp_path: Path) -> None:
+    pytest.importorskip("mweralign")
+    references = read_references(xml(tmp_path / "other.xml", OTHER_ORDER))
+    recut = [LINES[0] + LINES[1][:4], LINES[1][4:], "".join(LINES[2:])]
+    hypotheses = run(tmp_path, recut, [AUDIO[0], AUDIO[0], AUDIO[2]], ["a_0", "a_1", "b_0"])
+    result = score(hypotheses, references, metrics=["chrf"], resegment=True, cache=ScoreCache(None))
+    assert result.resegmented == tuple(LINES)
+    whole = run(tmp_path, ["".join(lines) for lines in TALKS.values()], AUDIO[1:3], list(TALKS))
+    result = score(whole, references, metrics=["chrf"], resegment=True, cache=ScoreCache(None))
+    assert result.resegmented == tuple(LINES)
+
+
+def csv(path: Path, ids: list[str]) -> Path:
+    rows = [f"{name},{line}" for name, line in zip(ids, LINES, strict=True)]
+    path.write_text("\n".join(["id,target_zh", *rows, ""]), encoding="utf-8")
+    return path
+
+
+def test_other_segment_ids_are_refused_with_the_first(tmp_path: Path) -> None:
+    shuffled = read_references(csv(tmp_path / "ref.csv", IDS))
+    assert pair(shuffled.take([4, 2, 0, 1, 3]), run(tmp_path)).lines == tuple(LINES)
+    strange = read_references(csv(tmp_path / "strange.csv", [f"x{number}" for number in range(5)]))
+    with pytest.raises(InputError, match="no reference for 5 of the run's 5 segments") as caught:
+        pair(strange, run(tmp_path))
+    assert IDS[0] in str(caught.value)
+    assert "got: x0, x1, x2" in str(caught.value)
+    with pytest.raises(InputError, match="stands twice"):
+        pair(read_references(csv(tmp_path / "twice.csv", [*IDS[:4], IDS[0]])), run(tmp_path))
+
+
+@pytest.mark.parametrize("quality", [0.0, 0.4])
+def test_text_in_the_order_of_other_documents_is_refused(tmp_path: Path, quality: float) -> None:
+    lines = spoil(LINES, quality, 5)
+    text = Hypotheses(name="hyp.en-zh.txt", lines=tuple(lines))
+    assert pair(read_references(xml(tmp_path / "same.xml", TALKS)), text).lines == tuple(LINES)
+    other = read_references(xml(tmp_path / "other.xml", OTHER_ORDER))
+    with pytest.raises(InputError, match="in another order") as caught:
+        pair(other, text)
+    assert "got: 2022.acl-long.110, 2022.acl-long.268" in str(caught.value)
+    joined = Hypotheses(name="hyp.en-zh.txt", lines=("".join(lines[:2]), "".join(lines[2:])))
+    with pytest.raises(InputError, match="in another order"):
+        pair(other, joined, resegment=True)
+
+
+def talks_of_durations(count: int) -> tuple[list[float], list[str]]:
+    drawn = random.Random(count)
+    durations = [drawn.uniform(1, 25) for _ in range(count)]
+    return durations, ["好" * max(1, round(seconds * 4 * drawn.uniform(0.7, 1.3))) for seconds in durations]
+
+
+def test_plain_references_are_held_against_the_durations() -> None:
+    durations, lines = talks_of_durations(200)
+    hypotheses = Hypotheses(name="tst.en-zh.txt", lines=tuple(lines), durations=tuple(durations))
+    assert pair(References(name="ref", lines=tuple(lines)), hypotheses).lines == tuple(lines)
+    mixed = tuple(random.Random(2).sample(lines, len(lines)))
+    with pytest.raises(InputError, match="do not follow the audio") as caught:
+        pair(References(name="ref", lines=mixed), hypotheses)
+    assert "Spearman" in str(caught.value)
+    listener = Listener()
+    slipped = (*lines[:80], *lines[81:], "好")
+    pair(References(name="ref", lines=slipped), hypotheses, reporter=listener)
+    assert "follows the audio only weakly" in listener.said[0]
+    same = Hypotheses(name="tst.en-zh.txt", lines=tuple(lines), durations=(3.5,) * 200)
+    assert pair(References(name="ref", lines=mixed), same).lines == mixed
+
+
+def test_a_baseline_in_another_order_is_refused(tmp_path: Path) -> None:
+    references = read_references(xml(tmp_path / "ref.xml", TALKS))
+    first = run(tmp_path)
+    other = run(tmp_path / "b", LINES[2:] + LINES[:2], AUDIO[2:] + AUDIO[:2], IDS[2:] + IDS[:2])
+    with pytest.raises(InputError, match="the baseline is of other segments") as caught:
+        score(first, references, baseline=other, cache=ScoreCache(None))
+    assert "2022.acl-long.110" in str(caught.value)
+
+
+@pytest.fixture
+def test_set(tmp_path: Path) -> Path:
+    folder = tmp_path / "tst"
+    (folder / "wavs").mkdir(parents=True)
+    for talk in TALKS:
+        (folder / "wavs" / f"{talk}.wav").write_bytes(b"RIFF")
+    (folder / "FILE_ORDER").write_text("".join(f"{talk}\n" for talk in TALKS))
+    entries = [
+        f"- {{wav: {Path(audio).stem}, offset: {number}, duration: 1}}" for number, audio in enumerate(AUDIO)
+    ]
+    (folder / "tst.yaml").write_text("\n".join(entries))
+    return folder
+
+
+def test_a_text_is_paired_through_its_test_set(test_set: Path, tmp_path: Path) -> None:
+    text = tmp_path / "tst.en-zh.txt"
+    fileio.write_lines(text, LINES)
+    application = typer.Typer()
+    application.command()(score_command.command)
+    xml(tmp_path / "other.xml", OTHER_ORDER)
+    arguments = [str(text), "-r", str(tmp_path / "other.xml"), "--no-cache"]
+    assert "in another order" in str(CliRunner().invoke(application, arguments).exception)
+    result = CliRunner().invoke(application, [*arguments, "--test-set", str(test_set)])
+    assert result.exit_code == 0, result.output
+    assert "chrF      100.00" in result.stdout
+    fileio.write_lines(text, LINES[:4])
+    short = CliRunner().invoke(application, [*arguments, "--test-set", str(test_set)])
+    assert "not a line for every segment" in str(short.exception)
+    folder = write_run(tmp_path / "run", LINES)
+    told = CliRunner().invoke(
+        application, [str(folder), "-r", str(tmp_path / "other.xml"), "--test-set", str(test_set)]
+    )
+    assert isinstance(told.exception, UsageError)
