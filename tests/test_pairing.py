@@ -149,7 +149,7 @@ def test_other_segment_ids_are_refused_with_the_first(tmp_path: Path) -> None:
         pair(read_references(csv(tmp_path / "twice.csv", [*IDS[:4], IDS[0]])), run(tmp_path))
 
 
-@pytest.mark.parametrize("quality", [0.0, 0.4])
+@pytest.mark.parametrize("quality", [0.0, 0.25])
 def test_text_in_the_order_of_other_documents_is_refused(tmp_path: Path, quality: float) -> None:
     lines = spoil(LINES, quality, 5)
     text = Hypotheses(name="hyp.en-zh.txt", lines=tuple(lines))
@@ -158,9 +158,24 @@ def test_text_in_the_order_of_other_documents_is_refused(tmp_path: Path, quality
     with pytest.raises(InputError, match="in another order") as caught:
         pair(other, text)
     assert "got: 2022.acl-long.110, 2022.acl-long.268" in str(caught.value)
-    joined = Hypotheses(name="hyp.en-zh.txt", lines=("".join(lines[:2]), "".join(lines[2:])))
     with pytest.raises(InputError, match="in another order"):
-        pair(other, joined, resegment=True)
+        pair(other, text, resegment=True)
+
+
+def test_bad_text_in_the_right_order_is_not_refused(tmp_path: Path) -> None:
+    lines = [
+        f"第{number}句说的是{chr(0x4E00 + 7 * number) * 2}{chr(0x5E00 + 5 * number)}的事情。"
+        for number in range(300)
+    ]
+    talks = {f"t{place}": lines[place : place + 10] for place in range(0, 300, 10)}
+    references = read_references(xml(tmp_path / "ref.xml", talks))
+    shuffled = random.Random(1).sample(lines, len(lines))
+    for text in (spoil(lines, 0.6, 1), [*lines[:-30], *lines[:30]], [""] * 300, [lines[7]] * 300, shuffled):
+        assert pair(references, Hypotheses(name="h", lines=tuple(text))) is references
+    swapped = lines[:50] + lines[60:70] + lines[50:60] + lines[70:]
+    for text in (swapped, ["".join(swapped)]):
+        with pytest.raises(InputError, match="in another order"):
+            pair(references, Hypotheses(name="h", lines=tuple(text)), resegment=len(text) == 1)
 
 
 def talks_of_durations(count: int) -> tuple[list[float], list[str]]:

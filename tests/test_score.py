@@ -449,3 +449,33 @@ def test_sources_of_another_length_are_refused(app: typer.Typer, tmp_path: Path)
     hyp, src = write(tmp_path / "a.txt", REFERENCES), write(tmp_path / "src", SOURCES[:3])
     result = CliRunner().invoke(app, [str(hyp), "-r", str(hyp), "--source", str(src)])
     assert "not one source line for every reference" in str(result.exception)
+
+
+SERVER = {
+    "Wir verwenden C# und <unk> Marken.": "Wir verwenden C und unk Marken.",
+    "F&E ist wichtig &amp; gut.": "F&E ist wichtig & gut.",
+    "Das #1 Modell mit x < y.": "Das 1 Modell mit x  y.",
+    "Nichts zu tun.": "Nichts zu tun.",
+}
+
+
+def test_the_servers_preparation_of_hypotheses_can_be_scored(app: typer.Typer, tmp_path: Path) -> None:
+    hyp = write(tmp_path / "a.en-de.txt", list(SERVER))
+    ref = write(tmp_path / "ref.txt", list(SERVER.values()))
+    output = tmp_path / "s.json"
+    options = [str(hyp), "-r", str(ref), "--metric", "chrf", "-o", str(output)]
+    raw = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
+    told = json.loads(CliRunner().invoke(app, [*options, "--as-server", "--json"]).stdout)
+    assert raw["metrics"][0]["score"] < 100
+    assert told["metrics"][0]["score"] == pytest.approx(100)
+    assert "|clean:server|" in read_score(output).metrics[0].signature.text
+    assert told["hypotheses"] == raw["hypotheses"]
+    other = json.loads(CliRunner().invoke(app, [*options[:-3], "bleu", *options[-2:], "--json"]).stdout)
+    assert [entry["metric"] for entry in other["metrics"]] == ["bleu"], (
+        "raw and prepared never in one document"
+    )
+    run = write_run(tmp_path / "run", list(SERVER), pair="en-de")
+    result = CliRunner().invoke(app, [str(run), "-r", str(ref), "--as-server", "--clean"])
+    assert "|clean:iwsltpack-" in result.stdout
+    assert "+server|" in result.stdout
+    assert not list(run.glob("score*")), "the run's own documents hold what it wrote"

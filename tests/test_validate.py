@@ -126,6 +126,14 @@ def test_nothing_there_is_a_problem_of_its_own(tmp_path: Path) -> None:
         assert (kind, [problem.rule for problem in problems]) == (None, ["path.unknown"])
 
 
+def test_what_the_server_would_delete_is_a_notice(tmp_path: Path) -> None:
+    hyp = tmp_path / "tst.en-de.txt"
+    hyp.write_text("Wir verwenden C# und x < y.\nNichts zu tun.\n", encoding="utf-8")
+    found = [problem for problem in validate(hyp)[1] if problem.rule == "hyp.server-changes"]
+    assert [(problem.line, problem.severity) for problem in found] == [(1, "notice")]
+    assert found[0].message == "it makes it: Wir verwenden C und x  y."
+
+
 # Order and alignment
 
 

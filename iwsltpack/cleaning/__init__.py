@@ -14,6 +14,7 @@ from iwsltpack.cleaning.engine import (
 from iwsltpack.cleaning.files import CleanSummary, clean_file, language_of, read_lines
 from iwsltpack.cleaning.findings import REPORTS, Report
 from iwsltpack.cleaning.rules import RULES, Rule
+from iwsltpack.cleaning.server import as_server
 
 __all__ = [
     "LANGUAGES",
@@ -25,6 +26,7 @@ __all__ = [
     "CleanedLine",
     "Report",
     "Rule",
+    "as_server",
     "clean_file",
     "clean_line",
     "clean_lines",

@@ -55,6 +55,9 @@ def command(
     clean: Annotated[
         bool, typer.Option("--clean", help="Score the lines as the cleaning rules leave them.")
     ] = False,
+    as_server: Annotated[
+        bool, typer.Option("--as-server", help="Delete # < > and resolve entities first, as the server does.")
+    ] = False,
     resegment: Annotated[
         bool,
         typer.Option("--resegment", help="Cut the output to the reference lines first (needs mweralign)."),
@@ -105,13 +108,15 @@ def command(
                 metrics=[name.strip().lower() for name in metric.split(",") if name.strip()],
                 language=language,
                 clean=clean,
+                as_server=as_server,
                 resegment=resegment,
                 baseline=None if job.baseline is None else read_hypotheses(job.baseline, test_set),
                 comet=CometOptions(model=comet_model, batch_size=comet_batch_size, device=comet_device),
                 cache=None if cache else ScoreCache(None),
                 progress=reporter,
             )
-            target = output or _place_in_run(job.hypotheses, cleaned=clean)
+            # A run's own documents hold what it wrote; the server's view of it goes where it is told.
+            target = output or (None if as_server else _place_in_run(job.hypotheses, cleaned=clean))
             results.append((result if target is None else _write(target, result), target))
             documents.append(results[-1][0].to_json())
     if console.as_json():

@@ -52,11 +52,12 @@ class Signature(Part):
     checkpoint
         The model that scores, for COMET.
     cleaned
-        Version of iwsltpack whose rules cleaned the hypotheses before scoring; None for raw ones.
+        What was done to the hypotheses before scoring: version of iwsltpack whose rules cleaned them, ``server`` where
+        they were prepared as the evaluation server does, both joined by ``+``; None for raw ones.
     resegmented
         Program and version that aligned the hypotheses to the references; None where lines matched already.
     hypotheses, references, sources
-        SHA-256 of the lines scored (before resegmentation).
+        SHA-256 of the lines scored (before the server's preparation and resegmentation).
     """
 
     metric: str

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections import Counter
 from pathlib import PurePosixPath
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from iwsltpack.errors import InputError
@@ -12,15 +15,16 @@ from iwsltpack.testsets.alignment import compare_order
 from iwsltpack.testsets.recordings import bare_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from iwsltpack.scoring.references import References
     from iwsltpack.scoring.texts import Hypotheses
 
-LIKE: Final = 0.3
-"""Share of common letter sequences from which a line surely belongs to its reference; strangers have under 0.1."""
-SAMPLE: Final = 8
-"""Lines of a document that are looked at to tell whose they are."""
+PIECE: Final = 24
+"""Characters of text whose document is told at once."""
+CERTAIN: Final = 0.3
+"""Share of pieces whose document must be sure for their order to be judged."""
+SHARED: Final = -1
 
 
 def pair(
@@ -54,7 +58,7 @@ def pair(
     else:
         found = references
         if references.documents is not None and hypotheses.documents is None:
-            _check_documents(references, hypotheses, resegment)
+            _check_documents(references, hypotheses)
     if resegment:
         return found
     if len(hypotheses.lines) != len(found.lines):
@@ -168,56 +172,50 @@ def _check_order(references: References, hypotheses: Hypotheses, reporter: Repor
         reporter.say(f"{references.name} follows the audio only weakly ({figures}): is the order right?")
 
 
-def _check_documents(references: References, hypotheses: Hypotheses, resegment: bool) -> None:
-    """Refuse text whose documents stand in another order than those of the references."""
-    places = _places(references.documents or (), None)
-    blocks = {
-        document: [references.lines[line] for line in lines[:SAMPLE]] for document, lines in places.items()
-    }
-    sizes = {document: len(lines) for document, lines in places.items()}
-    if resegment:
-        if len(hypotheses.lines) != len(blocks):
-            return
-        blocks = {document: [" ".join(lines)] for document, lines in blocks.items()}
-        sizes = dict.fromkeys(blocks, 1)
-    elif len(hypotheses.lines) != len(references.lines):
+def _check_documents(references: References, hypotheses: Hypotheses) -> None:
+    """Refuse text whose documents stand in another order than those of the references, judged by their words."""
+    documents = references.documents or ()
+    names = list(dict.fromkeys(documents))
+    rank = {name: place for place, name in enumerate(names)}
+    owners: dict[str, int] = {}
+    for document, line in zip(documents, references.lines, strict=True):
+        for gram in _grams(line):
+            owners[gram] = rank[document] if owners.get(gram, rank[document]) == rank[document] else SHARED
+    pieces = [line[at : at + PIECE] for line in hypotheses.lines for at in range(0, len(line), PIECE)]
+    votes = [vote for piece in pieces if (vote := _vote(piece, owners)) is not None]
+    if len(votes) < CERTAIN * len(pieces):
         return
-    grams = {document: [_grams(line) for line in lines] for document, lines in blocks.items()}
-    left, at, order, likeness, as_given = list(grams), 0, [], 0.0, 0.0
-    lines = [_grams(line) for line in hypotheses.lines]
-    for document in grams:
-        as_given += _likeness(grams[document], lines[at : at + SAMPLE])
-        at += sizes[document]
-    at = 0
-    while left:
-        likes = {document: _likeness(grams[document], lines[at : at + SAMPLE]) for document in left[:1]}
-        if likes[left[0]] < LIKE:
-            likes |= {document: _likeness(grams[document], lines[at : at + SAMPLE]) for document in left[1:]}
-        best = max(likes, key=lambda document: likes[document])
-        order.append(best)
-        likeness += likes[best]
-        left.remove(best)
-        at += sizes[best]
-    if order != list(grams) and likeness > 2 * as_given:
+    places = {place: [index for index, vote in enumerate(votes) if vote == place] for place in set(votes)}
+    order = sorted(places, key=lambda place: median(places[place]))
+    given, found = _displaced(votes), _displaced([order.index(vote) for vote in votes])
+    if given >= max(2, len(votes) / 50) and 2 * found <= given:
         raise InputError(
             "the documents of the hypotheses stand in another order than those of the references",
             where=hypotheses.name,
-            expected=f"{', '.join(list(grams)[:8])}, as in {references.name}",
-            got=f"{', '.join(order[:8])}, judged by the text",
+            expected=f"{', '.join(names[:8])}, as in {references.name}",
+            got=f"{', '.join(names[place] for place in order[:8])}, judged by the words",
             fix="give the run's folder, or the test set of the lines with --test-set: both are paired by name",
         )
+
+
+def _vote(piece: str, owners: dict[str, int]) -> int | None:
+    """Return the document that a piece of text surely belongs to, by letter sequences that no other one has."""
+    counts = Counter(owners.get(gram, SHARED) for gram in _grams(piece))
+    del counts[SHARED]
+    (best, most), (_, second) = (*counts.most_common(2), (SHARED, 0), (SHARED, 0))[:2]
+    return best if most > max(2, 2 * second) else None
+
+
+def _displaced(values: Sequence[int]) -> int:
+    """Return how many values must go for the others to stand in order."""
+    ends: list[int] = []
+    for value in values:
+        at = bisect_right(ends, value)
+        ends[at : at + 1] = [value]
+    return len(values) - len(ends)
 
 
 def _grams(line: str) -> set[str]:
     text = "".join(line.split())
     size = 2 if max(text, default="") >= "\u2e80" else 4
-    return {text[start : start + size] for start in range(max(1, len(text) - size + 1))}
-
-
-def _likeness(one: Iterable[set[str]], other: Iterable[set[str]]) -> float:
-    """Return the mean share of letter sequences that lines have in common, 0 to 1."""
-    shares = [
-        2 * len(left & right) / max(1, len(left) + len(right))
-        for left, right in zip(one, other, strict=False)
-    ]
-    return sum(shares) / max(1, len(shares))
+    return {text[start : start + size] for start in range(len(text) - size + 1)}

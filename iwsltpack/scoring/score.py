@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from iwsltpack import cleaning
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import Device
 from iwsltpack.documents.score import (
@@ -72,6 +74,7 @@ def score(
     metrics: Sequence[str] = DEFAULT_METRICS,
     language: str | None = None,
     clean: bool = False,
+    as_server: bool = False,
     resegment: bool = False,
     baseline: Hypotheses | None = None,
     comet: CometOptions | None = None,
@@ -93,6 +96,8 @@ def score(
         Target language, two letters; None takes the run's, the file name's or the references'.
     clean
         Score what the cleaning rules make of the lines.
+    as_server
+        Do to the lines what the evaluation server does before it scores; after cleaning.
     resegment
         Cut the lines to the references first; without it their numbers must be equal.
     baseline
@@ -123,11 +128,12 @@ def score(
     language = settle_language(hypotheses, references, language)
     given = references
     references = pair(given, hypotheses, resegment=resegment, reporter=progress)
-    text = _prepare(hypotheses, references, language, clean=clean, resegment=resegment)
+    prepare = partial(_prepare, language=language, clean=clean, as_server=as_server, resegment=resegment)
+    text = prepare(hypotheses, references)
     other = None
     if baseline is not None:
         _check_baseline(pair(given, baseline, resegment=resegment), references, baseline.name)
-        other = _prepare(baseline, references, language, clean=clean, resegment=resegment)
+        other = prepare(baseline, references)
     scorer = _Scorer(references, language, cache or default_cache(), comet or CometOptions(), progress)
     try:
         results = tuple(scorer.result(name, text, other) for name in dict.fromkeys(metrics))
@@ -148,13 +154,7 @@ def score(
 
 def merge(old: Score | None, new: Score) -> Score:
     """Return `new` with the metrics of `old` that it lacks, where both are of the same texts; else `new` alone."""
-    same = old is not None and (old.hypotheses, old.references, old.cleaned, old.resegmented) == (
-        new.hypotheses,
-        new.references,
-        new.cleaned,
-        new.resegmented,
-    )
-    if old is None or not same:
+    if old is None or _made_of(old) != _made_of(new):
         return new
     kept = tuple(result for result in old.metrics if new.metric(result.metric) is None)
     order = {name: index for index, name in enumerate(METRICS)}
@@ -166,6 +166,11 @@ def merge(old: Score | None, new: Score) -> Score:
         sources=new.sources or old.sources,
         tool=Tool(version=new.tool.version, libraries=libraries),
     )
+
+
+def _made_of(score: Score) -> tuple[object, ...]:
+    done = score.metrics[0].signature.cleaned
+    return score.hypotheses, score.references, score.cleaned, done, score.resegmented
 
 
 def _check_baseline(theirs: References, ours: References, name: str) -> None:
@@ -181,20 +186,26 @@ def _check_baseline(theirs: References, ours: References, name: str) -> None:
 
 
 def _prepare(
-    hypotheses: Hypotheses, references: References, language: str, *, clean: bool, resegment: bool
+    hypotheses: Hypotheses,
+    references: References,
+    *,
+    language: str,
+    clean: bool,
+    as_server: bool,
+    resegment: bool,
 ) -> _Text:
-    lines = hypotheses.lines
+    lines, done = hypotheses.lines, []
     if clean:
-        from iwsltpack.cleaning import clean_lines
-
-        lines = tuple(line.rstrip() for line in clean_lines(lines, language).texts)
+        done.append(f"iwsltpack-{__version__}")
+        lines = tuple(line.rstrip() for line in cleaning.clean_lines(lines, language).texts)
     scored = scored_text(hypotheses.name, lines)
+    if as_server:
+        done.append("server")
+        lines = tuple(map(cleaning.as_server, lines))
     program = None
     if resegment:
         lines, program = _resegmented(lines, hypotheses, references, language)
-    return _Text(
-        scored=scored, lines=lines, cleaned=f"iwsltpack-{__version__}" if clean else None, resegmented=program
-    )
+    return _Text(scored=scored, lines=lines, cleaned="+".join(done) or None, resegmented=program)
 
 
 def _resegmented(

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from iwsltpack.cleaning import clean_line
+from iwsltpack.cleaning import as_server, clean_line
 from iwsltpack.submission.validation_rules import problem
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def _check_characters(line: str, number: int, path: Path, *, raw: bool) -> list[
                 not line.isascii() and len(line) <= MAX_LINE and _decomposed(line),
                 "not composed (NFC)",
             ),
+            ("hyp.server-changes", as_server(line) != line, f"it makes it: {_short(as_server(line))}"),
         ]
     return [problem(rule, message, path=path, line=number) for rule, broken, message in checks if broken]
 
