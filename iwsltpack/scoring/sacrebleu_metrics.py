@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import MissingDependency, how_to_install
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}
 """BLEU's tokenizer by target language; sacrebleu's ``13a`` for all others. 13a reads a Chinese sentence as one
 word. Japanese and Korean are counted by characters: their dictionaries are packages of their own."""
+
+
+MAX_ORDER = {"chrf": 6, "bleu": 4}
 
 
 def tokenizer_for(language: str) -> str:
@@ -74,10 +78,39 @@ def score_surface(
         The score of all segments and those of each, 0 to 100: the very numbers of ``sacrebleu REF -i HYP -m chrf
         bleu -tok zh``.
     """
-    whole = make_metric(metric, language, references)
+    import numpy as np
+
+    from iwsltpack.scoring.ngrams import count_shared
+
+    # sacrebleu counts n-grams one by one and twice over; from the counts on, the numbers are its own.
+    whole = make_metric(metric, language, ["x"])
     single = make_metric(metric, language, ["x"], sentence=True)
-    segments = [
-        float(single.sentence_score(hypothesis, [reference]).score)
-        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    symbols = _characters if metric == "chrf" else partial(_words, whole, {})
+    counts = count_shared(symbols(hypotheses), symbols(references), MAX_ORDER[metric])
+    if metric == "chrf":
+        counts[:, :, 0] *= counts[:, :, 1] > 0  # as sacrebleu has it: no reference, no hypothesis
+        statistics = counts.reshape(len(counts), -1)
+    else:
+        statistics = np.concatenate(
+            [counts[:, :1, :2].reshape(-1, 2), counts[:, :, 2], counts[:, :, 0]], axis=1
+        )
+    scores = [float(single._compute_score_from_stats(line).score) for line in statistics.tolist()]
+    return float(whole._compute_score_from_stats(statistics.sum(axis=0).tolist()).score), scores
+
+
+def _characters(lines: Sequence[str]) -> list[Ints]:
+    import numpy as np
+
+    return [np.frombuffer("".join(line.split()).encode("utf-32-le"), np.uint32) for line in lines]
+
+
+def _words(metric: Any, known: dict[str, int], lines: Sequence[str]) -> list[Ints]:
+    import numpy as np
+
+    return [
+        np.array(
+            [known.setdefault(word, len(known)) for word in metric._preprocess_segment(line).split()],
+            np.int64,
+        )
+        for line in lines
     ]
-    return float(whole.corpus_score(list(hypotheses), None).score), segments
