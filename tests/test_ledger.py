@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 from submission_fixtures import LINES, artifact_fixture, request, rules, run_fixture, tree, write_run  # noqa: F401
 
+from iwsltpack.documents.score import read_score
 from iwsltpack.documents.submission import read_submission
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
+from iwsltpack.scoring.cache import ScoreCache
+from iwsltpack.scoring.references import References
+from iwsltpack.scoring.score import score
+from iwsltpack.scoring.texts import read_hypotheses
 from iwsltpack.submission import ledger, transaction
 from iwsltpack.submission.packaging import prepare
 from iwsltpack.submission.validation import validate
@@ -144,40 +149,38 @@ def test_a_demoted_submission_finds_a_name_of_its_own(root: Path, artifact: Path
     assert validate(root) == ("ledger", [])
 
 
-def score_document(path: Path, lines: str) -> Path:
-    from iwsltpack.documents.artifact import Tool
-    from iwsltpack.documents.score import MetricResult, Score, ScoredText, Signature
-
-    digest = fileio.sha256_bytes(lines.removesuffix("\n").encode())
-    text = ScoredText(name="demo.en-zh.txt", lines=1, sha256=digest)
-    signature = Signature(
-        metric="chrF2", settings="nrefs:1", checkpoint=None, cleaned=None, resegmented=None,
-        hypotheses=digest, references="0" * 64, sources=None,
-    )  # fmt: skip
-    result = MetricResult(metric="chrf", score=39.5, segments=(39.5,), signature=signature)
-    score = Score(
-        tool=Tool(version="0", libraries={}), language="zh", hypotheses=text, references=text, sources=None,
-        run=None, cleaned=False, resegmented=None, metrics=(result,),
-    )  # fmt: skip
-    fileio.write_json(path, score.to_json())
+def score_document(path: Path, hypotheses: Path, *, clean: bool = False) -> Path:
+    """A document as `iwsltpack score` writes it."""
+    found = read_hypotheses(hypotheses)
+    references = References(name="ref.txt", lines=tuple(reversed(found.lines)))
+    result = score(found, references, metrics=["chrf"], clean=clean, cache=ScoreCache(None))
+    fileio.write_json(path, result.to_json())
     return path
 
 
 def test_a_score_is_recorded_beside_the_package_and_stays_with_it(root: Path, tmp_path: Path) -> None:
-    lines = (root / CONTRASTIVE / "demo.en-zh.txt").read_text(encoding="utf-8")
-    assert ledger.record_score(root, score_document(tmp_path / "score.json", lines)) == [CONTRASTIVE]
+    document = score_document(tmp_path / "score.json", root / CONTRASTIVE / "demo.en-zh.txt")
+    value = read_score(document).metrics[0].score
+    assert ledger.record_score(root, document) == [CONTRASTIVE]
     assert validate(root) == ("ledger", [])
     ledger.promote(root, CONTRASTIVE)
     found = {
         entry.folder: [(s.test_set, s.metric, s.score) for s in entry.scores]
         for entry in ledger.entries(root)
     }
-    assert found == {PRIMARY: [("demo", "chrf", 39.5)], DEMOTED: []}
+    assert found == {PRIMARY: [("demo", "chrf", value)], DEMOTED: []}
+
+
+def test_the_score_of_a_cleaned_run_is_that_of_its_package(root: Path, run: Path, tmp_path: Path) -> None:
+    (folder,) = ledger.record_score(root, score_document(tmp_path / "score.json", run, clean=True))
+    assert folder == PRIMARY
 
 
 def test_a_score_of_other_lines_is_refused(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "demo.en-zh.txt"
+    other.write_text("别的。\n", encoding="utf-8")
     with pytest.raises(InputError, match="these scores belong to no submission here"):
-        ledger.record_score(root, score_document(tmp_path / "score.json", "other\n"))
+        ledger.record_score(root, score_document(tmp_path / "score.json", other))
 
 
 def test_promoting_what_is_not_there_lists_what_is(root: Path) -> None:

@@ -273,6 +273,30 @@ def test_scores_of_another_run_are_refused(tmp_path: Path) -> None:
     assert "score it again" in str(caught.value)
 
 
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_scores_of_what_the_run_was_before_are_refused(tmp_path: Path, clean: bool, recorded: bool) -> None:
+    run = scored(write_run(tmp_path / "run", REFERENCES), clean=clean)
+    path = run / ("score.cleaned.json" if clean else "score.json")
+    if not recorded:  # as documents were before the run's output was part of them
+        document = json.loads(path.read_text(encoding="utf-8"))
+        del document["run"]["output_sha256"]
+        path.write_text(json.dumps(document), encoding="utf-8")
+    assert gather([run])[0].cleaned == clean
+    write_run(run, spoil(REFERENCES, 0.5, 1))
+    with pytest.raises(InputError, match="not of the run they lie beside"):
+        gather([run])
+
+
+def test_a_cleaned_score_by_rules_of_another_version_is_still_the_runs(tmp_path: Path) -> None:
+    run = scored(write_run(tmp_path / "run", REFERENCES), clean=True)
+    path = run / "score.cleaned.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["hypotheses"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert gather([run])[0].cleaned
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("empty", "nothing to report on"), ("none", "no such file or folder")]
 )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from iwsltpack.documents.artifact import Tool
-from iwsltpack.documents.document import Document, Part
+from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Amount, Count, Keywords, Sha256, Share, whole
 from iwsltpack.documents.names import FORMAT_VERSION, SCORE_FORMAT
 from iwsltpack.errors import InputError
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 Metric = Literal["comet", "chrf", "bleu"]
@@ -20,9 +22,18 @@ DIGITS: dict[str, int] = {"comet": 4, "chrf": 2, "bleu": 2}
 """Decimals a score is shown with; documents hold it whole."""
 
 
+def digest(lines: Sequence[str]) -> str:
+    """Return what lines of text are known by: SHA-256 of them, each ended by a line feed, as 64 hexadecimal digits.
+
+    >>> digest(["a"]) == fileio.sha256_bytes(b"a\\n")
+    True
+    """
+    return fileio.sha256_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoredText(Part):
-    """Lines that went into a score: the file's name, how many, SHA-256 of the lines joined by line feeds."""
+    """Lines that went into a score: the file's name, how many, and the `digest` of the lines."""
 
     name: Annotated[str, whole(r"[^/\\]*")]
     lines: Count
@@ -133,7 +144,7 @@ class MetricResult(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRun(Part):
-    """The decoding run the hypotheses come from."""
+    """The decoding run the hypotheses come from; ``output_sha256`` is that of the raw hypotheses it wrote."""
 
     artifact_sha256: Sha256
     artifact_bytes: Count
@@ -142,6 +153,7 @@ class ScoredRun(Part):
     mode: str
     test_set: str
     seconds_per_segment: Amount
+    output_sha256: Sha256 | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from iwsltpack.cleaning import LANGUAGES, clean_lines
-from iwsltpack.documents.score import DIGITS, TITLES
+from iwsltpack.documents.score import DIGITS, TITLES, digest
 from iwsltpack.errors import InputError
 from iwsltpack.scoring.pairing import pair
-from iwsltpack.scoring.texts import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from iwsltpack.artifact.location import is_address, locate, name_of
 from iwsltpack.artifact.sizes import Sizes, sizes_of
+from iwsltpack.cleaning import clean_lines
 from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.choices import Measure
 from iwsltpack.documents.names import (
@@ -21,10 +22,11 @@ from iwsltpack.documents.names import (
     SCORE_NAME,
 )
 from iwsltpack.documents.results import ResultRow, Results, SystemSize
-from iwsltpack.documents.score import Score, ScoredRun, read_score
+from iwsltpack.documents.score import Score, ScoredRun, digest, read_score
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
+from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
 from iwsltpack.system import fileio
+from iwsltpack.system.fileio import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -276,9 +278,14 @@ def _decoded(run: ScoredRun, pair: str, artifacts: dict[str, _Artifact]) -> Syst
 
 
 def _check_belongs(score: Score, hypotheses: Hypotheses, path: Path) -> None:
-    ours = hypotheses.run.artifact.sha256 if hypotheses.run else None
-    same_run = score.run is not None and score.run.artifact_sha256 == ours
-    same_text = score.cleaned or score.hypotheses.sha256 == digest(hypotheses.lines)
+    run, ours = score.run, hypotheses.scored_run
+    same_run = run is not None and ours is not None and run.artifact_sha256 == ours.artifact_sha256
+    if run is not None and ours is not None and run.output_sha256 is not None:
+        same_text = run.output_sha256 == ours.output_sha256
+    else:
+        # Documents of before the run's output was recorded: the lines scored must be what they would be today.
+        lines = clean_lines(hypotheses.lines, score.language).texts if score.cleaned else hypotheses.lines
+        same_text = score.hypotheses.sha256 == digest([line.rstrip() for line in lines])
     if not (same_run and same_text and score.hypotheses.lines == len(hypotheses.lines)):
         raise InputError(
             "these scores are not of the run they lie beside",

@@ -61,7 +61,7 @@ def _count_block(hypotheses: Sequence[Ints], references: Sequence[Ints], order: 
             top *= radix
         last = len(grams)
         inside = (owners[:last] == owners[size - 1 :]) & (sides[:last] == sides[size - 1 :])
-        keys = np.sort((((owners[:last] * top) + grams) * 2 + sides[:last])[inside])
+        keys = np.sort(_promising(((owners[:last] * top + grams) * 2 + sides[:last])[inside]))
         # Equal n-grams lie together now, the hypothesis' before the reference's.
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
         counts, values = np.diff(starts, append=len(keys)), keys[starts]
@@ -69,6 +69,16 @@ def _count_block(hypotheses: Sequence[Ints], references: Sequence[Ints], order: 
         both = np.minimum(counts[pairs], counts[pairs + 1])
         shared[:, size - 1] = np.bincount(values[pairs] // 2 // top, weights=both, minlength=segments)
     return np.stack([*_totals(lengths.reshape(2, segments), order), shared], axis=2)
+
+
+def _promising(keys: Ints) -> Ints:
+    """Leave out what the other side lacks, where one side is so much longer that this costs less than sorting it."""
+    few = min(keys[keys % 2 == 0], keys[keys % 2 == 1], key=len)
+    if len(keys) <= 8 * len(few) or not len(few):
+        return keys if len(few) else few
+    wanted = np.sort(few) ^ 1
+    found = wanted[np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)] == keys
+    return np.concatenate([few, keys[found]])
 
 
 def _ranked(symbols: Ints) -> tuple[Ints, int]:

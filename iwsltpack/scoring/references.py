@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.scoring.texts import read_lines
 from iwsltpack.scoring.xml_texts import read_xml
 from iwsltpack.system import fileio
+from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.csv_manifest import read_rows
 
 if TYPE_CHECKING:

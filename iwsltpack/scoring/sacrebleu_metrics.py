@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.errors import MissingDependency, how_to_install
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from iwsltpack.scoring.ngrams import Ints
 
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}
 """BLEU's tokenizer by target language; sacrebleu's ``13a`` for all others. 13a reads a Chinese sentence as one
@@ -85,7 +87,7 @@ def score_surface(
     # sacrebleu counts n-grams one by one and twice over; from the counts on, the numbers are its own.
     whole = make_metric(metric, language, ["x"])
     single = make_metric(metric, language, ["x"], sentence=True)
-    symbols = _characters if metric == "chrf" else partial(_words, whole, {})
+    symbols = _characters if metric == "chrf" else partial(_words, _fast_tokenizer(whole), {})
     counts = count_shared(symbols(hypotheses), symbols(references), MAX_ORDER[metric])
     if metric == "chrf":
         counts[:, :, 0] *= counts[:, :, 1] > 0  # as sacrebleu has it: no reference, no hypothesis
@@ -104,13 +106,38 @@ def _characters(lines: Sequence[str]) -> list[Ints]:
     return [np.frombuffer("".join(line.split()).encode("utf-32-le"), np.uint32) for line in lines]
 
 
-def _words(metric: Any, known: dict[str, int], lines: Sequence[str]) -> list[Ints]:
+def _words(tokenize: Callable[[str], list[str]], known: dict[str, int], lines: Sequence[str]) -> list[Ints]:
     import numpy as np
 
     return [
-        np.array(
-            [known.setdefault(word, len(known)) for word in metric._preprocess_segment(line).split()],
-            np.int64,
-        )
-        for line in lines
+        np.array([known.setdefault(word, len(known)) for word in tokenize(line)], np.int64) for line in lines
     ]
+
+
+def _fast_tokenizer(metric: Any) -> Callable[[str], list[str]]:
+    """Return BLEU's tokenizer, quicker where sacrebleu sets characters apart one by one.
+
+    They all get a space on both sides at once, which leaves a tenth of the work on 10 MB. The other steps are its own.
+    """
+    tokenizer = metric.tokenizer
+    if not hasattr(tokenizer, "_post_tokenizer"):
+        return lambda line: str(metric._preprocess_segment(line)).split()
+    (marks, _), *steps = tokenizer._post_tokenizer._re
+    chinese = getattr(tokenizer, "_is_chinese_char", None)
+    seen: set[str] = set()
+    spaced: dict[int, str] = {}
+
+    def post(text: str) -> str:
+        for character in set(text) - seen:
+            seen.add(character)
+            if character != " " and (marks.fullmatch(character) or (chinese and chinese(character))):
+                spaced[ord(character)] = f" {character} "
+        text = text.translate(spaced)
+        for pattern, replacement in steps:
+            text = pattern.sub(replacement, text)
+        return text
+
+    if chinese is not None:
+        return lambda line: post(line.strip()).split()
+    tokenizer._post_tokenizer = post
+    return lambda line: str(metric._preprocess_segment(line)).split()

@@ -17,6 +17,7 @@ from iwsltpack.documents.score import (
     Score,
     ScoredText,
     Signature,
+    digest,
 )
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring import sacrebleu_metrics
@@ -33,7 +34,7 @@ from iwsltpack.scoring.significance import (
     compare_surface,
     seed,
 )
-from iwsltpack.scoring.texts import digest, scored_text
+from iwsltpack.scoring.texts import scored_text
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
 

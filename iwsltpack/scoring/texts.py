@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.documents.names import PAIRS, RUN_NAME
 from iwsltpack.documents.run import Run, read_run
-from iwsltpack.documents.score import ScoredRun, ScoredText
+from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
 from iwsltpack.scoring.xml_texts import read_xml
 from iwsltpack.system import fileio
+from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.alignment import durations_of
 
 if TYPE_CHECKING:
@@ -68,40 +69,13 @@ class Hypotheses:
             mode=run.settings.mode,
             test_set=run.test_set.name,
             seconds_per_segment=run.summary.seconds_per_segment,
+            output_sha256=run.output.sha256,
         )
-
-
-def digest(lines: Sequence[str]) -> str:
-    """Return the SHA-256 of the lines, each ended by a line feed, as 64 hexadecimal digits.
-
-    >>> digest(["a"]) == fileio.sha256_bytes(b"a\\n")
-    True
-    """
-    return fileio.sha256_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def scored_text(name: str, lines: Sequence[str]) -> ScoredText:
     """Return what a score document says of lines."""
     return ScoredText(name=name, lines=len(lines), sha256=digest(lines))
-
-
-def read_lines(path: Path) -> tuple[str, ...]:
-    """Read the lines of a text file as sacrebleu does: white space at the end of a line does not count.
-
-    Only a line feed ends a line, so that the count is that of every other tool.
-
-    Raises
-    ------
-    InputError
-        Not readable, not UTF-8, or without a line.
-    """
-    text = fileio.read_text(path)
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    if not lines:
-        raise InputError("the file is empty", where=path, expected="one segment a line")
-    return tuple(line.rstrip() for line in lines)
 
 
 def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:

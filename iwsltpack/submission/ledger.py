@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack import editions
 from iwsltpack.documents.names import SUBMISSION_NAME
-from iwsltpack.documents.score import read_score
+from iwsltpack.documents.score import digest, read_score
 from iwsltpack.documents.submission import RecordedScore, RecordedScores, Submission, read_submission
 from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
 from iwsltpack.submission import naming
@@ -165,7 +165,7 @@ def _record(folder: Path, document: Score) -> bool:
         )
         for item in submission.test_sets
         for result in document.metrics
-        if result.signature.hypotheses == _lines_digest(folder / item.file)
+        if result.signature.hypotheses == digest(fileio.read_lines(folder / item.file))
     ]
     if not new:
         return False
@@ -176,11 +176,6 @@ def _record(folder: Path, document: Score) -> bool:
     ordered = tuple(kept[pair] for pair in sorted(kept))
     fileio.write_json(folder / naming.SCORES, RecordedScores(scores=ordered).to_json())
     return True
-
-
-def _lines_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's lines joined by line feeds, as score documents have it."""
-    return fileio.sha256_bytes(fileio.read_bytes(path).removesuffix(b"\n"))
 
 
 def key(submission: Submission) -> tuple[str, str, str, str]:

@@ -99,6 +99,24 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Read the lines of a text file as sacrebleu does: white space at the end of a line does not count.
+
+    Only a line feed ends a line, so that the count is that of every other tool.
+
+    Raises
+    ------
+    InputError
+        Not readable, not UTF-8, or without a line.
+    """
+    lines = read_text(path).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise InputError("the file is empty", where=path, expected="one segment a line")
+    return tuple(line.rstrip() for line in lines)
+
+
 def _check_regular(path: Path, limit: int) -> None:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):

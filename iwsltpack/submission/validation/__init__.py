@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.places import run_folders, thing_at, things_in
-from iwsltpack.errors import IwsltpackError, Problem, UsageError
+from iwsltpack.errors import IwsltpackError, Problem
 from iwsltpack.submission.validation.hypotheses import read_hypotheses
 from iwsltpack.submission.validation_rules import RULES, Rule, problem
 from iwsltpack.system.progress import SILENT, Reporter
