@@ -246,6 +246,7 @@ FREE = {"libraries", "signs", "repaired", "reported", "settings", "scores", "siz
 MAY_LACK = {
     "run": {(): {"sessions"}},
     "recipe": {(): {"description", "techniques", "layers", "prune"}},
+    "score": {("run",): {"output_sha256"}},
 }
 
 

@@ -25,17 +25,10 @@ def ranks(values: Sequence[float]) -> list[float]:
     >>> ranks([10.0, 20.0, 10.0])
     [1.5, 3.0, 1.5]
     """
-    order = sorted(range(len(values)), key=values.__getitem__)
-    result = [0.0] * len(values)
-    start = 0
-    while start < len(order):
-        end = start
-        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
-            end += 1
-        for position in order[start : end + 1]:
-            result[position] = (start + end) / 2 + 1
-        start = end + 1
-    return result
+    import numpy as np
+
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return [float(rank) for rank in (np.cumsum(counts) - (counts - 1) / 2)[places]]
 
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float:
