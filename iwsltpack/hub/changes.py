@@ -13,7 +13,7 @@ from iwsltpack.errors import Problem, UsageError
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from iwsltpack.documents.artifact import ArtifactManifest
@@ -71,7 +71,8 @@ def compare(artifact: Path, manifest: ArtifactManifest, remote: Mapping[str, Rem
         (keep if same else send).append(file)
     _check_ours(remote, [file.path for file in send])
     listed = {file.path for file in manifest.files}
-    sealed = manifest_entry(artifact)
+    data = fileio.read_bytes(artifact / MANIFEST_NAME)
+    sealed = File(path=MANIFEST_NAME, bytes=len(data), sha256=fileio.sha256_bytes(data))
     known = remote.get(MANIFEST_NAME)
     return Changes(
         send=tuple(send),
@@ -82,24 +83,24 @@ def compare(artifact: Path, manifest: ArtifactManifest, remote: Mapping[str, Rem
     )
 
 
-def manifest_entry(artifact: Path) -> File:
-    """Return the manifest as a file like any other; it does not list itself."""
-    data = fileio.read_bytes(artifact / MANIFEST_NAME)
-    return File(path=MANIFEST_NAME, bytes=len(data), sha256=fileio.sha256_bytes(data))
-
-
-def commit_groups(files: tuple[File, ...]) -> list[tuple[File, ...]]:
+def commit_groups(files: tuple[File, ...]) -> list[list[File]]:
     """Cut files into commits, in their order; the last one is that of the manifest, and may be empty."""
+    return group(
+        files, COMMIT_FILES, COMMIT_TEXT_BYTES, lambda file: 0 if _is_chunk(file.path) else file.bytes
+    )
+
+
+def group(files: tuple[File, ...], most: int, limit: int, weight: Callable[[File], int]) -> list[list[File]]:
+    """Cut files, in their order, into groups of at most `most` that weigh at most `limit`; no files are one group."""
     groups: list[list[File]] = [[]]
-    text = 0
+    total = 0
     for file in files:
-        size = 0 if _is_chunk(file.path) else file.bytes
-        if len(groups[-1]) >= COMMIT_FILES or (groups[-1] and text + size > COMMIT_TEXT_BYTES):
+        total += weight(file)
+        if len(groups[-1]) >= most or (groups[-1] and total > limit):
             groups.append([])
-            text = 0
+            total = weight(file)
         groups[-1].append(file)
-        text += size
-    return [tuple(group) for group in groups]
+    return groups
 
 
 def find_differences(

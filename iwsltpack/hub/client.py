@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from iwsltpack.remote import failure
 from iwsltpack.remote.hub_errors import hub_errors
 from iwsltpack.remote.location import HubLocation, is_remote, parse
 from iwsltpack.system import fileio
+from iwsltpack.system.quiet import quiet_loggers
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
@@ -54,16 +54,9 @@ class RemoteFile:
             return False
         if self.sha256 is not None:
             return self.sha256 == file.sha256
-        return local is None or self.blob == blob_of(local.read_bytes())
+        from huggingface_hub.utils.sha import git_hash
 
-
-def blob_of(data: bytes) -> str:
-    """Return Git's name of a content: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
-
-    >>> blob_of(b"")
-    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
-    """
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        return local is None or self.blob == git_hash(local.read_bytes())
 
 
 def locate(name: str) -> HubLocation:
@@ -113,21 +106,19 @@ def connected(where: str, *, endpoint: str | None = None) -> Iterator[HfApi]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the library's bars and retry messages, which quote signed addresses, off the terminal."""
-    from huggingface_hub.utils import logging as hub_logging
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
     )
 
-    level, hidden = hub_logging.get_verbosity(), are_progress_bars_disabled()
-    hub_logging.set_verbosity(logging.CRITICAL)
+    hidden = are_progress_bars_disabled()
     if not hidden:
         disable_progress_bars()
     try:
-        yield
+        with quiet_loggers("huggingface_hub", level=logging.CRITICAL):
+            yield
     finally:
-        hub_logging.set_verbosity(level)
         if not hidden:
             enable_progress_bars()
 

@@ -9,7 +9,7 @@ or the new one. What is left to do is told by the hub's own listing alone: no st
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack.artifact.integrity import verify_artifact
@@ -19,7 +19,7 @@ from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError, ValidationFailed
 from iwsltpack.hub.card import CARD_NAME, is_generated, write_card
-from iwsltpack.hub.changes import commit_groups, compare, find_differences
+from iwsltpack.hub.changes import commit_groups, compare, find_differences, group
 from iwsltpack.hub.client import MAIN, connected, first_answer, listing, locate, look
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.system.progress import SILENT, Reporter
@@ -129,36 +129,36 @@ def push_artifact(
     location = locate(repo)
     if location.folder or location.revision:
         raise UsageError("a push goes to OWNER/NAME", where=repo, fix="name a branch with --revision")
-    _check_branch_name(branch)
+    if branch is not None and _COMMIT.fullmatch(branch):
+        raise UsageError(
+            "a commit cannot be pushed to", where=branch, expected="a branch", fix="name a branch"
+        )
     manifest = read_manifest(artifact)
     with connected(location.repo, endpoint=endpoint) as api:
         info = ask_hub(lambda: _find(api, location.repo, private), location.repo, patient=False)
         if problems := verify_artifact(artifact, progress):
             raise ValidationFailed("the artifact is damaged: nothing was sent", problems, where=artifact)
-        info = info or _create(api, location.repo, private)
+        if info is None:
+            api.create_repo(location.repo, private=private or None, exist_ok=True)
+            info = first_answer(api, location.repo)
         _ensure_branch(api, location.repo, branch or MAIN)
+        message = message or f"iwsltpack artifact {manifest.sha256[:12]}"
         push = _Push(api, artifact, manifest, location.repo, branch or MAIN, message, progress)
         return push.run(card, is_private=bool(info.private))
 
 
+@dataclass
 class _Push:
     """One push on its way; `operations` outlives a lost connection, so that nothing is uploaded twice."""
 
-    def __init__(
-        self,
-        api: HfApi,
-        artifact: Path,
-        manifest: ArtifactManifest,
-        repo: str,
-        branch: str,
-        message: str | None,
-        progress: Reporter,
-    ) -> None:
-        self.api, self.artifact, self.manifest = api, artifact, manifest
-        self.repo, self.branch = repo, branch
-        self.message = message or f"iwsltpack artifact {manifest.sha256[:12]}"
-        self.progress = progress
-        self.operations: dict[str, CommitOperationAdd] = {}
+    api: HfApi
+    artifact: Path
+    manifest: ArtifactManifest
+    repo: str
+    branch: str
+    message: str
+    progress: Reporter
+    operations: dict[str, CommitOperationAdd] = field(default_factory=dict)
 
     def run(self, policy: CardPolicy, *, is_private: bool) -> Pushed:
         head, remote = ask_hub(lambda: look(self.api, self.repo, self.branch), self.repo)
@@ -188,7 +188,7 @@ class _Push:
     def _upload(self, files: tuple[File, ...]) -> None:
         """Send the contents of large files; the hub says which are large, and which it has."""
         self.progress.start("uploading", sum(file.bytes for file in files), "bytes")
-        for batch in _batches(files):
+        for batch in group(files, UPLOAD_FILES, UPLOAD_BYTES, lambda file: file.bytes) if files else ():
             self.progress.note(batch[0].path)
             self.api.preupload_lfs_files(
                 self.repo,
@@ -250,8 +250,8 @@ class _Push:
             return head
         groups = commit_groups(changes.send)
         self.progress.start("committing", len(groups))
-        for number, group in enumerate(groups, 1):
-            operations: list[Any] = [self._operation(file) for file in group]
+        for number, files in enumerate(groups, 1):
+            operations: list[Any] = [self._operation(file) for file in files]
             if number == 1 and len(groups) > 1 and changes.replaces:
                 operations.append(CommitOperationDelete(MANIFEST_NAME))
             if number == len(groups):
@@ -284,13 +284,6 @@ class _Push:
             )
 
 
-def _check_branch_name(branch: str | None) -> None:
-    if branch is not None and _COMMIT.fullmatch(branch):
-        raise UsageError(
-            "a commit cannot be pushed to", where=branch, expected="a branch", fix="name a branch"
-        )
-
-
 def _find(api: HfApi, repo: str, private: bool) -> ModelInfo | None:
     """Ask for login and repository before anything long is begun; None: it does not exist, or not for this login."""
     from huggingface_hub import get_token
@@ -313,11 +306,6 @@ def _find(api: HfApi, repo: str, private: bool) -> ModelInfo | None:
     return info
 
 
-def _create(api: HfApi, repo: str, private: bool) -> ModelInfo:
-    api.create_repo(repo, private=private or None, exist_ok=True)
-    return first_answer(api, repo)
-
-
 def _ensure_branch(api: HfApi, repo: str, branch: str) -> None:
     if branch == MAIN or branch.startswith("refs/"):
         return
@@ -328,15 +316,3 @@ def _ensure_branch(api: HfApi, repo: str, branch: str) -> None:
         )
     if branch not in {known.name for known in refs.branches}:
         api.create_branch(repo, branch=branch, exist_ok=True)
-
-
-def _batches(files: tuple[File, ...]) -> list[list[File]]:
-    batches: list[list[File]] = []
-    size = 0
-    for file in files:
-        if not batches or len(batches[-1]) >= UPLOAD_FILES or size + file.bytes > UPLOAD_BYTES:
-            batches.append([])
-            size = 0
-        batches[-1].append(file)
-        size += file.bytes
-    return batches
