@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,21 +66,23 @@ def connect(
         No scheduler answers, no worker is there in time, or a local cluster cannot be started.
     """
     check_address(address)
-    with _quiet():
-        if address.partition(":")[0] == LOCAL:
+    is_local = address.partition(":")[0] == LOCAL
+    with _quiet(), ExitStack() as stack:
+        if is_local:
             from iwsltpack.cluster.local import local_cluster
 
-            with (
-                local_cluster(_local_count(address), gpus=gpus, threads=threads) as cluster,
-                _client(cluster, address) as client,
-            ):
-                _await_worker(client, address, patience)
-                yield client
-            return
-        with _client(_scheduler_address(address), address) as client:
-            _await_worker(client, address, patience)
+            cluster = local_cluster(_local_count(address), gpus=gpus, threads=threads)
+            target = stack.enter_context(cluster)
+        else:
+            target = _scheduler_address(address)
+        client = stack.enter_context(_client(target, address))
+        try:
+            client.wait_for_workers(1, timeout=patience)
+        except TimeoutError as error:
+            raise no_workers(address, patience) from error
+        if not is_local:
             versions.check_workers(client, packages)
-            yield client
+        yield client
 
 
 def check_address(address: str) -> None:
@@ -156,13 +158,6 @@ def _client(target: Any, address: str) -> Iterator[Client]:
     finally:
         with suppress(Exception):
             client.close(timeout=CONNECT_S)
-
-
-def _await_worker(client: Client, address: str, patience: float) -> None:
-    try:
-        client.wait_for_workers(1, timeout=patience)
-    except TimeoutError as error:
-        raise no_workers(address, patience) from error
 
 
 def no_workers(address: str, patience: float) -> ResourceError:

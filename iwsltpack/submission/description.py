@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final
 from iwsltpack.submission.naming import folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from iwsltpack.documents.submission import Submission
     from iwsltpack.editions import DescriptionField, Edition
 
@@ -25,57 +23,29 @@ def describe_bytes(count: int) -> str:
     return f"{count} bytes ({count / GB:.3f} GB = {count / GIB:.3f} GiB)"
 
 
-def _storage(submission: Submission) -> list[str]:
+def _values(submission: Submission) -> dict[str, list[str]]:
+    """Return what fills each field of an edition's form."""
     artifact = submission.artifact
-    lines = [f"{describe_bytes(artifact.bytes)}, every file of the model directory counted"]
+    storage = [f"{describe_bytes(artifact.bytes)}, every file of the model directory counted"]
     if artifact.state_dict_bytes is not None:
         size = describe_bytes(artifact.state_dict_bytes)
-        lines.append(f"state_dict of the decoded model, as the organisers' script weighs it: {size}")
-    return [*lines, f"uncompressed checkpoint: {describe_bytes(artifact.source_bytes)}"]
-
-
-def _parameters(submission: Submission) -> list[str]:
-    artifact = submission.artifact
-    return [
-        f"{artifact.parameters} ({artifact.source_parameters} before compression; tied tensors counted once)"
-    ]
-
-
-def _techniques(submission: Submission) -> list[str]:
-    artifact = submission.artifact
-    return [*artifact.techniques, f"recipe {artifact.recipe}, coding {artifact.coding}"]
-
-
-def _datasets(submission: Submission) -> list[str]:
-    return list(submission.datasets) or ["none: the compression used no data"]
-
-
-def _efficiency(submission: Submission) -> list[str]:
-    return [
-        f"{item.name}: {item.run.seconds_per_segment:.3f} s a segment, real-time factor "
-        f"{item.run.real_time_factor:.3f}, batch size {item.run.settings.get('batch_size')}, "
-        f"on {item.run.device_name}"
-        for item in submission.test_sets
-    ]
-
-
-def _consent(submission: Submission) -> list[str]:
-    return [
-        {True: "yes", False: "no", None: "not stated: set the flag on the server yourself"}[
-            submission.release_outputs
-        ]
-    ]
-
-
-FIELDS: Final[dict[str, Callable[[Submission], list[str]]]] = {
-    "storage_size": _storage,
-    "parameters": _parameters,
-    "techniques": _techniques,
-    "datasets": _datasets,
-    "efficiency": _efficiency,
-    "release_consent": _consent,
-}
-"""What fills each field of an edition's form."""
+        storage.append(f"state_dict of the decoded model, as the organisers' script weighs it: {size}")
+    storage.append(f"uncompressed checkpoint: {describe_bytes(artifact.source_bytes)}")
+    parameters = f"{artifact.source_parameters} before compression; tied tensors counted once"
+    consent = {True: "yes", False: "no", None: "not stated: set the flag on the server yourself"}
+    return {
+        "storage_size": storage,
+        "parameters": [f"{artifact.parameters} ({parameters})"],
+        "techniques": [*artifact.techniques, f"recipe {artifact.recipe}, coding {artifact.coding}"],
+        "datasets": list(submission.datasets) or ["none: the compression used no data"],
+        "efficiency": [
+            f"{item.name}: {item.run.seconds_per_segment:.3f} s a segment, real-time factor "
+            f"{item.run.real_time_factor:.3f}, batch size {item.run.settings.get('batch_size')}, "
+            f"on {item.run.device_name}"
+            for item in submission.test_sets
+        ],
+        "release_consent": [consent[submission.release_outputs]],
+    }
 
 
 def is_required(field: DescriptionField, submission: Submission) -> bool:
@@ -88,7 +58,7 @@ def is_required(field: DescriptionField, submission: Submission) -> bool:
 def field_lines(field: DescriptionField, submission: Submission) -> list[str]:
     """Return a field of the description as Markdown lines."""
     mark = " (mandatory)" if is_required(field, submission) else ""
-    values = [f"- {value}" for value in FIELDS[field.id](submission)]
+    values = [f"- {value}" for value in _values(submission)[field.id]]
     return [f"## {field.label}{mark}", "", *values, ""]
 
 

@@ -28,8 +28,6 @@ from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from iwsltpack.documents.run import Run
     from iwsltpack.documents.submission import Submission
     from iwsltpack.submission.packaging import Request
@@ -134,7 +132,11 @@ def _a_run(request: Request) -> Run:
 
 def _code() -> dict[str, bytes]:
     """Return this package's own files below ``lib/``, with its schemas and licence."""
-    files = {f"lib/{DISTRIBUTION}/{name}": path.read_bytes() for name, path in _package_files(PACKAGE)}
+    files = {}
+    for path in sorted(PACKAGE.rglob("*")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(LEFT_OUT):
+            files[f"lib/{DISTRIBUTION}/{name}"] = path.read_bytes()
     for path in sorted(schema_directory().glob("*.json")):
         files[f"lib/{DISTRIBUTION}/schemas/{path.name}"] = path.read_bytes()
     try:
@@ -142,13 +144,6 @@ def _code() -> dict[str, bytes]:
     except metadata.PackageNotFoundError:
         licence = None
     return {**files, "lib/LICENSE": licence.encode()} if licence else files
-
-
-def _package_files(package: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(package.rglob("*")):
-        name = path.relative_to(package).as_posix()
-        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(LEFT_OUT):
-            yield name, path
 
 
 def _texts(submission: Submission, run: Run) -> dict[str, bytes]:
