@@ -19,15 +19,9 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#6B6B6B", "#1A1A1A"
 FRONTIER_STYLE = {"marker": "o", "s": 64, "facecolor": BLUE, "edgecolor": BLUE, "zorder": 4}
-DOMINATED_STYLE = {
-    "marker": "s",
-    "s": 54,
-    "facecolor": "white",
-    "edgecolor": ORANGE,
-    "linewidth": 1.6,
-    "zorder": 3,
-}
-ODD_STYLE = {"marker": "D", "s": 54, "facecolor": "white", "edgecolor": BLACK, "linewidth": 1.6, "zorder": 3}
+OPEN_STYLE = {"s": 54, "facecolor": "white", "linewidth": 1.6, "zorder": 3}
+DOMINATED_STYLE = {**OPEN_STYLE, "marker": "s", "edgecolor": ORANGE}
+ODD_STYLE = {**OPEN_STYLE, "marker": "D", "edgecolor": BLACK}
 SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -76,12 +70,12 @@ def draw(table: Table) -> dict[str, bytes]:
 def _fill(figure: Any, axes: Any, table: Table) -> None:
     unit, divisor = size_unit([row.system for row in table.rows])
     placed = [row for row in table.rows if row.status != "not placed"]
-    spots = {id(row): _spot(row, table, divisor) for row in placed}
-    _frontier_line(axes, [spots[id(row)] for row in placed if row.status == "frontier"])
+    spots = [_spot(row, table, divisor) for row in placed]
+    _frontier_line(axes, [spot for row, spot in zip(placed, spots, strict=True) if row.status == "frontier"])
     seen = set()
-    for row in placed:
+    for row, spot in zip(placed, spots, strict=True):
         label, style = _look(row)
-        axes.scatter(*spots[id(row)], label=None if label in seen else label, **style)
+        axes.scatter(*spot, label=None if label in seen else label, **style)
         seen.add(label)
     axes.margins(x=0.16, y=0.14)
     axes.set_xlabel(f"Size, {MEASURE_TITLES[table.measure]} [{unit}] (smaller is better)")
@@ -101,7 +95,7 @@ def _fill(figure: Any, axes: Any, table: Table) -> None:
         fontsize=9,
         handletextpad=0.4,
     )
-    _label(figure, axes, [(row, spots[id(row)]) for row in placed])
+    _label(figure, axes, placed, spots)
 
 
 def _spot(row: Row, table: Table, divisor: int) -> tuple[float, float]:
@@ -131,16 +125,25 @@ def _frontier_line(axes: Any, spots: list[tuple[float, float]]) -> None:
     )
 
 
-def _label(figure: Any, axes: Any, placed: list[tuple[Row, tuple[float, float]]]) -> None:
+def _label(figure: Any, axes: Any, placed: list[Row], spots: list[tuple[float, float]]) -> None:
     """Write each system's name beside its mark, on the first side where it covers nothing."""
+    from matplotlib.transforms import Bbox
+
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
-    points = axes.transData.transform([spot for _, spot in placed]) if placed else []
-    taken = [_box(x - 7, y - 7, x + 7, y + 7) for x, y in points] + _line_boxes(axes)
+    points = axes.transData.transform(spots) if spots else []
+    taken = [Bbox.from_extents(x, y, x, y).padded(7) for x, y in points]
+    for line in axes.get_lines():
+        # The frontier's steps, so that no name is written across them.
+        for (x0, y0), (x1, y1) in itertools.pairwise(
+            line.get_transform().transform(line.get_path().vertices)
+        ):
+            taken.append(Bbox.from_extents(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)).padded(2))
     frame = axes.get_window_extent(renderer)
-    for row, spot in placed:
+    for row, spot in zip(placed, spots, strict=True):
+        system = row.system
         text = axes.annotate(
-            _wrapped(row),
+            f"{system.name}\n{system.setting}" if system.setting else system.name,
             spot,
             xytext=(0, 0),
             textcoords="offset points",
@@ -151,21 +154,6 @@ def _label(figure: Any, axes: Any, placed: list[tuple[Row, tuple[float, float]]]
         )
         _settle(text, renderer, taken, frame)
         taken.append(text.get_window_extent(renderer).padded(2))
-
-
-def _line_boxes(axes: Any) -> list[Any]:
-    """Return thin boxes over the frontier's steps, so that no name is written across them."""
-    boxes = []
-    for line in axes.get_lines():
-        corners = line.get_transform().transform(line.get_path().vertices)
-        for (x0, y0), (x1, y1) in itertools.pairwise(corners):
-            boxes.append(_box(min(x0, x1) - 2, min(y0, y1) - 2, max(x0, x1) + 2, max(y0, y1) + 2))
-    return boxes
-
-
-def _wrapped(row: Row) -> str:
-    system = row.system
-    return f"{system.name}\n{system.setting}" if system.setting else system.name
 
 
 _SIDES = (
@@ -196,13 +184,9 @@ def _settle(text: Any, renderer: Any, taken: list[Any], frame: Any) -> None:
 
 
 def _move(text: Any, right: float, up: float, horizontal: str, vertical: str) -> None:
-    text.set_position((right, up))
-    text.set_horizontalalignment(horizontal)
-    text.set_verticalalignment(vertical)
-    text.set_multialignment({"left": "left", "right": "right"}.get(horizontal, "center"))
-
-
-def _box(left: float, bottom: float, right: float, top: float) -> Any:
-    from matplotlib.transforms import Bbox
-
-    return Bbox([[left, bottom], [right, top]])
+    text.set(
+        position=(right, up),
+        horizontalalignment=horizontal,
+        verticalalignment=vertical,
+        multialignment=horizontal,
+    )

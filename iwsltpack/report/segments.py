@@ -139,25 +139,20 @@ class _Texts:
             self._places[key] = len(self.data)
             self.data.append(self._entry(lines, "" if recut else language))
         number = self._places[key]
-        if (
-            system.cleaned
-            and not recut
-            and system.score
-            and self._cleaned[number] != system.score.hypotheses.sha256
-        ):
+        score = None if recut or not system.cleaned else system.score
+        if score is not None and self._cleaned[number] != score.hypotheses.sha256:
             self.warnings.append(
                 f"{system.title} was scored as other cleaning rules left it; the cleaning shown is this version's."
             )
         return number
 
     def _entry(self, lines: tuple[str, ...], language: str) -> dict[str, Any]:
-        cleaned: dict[int, str] = {}
-        if language in LANGUAGES:
-            after = [line.rstrip() for line in clean_lines(lines, language).texts]
-            self._cleaned.append(digest(after))
-            cleaned = {i: new for i, (old, new) in enumerate(zip(lines, after, strict=True)) if old != new}
-        else:
+        if language not in LANGUAGES:
             self._cleaned.append(None)
+            return {"raw": list(lines), "cleaned": {}}
+        after = [line.rstrip() for line in clean_lines(lines, language).texts]
+        self._cleaned.append(digest(after))
+        cleaned = {i: new for i, (old, new) in enumerate(zip(lines, after, strict=True)) if old != new}
         return {"raw": list(lines), "cleaned": cleaned}
 
 
@@ -178,20 +173,15 @@ def _system(number: int, system: System, texts: _Texts) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
 class _Audio:
     """Clips, put beside the page so that the folder can be moved; linked where the file system can.
 
-    Parameters
-    ----------
-    source
-        The test set's folder, or one that holds a folder for each test set.
-    output
-        The report's folder.
+    `source` is the test set's folder, or one that holds a folder for each test set; `output` is the report's.
     """
 
-    def __init__(self, source: Path, output: Path) -> None:
-        self._source = source
-        self._output = output
+    source: Path
+    output: Path
 
     def clips(self, segments: Sequence[RunSegment], test_set: str) -> dict[int, str]:
         """Return each segment's clip as an address relative to the page; those not there are left out."""
@@ -207,10 +197,10 @@ class _Audio:
     def _clip(self, name: PurePosixPath, test_set: str) -> str | None:
         if name.is_absolute() or ".." in name.parts:
             return None
-        for folder in (self._source, self._source / test_set):
+        for folder in (self.source, self.source / test_set):
             if (folder / name).is_file():
                 inside = PurePosixPath(AUDIO_DIR) / test_set.replace("/", "_") / name
-                _link(folder / name, self._output / inside)
+                _link(folder / name, self.output / inside)
                 return quote(str(inside))
         return None
 

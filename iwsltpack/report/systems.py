@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from iwsltpack.artifact.location import is_address, locate, name_of
 from iwsltpack.artifact.sizes import Sizes, sizes_of
@@ -21,7 +20,7 @@ from iwsltpack.documents.names import (
     SCORE_FORMAT,
     SCORE_NAME,
 )
-from iwsltpack.documents.results import ResultRow, Results, SystemSize
+from iwsltpack.documents.results import Results, SystemSize
 from iwsltpack.documents.score import Score, ScoredRun, digest, read_score
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
@@ -29,7 +28,7 @@ from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from iwsltpack.artifact.location import Place
 
@@ -40,7 +39,11 @@ MEASURE_MEANINGS = {
     "linear": "weights and biases of linear layers alone, which the paper's table counts",
 }
 BASELINE_RECIPE = "fp16"
+PUBLISHED = Path(__file__).with_name("data")
+"""The folder of the published tables that come with the package."""
 SEARCH_DEPTH = 3
+Kind = Literal["run", "artifact", "score", "results"]
+"""What a place given holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +108,6 @@ class System:
         return f"{self.name} ({self.setting})" if self.setting else self.name
 
 
-@dataclass(kw_only=True)
-class _Found:
-    """Everything that lies under the paths given."""
-
-    runs: list[Path] = field(default_factory=list)
-    artifacts: list[Place] = field(default_factory=list)
-    scores: list[Path] = field(default_factory=list)
-    results: list[Path] = field(default_factory=list)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Artifact:
     name: str
@@ -124,10 +117,7 @@ class _Artifact:
 
 def published_names() -> list[str]:
     """Return the names of the published tables that come with the package."""
-    folder = resources.files("iwsltpack.report") / "data"
-    return sorted(
-        entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")
-    )
+    return sorted(path.stem for path in PUBLISHED.glob("*.json"))
 
 
 def published(name: str) -> list[System]:
@@ -139,13 +129,12 @@ def published(name: str) -> list[System]:
         Neither.
     """
     if name in published_names():
-        with resources.as_file(resources.files("iwsltpack.report") / "data" / f"{name}.json") as path:
-            return _published_rows(Results.read(path))
+        return _published_rows(PUBLISHED / f"{name}.json")
     if not Path(name).is_file():
         raise UsageError(
             f"no published table {name!r}", expected=f"{', '.join(published_names())}, or a results document"
         )
-    return _published_rows(Results.read(Path(name)))
+    return _published_rows(Path(name))
 
 
 def gather(paths: Sequence[Place]) -> list[System]:
@@ -160,93 +149,86 @@ def gather(paths: Sequence[Place]) -> list[System]:
     InputError
         A path holds none of these, or scores that are not of the run they lie beside.
     """
-    found = _Found()
+    found: dict[str, list[Any]] = {"run": [], "artifact": [], "score": [], "results": []}
     for place in paths:
-        if is_address(place):
-            found.artifacts.append(place)
-        else:
-            _look(Path(place), found)
+        inside = [("artifact", place)] if is_address(place) else list(_find(Path(place)))
+        if not inside:
+            raise InputError(
+                "nothing to report on",
+                where=place,
+                expected=f"a run ({RUN_NAME}), an artifact ({MANIFEST_NAME}), {SCORE_NAME}, or folders of these",
+            )
+        for kind, where in inside:
+            found[kind].append(where)
     artifacts = {}
-    for place in found.artifacts:
+    for place in found["artifact"]:
         opened = locate(place)
         sizes = sizes_of(opened.manifest, opened.total_bytes)
         artifacts[opened.manifest.sha256] = _Artifact(
             name=name_of(place), manifest=opened.manifest, sizes=sizes
         )
-    placed = [(system, path) for path in found.runs for system in _run_rows(path, artifacts)]
-    placed += [(_score_row(read_score(path), path, artifacts), path) for path in found.scores]
+    placed = [(system, path) for path in found["run"] for system in _run_rows(path, artifacts)]
+    placed += [(_score_row(read_score(path), path, artifacts), path) for path in found["score"]]
     runs = [system.hypotheses.scored_run for system, _ in placed if system.hypotheses]
     runs += [system.score.run for system, _ in placed if system.score]
     used = {run.artifact_sha256 for run in runs if run}
     unused = (artifact for key, artifact in artifacts.items() if key not in used)
     placed += [(_artifact_row(artifact), Path(artifact.name)) for artifact in unused]
-    placed += [(system, path) for path in found.results for system in _published_rows(Results.read(path))]
+    placed += [(system, path) for path in found["results"] for system in _published_rows(path)]
     return _told_apart(placed)
 
 
-def _look(path: Path, found: _Found, depth: int = 0) -> None:
+def _find(path: Path, depth: int = 0) -> Iterator[tuple[Kind, Place]]:
+    """Yield what lies at `path` or below it, and what it is."""
     if path.is_file():
-        _look_at_file(path, found)
+        yield _kind_of(path), path
     elif (path / RUN_NAME).is_file():
-        found.runs.append(path)
+        yield "run", path
     elif (path / MANIFEST_NAME).is_file():
-        found.artifacts.append(path)
+        yield "artifact", path
     elif path.is_dir():
-        before = _count(found)
-        if depth < SEARCH_DEPTH:
-            for entry in sorted(path.iterdir()):
-                if entry.name in (SCORE_NAME, CLEANED_SCORE_NAME):
-                    found.scores.append(entry)
-                elif entry.is_dir() and not entry.name.startswith("."):
-                    _look(entry, found, depth + 1)
-        if depth == 0 and _count(found) == before:
-            raise InputError(
-                "nothing to report on",
-                where=path,
-                expected=f"a run ({RUN_NAME}), an artifact ({MANIFEST_NAME}), {SCORE_NAME}, or folders of these",
-            )
+        for entry in sorted(path.iterdir()) if depth < SEARCH_DEPTH else ():
+            if entry.name in (SCORE_NAME, CLEANED_SCORE_NAME):
+                yield "score", entry
+            elif entry.is_dir() and not entry.name.startswith("."):
+                yield from _find(entry, depth + 1)
     else:
         raise InputError("no such file or folder", where=path)
 
 
-def _count(found: _Found) -> int:
-    return sum(map(len, vars(found).values()))
-
-
-def _look_at_file(path: Path, found: _Found) -> None:
+def _kind_of(path: Path) -> Kind:
     data = fileio.read_json(path)
     kind = data.get("format") if isinstance(data, dict) else None
     if kind == SCORE_FORMAT:
-        found.scores.append(path)
-    elif kind == RESULTS_FORMAT:
-        found.results.append(path)
-    else:
-        raise InputError(
-            "neither scores nor results", where=path, expected=f"{SCORE_FORMAT} or {RESULTS_FORMAT}", got=kind
-        )
-
-
-def _published_rows(results: Results) -> list[System]:
-    return [_published_row(row, results) for row in results.rows]
-
-
-def _published_row(row: ResultRow, results: Results) -> System:
-    return System(
-        name=row.name,
-        setting=row.setting,
-        # The publication's test set is its own: same name or not, its lines are not at hand to be compared.
-        test_set=f"{row.test_set}, {results.title}",
-        pair=row.pair,
-        baseline=row.baseline,
-        published=True,
-        scores={
-            metric: SystemScore(score=entry.score, signature=entry.signature, comparable=entry.signature)
-            for metric, entry in row.scores.items()
-        },
-        seconds_per_item=row.seconds_per_item,
-        sizes=dict(row.sizes.items()),
-        note=row.note,
+        return "score"
+    if kind == RESULTS_FORMAT:
+        return "results"
+    raise InputError(
+        "neither scores nor results", where=path, expected=f"{SCORE_FORMAT} or {RESULTS_FORMAT}", got=kind
     )
+
+
+def _published_rows(path: Path) -> list[System]:
+    results = Results.read(path)
+    return [
+        System(
+            name=row.name,
+            setting=row.setting,
+            # The publication's test set is its own: same name or not, its lines are not at hand to be compared.
+            test_set=f"{row.test_set}, {results.title}",
+            pair=row.pair,
+            baseline=row.baseline,
+            published=True,
+            scores={
+                metric: SystemScore(score=entry.score, signature=entry.signature, comparable=entry.signature)
+                for metric, entry in row.scores.items()
+            },
+            seconds_per_item=row.seconds_per_item,
+            sizes=dict(row.sizes.items()),
+            note=row.note,
+        )
+        for row in results.rows
+    ]
 
 
 def _run_rows(path: Path, artifacts: dict[str, _Artifact]) -> list[System]:
