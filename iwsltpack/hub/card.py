@@ -13,6 +13,7 @@ from iwsltpack.artifact.sizes import GB, GIB
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.system import fileio
+from iwsltpack.system.templates import render
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.sizes import Sizes
@@ -44,28 +45,21 @@ COMPONENTS = {
 
 def write_card(manifest: ArtifactManifest, sizes: Sizes, repo: str) -> str:
     """Return the card of an artifact that lies in the repository ``OWNER/NAME``."""
-    from jinja2 import Environment, StrictUndefined
-
-    # Markdown is escaped by the filters, each in its place.
-    environment = Environment(  # noqa: S701
-        trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
-    )
-    environment.filters |= {"plain": _plain, "code": _code, "share": _share}
     example = next((t for t in manifest.tensors if t.bits is not None), None) or (
         manifest.tensors[0] if manifest.tensors else None
     )
     chain = None if example is None else coding_in(manifest.format_version, manifest.coding).chain(example)
-    card = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    card = render(
+        TEMPLATE,
+        {"plain": _plain, "code": _code, "share": _share},
         manifest=manifest,
         base=manifest.base_model,
-        tool=manifest.tool,
         sizes=sizes,
         repo=repo,
         front_matter=_front_matter(manifest),
         origin=_model_link(manifest),
         components=COMPONENTS,
         recipe_rows=_recipe_rows(manifest),
-        rounded=sum(tensor.bits is not None for tensor in manifest.tensors),
         example=example,
         chain=chain,
         GB=GB,

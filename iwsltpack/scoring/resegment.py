@@ -8,13 +8,13 @@ cut. Text is never taken from its output, so nothing of a hypothesis can be lost
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ MAX_CELLS = 20_000_000_000
 """Hypothesis tokens times reference tokens of one document; past it the alignment takes hours."""
 MAX_TOKEN = 200
 """Characters of a token handed over; longer ones are runs that no reference holds."""
+APART = "tell the documents apart: references as XML, or a CSV manifest with a column document"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +109,17 @@ def resegment(
         mweralign is not installed, or its process failed.
     """
     aligner_version()
-    groups = _pair_documents(hypotheses, references, documents, hypothesis_documents)
     glue = " " if spaces else ""
-    texts = [glue.join(line.strip() for line in lines if line.strip()) for lines, _ in groups]
-    return [
-        line
-        for (_, wanted), text, sizes in zip(
-            groups,
-            texts,
-            _sizes([(text, wanted) for (_, wanted), text in zip(groups, texts, strict=True)]),
-            strict=True,
-        )
-        for line in _cut(text, sizes, len(wanted))
+    cut = [
+        _Document(glue.join(line.strip() for line in lines if line.strip()), wanted)
+        for lines, wanted in _pair_documents(hypotheses, references, documents, hypothesis_documents)
     ]
+    asked = [document for document in cut if document.tokens and len(document.filled) > 1]
+    if asked:
+        answers = _ask([[list(document.filled.values()), _words(document.tokens)] for document in asked])
+        for document, answer in zip(asked, answers, strict=True):
+            document.settle(answer)
+    return [line for document in cut for line in document.lines()]
 
 
 def _pair_documents(
@@ -150,58 +149,52 @@ def _group(lines: Sequence[str], names: Sequence[str] | None) -> list[list[str]]
         return [list(lines)]
     return [
         [line for line, _ in run]
-        for _, run in groupby(zip(lines, names, strict=True), key=lambda pair: pair[1])
+        for _, run in itertools.groupby(zip(lines, names, strict=True), key=lambda pair: pair[1])
     ]
 
 
-def _sizes(pairs: list[tuple[str, list[str]]]) -> list[list[int]]:
-    """Ask the aligner for the segment sizes of every document, in tokens."""
-    prepared, tasks = [], []
-    for text, references in pairs:
-        tokens = [_safe(token.text) for token in tokenize(text)]
+class _Document:
+    """Output of one document, and how many of its tokens fall to each of its references: all to the first, at first."""
+
+    def __init__(self, text: str, references: list[str]) -> None:
+        self.text, self.tokens = text, tokenize(text)
         # An empty reference would end the aligner's process: it gets an empty segment without being asked.
-        filled = [
-            (index, [_safe(token.text) for token in tokenize(line)]) for index, line in enumerate(references)
-        ]
-        filled = [(index, line) for index, line in filled if line]
-        cells = len(tokens) * sum(len(line) for _, line in filled)
+        words = (_words(tokenize(line)) for line in references)
+        self.filled = {place: line for place, line in enumerate(words) if line}
+        cells = len(self.tokens) * sum(map(len, self.filled.values()))
         if cells > MAX_CELLS:
             raise InputError(
                 "a document is too long to align in one piece",
                 expected=f"at most {MAX_CELLS:,} pairs of words",
                 got=f"{cells:,}",
-                fix="tell the documents apart: references as XML, or a CSV manifest with a column document",
+                fix=APART,
             )
-        if tokens and not filled:
+        if self.tokens and not self.filled:
             raise InputError(
                 "a document of output has no reference to align with",
                 expected="a reference that is not empty",
             )
-        asked = bool(tokens) and len(filled) > 1
-        prepared.append((len(references), [index for index, _ in filled], len(tokens), asked))
-        if asked:
-            tasks.append([[line for _, line in filled], tokens])
-    answers = iter(_ask(tasks) if tasks else [])
-    return [_spread(*document, next(answers) if document[3] else None) for document in prepared]
+        self._sizes = [0] * len(references)
+        if self.filled:
+            self._sizes[min(self.filled)] = len(self.tokens)
 
+    def settle(self, sizes: list[int]) -> None:
+        """Take the aligner's answer: the number of tokens that fall to each filled reference."""
+        if len(sizes) != len(self.filled) or sum(sizes) != len(self.tokens):
+            raise ResourceError(
+                "mweralign lost part of a document",
+                expected=f"{len(self.tokens)} words in {len(self.filled)} segments",
+                got=f"{sum(sizes)} in {len(sizes)}",
+                fix="report this, with the file",
+            )
+        for place, size in zip(self.filled, sizes, strict=True):
+            self._sizes[place] = size
 
-def _spread(count: int, places: list[int], tokens: int, asked: bool, answer: list[int] | None) -> list[int]:
-    """Turn the aligner's answer for the filled references into sizes for all of them."""
-    sizes = [0] * count
-    if not asked or answer is None:
-        if places:
-            sizes[places[0]] = tokens
-        return sizes
-    if len(answer) != len(places) or sum(answer) != tokens:
-        raise ResourceError(
-            "mweralign lost part of a document",
-            expected=f"{tokens} words in {len(places)} segments",
-            got=f"{sum(answer)} in {len(answer)}",
-            fix="report this, with the file",
-        )
-    for place, size in zip(places, answer, strict=True):
-        sizes[place] = size
-    return sizes
+    def lines(self) -> list[str]:
+        """Return the text cut, one line for each reference."""
+        ends = list(itertools.accumulate(self._sizes))
+        parts = [self.tokens[end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
+        return [self.text[part[0].start : part[-1].end] if part else "" for part in parts]
 
 
 def _ask(tasks: list[list[object]]) -> list[list[int]]:
@@ -219,7 +212,7 @@ def _ask(tasks: list[list[object]]) -> list[list[int]]:
     except subprocess.TimeoutExpired as error:
         raise ResourceError(
             f"mweralign was stopped after {SECONDS:.0f} s",
-            fix="tell the documents apart: references as XML, or a CSV manifest with a column document",
+            fix=APART,
         ) from error
     if done.returncode != 0:
         how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
@@ -233,20 +226,12 @@ def _ask(tasks: list[list[object]]) -> list[list[int]]:
     return answers
 
 
-def _safe(token: str) -> str:
-    """Return a token that is one word to the aligner and none of its marks."""
-    return "".join(
-        character if character.isprintable() and character not in "#▁|" else "_" for character in token
-    )[:MAX_TOKEN]
-
-
-def _cut(text: str, sizes: list[int], count: int) -> list[str]:
-    tokens = tokenize(text)
-    lines, start = [], 0
-    for size in sizes:
-        part = tokens[start : start + size]
-        lines.append(text[part[0].start : part[-1].end] if part else "")
-        start += size
-    if len(lines) != count or start != len(tokens):
-        raise ResourceError("resegmentation lost words", expected=f"{len(tokens)} words", got=start)
-    return lines
+def _words(tokens: list[Token]) -> list[str]:
+    """Return tokens each as one word to the aligner, with none of its marks."""
+    return [
+        "".join(
+            character if character.isprintable() and character not in "#▁|" else "_"
+            for character in token.text
+        )[:MAX_TOKEN]
+        for token in tokens
+    ]

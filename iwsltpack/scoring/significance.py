@@ -14,7 +14,7 @@ from iwsltpack.errors import UsageError
 from iwsltpack.scoring.sacrebleu_metrics import make_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -97,55 +97,45 @@ def compare_means(system: Sequence[float], baseline: Sequence[float]) -> PairedR
     differences = ours - theirs
     observed = abs(float(differences.mean()))
     drawn = seed()
-    sampled, sampled_ours = _bootstrap(ours, differences, np.random.default_rng(drawn))
+    size = differences.size
+
+    def resampled(generator: np.random.Generator, rows: int) -> NDArray[np.float64]:
+        chosen = generator.integers(size, size=(rows, size))
+        return np.stack([differences[chosen].mean(axis=1), ours[chosen].mean(axis=1)])
+
+    def swapped(generator: np.random.Generator, rows: int) -> NDArray[np.float64]:
+        """Return the mean difference after swapping the systems on a random half of the segments."""
+        swap = generator.integers(2, size=(rows, size), dtype=np.int8)
+        return (1 - 2 * swap) @ differences / size
+
+    sampled, sampled_ours = _draw(BOOTSTRAP_SAMPLES, size, drawn, resampled)
     centred = np.abs(sampled) - np.abs(sampled).mean()
-    flipped = np.abs(_randomise(differences, np.random.default_rng(drawn)))
+    flipped = np.abs(_draw(RANDOMIZATION_TRIALS, size, drawn, swapped))
+    ordered = np.sort(sampled_ours)
+    cut = ordered.size // 40
     return PairedResult(
         p_bootstrap=_p_value(centred, observed),
         p_randomization=_p_value(flipped, observed),
-        interval=_half_interval(sampled_ours),
+        interval=float(ordered[ordered.size - cut - 1] - ordered[cut]) / 2,
         seed=drawn,
     )
 
 
-def _bootstrap(
-    ours: NDArray[np.float64], differences: NDArray[np.float64], generator: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, for each resample, the mean difference and the system's mean."""
+def _draw(
+    draws: int,
+    segments: int,
+    seed: int,
+    statistics: Callable[[np.random.Generator, int], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Return the statistics of so many draws, shape (..., draws), worked out block by block."""
     import numpy as np
 
-    size, block = differences.size, max(1, BLOCK_VALUES // differences.size)
-    means, own = [], []
-    for start in range(0, BOOTSTRAP_SAMPLES, block):
-        rows = min(block, BOOTSTRAP_SAMPLES - start)
-        chosen = generator.integers(size, size=(rows, size))
-        means.append(differences[chosen].mean(axis=1))
-        own.append(ours[chosen].mean(axis=1))
-    return np.concatenate(means), np.concatenate(own)
-
-
-def _randomise(differences: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Return, for each trial, the mean difference after swapping the systems on a random half of the segments."""
-    import numpy as np
-
-    size, block = differences.size, max(1, BLOCK_VALUES // differences.size)
-    means = []
-    for start in range(0, RANDOMIZATION_TRIALS, block):
-        rows = min(block, RANDOMIZATION_TRIALS - start)
-        swap = generator.integers(2, size=(rows, size), dtype=np.int8)
-        means.append((1 - 2 * swap) @ differences / size)
-    return np.concatenate(means)
+    generator, block = np.random.default_rng(seed), max(1, BLOCK_VALUES // segments)
+    blocks = [statistics(generator, min(block, draws - start)) for start in range(0, draws, block)]
+    return np.concatenate(blocks, axis=-1)
 
 
 def _p_value(statistics: NDArray[np.float64], observed: float) -> float:
     # Two equal systems differ by nothing, and nothing is not beyond nothing: rounding must not say otherwise.
     beyond = int((statistics > observed - 1e-12).sum()) if observed else statistics.size
     return (beyond + 1) / (statistics.size + 1)
-
-
-def _half_interval(samples: NDArray[np.float64]) -> float:
-    import numpy as np
-
-    ordered = np.sort(samples)
-    cut = ordered.size // 40
-    return float(ordered[ordered.size - cut - 1] - ordered[cut]) / 2

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Final
 
 from iwsltpack.submission.naming import folder_of
+from iwsltpack.system.templates import render
 
 if TYPE_CHECKING:
     from iwsltpack.documents.submission import Submission
@@ -64,61 +67,24 @@ def field_lines(field: DescriptionField, submission: Submission) -> list[str]:
 
 def render_description(submission: Submission, edition: Edition) -> str:
     """Return ``DESCRIPTION.md``: every field of the edition's form, filled in."""
-    artifact = submission.artifact
-    base = artifact.base_model or artifact.architecture
-    revision = f" at revision {artifact.revision}" if artifact.revision else ""
-    cleaning = (
-        "raw model output" if not submission.cleaning.applied else "model output cleaned by fixed rules"
-    )
-    lines = [f"# {submission.model_name}", ""]
-    if edition.rehearsal:
-        lines += ["**A rehearsal: not a submission to the track.**", ""]
-    lines += [
-        f"{edition.title}, {submission.pair}, {submission.condition}, {submission.type}.",
-        f"Derived from {base}{revision}. Hypotheses: {cleaning} (iwsltpack {submission.cleaning.version}).",
-        "",
-    ]
-    for field in edition.description_fields:
-        lines += field_lines(field, submission)
-    lines += ["## Test sets", ""]
-    lines += [f"- {item.name}: `{item.file}`, {item.lines} lines" for item in submission.test_sets]
-    return "\n".join(lines) + "\n"
+    template = Path(__file__).with_name("description.md.jinja")
+    return render(template, {"lines": field_lines}, submission=submission, edition=edition)
 
 
 def render_upload(submission: Submission, edition: Edition) -> str:
     """Return ``UPLOAD.md``: the server's steps in order, with this submission's names in them."""
-    files = ", ".join(f"`{item.file}`" for item in submission.test_sets)
-    values = {
-        "${MODEL_NAME}": f"`{submission.model_name}`",
-        "${PAIR}": submission.pair,
-        "${FILES}": files,
-        "${COUNT}": str(len(submission.test_sets)),
+    names = {
+        "MODEL_NAME": f"`{submission.model_name}`",
+        "PAIR": submission.pair,
+        "FILES": ", ".join(f"`{item.file}`" for item in submission.test_sets),
+        "COUNT": len(submission.test_sets),
     }
-    lines = [f"# Handing in {submission.model_name}", ""]
-    if edition.upload is None:
-        lines += [f"How submissions to {edition.title} are handed in is not public.", ""]
-    else:
-        lines += [f"Server: {edition.upload.server}", ""]
-    for number, step in enumerate(edition.upload.steps if edition.upload else (), 1):
-        text = step
-        for key, value in values.items():
-            text = text.replace(key, value)
-        lines.append(f"{number}. {text}")
-    lines += ["", "| test set | file | lines | SHA-256 |", "|---|---|---|---|"]
-    lines += [f"| {i.name} | `{i.file}` | {i.lines} | `{i.sha256}` |" for i in submission.test_sets]
-    lines += _reminders(submission, edition)
-    return "\n".join(lines) + "\n"
-
-
-def _reminders(submission: Submission, edition: Edition) -> list[str]:
-    lines = [""]
-    if submission.type == "contrastive":
-        folder = folder_of(submission)
-        lines.append("This is a CONTRASTIVE submission: mark it as such, and hand in one PRIMARY beside it.")
-        if submission.label:
-            lines.append(
-                f"Its folder here is `{folder}`; on the server several contrastive models share one name."
-            )
-    else:
-        lines.append("This is the PRIMARY submission: exactly one per pair and condition.")
-    return lines + [f"Not public: {gap}" for gap in edition.unknown]
+    return render(
+        Path(__file__).with_name("upload.md.jinja"),
+        submission=submission,
+        edition=edition,
+        folder=folder_of(submission),
+        steps=[Template(step).safe_substitute(names) for step in edition.upload.steps]
+        if edition.upload
+        else [],
+    )

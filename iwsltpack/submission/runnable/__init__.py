@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tomllib
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ from iwsltpack.submission.validation.runs import load_run
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.system.templates import render
 
 if TYPE_CHECKING:
     from iwsltpack.documents.run import Run
@@ -147,14 +148,17 @@ def _code() -> dict[str, bytes]:
 
 
 def _texts(submission: Submission, run: Run) -> dict[str, bytes]:
-    template = resources.files(__package__) / "template"
-    files = {
-        name: (template / name).read_text(encoding="utf-8").encode()
-        for name in ("setup.sh", "run.sh", "translate.py")
-    }
-    readme = (template / "README.md").read_text(encoding="utf-8")
-    for key, value in _figures(submission, run).items():
-        readme = readme.replace("${" + key + "}", value)
+    folder = Path(__file__).with_name("template")
+    files = {name: (folder / name).read_bytes() for name in ("setup.sh", "run.sh", "translate.py")}
+    readme = render(
+        folder / "README.md.jinja",
+        {"size": describe_bytes, "gib": lambda count: f"{count / GIB:.2f} GiB"},
+        submission=submission,
+        artifact=submission.artifact,
+        run=run,
+        summary=run.summary,
+        language=LANGUAGE_NAMES[PAIRS[submission.pair]],
+    )
     if run.settings.chat_template is not None:
         files["chat_template.jinja"] = run.settings.chat_template.encode()
     return {
@@ -177,26 +181,6 @@ def _settings(submission: Submission, run: Run) -> dict[str, Any]:
         "pair": submission.pair,
         "clean": submission.cleaning.applied,
         "decode": {name: value for name, value in given.items() if value is not None},
-    }
-
-
-def _figures(submission: Submission, run: Run) -> dict[str, str]:
-    artifact, summary = submission.artifact, run.summary
-    device = summary.peak_device_bytes
-    return {
-        "MODEL_NAME": submission.model_name,
-        "LANGUAGE": LANGUAGE_NAMES[PAIRS[submission.pair]],
-        "REHEARSAL": "A rehearsal, no submission to the track." if submission.edition.rehearsal else "",
-        "PAIR": submission.pair,
-        "SIZE": describe_bytes(artifact.bytes),
-        "PARAMETERS": str(artifact.parameters),
-        "BASE": artifact.base_model or artifact.architecture,
-        "TECHNIQUES": ", ".join(artifact.techniques) or "none",
-        "DEVICE": summary.device_name,
-        "HOST_MEMORY": f"{summary.peak_host_bytes / GIB:.2f} GiB",
-        "DEVICE_MEMORY": "none used" if device is None else f"{device / GIB:.2f} GiB",
-        "BATCH_SIZE": str(run.settings.batch_size),
-        "SECONDS": f"{summary.seconds_per_segment:.3f}",
     }
 
 

@@ -1,0 +1,35 @@
+"""Texts for people, written from Jinja templates that lie beside the code which fills them in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def render(template: Path, filters: dict[str, Callable[..., str]] | None = None, **values: Any) -> str:
+    """Fill in a template: Markdown, in which nothing is escaped but by its filters.
+
+    Parameters
+    ----------
+    template
+        The file. A line that holds nothing but a block leaves nothing behind.
+    filters
+        Functions that the template calls by name, beside Jinja's own.
+    values
+        What the template speaks of.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        The template speaks of something else.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(  # noqa: S701
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    environment.filters |= filters or {}
+    return environment.from_string(template.read_text(encoding="utf-8")).render(values)
