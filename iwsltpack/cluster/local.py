@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import tempfile
@@ -103,6 +104,7 @@ def _start(count: int, devices: list[str], scratch: str, threads: int) -> Any:
         "memory_limit": 0,
         "silence_logs": SILENT,
     }
+    seen = [{DEVICES_VARIABLE: device} for device in devices] or [{}]
     return SpecCluster(  # type: ignore[no-untyped-call]
         name="iwsltpack",
         scheduler={
@@ -110,8 +112,8 @@ def _start(count: int, devices: list[str], scratch: str, threads: int) -> Any:
             "options": {"host": LOOPBACK, "dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
         },
         workers={
-            index: {"cls": Nanny, "options": {**worker, "env": _device(devices, index)}}
-            for index in range(count)
+            index: {"cls": Nanny, "options": {**worker, "env": device}}
+            for index, device in zip(range(count), itertools.cycle(seen), strict=False)
         },
         silence_logs=SILENT,
     )
@@ -134,10 +136,6 @@ async def _all_back(cluster: Any) -> None:
 
     while not awaited() <= up():
         await asyncio.sleep(BACK_LOOK_S)
-
-
-def _device(devices: list[str], index: int) -> dict[str, str]:
-    return {DEVICES_VARIABLE: devices[index % len(devices)]} if devices else {}
 
 
 def _settings(count: int, scratch: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from iwsltpack.errors import InputError
 from iwsltpack.system.fileio import disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from distributed import Client
 
@@ -83,13 +83,7 @@ def check_readable(client: Client, files: Iterable[Path]) -> None:
 def _first_unseen(sizes: dict[str, int]) -> str | None:
     """Return, on a worker, the first file that is not there with its size; network file systems are given time."""
     for name, size in sizes.items():
-        for attempt in range(ATTEMPTS_OLD):
-            if attempt:
-                time.sleep(PAUSE_S)
-            with suppress(OSError):
-                if Path(name).stat().st_size == size:
-                    break
-        else:
+        if not _becomes(lambda path: path.stat().st_size, Path(name), size, ATTEMPTS_OLD):
             return name
     return None
 
@@ -110,12 +104,15 @@ def _answer(name: str, token: str) -> str:
 
 
 def _appears(path: Path, token: str) -> bool:
-    for attempt in range(ATTEMPTS):
+    return _becomes(Path.read_text, path, token, ATTEMPTS)
+
+
+def _becomes(look: Callable[[Path], object], path: Path, wanted: object, attempts: int) -> bool:
+    """Tell whether a file looks as wanted; it is looked at again after a while, in case it cannot be seen yet."""
+    for attempt in range(attempts):
         if attempt:
             time.sleep(PAUSE_S)
-        try:
-            if path.read_text() == token:
+        with suppress(OSError):
+            if look(path) == wanted:
                 return True
-        except OSError:
-            continue
     return False

@@ -17,11 +17,13 @@ from iwsltpack.report.systems import MEASURE_TITLES
 if TYPE_CHECKING:
     from iwsltpack.report.table import Row, Table
 
-BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#6B6B6B", "#1A1A1A"
-FRONTIER_STYLE = {"marker": "o", "s": 64, "facecolor": BLUE, "edgecolor": BLUE, "zorder": 4}
-OPEN_STYLE = {"s": 54, "facecolor": "white", "linewidth": 1.6, "zorder": 3}
-DOMINATED_STYLE = {**OPEN_STYLE, "marker": "s", "edgecolor": ORANGE}
-ODD_STYLE = {**OPEN_STYLE, "marker": "D", "edgecolor": BLACK}
+BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#1A1A1A"
+OPEN: dict[str, Any] = {"s": 54, "facecolor": "white", "linewidth": 1.6, "zorder": 3}
+STYLES = {
+    "frontier": {"marker": "o", "s": 64, "facecolor": BLUE, "edgecolor": BLUE, "zorder": 4},
+    "dominated": {**OPEN, "marker": "s", "edgecolor": ORANGE},
+    "odd": {**OPEN, "marker": "D", "edgecolor": BLACK},
+}
 SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -30,9 +32,6 @@ SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "iwsltpack",
 }
-LEGEND = [
-    text[:12] for text in ("Pareto frontier", "on the frontier", "dominated", "sized by another measure")
-]
 WIDTH, HEIGHT, DPI = 7.6, 4.8, 160
 
 
@@ -72,22 +71,23 @@ def _fill(figure: Any, axes: Any, table: Table) -> None:
     placed = [row for row in table.rows if row.status != "not placed"]
     spots = [_spot(row, table, divisor) for row in placed]
     _frontier_line(axes, [spot for row, spot in zip(placed, spots, strict=True) if row.status == "frontier"])
-    seen = set()
-    for row, spot in zip(placed, spots, strict=True):
-        label, style = _look(row)
-        axes.scatter(*spot, label=None if label in seen else label, **style)
-        seen.add(label)
+    other = next(title for name, title in MEASURE_TITLES.items() if name != table.measure)
+    labels = {
+        "frontier": "on the frontier",
+        "dominated": "dominated",
+        "odd": f"sized by another measure ({other})",
+    }
+    looks = [row.status if row.like else "odd" for row in placed]
+    for look, label in labels.items():
+        if alike := [spot for spot, its in zip(spots, looks, strict=True) if its == look]:
+            axes.scatter(*zip(*alike, strict=True), label=label, **STYLES[look])
     axes.margins(x=0.16, y=0.14)
     axes.set_xlabel(f"Size, {MEASURE_TITLES[table.measure]} [{unit}] (smaller is better)")
     axes.set_ylabel(f"{table.titles[str(table.metric)]} (higher is better)")
     axes.set_title(table.title, loc="left", fontsize=11, parse_math=False)
     axes.grid(visible=True, color="#E3E3E3", linewidth=0.8)
     axes.set_axisbelow(True)
-    handles, labels = axes.get_legend_handles_labels()
-    entries = sorted(zip(labels, handles, strict=True), key=lambda entry: LEGEND.index(entry[0][:12]))
     figure.legend(
-        [handle for _, handle in entries],
-        [label for label, _ in entries],
         loc="outside lower left",
         ncols=4,
         columnspacing=1.2,
@@ -101,13 +101,6 @@ def _fill(figure: Any, axes: Any, table: Table) -> None:
 def _spot(row: Row, table: Table, divisor: int) -> tuple[float, float]:
     size = row.size.bytes / divisor if row.size else 0.0
     return size, row.system.scores[str(table.metric)].score
-
-
-def _look(row: Row) -> tuple[str, dict[str, Any]]:
-    if not row.like:
-        other = MEASURE_TITLES[str(row.size_measure)]
-        return f"sized by another measure ({other})", ODD_STYLE
-    return ("on the frontier", FRONTIER_STYLE) if row.status == "frontier" else ("dominated", DOMINATED_STYLE)
 
 
 def _frontier_line(axes: Any, spots: list[tuple[float, float]]) -> None:

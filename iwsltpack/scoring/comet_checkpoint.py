@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def find_checkpoint(model: str, progress: Reporter) -> LocalCheckpoint:
             where=model,
             expected=f"a folder with checkpoints/model.ckpt and hparams.yaml, or a hub id such as {DEFAULT_MODEL}",
         )
-    snapshot = _snapshot(model, offline=True) or _download(model, progress)
+    snapshot = _snapshot(model, progress)
     revision = snapshot.name if re.fullmatch(r"[0-9a-f]{40}", snapshot.name) else None
     return _local(snapshot / _FILES[0], model, revision, reload=False)
 
@@ -99,42 +100,34 @@ def _local(path: Path, name: str, revision: str | None, *, reload: bool) -> Loca
     )
 
 
-def _snapshot(model: str, *, offline: bool) -> Path | None:
-    """Return the folder of a hub id, or None where `offline` finds it incomplete."""
+def _snapshot(model: str, progress: Reporter) -> Path:
+    """Return the folder of a hub id: the hub library's copy, downloaded if it is missing or not whole."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
+    def whole(*, offline: bool) -> Path | None:
         folder = Path(snapshot_download(model, allow_patterns=list(_FILES), local_files_only=offline))
-    except LocalEntryNotFoundError:
-        if offline:
-            return None
-        raise
-    return folder if all((folder / name).is_file() for name in _FILES) else None
+        return folder if all((folder / name).is_file() for name in _FILES) else None
 
-
-def _download(model: str, progress: Reporter) -> Path:
+    with suppress(LocalEntryNotFoundError):
+        if found := whole(offline=True):
+            return found
     progress.start(f"downloading {model} (once; 2.3 GB for wmt22-comet-da)", 1)
+    cause: Exception | None = None
     try:
-        found = None if is_offline() else _snapshot(model, offline=False)
-    except Exception as error:  # the hub library has a dozen ways to say that it failed
-        raise _not_downloaded(
-            model, str(error).splitlines()[0] if str(error) else type(error).__name__
-        ) from error
+        if not is_offline() and (found := whole(offline=False)):
+            return found
+        reason = "HF_HUB_OFFLINE is set" if is_offline() else f"it has no {_FILES[0]}"
+    except Exception as error:  # noqa: BLE001 - the hub library has a dozen ways to say that it failed
+        cause, reason = error, str(error).partition("\n")[0] or type(error).__name__
     finally:
         progress.finish()
-    if found is None:
-        raise _not_downloaded(model, "HF_HUB_OFFLINE is set" if is_offline() else f"it has no {_FILES[0]}")
-    return found
-
-
-def _not_downloaded(model: str, reason: str) -> ResourceError:
-    return ResourceError(
+    raise ResourceError(
         "the COMET checkpoint is not on this machine and could not be downloaded",
         where=model,
         got=reason,
         fix=f"run once with a network (huggingface-cli download {model}), or give a folder: --comet-model DIR",
-    )
+    ) from cause
 
 
 def _remembered_sha256(path: Path) -> str:

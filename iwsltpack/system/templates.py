@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def render(template: Path, filters: dict[str, Callable[..., str]] | None = None, **values: Any) -> str:
+def render(template: Path, filters: dict[str, Callable[..., object]] | None = None, **values: Any) -> str:
     """Fill in a template: Markdown, in which nothing is escaped but by its filters.
 
     Parameters

@@ -15,12 +15,7 @@ import numpy as np
 
 from iwsltpack.errors import InputError
 from iwsltpack.system.fileio import sha256_file
-from iwsltpack.testsets.containers import (
-    MP3_PADDING,
-    BadAudio,
-    check_container,
-    counted_frames,
-)
+from iwsltpack.testsets.containers import MP3_PADDING, BadAudio, check_container, counted_frames
 from iwsltpack.testsets.testset import UNREADABLE
 
 if TYPE_CHECKING:
@@ -146,13 +141,17 @@ def refuse_changed(file: ExaminedFile) -> None:
     except OSError as error:
         raise InputError("the recording can no longer be read", where=file.path, got=str(error)) from error
     if not same:
-        raise InputError(
-            "the recording changed while it was being decoded",
-            where=file.path,
-            expected="the file that was examined",
-            got="another one",
-            fix="leave the test set as it is and run the same command again",
-        )
+        raise _changed(file.path, "the file that was examined", "another one")
+
+
+def _changed(path: Path, expected: str, got: object) -> InputError:
+    return InputError(
+        "the recording changed while it was being decoded",
+        where=path,
+        expected=expected,
+        got=got,
+        fix="leave the test set as it is and run the same command again",
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -245,19 +244,13 @@ def read_span(
             lead = min(start, round(MP3_LEAD_SECONDS * sound.samplerate)) if _is_mp3(sound) else 0
             sound.seek(start - lead)
             block = sound.read(lead + stop - start, dtype="float32", always_2d=True)[lead:]
-            got, source_rate = len(block), sound.samplerate
+            source_rate = sound.samplerate
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         raise InputError("the recording can no longer be read", where=path, got=str(error)) from error
     if examined is not None:
         refuse_changed(examined)
-    if got != stop - start:
-        raise InputError(
-            "the recording changed while it was being decoded",
-            where=path,
-            expected=f"{stop - start} samples from {offset:.3f} s",
-            got=got,
-            fix="leave the test set as it is and run the same command again",
-        )
+    if len(block) != stop - start:
+        raise _changed(path, f"{stop - start} samples from {offset:.3f} s", len(block))
     return to_mono(block, source_rate, rate)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from iwsltpack.errors import Problem
 from iwsltpack.system.fileio import canonical_json
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.errors import Severity
     from iwsltpack.system.progress import Reporter
-    from iwsltpack.testsets.audio import ExaminedFile, Samples
+    from iwsltpack.testsets.audio import ExaminedFile
     from iwsltpack.testsets.testset import Segment, TestSet
 
 MIN_SECONDS = 0.1
@@ -120,7 +119,8 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
             durations.append(0.0)
             unusable.add(segment.index)
             continue
-        energy = _energy(recording, segment.offset, duration)
+        first = int(segment.offset / FRAME_SECONDS)
+        energy = recording.energy[first : first + math.ceil(duration / FRAME_SECONDS) + 1]
         if not energy.any():
             problems.append(_problem(segment, "silent", "nothing but digital silence", "warning"))
         cuts = cut_at_silences(energy, duration, limit)
@@ -161,11 +161,6 @@ def _length(segment: Segment, recording: Recording) -> float:
         least = f"the least that can be decoded is {1000 * MIN_SECONDS:.0f} ms"
         raise BadAudio("short", f"{1000 * duration:.0f} ms; {least}")
     return duration
-
-
-def _energy(recording: Recording, offset: float, duration: float) -> Samples:
-    first = int(offset / FRAME_SECONDS)
-    return recording.energy[first : first + int(np.ceil(duration / FRAME_SECONDS)) + 1]
 
 
 def _problem(segment: Segment, rule: str, message: str, severity: Severity = "error") -> Problem:
