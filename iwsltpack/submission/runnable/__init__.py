@@ -14,11 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.documents.places import run_folders
 from iwsltpack.documents.schema import schema_directory
 from iwsltpack.errors import MissingDependency, ValidationFailed
-from iwsltpack.submission.description import GIB, describe_bytes
+from iwsltpack.submission.description import describe_bytes
 from iwsltpack.submission.naming import folder_of
 from iwsltpack.submission.privacy import find_private
 from iwsltpack.submission.transaction import commit, locked, write_folder
