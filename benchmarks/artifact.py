@@ -96,7 +96,11 @@ def paper_build(arguments: argparse.Namespace) -> None:
     digits = PAPER_DIGITS[arguments.recipe]
     quantize, zstd = Quantize(digits=digits, dtype="f4", astype="f2"), Zstd(level=3)
     state = _all_tensors(arguments.source)
-    for name in [name for name in state if name.endswith("_proj.weight") and re.search(MLP, name)]:
+    for name in [
+        name
+        for name in state
+        if name.endswith("_proj.weight") and re.search(MLP, name.removesuffix(".weight"))
+    ]:
         weight = state[name].detach().cpu().to(torch.float32).numpy()
         state[name] = {"shape": weight.shape, "payload": bytes(zstd.encode(quantize.encode(weight)))}
     torch.save(state, arguments.work / "paper.pt")

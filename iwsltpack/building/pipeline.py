@@ -21,6 +21,7 @@ from iwsltpack.artifact import side_files, zarr_metadata
 from iwsltpack.building import publishing
 from iwsltpack.building.bnb_int8 import int8_checkpoint
 from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.mlp_layers import GATE, gated_mlps, stacked_experts
 from iwsltpack.building.partial import (
     ARTIFACT,
     BuildPlan,
@@ -253,6 +254,11 @@ def prepared_job(
                 f"without {' and '.join(missing)} this artifact can be inspected, but not decoded with"
             )
         side[side_files.CONFIG] = _pruned_config(side[side_files.CONFIG], plans)
+        stacked = stacked_experts({name: tensor.shape for name, tensor in prepared.tensors.items()})
+        if stacked and recipe.layers:
+            progress.say(
+                f"kept lossless: experts stacked in one tensor, {len(stacked)} of them: {stacked[0]} …"
+            )
         plan = BuildPlan(
             manifest=draft,
             source=stamp,
@@ -433,7 +439,8 @@ def _pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
     sizes = {len(plan.kept.units) for plan in plans if plan.kept is not None}
     if not sizes:
         return config
-    gates = [plan for plan in plans if plan.source.name.endswith(".gate_proj.weight")]
+    by_name = {plan.source.name: plan for plan in plans}
+    gates = [by_name[f"{mlp}.{GATE}.weight"] for mlp in gated_mlps(by_name)]
     if len(sizes) > 1 or any(plan.kept is None for plan in gates):
         raise UsageError(
             "the recipe prunes some gated MLPs and not others, or differently, which no configuration can say",

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from iwsltpack.building.mlp_layers import title
 from iwsltpack.building.patterns import select
 from iwsltpack.building.prune import plan_pruning
 from iwsltpack.codecs.classes import class_count
@@ -230,7 +231,7 @@ def _rules(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
         if not matched:
             raise UsageError(
                 f"a pattern of recipe {recipe.name!r} matches no {kind}",
-                where=rule.pattern,
+                where=title(rule.pattern) or rule.pattern,
                 expected=f"a regular expression over names such as {layers[0] if layers else '(none here)'}",
             )
         rules |= dict.fromkeys((f"{name}.weight" for name in matched), rule)

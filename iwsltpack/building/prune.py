@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iwsltpack.building.mlp_layers import DOWN, GATE, UP, gated_mlps
 from iwsltpack.building.patterns import select
 from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
 from iwsltpack.errors import UsageError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
     from iwsltpack.documents.recipe import PruneRule
 
-PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+PROJECTIONS = (GATE, UP, DOWN)
 BLOCK_ROWS = 512
 
 
@@ -64,11 +65,7 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
         No MLP matches, nothing would be left of one, or nothing would go.
     """
     kept: dict[str, Kept] = {}
-    mlps = sorted(
-        name.removesuffix(".gate_proj.weight")
-        for name in checkpoint.tensors
-        if name.endswith(".gate_proj.weight")
-    )
+    mlps = gated_mlps(checkpoint.tensors)
     matched = select(rule.pattern, mlps)
     if not matched:
         raise UsageError(
@@ -78,7 +75,7 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
         )
     for mlp in matched:
         units = keep_units(scores(checkpoint, mlp), rule.fraction)
-        total = checkpoint.tensors[f"{mlp}.gate_proj.weight"].shape[0]
+        total = checkpoint.tensors[f"{mlp}.{GATE}.weight"].shape[0]
         if len(units) in (0, total):
             raise UsageError(
                 f"pruning would leave {'nothing' if len(units) == 0 else 'every unit'} of an MLP",
@@ -87,7 +84,7 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
                 fix="choose a fraction in between, or leave pruning out of the recipe",
             )
         for projection in PROJECTIONS:
-            kept[f"{mlp}.{projection}.weight"] = Kept(axis=int(projection == "down_proj"), units=units)
+            kept[f"{mlp}.{projection}.weight"] = Kept(axis=int(projection == DOWN), units=units)
         for projection in PROJECTIONS[:2]:
             if f"{mlp}.{projection}.bias" in checkpoint.tensors:
                 kept[f"{mlp}.{projection}.bias"] = Kept(axis=0, units=units)

@@ -29,30 +29,26 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from iwsltpack.building import patterns
+from iwsltpack.building import mlp_layers, patterns
 from iwsltpack.codecs.paper import bits_of_digits
 from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe, RecipeFile
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
-MLP = r"mlp|feed_forward|up_proj|down_proj|gate_proj"
+MLP = mlp_layers.pattern()
 """The paper's selection: in Qwen2-Audio-7B-Instruct, the 96 MLP projections of the language model."""
-SUBSETS = {
-    "up-down": r"(up|down)_proj$",
-    "down": r"down_proj$",
-    "up": r"up_proj$",
-    "gate": r"gate_proj$",
-}
+SUBSETS = {"up-down": ("up", "down"), "down": ("down",), "up": ("up",), "gate": ("gate",)}
 _PRUNED_SHARE = 0.2
 _CODEC = ("post-training quantization", "lossless entropy coding")
 
 
-def _rounded(name: str, layers: str, pattern: str, digits: int) -> Recipe:
+def _rounded(name: str, layers: str, selection: tuple[str, ...], digits: int) -> Recipe:
     return Recipe(
         name=f"{name}-q{digits}",
         description=layers.format(f"rounded to {digits} decimal digits"),
         techniques=_CODEC,
-        layers=(LayerRule(pattern=pattern, bits=bits_of_digits(digits)),),
+        # One rule each: a model that lacks one of them is told, not rounded by half.
+        layers=tuple(LayerRule(pattern=pattern, bits=bits_of_digits(digits)) for pattern in selection),
     )
 
 
@@ -70,8 +66,8 @@ BUILT_IN = {
             techniques=("post-training quantization",),
             engine="bitsandbytes",
         ),
-        *(_rounded("selected", "MLP projections {}, all else lossless", MLP, digits) for digits in (3, 2)),
-        _rounded("global", "every linear layer {} (row 5)", ".", 2),
+        *(_rounded("selected", "MLP projections {}, all else lossless", (MLP,), digits) for digits in (3, 2)),
+        _rounded("global", "every linear layer {} (row 5)", (".",), 2),
         Recipe(
             name="prune20-q2",
             description="a fifth of the MLP units pruned by magnitude, the rest as selected-q2 (row 6)",
@@ -80,9 +76,14 @@ BUILT_IN = {
             prune=PruneRule(pattern=r"mlp$", fraction=_PRUNED_SHARE),
         ),
         *(
-            _rounded(name, f"only the {name.replace('-', ' and ')} projections {{}}", pattern, digits)
+            _rounded(
+                name,
+                f"only the {' and '.join(roles)} projections {{}}",
+                tuple(mlp_layers.pattern(role) for role in roles),
+                digits,
+            )
             for digits in (3, 2)
-            for name, pattern in SUBSETS.items()
+            for name, roles in SUBSETS.items()
         ),
     )
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.artifact.sizes import GB, GIB
+from iwsltpack.building import mlp_layers
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.system import fileio
@@ -111,9 +112,8 @@ def _recipe_rows(manifest: ArtifactManifest) -> list[tuple[str, str, str]]:
         rows.append((f"`{_code(recipe.prune.pattern)}`", dropped, ""))
     for rule in recipe.layers:
         kept = "lossless" if rule.bits is None else f"rounded to multiples of 2^-{rule.bits}"
-        rows.append(
-            (f"`{_code(rule.pattern)}`", kept, "" if rule.bits is None else f"{2.0**-rule.bits:.14g}")
-        )
+        named = mlp_layers.title(rule.pattern) or f"`{_code(rule.pattern)}`"
+        rows.append((named, kept, "" if rule.bits is None else f"{2.0**-rule.bits:.14g}"))
     if recipe.engine == "bitsandbytes":
         rows.append(("every layer it selects", "int8 by bitsandbytes", ""))
     rows.append(("everything else", "lossless", ""))
