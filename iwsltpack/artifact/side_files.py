@@ -22,6 +22,7 @@ SIDE_FILES = (
     GENERATION_CONFIG,
     "preprocessor_config.json",
     "processor_config.json",
+    "video_preprocessor_config.json",
     "feature_extractor_config.json",
     *VOCABULARIES,
     "tokenizer_config.json",

@@ -25,15 +25,15 @@ LONGEST = 1_000_000
 
 
 @lru_cache
-def render(template: str, messages: str, special_tokens: str) -> str:
+def render(template: str, messages: str, variables: str) -> str:
     """Return the conversation as the model reads it, up to where its answer begins.
 
     Parameters
     ----------
     template
         Jinja source.
-    messages, special_tokens
-        As JSON: a list of objects with ``role`` and ``content``; name -> token.
+    messages, variables
+        As JSON: a list of objects with ``role`` and ``content``; name -> what the template reads, special tokens among it.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def render(template: str, messages: str, special_tokens: str) -> str:
         The process could not be started.
     """
     request = {
-        **json.loads(special_tokens),
+        **json.loads(variables),
         "conversations": [json.loads(messages)],
         "chat_template": template,
         "add_generation_prompt": True,

@@ -12,6 +12,7 @@ import torch
 
 from iwsltpack.decoding.chat_template import render
 from iwsltpack.errors import ArtifactError, InputError, UsageError
+from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, sampling_rate
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class InputBuilder:
         self, processor: Any, prompt: str, system_prompt: str | None = None, chat_template: str | None = None
     ) -> None:
         self.processor = processor
+        self.family = family_of(processor)
         self.rate = sampling_rate(processor)
         self.limit = audio_limit(processor)
         # Set again here: a tokenizer saved with right padding would change greedy outputs of whole batches.
@@ -84,7 +86,8 @@ class InputBuilder:
         messages: list[dict[str, Any]] = []
         if system_prompt is not None:
             messages.append({"role": "system", "content": system_prompt})
-        messages.append({"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": prompt}]})
+        content = [{"type": "audio"}, {"type": "text", "text": prompt}]
+        messages.append({"role": "user", "content": content[::-1] if self.family.text_first else content})
         text = self._text_of(messages, chat_template)
         marker = getattr(self.processor, "audio_token", None)
         if marker and text.count(marker) != 1:
@@ -104,12 +107,16 @@ class InputBuilder:
             template = chat_template or (known.get("default") if isinstance(known, dict) else known)
             if not isinstance(template, str):
                 raise ArtifactError("the artifact has no chat template", fix="give one: --chat-template FILE")
-            tokens = self.processor.tokenizer.special_tokens_map
-            return render(template, json.dumps(messages), json.dumps(tokens, default=str))
+            variables = {**self.processor.tokenizer.special_tokens_map, **self.family.template}
+            return render(template, json.dumps(messages), json.dumps(variables, default=str))
         try:  # a conversation put together by a library, not by a template of the artifact's
             return str(
                 self.processor.apply_chat_template(
-                    messages, chat_template=chat_template, add_generation_prompt=True, tokenize=False
+                    messages,
+                    chat_template=chat_template,
+                    add_generation_prompt=True,
+                    tokenize=False,
+                    **self.family.template,
                 )
             )
         except Exception as error:

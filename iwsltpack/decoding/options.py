@@ -120,13 +120,17 @@ class DecodeOptions:
         """The language translated into."""
         return PAIRS[self.pair]
 
-    def resolved(self) -> DecodeOptions:
-        """Return the same options with prompt and token limit filled in from the edition, or from the paper."""
+    def resolved(self, edition: str | None = None) -> DecodeOptions:
+        """Return the same options with prompt and token limit filled in.
+
+        They are those of the edition that was named, else those of `edition`, of which the model's family is the
+        baseline, else the paper's.
+        """
         prompt, limit = default_prompt(self.pair), DEFAULT_MAX_NEW_TOKENS
-        if self.edition is not None:
+        if (named := self.edition or edition) is not None:
             from iwsltpack import editions
 
-            decoding = editions.load(self.edition).decoding(self.pair)
+            decoding = editions.load(named).decoding(self.pair)
             prompt, limit = decoding.prompt, decoding.max_new_tokens
         return replace(
             self,
@@ -169,8 +173,8 @@ class RunRequest:
     def __post_init__(self) -> None:
         check_sharing(self.shard, self.cluster)
 
-    def options_of(self, names: list[str]) -> dict[str, DecodeOptions]:
-        """Return the options of every test set, by name.
+    def options_of(self, names: list[str], edition: str | None = None) -> dict[str, DecodeOptions]:
+        """Return the options of every test set, by name; for `edition` see `DecodeOptions.resolved`.
 
         Raises
         ------
@@ -181,7 +185,7 @@ class RunRequest:
             raise UsageError(
                 f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)
             )
-        common = self.options.resolved()
+        common = self.options.resolved(edition)
         return {name: replace(common, **self.per_set.get(name, {})) for name in names}
 
 

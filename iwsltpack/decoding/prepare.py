@@ -10,6 +10,7 @@ from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders, mak
 from iwsltpack.decoding.record import build_settings, describe_artifact, refuse_lost_journal
 from iwsltpack.documents.places import refuse_above_runs, refuse_inside
 from iwsltpack.errors import InputError, Problem, ValidationFailed
+from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, check_mode, processor_from
 from iwsltpack.testsets.discovery import find_test_sets
 from iwsltpack.testsets.survey import Survey, survey
@@ -88,7 +89,6 @@ def prepare_jobs(
     test_sets = find_test_sets(
         request.test_dir, kind=options.kind, name=options.name, segmentation=options.segments
     )
-    apart = request.options_of([item.name for item in test_sets])
     folders = {
         item.name: request.output / item.name if len(test_sets) > 1 else request.output for item in test_sets
     }
@@ -97,6 +97,7 @@ def prepare_jobs(
         refuse_above_runs(folder)
         refuse_lost_journal(folder)
     processor = processor_from(source.model_dir)
+    apart = request.options_of([item.name for item in test_sets], family_of(processor).edition)
     limit = audio_limit(processor)
     surveys = [survey(test_set, limit, reporter) for test_set in test_sets]
     _apply_policy(surveys, options, limit, reporter)

@@ -16,6 +16,8 @@ import torch
 
 from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
+from iwsltpack.runtime.environment import refuse_environment
+from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.figures import check_figures
 from iwsltpack.runtime.weights import LazyStateDict
 from iwsltpack.system.progress import SILENT, Reporter
@@ -189,9 +191,8 @@ def _pull(
     except torch.OutOfMemoryError as error:
         raise _too_small(place, mode) from error
     except ImportError as error:
-        raise MissingDependency(
-            "the architecture needs a package that is not here", got=_first_line(error)
-        ) from error
+        refuse_environment(error)
+        raise
     except Exception as error:  # a configuration can make a model's own code fail in any way
         raise _why(weights, source, mode, place, error) from error
     return model, info
@@ -241,14 +242,17 @@ def processor_from(model_dir: Path) -> Any:
     ------
     ArtifactError
         The files are missing or make no processor that takes audio.
+    MissingDependency
+        The processor needs a package that is not here, or one that does not work with the others.
     """
-    from transformers import AutoProcessor
-
     try:
+        from transformers import AutoProcessor
+
         processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             model_dir, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # files that hold anything can make a library fail in any way
+        refuse_environment(error)
         raise ArtifactError(
             "the processor cannot be built from the artifact's files", where=model_dir, got=_first_line(error)
         ) from error
@@ -286,7 +290,9 @@ def _refuse_deaf_tokenizer(tokenizer: Any, model_dir: Path) -> None:
 
 
 def audio_limit(processor: Any) -> float:
-    """Return how many seconds of audio the model hears at most: past that its feature extractor cuts in silence."""
+    """Return how many seconds of audio the model hears at most: the rest is cut off in silence, or not understood."""
+    if (known := family_of(processor).hears_seconds) is not None:
+        return known
     extractor = processor.feature_extractor
     samples = getattr(extractor, "n_samples", None)
     if samples is None:
@@ -315,7 +321,11 @@ def _architecture(model_dir: Path) -> tuple[Any, Any]:
             "the configuration cannot be read", where=model_dir / "config.json", got=_first_line(error)
         ) from error
     names = config.architectures or []
-    cls = getattr(transformers, names[0], None) if len(names) == 1 else None
+    try:
+        cls = getattr(transformers, names[0], None) if len(names) == 1 else None
+    except ImportError as error:
+        refuse_environment(error)
+        raise
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise ArtifactError(
             "the architecture is not one of transformers'",
