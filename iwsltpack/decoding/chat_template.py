@@ -33,7 +33,7 @@ def render(template: str, messages: str, variables: str) -> str:
     template
         Jinja source.
     messages, variables
-        As JSON: a list of objects with ``role`` and ``content``; name -> what the template reads, special tokens among it.
+        As JSON: a list of objects with ``role`` and ``content``; what else the template reads, special tokens among it.
 
     Raises
     ------

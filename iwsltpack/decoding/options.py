@@ -52,13 +52,13 @@ class DecodeOptions:
     dtype
         auto: float16 on CUDA, float32 on CPU.
     prompt
-        Asked about the audio; default: the edition's, or the paper's.
+        Asked about the audio; default: the edition's, or that of the model's family.
     system_prompt
         Default: the chat template's own.
     chat_template
         Jinja source; default: the artifact's own.
     max_new_tokens
-        Token limit of an output; default: the edition's, or the paper's.
+        Token limit of an output; default: the edition's, or that of the model's family.
     retry_truncated
         Larger limit for outputs that reach the first; default: they stay cut.
     batch_size
