@@ -22,7 +22,6 @@ SIDE_FILES = (
     GENERATION_CONFIG,
     "preprocessor_config.json",
     "processor_config.json",
-    "video_preprocessor_config.json",
     "feature_extractor_config.json",
     *VOCABULARIES,
     "tokenizer_config.json",
@@ -31,6 +30,7 @@ SIDE_FILES = (
     "merges.txt",
     "chat_template.json",
     "chat_template.jinja",
+    "video_preprocessor_config.json",
 )
 """What `save_pretrained` writes beside the weights. Python files of a checkpoint are never taken along."""
 SIZE_LIMIT = 256 << 20
