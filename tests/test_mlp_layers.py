@@ -188,7 +188,7 @@ def test_recipes_follow_the_table(checkpoint: Callable[..., Path]) -> None:
     source = open_checkpoint(checkpoint({f"{name}.weight": matrix() for name in names + others}))
 
     def rounded(recipe: str) -> set[str]:
-        return {p.source.name for p in plan_tensors(source, BUILT_IN[recipe]) if p.bits is not None}
+        return {p.source.name for p in plan_tensors(source, BUILT_IN[recipe]) if p.entry.bits is not None}
 
     assert rounded("selected-q3") == rounded("up-down-q2") == {f"{name}.weight" for name in names}
     assert rounded("down-q3") == {f"{name}.weight" for name in names if name.endswith("fc2")}
@@ -200,7 +200,7 @@ def test_a_subset_that_a_model_has_by_half_is_refused(checkpoint: Callable[..., 
     """Where gate and up are one matrix, up-down would round the down projections alone."""
     names = ("model.layers.0.mlp.gate_up_proj.weight", "model.layers.0.mlp.down_proj.weight")
     source = open_checkpoint(checkpoint({name: matrix() for name in names}))
-    assert {p.bits for p in plan_tensors(source, BUILT_IN["selected-q2"])} == {7}
+    assert {p.entry.bits for p in plan_tensors(source, BUILT_IN["selected-q2"])} == {7}
     with pytest.raises(UsageError, match="the up projections of the MLPs"):
         plan_tensors(source, BUILT_IN["up-down-q2"])
 
