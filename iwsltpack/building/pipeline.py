@@ -21,7 +21,7 @@ from iwsltpack.artifact import side_files, zarr_metadata
 from iwsltpack.building import publishing
 from iwsltpack.building.bnb_int8 import int8_checkpoint
 from iwsltpack.building.checkpoint import open_checkpoint
-from iwsltpack.building.mlp_layers import GATE, gated_mlps, stacked_experts
+from iwsltpack.building.mlp_layers import stacked_experts
 from iwsltpack.building.partial import (
     ARTIFACT,
     BuildPlan,
@@ -33,7 +33,7 @@ from iwsltpack.building.partial import (
     journal_of,
     lock_partial,
 )
-from iwsltpack.building.plan import plan_tensors
+from iwsltpack.building.plan import plan_tensors, pruned_config
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
 from iwsltpack.codecs.registry import coding_in
@@ -253,7 +253,7 @@ def prepared_job(
             progress.say(
                 f"without {' and '.join(missing)} this artifact can be inspected, but not decoded with"
             )
-        side[side_files.CONFIG] = _pruned_config(side[side_files.CONFIG], plans)
+        side[side_files.CONFIG] = pruned_config(side[side_files.CONFIG], plans)
         stacked = stacked_experts({name: tensor.shape for name, tensor in prepared.tensors.items()})
         if stacked and recipe.layers:
             progress.say(
@@ -432,23 +432,6 @@ def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
-    """Return the configuration of the pruned model; one configuration can say one size for all its MLPs."""
-    sizes = {len(plan.kept.units) for plan in plans if plan.kept is not None}
-    if not sizes:
-        return config
-    by_name = {plan.source.name: plan for plan in plans}
-    gates = [by_name[f"{mlp}.{GATE}.weight"] for mlp in gated_mlps(by_name)]
-    if len(sizes) > 1 or any(plan.kept is None for plan in gates):
-        raise UsageError(
-            "the recipe prunes some gated MLPs and not others, or differently, which no configuration can say",
-            expected="one size for all of them",
-            got=", ".join(sorted({str(plan.shape[0]) for plan in gates})) + " units",
-            fix="let the pruning pattern match every gated MLP of the model",
-        )
-    return side_files.with_intermediate_size(config, sizes.pop())
 
 
 def _from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:

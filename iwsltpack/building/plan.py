@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from iwsltpack.building.mlp_layers import title
+from iwsltpack.artifact import side_files
+from iwsltpack.building.mlp_layers import GATE, gated_mlps, title
 from iwsltpack.building.patterns import select
 from iwsltpack.building.prune import plan_pruning
 from iwsltpack.codecs.classes import class_count
@@ -287,6 +288,23 @@ def _check_matrices(plans: list[TensorPlan], matrices: Mapping[str, Path]) -> No
                 where=plan.source.name,
                 fix="prune the checkpoint first, then calibrate the pruned one",
             )
+
+
+def pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
+    """Return the configuration of the pruned model; one configuration can say one size for all its MLPs."""
+    sizes = {len(plan.kept.units) for plan in plans if plan.kept is not None}
+    if not sizes:
+        return config
+    by_name = {plan.source.name: plan for plan in plans}
+    gates = [by_name[f"{mlp}.{GATE}.weight"] for mlp in gated_mlps(by_name)]
+    if len(sizes) > 1 or any(plan.kept is None for plan in gates):
+        raise UsageError(
+            "the recipe prunes some gated MLPs and not others, or differently, which no configuration can say",
+            expected="one size for all of them",
+            got=", ".join(sorted({str(plan.shape[0]) for plan in gates})) + " units",
+            fix="let the pruning pattern match every gated MLP of the model",
+        )
+    return side_files.with_intermediate_size(config, sizes.pop())
 
 
 def _is_embedding(name: str) -> bool:
