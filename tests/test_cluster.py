@@ -303,7 +303,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingDependency, match=r"pip install 'iwsltpack\[dask\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install '\.\[dask\]'"):
         connection.check_address("local")
 
 

@@ -41,7 +41,7 @@ def find_source(source: str, revision: str | None = None) -> Path:
         return _from_hub(source, revision)
     except InputError as error:
         raise InputError(
-            f"no such folder here, and {error.what}", where=source, got=error.got, fix=error.fix
+            f"no such folder here, and {error.what}", where=error.where, got=error.got, fix=error.fix
         ) from error
 
 
