@@ -30,7 +30,8 @@ import numpy as np
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.plan import TensorPlan, plan_tensors
 from iwsltpack.building.recipes import load_recipe
-from iwsltpack.codecs.registry import CODINGS
+from iwsltpack.codecs.registry import coding_in
+from iwsltpack.documents.choices import DEFAULT_VERSION
 from iwsltpack.system import memory
 
 SMALLEST = 1 << 10
@@ -60,7 +61,7 @@ class Sum:
 def ours(name: str, threads: int, plan: TensorPlan, values: np.ndarray, total: Sum) -> np.ndarray:
     """Pack and unpack the chunks of one tensor by a coding of this package."""
     chain, count = (
-        CODINGS[name].lossless(plan.source.dtype),
+        coding_in(DEFAULT_VERSION, name).lossless(plan.source.dtype),
         math.prod(plan.entry.array.chunk),
     )
     spans, back = list(plan.blocks()), np.empty_like(values)

@@ -81,9 +81,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """Build (once each) the tiny stand-in by recipe and coding ("zstd-2": in format 2); treat it as read-only."""
+    """Build (once each) the tiny stand-in by recipe and coding ("zstd-1": in format 1); treat it as read-only."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.documents.choices import DEFAULT_VERSION
 
     root = tmp_path_factory.mktemp("artifacts")
 
@@ -91,7 +92,9 @@ def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
         output = root / f"{recipe}-{coding}"
         if not output.exists():
             name, _, version = coding.partition("-")
-            build_artifact(tiny, output, load_recipe(recipe), name, format_version=int(version or 1))
+            build_artifact(
+                tiny, output, load_recipe(recipe), name, format_version=int(version or DEFAULT_VERSION)
+            )
         return output
 
     return build

@@ -16,11 +16,12 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
 from iwsltpack.codecs.registry import CODINGS
+from iwsltpack.documents.choices import DEFAULT_VERSION
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import UsageError
 from iwsltpack.quantizers.rounding import fold_zeros
 
-NAMES = (*CODINGS, *(f"{name}-2" for name in CODINGS))
+NAMES = (*CODINGS, *(f"{name}-1" for name in CODINGS))
 RANDOM = np.random.default_rng(7)
 ODD = np.array([np.nan, -0.0, 0.0, np.inf, -np.inf, 1e-41, -1e-41, 3.4e38], dtype=np.float32)
 LOSSLESS = {
@@ -68,7 +69,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     source = write_checkpoint(root / "source", {**LOSSLESS, **WEIGHTS, **brain})
     for name in NAMES:
         coding, _, version = name.partition("-")
-        build_artifact(source, root / name, ROUND, coding, format_version=int(version or 1))
+        build_artifact(source, root / name, ROUND, coding, format_version=int(version or DEFAULT_VERSION))
     return {"source": source, **{name: root / name for name in NAMES}}
 
 

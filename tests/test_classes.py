@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from math import log2
 from pathlib import Path
@@ -10,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import bfloat16, write_checkpoint
+from conftest import REPOSITORY, bfloat16, write_checkpoint
 from test_build import tree
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building import plan, shards
+from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
-from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.recipes import BUILT_IN, load_recipe
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs import classes as module
 from iwsltpack.codecs.classes import CLASSES, Classes, class_count
@@ -53,7 +57,7 @@ def test_codes_lie_by_class_and_come_back(shape: tuple[int, int], chunk: int) ->
         block = codes[first : first + 30]
         order = found.order(first, first + 30)
         laid = order.lay(block.reshape(-1))
-        assert order.unlay(laid).tobytes() == block.tobytes()
+        assert np.concatenate([rows for _, rows in order.unlay(laid)]).tobytes() == block.tobytes()
         # What docs/format.md says, entry by entry.
         rows, columns = found.rows[first : first + 30].tolist(), found.columns.tolist()
         by_class: dict[int, list[tuple[int, int, int, int]]] = {}
@@ -168,11 +172,44 @@ def test_an_artifact_holds_what_a_calibration_made(
             assert np.array_equal(artifact.codes(name, start, stop), made.codes[start:stop])
         assert 0 < (entry.entropy_bits or 0) < entry.bytes * 8 / entry.parameters
     rounded = artifact.entry("model.layers.1.mlp.up_proj.weight")
-    assert (rounded.quantizer, rounded.step, rounded.classes) == ("uniform", 0.0031, None)
+    assert (rounded.quantizer, rounded.step, rounded.classes) == ("uniform", float(np.float32(0.0031)), None)
     values = open_artifact_values(source, rounded.name)
-    assert np.array_equal(
-        artifact.tensor(rounded.name), (np.rint(values / 0.0031) * 0.0031).astype(np.float16) + np.float16(0)
-    )
+    multiples = np.rint(values / np.float32(0.0031)) * np.float32(0.0031).astype(np.float64)
+    assert np.array_equal(artifact.tensor(rounded.name), multiples.astype(np.float32).astype(np.float16))
+
+
+READER_ALONE = """
+import sys, warnings
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "iwsltpack":
+            raise ImportError("iwsltpack is not here")
+sys.meta_path.insert(0, Blocker())
+warnings.simplefilter("ignore")
+"""
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("coding", CODERS)
+def test_the_reader_on_the_formats_page_reads_it_without_this_package(
+    source: Path, matrices: dict[str, QuantizedMatrix], recipe: Any, coding: str, tmp_path: Path
+) -> None:
+    build_artifact(source, tmp_path / "out", recipe, coding, format_version=2, matrices=tmp_path / "matrices")
+    page = (REPOSITORY / "docs" / "format.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 32
+    code = code.replace("ARTIFACT/", f"{tmp_path}/out/") + "np.savez(sys.argv[1], **tensors)\n"
+    done = [sys.executable, "-c", READER_ALONE + code, str(tmp_path / "read.npz")]
+    subprocess.run(done, check=True, cwd=tmp_path)
+    artifact = open_artifact(tmp_path / "out")
+    with np.load(tmp_path / "read.npz") as read:
+        assert sorted(read.files) == artifact.names()
+        for name in artifact.names():
+            wanted, got = artifact.tensor(name), read[name]
+            got = got + np.float16(0) if artifact.entry(name).quantized else got
+            assert (
+                got.tobytes() == (wanted + np.float16(0) if got.dtype == np.float16 else wanted).tobytes()
+            ), name
 
 
 def open_artifact_values(source: Path, name: str) -> np.ndarray:
@@ -236,6 +273,15 @@ def test_a_rule_that_names_no_quantizer_is_for_linear_layers_alone(source: Path,
         build_artifact(source, output, load_recipe(str(tmp_path / "r.toml")))
         assert open_artifact(output).entry(EMBED).quantized == selected
         assert open_artifact(output).entry(UP).quantized
+
+
+def test_matrices_and_pruning_or_another_librarys_recipe_do_not_mix(tiny: Path, tmp_path: Path) -> None:
+    name = next(name for name in open_checkpoint(tiny).tensors if name.endswith("mlp.up_proj.weight"))
+    (tmp_path / "made").mkdir()
+    matrix(*open_checkpoint(tiny).tensors[name].shape).save(tmp_path / "made" / f"{name}.matrix")
+    for recipe, message in (("prune20-q2", "prunes a tensor that was quantized"), ("bnb-int8", "--matrices")):
+        with pytest.raises(UsageError, match=message):
+            build_artifact(tiny, tmp_path / "out", BUILT_IN[recipe], matrices=tmp_path / "made")
 
 
 @pytest.mark.usefixtures("small_chunks")

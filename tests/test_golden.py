@@ -14,8 +14,10 @@ from tools import golden
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("version", ["v1"])
-@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+@pytest.mark.parametrize(
+    ("version", "coding"),
+    [(f"v{version}", name) for version, names in golden.CODINGS.items() for name in names],
+)
 def test_golden_artifacts_decode_to_the_expected_bits(version: str, coding: str) -> None:
     artifact = open_artifact(GOLDEN / version / coding)
     assert verify_artifact(artifact.path) == []
@@ -27,8 +29,9 @@ def test_golden_artifacts_decode_to_the_expected_bits(version: str, coding: str)
             assert got.tobytes() == expected[name].tobytes(), name
 
 
-def test_version_1_is_written_byte_by_byte_as_ever(tmp_path: Path) -> None:
-    golden.main(1, tmp_path / "v1")
-    for old in (GOLDEN / "v1").rglob("weights.zarr/**/*"):
+@pytest.mark.parametrize("version", golden.CODINGS)
+def test_every_version_is_written_byte_by_byte_as_ever(version: int, tmp_path: Path) -> None:
+    golden.main(version, tmp_path / f"v{version}")
+    for old in (GOLDEN / f"v{version}").rglob("weights.zarr/**/*"):
         if old.is_file():
             assert old.read_bytes() == (tmp_path / old.relative_to(GOLDEN)).read_bytes(), old

@@ -150,7 +150,7 @@ def test_the_lines_for_plain_zarr_give_the_weights(coding: str, monkeypatch: pyt
 
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr")
 def test_the_lines_for_plain_zarr_rotate_words_back(built, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifact = built("fp16", "zstd-2")
+    artifact = built("fp16", "zstd")
     lines = re.findall(r"```python\n(.*?)```", card_of(artifact), re.DOTALL)[1]
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo: str(artifact))
     found: dict[str, np.ndarray] = {}

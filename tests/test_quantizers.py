@@ -14,7 +14,7 @@ from test_codings import forms
 
 from iwsltpack.codecs.codes import signed
 from iwsltpack.errors import ArtifactError, InputError, UsageError
-from iwsltpack.quantizers.quantizer import Quantizer
+from iwsltpack.quantizers.quantizer import EXACT, Quantizer
 from iwsltpack.quantizers.registry import QUANTIZERS, quantizer_of
 from iwsltpack.quantizers.rounding import Rounding, fold_zeros
 from iwsltpack.quantizers.scales import QuantizedMatrix, Scaled, scaled
@@ -49,10 +49,11 @@ def source(quantizer: Quantizer, name: str) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(quantizer, Rounding):
         return block, fold_zeros(quantizer.values(block, 0))
     if isinstance(quantizer, Uniform):
+        block = block.clip(-EXACT * quantizer.step, EXACT * quantizer.step)
         multiples = [
             float(Fraction(round(Fraction(float(x)) / Fraction(quantizer.step)))) for x in block.flat
         ]
-        return block, np.array([np.float16(k * quantizer.step) for k in multiples], np.float16)
+        return block, np.array([np.float16(np.float32(k * quantizer.step)) for k in multiples], np.float16)
     assert isinstance(quantizer, Scaled)
     codes = (
         np.rint(np.resize(block, (33, 17)) * 50).clip(-2000, 2000).astype(np.int32)[: len(block.reshape(-1))]
@@ -113,6 +114,9 @@ class TestEveryQuantizer:
 def test_an_unknown_quantizer_lists_the_known() -> None:
     with pytest.raises(UsageError, match="unknown quantizer 'gptq'\n  expected: rounding"):
         QUANTIZERS["gptq"]
+    entry = SimpleNamespace(quantized=True, quantizer="gptq", name="x.weight")
+    with pytest.raises(ArtifactError, match=r"^x\.weight: quantized as this program does not know"):
+        quantizer_of(entry)  # type: ignore[arg-type]
 
 
 def test_codes_that_do_not_give_back_the_weights_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

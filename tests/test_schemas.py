@@ -247,6 +247,7 @@ MAY_LACK = {
     "run": {(): {"sessions"}},
     "recipe": {(): {"description", "techniques", "layers", "prune"}},
     "score": {("run",): {"output_sha256"}},
+    "submission": {("artifact",): {"state_dict_bytes"}},
 }
 
 

@@ -56,8 +56,26 @@ class _Stored:
         """Return the first `size` codes of the chunk that begins at row `first`, in their places."""
         if self.classes is None:
             return self.chain.codes(raw, count, size)
-        order = self.classes.order(first, first + count // len(self.classes.columns))
-        return order.unlay(self.chain.plain_codes(raw, count, sum(order.sizes)))[:size]
+        blocks = [block for _, block in self._blocks(self.classes, raw, count, first)]
+        return np.concatenate(blocks).reshape(-1)[:size]
+
+    def decode_into(self, raw: memoryview, count: int, out: np.ndarray, first: int) -> None:
+        """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
+        if self.quantizer is None:
+            self.chain.decode_into(raw, count, out)
+        elif self.classes is None:
+            self.quantizer.weights(self.chain.codes(raw, count, out.size), first, out)
+        else:
+            for start, block in self._blocks(self.classes, raw, count, first):
+                target = out[start * block.shape[1] :][: block.size]
+                self.quantizer.weights(block.reshape(-1)[: target.size], first + start, target)
+
+    def _blocks(
+        self, classes: Classes, raw: memoryview, count: int, first: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the codes of a chunk of a matrix, some rows at a time; see `Order.unlay`."""
+        order = classes.order(first, first + count // len(classes.columns))
+        return order.unlay(self.chain.plain_codes(raw, count, sum(order.sizes)))
 
 
 class Artifact:
@@ -284,10 +302,7 @@ class Artifact:
         """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
         stored = self._stored(entry)
         with self._opened(entry.array, stored.chain, first) as (raw, count):
-            if stored.quantizer is None:
-                stored.chain.decode_into(raw, count, out)
-            else:
-                stored.quantizer.weights(stored.codes(raw, count, out.size, first), first, out)
+            stored.decode_into(raw, count, out, first)
 
     @contextmanager
     def _opened(self, array: ArrayLayout, chain: Chain, first: int) -> Iterator[tuple[memoryview, int]]:

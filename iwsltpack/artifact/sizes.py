@@ -53,7 +53,8 @@ class Sizes:
     side_bytes
         Configuration, tokenizer, processor, Zarr group, manifest.
     entropy_bits
-        Mean Shannon entropy of the codes, bits a weight, over the rounded layers; None without any.
+        Mean Shannon entropy of the codes, given their class where there are classes, bits a weight, over the rounded
+        layers; None without any.
     """
 
     total_bytes: int
@@ -66,6 +67,14 @@ class Sizes:
     parameters: int
     source_parameters: int
     source_bytes: int
+
+    @property
+    def bytes_above_entropy(self) -> int | None:
+        """Stored bytes of the rounded layers, all files counted, above what the entropy of their codes comes to."""
+        if self.entropy_bits is None:
+            return None
+        part = self.components["selected"]
+        return part.bytes - round(self.entropy_bits * part.parameters / 8)
 
     @property
     def ratio(self) -> float:
@@ -99,6 +108,7 @@ class Sizes:
             },
             "selected_bits_per_weight": selected.bits_per_weight if selected.parameters else None,
             "selected_entropy_bits_per_weight": self.entropy_bits,
+            "selected_bytes_above_entropy": self.bytes_above_entropy,
         }
 
 

@@ -33,7 +33,7 @@ from iwsltpack.building.partial import (
     journal_of,
     lock_partial,
 )
-from iwsltpack.building.plan import plan_tensors, pruned_config
+from iwsltpack.building.plan import check_storable, plan_tensors, pruned_config
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
 from iwsltpack.codecs.registry import coding_in
@@ -225,11 +225,11 @@ def prepared_job(
     InputError
         See `open_checkpoint`.
     """
-    if not alone and recipe.engine != "codec":
+    if recipe.engine != "codec" and (matrices is not None or not alone):
         raise UsageError(
             "another library packs this recipe, in one piece",
             where=recipe.name,
-            fix="build it without --dask and --shard",
+            fix="build it without --dask, --shard and --matrices",
         )
     checkpoint = open_checkpoint(source)
     files = {} if matrices is None else find_matrices(matrices)
@@ -248,7 +248,7 @@ def prepared_job(
     with _prepared(source, recipe, output, progress) as folder:
         prepared = checkpoint if folder == source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe, files), side_files.collect(folder)
-        _check_plans(plans, packing)
+        check_storable(plans, packing)
         if missing := side_files.missing(side):
             progress.say(
                 f"without {' and '.join(missing)} this artifact can be inspected, but not decoded with"
@@ -350,19 +350,6 @@ def _prepared(source: Path, recipe: Recipe, output: Path, progress: Reporter) ->
         output.parent.mkdir(parents=True, exist_ok=True)
     with int8_checkpoint(source, output.parent, progress) as folder:
         yield folder
-
-
-def _check_plans(plans: list[TensorPlan], packing: Coding) -> None:
-    """Refuse at once what this coding or version of the format cannot hold."""
-    for entry in (plan.entry for plan in plans):
-        packing.chain(entry)
-        if packing.format_version == 1 and entry.quantizer is not None:
-            raise UsageError(
-                "format 1 holds multiples of 2^-b alone",
-                where=entry.name,
-                expected="bits or digits in every rule of the recipe, and no matrices",
-                fix="build with --format-version 2",
-            )
 
 
 def _stamp(checkpoint: Checkpoint, matrices: Mapping[str, Path]) -> tuple[SourceFile, ...]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
     from iwsltpack.building.prune import Kept
+    from iwsltpack.codecs.chain import Coding
     from iwsltpack.documents.artifact import Component
     from iwsltpack.documents.recipe import LayerRule, Recipe
     from iwsltpack.quantizers.quantizer import Quantizer
@@ -159,7 +160,7 @@ def plan_tensors(
         A pattern matches no layer, or one of a type that cannot be rounded; a calibrated tensor has no matrix, or a
         matrix no tensor.
     """
-    _check_storable(checkpoint)
+    _check_names(checkpoint)
     matrices, layers = matrices or {}, set(linear_layers(checkpoint))
     rules = _rules(checkpoint, recipe)
     kept = plan_pruning(checkpoint, recipe.prune) if recipe.prune else {}
@@ -182,7 +183,20 @@ def plan_tensors(
     return plans
 
 
-def _check_storable(checkpoint: Checkpoint) -> None:
+def check_storable(plans: list[TensorPlan], coding: Coding) -> None:
+    """Refuse at once what this coding or version of the format cannot hold."""
+    for entry in (plan.entry for plan in plans):
+        coding.chain(entry)
+        if coding.format_version == 1 and entry.quantizer is not None:
+            raise UsageError(
+                "format 1 holds multiples of 2^-b alone",
+                where=entry.name,
+                expected="bits or digits in every rule of the recipe, and no matrices",
+                fix="build with --format-version 2",
+            )
+
+
+def _check_names(checkpoint: Checkpoint) -> None:
     """Refuse what the manifest's schema would refuse after hours of packing."""
     if not checkpoint.tensors:
         raise InputError("the checkpoint holds no tensor", where=checkpoint.folder)

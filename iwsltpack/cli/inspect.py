@@ -111,6 +111,12 @@ def _components(sizes: Sizes) -> Table:
             else 0.0
         )
         rows.append(
-            ("entropy of the selected codes", "", "", f"{sizes.entropy_bits:.2f}", f"{above:+.1f} % above")
+            (
+                "entropy of the selected codes, bytes above it",
+                f"{sizes.bytes_above_entropy:+,}",
+                "",
+                f"{sizes.entropy_bits:.2f}",
+                f"{above:+.1f} % above",
+            )
         )
     return Table(_columns("component", "bytes", "parameters", "bits/weight", "of source"), rows)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ CLASSES = 16
 _FINE, _COARSE = 1 << 18, 1 << 14
 """Codes in a chunk from which levels are quarter, and half, powers of e; in a smaller one the tables of many classes
 would cost more than they save."""
-_BLOCK = 1 << 15
+_BLOCK = 1 << 17
 """Codes put in their places at a time: they stay in cache."""
 _EXACT = Context(prec=40)
 _LEVELS = 32
@@ -134,20 +134,17 @@ class Order:
         matrix = codes.reshape(len(self.rows), len(self.columns))[self.rows].take(self.columns, 1)
         return np.concatenate([matrix[area].reshape(-1) for found in self.rectangles for area in found])
 
-    def unlay(self, codes: np.ndarray) -> np.ndarray:
-        """Undo `lay`, for plain codes."""
+    def unlay(self, codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Undo `lay` for plain codes: yield some rows at a time, still in cache, and the number of the first."""
         matrix = np.empty((len(self.rows), len(self.columns)), codes.dtype)
         start = 0
         for area in (area for found in self.rectangles for area in found):
             target = matrix[area]
             target[:] = codes[start : start + target.size].reshape(target.shape)
             start += target.size
-        result = np.empty_like(matrix)
-        step = max(1, _BLOCK // len(self.columns))
-        for start in range(0, len(self.rows), step):
-            rows = slice(start, start + step)
-            result[self.rows[rows]] = matrix[rows].take(self.places, 1, mode="clip")
-        return result.reshape(-1)
+        lines, step = np.argsort(self.rows), max(1, _BLOCK // len(self.columns))
+        for start in range(0, len(lines), step):
+            yield start, matrix[lines[start : start + step]].take(self.places, 1, mode="clip")
 
 
 def class_count(chunk: int) -> int:

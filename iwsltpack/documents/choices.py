@@ -12,7 +12,7 @@ DEFAULT_SOURCE = "Qwen/Qwen2-Audio-7B-Instruct"
 """The model the track compresses."""
 DEFAULT_RECIPE = "selected-q3"
 DEFAULT_CODING = "zstd"
-DEFAULT_VERSION = 1
+DEFAULT_VERSION = 2
 """Of the artifact's format."""
 DEFAULT_PAIR = "en-zh"
 DEFAULT_CONDITION = "constrained"

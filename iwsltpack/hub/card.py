@@ -19,6 +19,7 @@ from iwsltpack.system.templates import render
 if TYPE_CHECKING:
     from iwsltpack.artifact.sizes import Sizes
     from iwsltpack.documents.artifact import ArtifactManifest
+    from iwsltpack.documents.recipe import LayerRule
 
 CARD_NAME = "README.md"
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
@@ -29,6 +30,10 @@ SEAL = "<!-- written by iwsltpack; a card that was edited is not overwritten. sh
 _SEAL = re.compile(rb"<!-- written by iwsltpack; [^\n]* sha256: ([0-9a-f]{64}) -->\n\Z")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+CALIBRATED = "codes and scales of rows and columns, by calibration"
+MOST_STEPS = 3
+"""Steps named of calibrated matrices: vocabularies have one of their own."""
 
 TECHNIQUE_TAGS = {
     "post-training quantization": "quantized",
@@ -46,9 +51,8 @@ COMPONENTS = {
 
 def write_card(manifest: ArtifactManifest, sizes: Sizes, repo: str) -> str:
     """Return the card of an artifact that lies in the repository ``OWNER/NAME``."""
-    example = next((t for t in manifest.tensors if t.bits is not None), None) or (
-        manifest.tensors[0] if manifest.tensors else None
-    )
+    simple = [tensor for tensor in manifest.tensors if tensor.classes is None]
+    example = next((tensor for tensor in simple if tensor.quantized), simple[0] if simple else None)
     chain = None if example is None else coding_in(manifest.format_version, manifest.coding).chain(example)
     card = render(
         TEMPLATE,
@@ -111,13 +115,24 @@ def _recipe_rows(manifest: ArtifactManifest) -> list[tuple[str, str, str]]:
         dropped = f"{100 * recipe.prune.fraction:g} % of the units pruned by magnitude"
         rows.append((f"`{_code(recipe.prune.pattern)}`", dropped, ""))
     for rule in recipe.layers:
-        kept = "lossless" if rule.bits is None else f"rounded to multiples of 2^-{rule.bits}"
         named = mlp_layers.title(rule.pattern) or f"`{_code(rule.pattern)}`"
-        rows.append((named, kept, "" if rule.bits is None else f"{2.0**-rule.bits:.14g}"))
+        rows.append((named, *_done(rule)))
     if recipe.engine == "bitsandbytes":
         rows.append(("every layer it selects", "int8 by bitsandbytes", ""))
+    if calibrated := [tensor.step for tensor in manifest.tensors if tensor.classes is not None]:
+        steps = ", ".join(f"{step:.6g}" for step in sorted({step or 0 for step in calibrated})[:MOST_STEPS])
+        rows.append((f"{len(calibrated)} matrices", CALIBRATED, steps))
     rows.append(("everything else", "lossless", ""))
     return rows
+
+
+def _done(rule: LayerRule) -> tuple[str, str]:
+    """Return what a rule does, and the step."""
+    if rule.bits is not None:
+        return f"rounded to multiples of 2^-{rule.bits}", f"{2.0**-rule.bits:.14g}"
+    if rule.step is not None:
+        return "rounded to multiples of the step", f"{rule.step:.14g}"
+    return (CALIBRATED if rule.quantizer else "lossless"), ""
 
 
 def _model_link(manifest: ArtifactManifest) -> str:

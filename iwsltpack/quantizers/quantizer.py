@@ -5,13 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from iwsltpack.documents.artifact import Tensor
+
+
+EXACT = 1 << 24
+"""Largest code of a step that is no power of two: up to there float32 holds every one."""
 
 
 class Quantizer(ABC):
@@ -79,10 +84,8 @@ class Quantizer(ABC):
         self, codes: NDArray[np.integer], _rows: np.ndarray, _columns: np.ndarray, /
     ) -> NDArray[np.float16]:
         """Return the weights of plain codes that stand in a matrix at these rows and columns."""
-        import numpy
-
-        with numpy.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
-            return (codes * self.step).astype(numpy.float16)
+        with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
+            return (codes.astype(np.float32) * np.float32(self.step)).astype(np.float16)
 
     @abstractmethod
     def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:

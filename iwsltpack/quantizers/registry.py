@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iwsltpack.errors import ArtifactError
 from iwsltpack.quantizers.rounding import Rounding
 from iwsltpack.quantizers.scales import Scaled
 from iwsltpack.quantizers.uniform import Uniform
@@ -29,9 +30,17 @@ def quantizer_of(entry: Tensor, scales: NDArray[np.float16] | None = None) -> Qu
 
     Raises
     ------
-    UsageError
+    ArtifactError
         The manifest names one that is not known.
     """
     if not entry.quantized:
         return None
-    return QUANTIZERS[entry.quantizer or Rounding.name].of_entry(entry, scales)
+    if (name := entry.quantizer or Rounding.name) not in QUANTIZERS:
+        raise ArtifactError(
+            "quantized as this program does not know",
+            where=entry.name,
+            expected=", ".join(QUANTIZERS),
+            got=name,
+            fix="install a newer iwsltpack",
+        )
+    return QUANTIZERS[name].of_entry(entry, scales)

@@ -12,7 +12,7 @@ import numpy as np
 
 from iwsltpack.codecs.codes import as_form, signed
 from iwsltpack.errors import ArtifactError, InputError
-from iwsltpack.quantizers.quantizer import Quantizer
+from iwsltpack.quantizers.quantizer import EXACT, Quantizer
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 SUFFIX = ".matrix"
 """Of the file of one matrix, after the tensor's name."""
-EXACT = 1 << 24
-"""Largest code: up to there float32 holds every one."""
-BLOCK = 1 << 15
-"""Weights computed at a time; torch starts threads of its own for more."""
+BLOCK = 1 << 17
+"""Weights computed at a time: what is made on the way stays in cache, and threads seldom wait for the interpreter."""
+SERIAL = 1 << 15
+"""Values that torch converts in the calling thread; for more it would start threads of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +139,7 @@ class Scaled(Quantizer):
         self, delta: float, row_scale: NDArray[np.float16], column_scale: NDArray[np.float16]
     ) -> None:
         self.delta, self.row_scale, self.column_scale = delta, row_scale, column_scale
+        self._columns = column_scale.astype(np.float32)
 
     @classmethod
     def of_entry(cls, entry: Tensor, scales: NDArray[np.float16] | None, /) -> Self:
@@ -183,13 +184,13 @@ class Scaled(Quantizer):
 
     def weights(self, codes: np.ndarray, first: int, out: NDArray[np.float16], /) -> None:
         """Fill `out` with codes times scales, some rows at a time: what is made on the way stays in cache."""
-        target, columns = out.reshape(-1, self.column_scale.size), self.column_scale.astype(np.float32)
+        target = out.reshape(-1, self.column_scale.size)
         step = max(1, BLOCK // target.shape[1])
         for start in range(0, len(target), step):
             part = slice(start, start + step)
             rows = self.row_scale[first + start : first + min(start + step, len(target))]
             block = signed(codes[..., start * target.shape[1] :][..., : target[part].size])
-            scaled(block.reshape(len(rows), -1), rows, columns, self.delta, target[part])
+            scaled(block.reshape(len(rows), -1), rows, self._columns, self.delta, target[part])
 
     def weights_at(
         self, codes: NDArray[np.integer], rows: np.ndarray, columns: np.ndarray, /
@@ -231,5 +232,8 @@ def scaled(
     weights *= column_scale.astype(np.float32, copy=False)
     result = np.empty(weights.shape, np.float16) if out is None else out
     # numpy's cast takes 5 ns a value and all of the rest together one; both round to the nearest, ties to even.
-    torch.from_numpy(result).copy_(torch.from_numpy(weights))
+    source, target = weights.reshape(-1), result.reshape(-1)
+    for start in range(0, source.size, SERIAL):
+        part = slice(start, start + SERIAL)
+        torch.from_numpy(target[part]).copy_(torch.from_numpy(source[part]))
     return result

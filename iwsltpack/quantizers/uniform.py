@@ -10,7 +10,7 @@ import numpy as np
 from iwsltpack.codecs.codes import as_form, signed
 from iwsltpack.codecs.dtypes import to_float32
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.quantizers.quantizer import Quantizer
+from iwsltpack.quantizers.quantizer import EXACT, Quantizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Uniform(Quantizer):
-    """A weight is float16(code times step), computed in float64; its code is the nearest, ties to even.
+    """A weight is float16(float32(code) * float32(step)); its code is the nearest, ties to even.
 
     Parameters
     ----------
     step
-        Positive.
+        Positive; the nearest float32 is what counts.
     dtype
         Type of the source values; of no meaning to one who only reads.
     """
@@ -34,7 +34,7 @@ class Uniform(Quantizer):
     def __init__(self, step: float, dtype: str = "float16") -> None:
         if not 0 < step < math.inf:
             raise UsageError("not a step", expected="a positive number", got=step)
-        self._step, self.dtype = step, dtype
+        self._step, self.dtype = float(np.float32(step)), dtype
 
     @classmethod
     def of_entry(cls, entry: Tensor, _scales: NDArray[np.float16] | None = None, /) -> Self:
@@ -55,14 +55,13 @@ class Uniform(Quantizer):
         values = to_float32(block, self.dtype).reshape(-1)
         with np.errstate(invalid="ignore", over="ignore"):
             codes = np.rint(values.astype(np.float64) / self._step)
-            weights = (codes * self._step).astype(np.float16)
-            bad = ~np.isfinite(weights) | (np.abs(codes) >= 1 << 31)
+            bad = ~(np.abs(codes) <= EXACT) | ~np.isfinite((codes * self._step).astype(np.float16))
         if bad.any():
             index = int(np.argmax(bad))
             raise InputError(
                 "a selected weight cannot be rounded",
                 where=index,
-                expected=f"|weight| <= {np.finfo(np.float16).max:.0f}, and less than 2^31 steps of {self._step}",
+                expected=f"|weight| <= {np.finfo(np.float16).max:.0f}, and {EXACT} steps of {self._step}",
                 got=float(values[index]),
                 fix="leave this layer out of the recipe, or repair the checkpoint",
             )
@@ -70,8 +69,8 @@ class Uniform(Quantizer):
 
     def weights(self, codes: np.ndarray, _first: int, out: NDArray[np.float16], /) -> None:
         """Fill `out` with the multiples of the step."""
-        with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
-            out[:] = (signed(codes) * np.float64(self._step)).astype(np.float16)
+        plain = signed(codes)
+        out[:] = self.weights_at(plain, plain, plain)
 
     def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
         """Return the codes."""
