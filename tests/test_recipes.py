@@ -26,7 +26,7 @@ Make = Callable[..., Path]
 def test_every_row_of_the_table_and_every_subset_is_built_in() -> None:
     rows = {"fp16", "bnb-int8", "selected-q3", "selected-q2", "global-q2", "prune20-q2"}
     subsets = {f"{subset}-q{digits}" for subset in ("up-down", "down", "up", "gate") for digits in (2, 3)}
-    assert set(BUILT_IN) == rows | subsets
+    assert set(BUILT_IN) == rows | subsets | {"calibrated"}
 
 
 def test_full_size_selection_is_the_papers(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from iwsltpack.building.plan import check_storable, plan_tensors, pruned_config
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
 from iwsltpack.codecs.registry import coding_in
-from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Tensor, Tool
+from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Calibration, Tensor, Tool
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
@@ -123,6 +123,7 @@ def build_artifact(
     *,
     format_version: int = DEFAULT_VERSION,
     matrices: Path | None = None,
+    calibration: Calibration | None = None,
     model_id: str | None = None,
     revision: str | None = None,
     workers: int | None = None,
@@ -144,6 +145,8 @@ def build_artifact(
     matrices
         Folder with what a calibration made of tensors, each a `QuantizedMatrix` in ``NAME.matrix``: packed in their
         place, whatever the recipe says. Needs format 2.
+    calibration
+        What they were made from, for the manifest.
     model_id, revision
         Hub name and commit of the source, where the folder does not tell.
     workers
@@ -178,6 +181,7 @@ def build_artifact(
             model_id,
             revision,
             matrices,
+            calibration=calibration,
             alone=cluster is None,
             progress=progress,
         ) as job,
@@ -204,6 +208,7 @@ def prepared_job(
     revision: str | None,
     matrices: Path | None,
     *,
+    calibration: Calibration | None = None,
     alone: bool,
     progress: Reporter,
 ) -> Iterator[BuildJob]:
@@ -211,7 +216,7 @@ def prepared_job(
 
     Parameters
     ----------
-    source, output, recipe, packing, model_id, revision, matrices
+    source, output, recipe, packing, model_id, revision, matrices, calibration
         As for `build_artifact`.
     alone
         Whether this process does all the work; some recipes cannot be shared.
@@ -240,6 +245,7 @@ def prepared_job(
         base_model=_base_model(checkpoint, model_id, revision),
         recipe=recipe,
         coding=packing.name,
+        calibration=calibration,
         tensors=(),
         files=(),
     )

@@ -162,7 +162,7 @@ def plan_tensors(
     """
     _check_names(checkpoint)
     matrices, layers = matrices or {}, set(linear_layers(checkpoint))
-    rules = _rules(checkpoint, recipe)
+    rules = rules_of(checkpoint, recipe)
     kept = plan_pruning(checkpoint, recipe.prune) if recipe.prune else {}
     plans = []
     for name in sorted(checkpoint.tensors):
@@ -231,7 +231,7 @@ def _check_shape(where: str, shape: tuple[int, ...], most_axes: int) -> None:
         )
 
 
-def _rules(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
+def rules_of(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
     """Return the rule of each tensor that has one: a linear layer's weight, or a matrix where a quantizer is named."""
     linear = linear_layers(checkpoint)
     matrices = [
@@ -257,12 +257,12 @@ def _quantizer(source: SourceTensor, rule: LayerRule | None, matrix: Path | None
     """Return what quantizes a tensor: the matrix made of it, or the rule, or nothing."""
     if matrix is not None:
         return _scaled(source, matrix)
-    if rule is not None and rule.quantizer == Scaled.name:
+    if rule is not None and rule.calibrated:
         raise UsageError(
             "the recipe wants a tensor as a calibration made it, and there is none",
             where=source.name,
             expected="a folder with NAME.matrix for every tensor it selects",
-            fix="calibrate first, and name the folder: iwsltpack build --matrices FOLDER",
+            fix="name data to calibrate on, or the folder: iwsltpack build --calibration DEVSET, or --matrices FOLDER",
         )
     if rule is None or (rule.bits is None and rule.step is None):
         return None

@@ -20,7 +20,7 @@ A recipe file is TOML or JSON:
 
     [[layers]]
     pattern = 'self_attn'
-    quantizer = "calibrated"          # as a calibration made it: `iwsltpack build --matrices`
+    quantizer = "calibrated"          # needs format 2 and `iwsltpack build --calibration DEVSET`, or `--matrices`
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ MLP = mlp_layers.pattern()
 SUBSETS = {"up-down": ("up", "down"), "down": ("down",), "up": ("up",), "gate": ("gate",)}
 _PRUNED_SHARE = 0.2
 _CODEC = ("post-training quantization", "lossless entropy coding")
+_CALIBRATED = (_CODEC[0], "error feedback and row scales from calibration data", _CODEC[1])
 
 
 def _rounded(name: str, layers: str, selection: tuple[str, ...], digits: int) -> Recipe:
@@ -74,6 +75,12 @@ BUILT_IN = {
             techniques=("structured pruning", *_CODEC),
             layers=(LayerRule(pattern=MLP, bits=bits_of_digits(2)),),
             prune=PruneRule(pattern=r"mlp$", fraction=_PRUNED_SHARE),
+        ),
+        Recipe(
+            name="calibrated",
+            description="every matrix but tables of positions, embeddings too, as calibration says; --calibration",
+            techniques=_CALIBRATED,
+            layers=(LayerRule(pattern="^(?!.*position)", bits=None, quantizer="calibrated"),),
         ),
         *(
             _rounded(
@@ -137,7 +144,8 @@ def _recipe(file: RecipeFile) -> Recipe:
         )
         for entry in file.layers
     )
-    techniques = (*(("structured pruning",) if file.prune else ()), *(_CODEC if rules else _CODEC[1:]))
+    coded = _CALIBRATED if any(rule.calibrated for rule in rules) else _CODEC
+    techniques = (*(("structured pruning",) if file.prune else ()), *(coded if rules else _CODEC[1:]))
     return Recipe(
         name=file.name,
         description=file.description,

@@ -40,6 +40,7 @@ def command(
             "base_model": manifest.base_model.to_json(),
             "recipe": manifest.recipe.to_json(),
             "coding": manifest.coding,
+            "calibration": manifest.calibration and manifest.calibration.to_json(),
             **sizes.to_json(),
         },
         *(_identity(manifest), "", _measures(sizes), "", _components(sizes), "", UNITS),
@@ -59,6 +60,7 @@ def _identity(manifest: ArtifactManifest) -> Table:
             ("architecture", base.architecture),
             ("recipe", f"{manifest.recipe.name}: {manifest.recipe.description}"),
             ("coding", manifest.coding),
+            *((("calibrated on", str(manifest.calibration)),) if manifest.calibration else ()),
             ("manifest SHA-256", manifest.sha256),
         ),
     )

@@ -100,7 +100,7 @@ def prepare_jobs(
     apart = request.options_of([item.name for item in test_sets], family_of(processor).edition)
     limit = audio_limit(processor)
     surveys = [survey(test_set, limit, reporter) for test_set in test_sets]
-    _apply_policy(surveys, options, limit, reporter)
+    apply_policy(surveys, options, limit, reporter)
     artifact, jobs = describe_artifact(source), []
     for found in surveys:
         name = found.test_set.name
@@ -119,7 +119,7 @@ def prepare_jobs(
     return jobs
 
 
-def _apply_policy(surveys: list[Survey], options: DecodeOptions, limit: float, reporter: Reporter) -> None:
+def apply_policy(surveys: list[Survey], options: DecodeOptions, limit: float, reporter: Reporter) -> None:
     """Act on what is wrong with the audio as the options say, before anything is loaded or written."""
     found = [problem for item in surveys for problem in (*item.test_set.notices, *item.problems)]
     errors = [problem for problem in found if problem.severity == "error"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from iwsltpack.documents.document import OPTIONAL, Document, Part
-from iwsltpack.documents.kinds import Count, DType, Keywords, Sha256, whole
+from iwsltpack.documents.kinds import Count, DType, Keywords, Sha256, Text, TrackPair, whole
 from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import ARTIFACT_FORMAT, ARTIFACT_VERSIONS
 from iwsltpack.documents.recipe import Bits, Recipe, Step
@@ -165,6 +165,53 @@ class Tensor(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calibration(Part):
+    """The data and settings that calibrated tensors were quantized by.
+
+    Attributes
+    ----------
+    name
+        Of the data set.
+    sha256
+        Of its segments and audio, as in a run's record.
+    segments, tokens
+        How much of it was used: segments, and tokens of the answers to them.
+    labels
+        Where the answers come from: references, or the model's own greedy outputs.
+    references_sha256
+        Of the references' file.
+    pair
+        Language pair.
+    damping
+        None where a rule chose one for each layer.
+    step
+        The global step.
+    seed
+        Of the labels drawn from the model's own distribution.
+    """
+
+    name: Text
+    sha256: Sha256
+    segments: Count
+    tokens: Count
+    labels: Literal["references", "model"]
+    references_sha256: Sha256 | None = None
+    pair: TrackPair
+    damping: Annotated[float, Keywords(minimum=0)] | None
+    step: Annotated[float, Keywords(exclusiveMinimum=0)]
+    seed: int
+
+    def __str__(self) -> str:
+        """Return all but the digests as a phrase."""
+        labels = "references" if self.labels == "references" else "the model's own outputs"
+        damping = "by rule" if self.damping is None else f"{self.damping:g}"
+        return (
+            f"{self.name}, {self.pair}: {self.segments} segments, {self.tokens} tokens of {labels}; "
+            f"step {self.step:g}, damping {damping}, seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class File(Part):
     """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256."""
 
@@ -190,6 +237,7 @@ class ArtifactManifest(Document):
     base_model: BaseModel
     recipe: Recipe
     coding: CodingName
+    calibration: Calibration | None = field(default=None, metadata=OPTIONAL)
     tensors: tuple[Tensor, ...]
     files: tuple[File, ...]
     sha256: Sha256 = field(default="")

@@ -10,6 +10,7 @@ from iwsltpack.documents.kinds import Keywords, Text, whole
 
 Bits = Annotated[int, Keywords(minimum=0, maximum=14)]
 """Fractional bits b of a rounding step 2^-b: with more, float16 does not hold the multiples."""
+CALIBRATED = "calibrated"
 QuantizerChoice = Literal["calibrated", "rounding"]
 
 
@@ -37,6 +38,11 @@ class LayerRule(Part):
     bits: Bits | None
     step: Step | None = field(default=None, metadata=OPTIONAL)
     quantizer: QuantizerChoice | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it wants what a calibration makes."""
+        return self.quantizer == CALIBRATED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,11 @@ class Recipe(Part):
     layers: tuple[LayerRule, ...] = ()
     prune: PruneRule | None = None
     engine: Literal["codec", "bitsandbytes"] = "codec"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a rule wants what a calibration makes."""
+        return any(rule.calibrated for rule in self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)

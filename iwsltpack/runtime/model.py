@@ -103,7 +103,7 @@ def load_from(
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
     check_figures(source.model_dir, len(source.manifest.tensors))
-    config, cls = _architecture(source.model_dir)
+    config, cls = architecture(source.model_dir)
     extra: dict[str, Any] = {}
     if mode != "load":
         from iwsltpack.runtime.compressed_linear import StreamingConfig
@@ -308,7 +308,7 @@ def sampling_rate(processor: Any) -> int:
     return int(processor.feature_extractor.sampling_rate)
 
 
-def _architecture(model_dir: Path) -> tuple[Any, Any]:
+def architecture(model_dir: Path) -> tuple[Any, Any]:
     """Return configuration and class; only classes of transformers itself, never code from the artifact."""
     import transformers
 

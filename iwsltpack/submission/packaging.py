@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cleaning import RULES as CLEANING_RULES
@@ -55,7 +55,7 @@ class Request:
     type
         ``primary`` or ``contrastive``.
     datasets
-        What supported the compression.
+        What supported the compression; what the artifact was calibrated on is added.
     label
         Tells contrastive submissions of one model name apart.
     release_outputs
@@ -111,6 +111,9 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     naming.check_label(request.label)
     request.edition.pair(request.pair)
     problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, progress), progress)
+    if manifest is not None and manifest.calibration is not None:
+        used = (*request.datasets, manifest.calibration.name)
+        request = replace(request, datasets=tuple(dict.fromkeys(used)))
     problems += check_datasets(request.edition.condition(request.condition), request.datasets)
     runs, run_problems = _collect_runs(request)
     names = [run.test_set.name for _, run in runs]

@@ -1,0 +1,207 @@
+"""From a test set to what a model is calibrated on: the conversations that decoding would hold, with their answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from iwsltpack.calibration.rounding import DEFAULT_STEP, Settings, check_settings
+from iwsltpack.calibration.towers import Batch
+from iwsltpack.decoding.batches import prepare_batch
+from iwsltpack.decoding.generation import InputBuilder, Translator
+from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.decoding.prepare import apply_policy
+from iwsltpack.documents.artifact import Calibration
+from iwsltpack.documents.choices import DEFAULT_PAIR
+from iwsltpack.documents.names import PAIRS
+from iwsltpack.errors import InputError, UsageError
+from iwsltpack.runtime.model import audio_limit, processor_from
+from iwsltpack.scoring.references import read_references
+from iwsltpack.system import fileio
+from iwsltpack.testsets.discovery import find_test_sets
+from iwsltpack.testsets.survey import survey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iwsltpack.system.progress import Reporter
+    from iwsltpack.testsets.survey import Piece, Survey
+
+LABELS = "labels.json"
+"""The model's own outputs, as far as they are made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRequest:
+    """What a person asks to be calibrated on, and how.
+
+    Attributes
+    ----------
+    data
+        A test set.
+    references
+        What its segments should say; None for the model's own greedy outputs.
+    name
+        What the data set is called in the track's rules; None for the test set's own name.
+    pair
+        Language pair, which also says what the model is asked.
+    step, damping, seed
+        See `Settings`.
+    """
+
+    data: Path
+    references: Path | None = None
+    name: str | None = None
+    pair: str = DEFAULT_PAIR
+    step: float = DEFAULT_STEP
+    damping: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self.settings)
+        DecodeOptions(pair=self.pair)  # refuses an unknown one
+
+    @property
+    def settings(self) -> Settings:
+        """The same for `calibrate`."""
+        return Settings(steps=(self.step,), damping=self.damping, seed=self.seed)
+
+
+class CalibrationData:
+    """A test set, examined and ready to be made batches of.
+
+    Parameters
+    ----------
+    request
+        What is asked for.
+    checkpoint
+        Folder of the model, of which the processor is taken.
+    reporter
+        Is told what is left out.
+
+    Raises
+    ------
+    InputError, UsageError, ValidationFailed
+        Not one test set, unusable audio, or references that are not those of its segments.
+    """
+
+    def __init__(self, request: CalibrationRequest, checkpoint: Path, reporter: Reporter) -> None:
+        self.request, self.reporter = request, reporter
+        self.options = DecodeOptions(pair=request.pair).resolved()
+        self.processor = processor_from(checkpoint)
+        self.builder = InputBuilder(self.processor, self.options.prompt or "")
+        found = find_test_sets(request.data)
+        if len(found) != 1:
+            raise UsageError(
+                "calibration takes one test set",
+                where=request.data,
+                got=", ".join(item.name for item in found),
+                fix="name one of them",
+            )
+        limit = audio_limit(self.processor)
+        self.survey: Survey = survey(found[0], limit, reporter)
+        apply_policy([self.survey], self.options, limit, reporter)
+        self.references = None if request.references is None else self._references(request.references)
+        self.pieces: list[Piece] = [
+            piece
+            for piece in self.survey.pieces
+            if self.references is None or piece.segment not in self.survey.long
+        ]
+        if left_out := len(self.survey.long) if self.references else 0:
+            reporter.say(
+                f"{left_out} segments that were cut are left out: a reference is that of a whole one"
+            )
+        if not self.pieces:
+            raise InputError("there is nothing to calibrate on", where=request.data)
+
+    def _references(self, path: Path) -> tuple[str, ...]:
+        language = PAIRS[self.request.pair]
+        found = read_references(path, language=language)
+        if found.language not in (None, language):
+            raise UsageError(
+                "the references are in another language", where=path, expected=language, got=found.language
+            )
+        ids = [segment.id for segment in self.survey.test_set.segments]
+        lines = found.lines if found.ids is None else found.select(ids).lines
+        if len(lines) != len(ids):
+            raise InputError(
+                "not one reference for each segment", where=path, expected=len(ids), got=len(lines)
+            )
+        return lines
+
+    def record(self, tokens: int) -> Calibration:
+        """Return what the manifest says of it; `tokens` is known once the batches are made."""
+        request = self.request
+        return Calibration(
+            name=request.name or self.survey.test_set.name,
+            sha256=self.survey.sha256,
+            segments=len({piece.segment for piece in self.pieces}),
+            tokens=tokens,
+            labels="model" if self.references is None else "references",
+            references_sha256=None if request.references is None else fileio.sha256_file(request.references),
+            pair=request.pair,
+            damping=request.damping,
+            step=request.step,
+            seed=request.seed,
+        )
+
+    def batches(self, model: Any, folder: Path, identity: str) -> list[Batch]:
+        """Return one batch a piece: what decoding gives the model, and behind it the answer.
+
+        Parameters
+        ----------
+        model
+            Answers where there are no references.
+        folder
+            Where its answers are kept, for a calibration that is gone on with.
+        identity
+            Of the model.
+        """
+        answers: list[str] = []
+        if self.references is None:
+            answers = self._kept(folder / LABELS, identity)
+            translator = Translator(model, self.processor)
+        self.reporter.start("calibration, data", len(self.pieces))
+        batches = []
+        for number, piece in enumerate(self.pieces):
+            file = self.survey.files[self.survey.test_set.segments[piece.segment].path]
+            inputs = prepare_batch((piece,), [file], self.builder).inputs
+            if self.references is not None:
+                answer = self.references[piece.segment]
+            else:
+                if number == len(answers):
+                    (found,) = translator.generate(inputs, self.options.max_new_tokens or 1)
+                    answers.append(found.text)
+                    kept = {"identity": self._identity(identity), "answers": answers}
+                    fileio.write_json(folder / LABELS, kept)
+                answer = answers[number]
+            tokens = self.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+            batches.append(_with_answer(inputs, tokens, model.dtype))
+            self.reporter.advance()
+        self.reporter.finish()
+        return batches
+
+    def _identity(self, model: str) -> list[str]:
+        return [model, self.survey.sha256, self.options.prompt or ""]
+
+    def _kept(self, path: Path, identity: str) -> list[str]:
+        """Return the answers that were given before; those to other questions do not count."""
+        if not path.is_file():
+            return []
+        kept = fileio.read_json(path)
+        return list(kept["answers"]) if kept["identity"] == self._identity(identity) else []
+
+
+def _with_answer(inputs: dict[str, torch.Tensor], answer: list[int], dtype: torch.dtype) -> Batch:
+    """Return a conversation with its answer; every token of it, and its end, is a target."""
+    placed = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+    asked = placed["input_ids"].shape[1]
+    tokens = torch.tensor([answer], dtype=placed["input_ids"].dtype)
+    placed["input_ids"] = torch.cat([placed["input_ids"], tokens], 1)
+    mask = placed["attention_mask"]
+    placed["attention_mask"] = torch.cat([mask, torch.ones_like(tokens, dtype=mask.dtype)], 1)
+    targets = torch.zeros(placed["input_ids"].shape, dtype=torch.bool)
+    targets[:, asked - 1 :] = True
+    return Batch(placed, targets)
