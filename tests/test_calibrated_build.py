@@ -92,7 +92,7 @@ def test_the_artifact_tells_what_it_was_calibrated_on(artifact: Path, dev: Path)
     said = f"dev, en-zh: 6 segments, {found.tokens} tokens of the model's own outputs; step 3e-07, damping by rule"
     assert said in " ".join(typed(inspect, artifact).stdout.split())
     card = write_card(read_manifest(artifact), measure(artifact), "team/model")
-    assert said in card and "rounded as calibration data says" in card
+    assert said in card and "codes and scales of rows and columns, by calibration" in card
     assert [item.name for item in find_test_sets(dev)] == ["dev"]
 
 
