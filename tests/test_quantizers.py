@@ -190,6 +190,21 @@ def test_weights_are_products_of_float32_in_one_order() -> None:
     )
 
 
+def test_the_order_of_the_products_shows_in_the_bits() -> None:
+    made = matrix(1500, 2000)
+    codes, row, column = (
+        array.astype(np.float32) for array in (made.codes, made.row_scale[:, None], made.column_scale)
+    )
+    delta = np.float32(made.delta)
+    assert made.weights().tobytes() == (codes * (row * delta) * column).astype(np.float16).tobytes()
+    for other in (
+        codes * column * (row * delta),
+        codes * row * delta * column,
+        codes * (row * delta * column),
+    ):
+        assert made.weights().tobytes() != other.astype(np.float16).tobytes()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
