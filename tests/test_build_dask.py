@@ -39,7 +39,7 @@ real_pack = dask._pack
 
 def die_once(order: Any, bundle: Bundle) -> Any:
     """Pack, but kill the worker half-way through the first bundle of all."""
-    marker = Path(order.workshop) / "died"
+    marker = Path(order.partial_folder) / "died"
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
@@ -118,9 +118,9 @@ def test_a_worker_killed_mid_way_costs_nothing(
     noted: list[str] = []
     real = staging.adopt
 
-    def adopt(staged: Any, workshop: Path) -> None:
+    def adopt(staged: Any, partial_folder: Path) -> None:
         noted.extend(tensor.name for tensor, _ in staged.written)
-        real(staged, workshop)
+        real(staged, partial_folder)
 
     monkeypatch.setattr(dask, "adopt", adopt)
     build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", cluster=address)
@@ -259,20 +259,20 @@ def test_a_worker_that_was_given_up_stops_and_writes_nothing_more(tmp_path: Path
     rows = np.zeros((6, 1 << 21), dtype=np.float32)
     source = write_checkpoint(tmp_path / "source", {"a.weight": rows})
     (bundle,) = bundled(plan_tensors(open_checkpoint(source), BUILT_IN["fp16"]))
-    workshop = tmp_path / "out.partial"
-    (workshop / STAGING).mkdir(parents=True)
+    partial_folder = tmp_path / "out.partial"
+    (partial_folder / STAGING).mkdir(parents=True)
     chunks = 0
 
     class GivenUp(Counting):
         def advance(self, amount: float = 1) -> None:
             nonlocal chunks
             chunks += 1
-            (workshop / STAGING).rename(tmp_path / "gone")
+            (partial_folder / STAGING).rename(tmp_path / "gone")
 
     with pytest.raises(Stopped):
-        pack_bundle(bundle, workshop, CODINGS["zstd"], progress=GivenUp())
+        pack_bundle(bundle, partial_folder, CODINGS["zstd"], progress=GivenUp())
     assert chunks == 1
-    assert not list(workshop.iterdir())
+    assert not list(partial_folder.iterdir())
 
 
 def test_bundles_begin_with_the_largest_and_hold_every_tensor_once(tiny: Path, small_bundles: None) -> None:

@@ -276,7 +276,7 @@ def test_a_killed_merge_is_done_again(
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
 
 
-def test_leftovers_of_killed_workers_go_with_the_workshop(tiny: Path, tmp_path: Path) -> None:
+def test_leftovers_of_killed_workers_go_with_the_partial_folder(tiny: Path, tmp_path: Path) -> None:
     build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1, 1))
     left = tmp_path / "out.partial" / "staging" / "tmpx" / "weights.zarr"
     left.mkdir(parents=True)

@@ -28,17 +28,17 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class _Order:
+class _WorkerSetup:
     """What every worker is told."""
 
-    workshop: str
+    partial_folder: str
     coding: Coding
     source: tuple[SourceFile, ...]
 
 
 def pack_on_cluster(
     address: str,
-    workshop: Path,
+    partial_folder: Path,
     plans: list[TensorPlan],
     coding: Coding,
     source: tuple[SourceFile, ...],
@@ -51,7 +51,7 @@ def pack_on_cluster(
     ----------
     address
         See `connect`.
-    workshop
+    partial_folder
         In a folder that all workers see.
     plans
         Of the tensors to pack.
@@ -65,25 +65,25 @@ def pack_on_cluster(
     Raises
     ------
     InputError
-        A worker does not see the workshop or the checkpoint, or sees another; or as `write_tensor`. Errors of a
+        A worker does not see the partial folder or the checkpoint, or sees another; or as `write_tensor`. Errors of a
         worker name it.
     ResourceError
         A tensor killed every worker it was given; everything else is packed. Or see `run_items`.
     """
-    workshop = workshop.resolve()
+    partial_folder = partial_folder.resolve()
     plans = [plan.with_whole_paths() for plan in plans]
-    order = _Order(str(workshop), coding, source)
+    setup = _WorkerSetup(str(partial_folder), coding, source)
 
     def take(bundle: Bundle, staged: Staged) -> None:
-        adopt(staged, workshop)
+        adopt(staged, partial_folder)
         for written in staged.written:
             note(written)
         progress.advance(bundle.nbytes)
 
-    (workshop / STAGING).mkdir(exist_ok=True)
+    (partial_folder / STAGING).mkdir(exist_ok=True)
     with connect(address) as client:
-        check_shared(client, workshop)
-        lost = run_items(client, partial(_pack, order), bundled(plans), key=str, done=take, progress=progress)
+        check_shared(client, partial_folder)
+        lost = run_items(client, partial(_pack, setup), bundled(plans), key=str, done=take, progress=progress)
     if lost:
         names = [name for entry in lost for name in entry.item.names]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -95,11 +95,11 @@ def pack_on_cluster(
         )
 
 
-def _pack(order: _Order, bundle: Bundle) -> Staged:
+def _pack(setup: _WorkerSetup, bundle: Bundle) -> Staged:
     """Run on a worker."""
     try:
-        check_source(bundle, order.source)
-        return pack_bundle(bundle, Path(order.workshop), order.coding)
+        check_source(bundle, setup.source)
+        return pack_bundle(bundle, Path(setup.partial_folder), setup.coding)
     except IwsltpackError as error:
         error.where = f"{error.where or bundle} (on worker {worker.address()})"
         raise

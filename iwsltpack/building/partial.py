@@ -142,46 +142,46 @@ def lock_partial(output: Path) -> Iterator[Path]:
     UsageError
         Another build, a shard or a merge is at work there, or has finished the artifact meanwhile.
     """
-    workshop = partial_of(output)
-    workshop.mkdir(parents=True, exist_ok=True)
-    with locks.held(workshop / LOCK, "another build is writing this artifact, or a shard of it"):
+    partial_folder = partial_of(output)
+    partial_folder.mkdir(parents=True, exist_ok=True)
+    with locks.held(partial_folder / LOCK, "another build is writing this artifact, or a shard of it"):
         # It may have been finished by another process since this one looked first.
         check_absent(output)
-        shutil.rmtree(workshop / STAGING, ignore_errors=True)
-        yield workshop
-        shutil.rmtree(workshop)
+        shutil.rmtree(partial_folder / STAGING, ignore_errors=True)
+        yield partial_folder
+        shutil.rmtree(partial_folder)
 
 
 @contextmanager
 def lock_shard(output: Path, shard: Shard) -> Iterator[Path]:
     """Give a shard the folder `output` is built in; other shards may be there, a whole build or a merge may not."""
-    workshop = partial_of(output)
-    workshop.mkdir(parents=True, exist_ok=True)
-    own = workshop / f"{_stem(shard)}.lock"
+    partial_folder = partial_of(output)
+    partial_folder.mkdir(parents=True, exist_ok=True)
+    own = partial_folder / f"{_stem(shard)}.lock"
     with (
-        locks.held(workshop / LOCK, "a build or a merge is writing this artifact", shared=True),
+        locks.held(partial_folder / LOCK, "a build or a merge is writing this artifact", shared=True),
         locks.held(own, f"shard {shard} is being built by another process"),
     ):
         check_absent(output)
-        yield workshop
+        yield partial_folder
 
 
-def journal_of(workshop: Path, shard: Shard | None = None) -> Journal:
+def journal_of(partial_folder: Path, shard: Shard | None = None) -> Journal:
     """Return the journal of a shard, or that of builds by one program."""
-    return Journal(workshop / (JOURNAL if shard is None else f"{_stem(shard)}.jsonl"))
+    return Journal(partial_folder / (JOURNAL if shard is None else f"{_stem(shard)}.jsonl"))
 
 
-def shards_begun(workshop: Path) -> list[str]:
+def shards_begun(partial_folder: Path) -> list[str]:
     """Return ``I-of-N`` of every shard that has been at work."""
     prefix = "build.shard-"
-    return sorted(path.stem.removeprefix(prefix) for path in workshop.glob(f"{prefix}*.lock"))
+    return sorted(path.stem.removeprefix(prefix) for path in partial_folder.glob(f"{prefix}*.lock"))
 
 
 def _stem(shard: Shard) -> str:
     return f"build.shard-{shard.index}-of-{shard.count}"
 
 
-def agree(workshop: Path, plan: BuildPlan) -> None:
+def agree(partial_folder: Path, plan: BuildPlan) -> None:
     """Write the plan down, or make sure that what lies there is this very build.
 
     Raises
@@ -189,17 +189,17 @@ def agree(workshop: Path, plan: BuildPlan) -> None:
     UsageError
         It is another.
     """
-    data, path = fileio.canonical_json(Part.to_json(plan)), workshop / PLAN
+    data, path = fileio.canonical_json(Part.to_json(plan)), partial_folder / PLAN
     fileio.create_bytes(path, data)
     if fileio.read_bytes(path, limit=PLAN_LIMIT) != data:
         raise UsageError(
             "an unfinished build of another source, recipe, coding or version lies here",
-            where=workshop,
+            where=partial_folder,
             fix="remove that folder, or choose another --output",
         )
 
 
-def read_plan(workshop: Path) -> BuildPlan:
+def read_plan(partial_folder: Path) -> BuildPlan:
     """Read what is being built.
 
     Raises
@@ -209,11 +209,11 @@ def read_plan(workshop: Path) -> BuildPlan:
     ArtifactError
         The plan is damaged.
     """
-    path = workshop / PLAN
+    path = partial_folder / PLAN
     if not path.is_file():
         raise InputError(
             "no build has been begun here",
-            where=workshop,
+            where=partial_folder,
             fix="build the shards first: iwsltpack build SOURCE --output OUTPUT --shard 1/4, and so on",
         )
     document = fileio.read_json(path, limit=PLAN_LIMIT)
@@ -221,12 +221,12 @@ def read_plan(workshop: Path) -> BuildPlan:
         return BuildPlan.from_json(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
-            "the plan of the build is damaged", where=path, got=str(error), fix=f"remove {workshop}"
+            "the plan of the build is damaged", where=path, got=str(error), fix=f"remove {partial_folder}"
         ) from error
 
 
 def finished(
-    workshop: Path,
+    partial_folder: Path,
     names: Collection[str],
     sizes: dict[str, int],
     progress: Reporter = SILENT,
@@ -239,7 +239,7 @@ def finished(
     """
     wanted = set(names)
     found: dict[str, Written] = {}
-    for path in sorted(workshop.glob("build*.jsonl")):
+    for path in sorted(partial_folder.glob("build*.jsonl")):
         for record in Journal(path).records():
             with suppress(KeyError, TypeError):  # the record of another version
                 tensor = Tensor.from_json(record["tensor"])
@@ -248,7 +248,7 @@ def finished(
                     found[tensor.name] = (tensor, files)
 
     def whole(written: Written) -> bool:
-        if not all(_unchanged(workshop / ARTIFACT / file.path, file) for file in written[1]):
+        if not all(_unchanged(partial_folder / ARTIFACT / file.path, file) for file in written[1]):
             return False
         progress.advance(sizes[written[0].name])
         return True

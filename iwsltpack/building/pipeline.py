@@ -1,6 +1,6 @@
 """Build an artifact: streamed tensor by tensor, on all cores, resumable, the same bytes every time.
 
-Everything is written into ``OUTPUT.partial/artifact`` (see `workshop`); only when every tensor is written and checked
+Everything is written into ``OUTPUT.partial/artifact`` (see `partial`); only when every tensor is written and checked
 is the manifest added and that folder renamed. A journal beside it says which tensors are done; a build that was killed,
 even between the last two steps, goes on from there when it is started again with the same source, recipe and coding,
 on this machine, on a cluster or in shards.
@@ -96,7 +96,7 @@ class BuildJob:
     plan: BuildPlan
     state: str
 
-    def check_source(self, workshop: Path) -> None:
+    def check_source(self, partial_folder: Path) -> None:
         """Refuse to finish if the checkpoint is not what it was in the beginning."""
         if (
             _stamp(self.checkpoint, self.matrices) != self.plan.source
@@ -105,7 +105,7 @@ class BuildJob:
             raise InputError(
                 "the checkpoint changed while it was being packed",
                 where=self.checkpoint.folder,
-                fix=f"remove {workshop} and build again",
+                fix=f"remove {partial_folder} and build again",
             )
 
     def note(self, journal: Journal, written: Written) -> Written:
@@ -186,12 +186,12 @@ def build_artifact(
             progress=progress,
         ) as job,
         fileio.disk_errors(output),
-        lock_partial(output) as workshop,
+        lock_partial(output) as partial_folder,
     ):
-        agree(workshop, job.plan)
-        artifact = workshop / ARTIFACT
-        written = _write_all(workshop, job, workers, cluster, progress)
-        job.check_source(workshop)
+        agree(partial_folder, job.plan)
+        artifact = partial_folder / ARTIFACT
+        written = _write_all(partial_folder, job, workers, cluster, progress)
+        job.check_source(partial_folder)
         publishing.write_side_files(artifact, job.side)
         manifest = publishing.seal(artifact, job.plan, written)
         publishing.publish(artifact, output)
@@ -367,13 +367,13 @@ def _stamp(checkpoint: Checkpoint, matrices: Mapping[str, Path]) -> tuple[Source
 
 
 def _write_all(
-    workshop: Path, job: BuildJob, workers: int | None, cluster: str | None, progress: Reporter
+    partial_folder: Path, job: BuildJob, workers: int | None, cluster: str | None, progress: Reporter
 ) -> dict[str, Written]:
     """Pack what is not packed yet; return every tensor by name."""
-    zarr_metadata.create_group(workshop / ARTIFACT, job.plan.manifest.format_version)
-    sizes, journal = job.plan.sizes, journal_of(workshop)
+    zarr_metadata.create_group(partial_folder / ARTIFACT, job.plan.manifest.format_version)
+    sizes, journal = job.plan.sizes, journal_of(partial_folder)
     progress.start("building", sum(sizes.values()), "bytes")
-    done = finished(workshop, sizes, sizes, progress, source=job.state)
+    done = finished(partial_folder, sizes, sizes, progress, source=job.state)
     if done:
         progress.say(f"{len(done)} of {len(sizes)} tensors were packed before; going on")
     todo = [plan for plan in job.plans if plan.source.name not in done]
@@ -383,11 +383,11 @@ def _write_all(
         done[noted[0].name] = noted
 
     if cluster is None:
-        _write_here(workshop / ARTIFACT, todo, job.coding, workers, note, progress)
+        _write_here(partial_folder / ARTIFACT, todo, job.coding, workers, note, progress)
     elif todo:
         from iwsltpack.building.dask import pack_on_cluster
 
-        pack_on_cluster(cluster, workshop, todo, job.coding, job.plan.source, note, progress)
+        pack_on_cluster(cluster, partial_folder, todo, job.coding, job.plan.source, note, progress)
     progress.finish()
     return done
 

@@ -103,28 +103,28 @@ def build_shard(
             progress=progress,
         ) as job,
         fileio.disk_errors(output),
-        lock_shard(output, shard) as workshop,
+        lock_shard(output, shard) as partial_folder,
     ):
-        agree(workshop, job.plan)
-        publishing.write_side_files(workshop / ARTIFACT, job.side)
-        (workshop / STAGING).mkdir(exist_ok=True)
-        sizes, journal, stop = job.plan.sizes, journal_of(workshop, shard), threading.Event()
+        agree(partial_folder, job.plan)
+        publishing.write_side_files(partial_folder / ARTIFACT, job.side)
+        (partial_folder / STAGING).mkdir(exist_ok=True)
+        sizes, journal, stop = job.plan.sizes, journal_of(partial_folder, shard), threading.Event()
         names = deal(sizes, shard.count)[shard.index - 1]
         progress.start(f"building shard {shard}", sum(sizes[name] for name in names), "bytes")
-        done = finished(workshop, names, sizes, progress, source=job.state)
+        done = finished(partial_folder, names, sizes, progress, source=job.state)
         own = set(names) - set(done)
 
         def work(bundle: Bundle) -> None:
             progress.note(str(bundle))
-            staged = pack_bundle(bundle, workshop, job.coding, progress=progress, stop=stop)
-            adopt(staged, workshop)
+            staged = pack_bundle(bundle, partial_folder, job.coding, progress=progress, stop=stop)
+            adopt(staged, partial_folder)
             for written in staged.written:
                 job.note(journal, written)
 
         todo = bundled([plan for plan in job.plans if plan.source.name in own])
         in_threads(work, todo, workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
         progress.finish()
-        job.check_source(workshop)
+        job.check_source(partial_folder)
     return names
 
 
@@ -152,21 +152,21 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     ValidationFailed
         Tensors are missing; every shard that lacks some is named.
     """
-    workshop = partial_of(output)
+    partial_folder = partial_of(output)
     if (output / MANIFEST_NAME).is_file():
         progress.say(f"{output}: merged already")
         return read_manifest(output)
-    plan = read_plan(workshop)
+    plan = read_plan(partial_folder)
     with fileio.disk_errors(output), lock_partial(output):
-        sizes, artifact = plan.sizes, workshop / ARTIFACT
+        sizes, artifact = plan.sizes, partial_folder / ARTIFACT
         progress.start("checking", sum(sizes.values()), "bytes")
-        done = finished(workshop, sizes, sizes, progress)
+        done = finished(partial_folder, sizes, sizes, progress)
         progress.finish()
-        if problems := _missing(workshop, plan, set(done)):
+        if problems := _missing(partial_folder, plan, set(done)):
             raise ValidationFailed(
                 "not every shard is packed yet",
                 problems,
-                where=workshop,
+                where=partial_folder,
                 fix="run these shards again, each goes on where it stopped; then merge again",
             )
         for file in plan.side:
@@ -181,10 +181,10 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     return manifest
 
 
-def _missing(workshop: Path, plan: BuildPlan, done: set[str]) -> list[Problem]:
+def _missing(partial_folder: Path, plan: BuildPlan, done: set[str]) -> list[Problem]:
     """Return one problem for each shard that lacks tensors, going by the number of shards most were begun with."""
     sizes = plan.sizes
-    counts = [int(name.rpartition("-")[2]) for name in shards_begun(workshop)]
+    counts = [int(name.rpartition("-")[2]) for name in shards_begun(partial_folder)]
     count = max(sorted(set(counts)), key=counts.count) if counts else 1
     problems = []
     for index, names in enumerate(deal(sizes, count), 1):

@@ -88,13 +88,13 @@ class _Abandoned(threading.Event):
 
 def pack_bundle(
     bundle: Bundle,
-    workshop: Path,
+    partial_folder: Path,
     coding: Coding,
     *,
     progress: Reporter = SILENT,
     stop: threading.Event | None = None,
 ) -> Staged:
-    """Pack the tensors of a bundle into a new folder under the workshop's ``staging``, which must be there.
+    """Pack the tensors of a bundle into a new folder under the partial folder's ``staging``, which must be there.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def pack_bundle(
         See `write_tensor`.
     """
     memory.keep_freed_blocks()
-    staging = workshop / STAGING
+    staging = partial_folder / STAGING
     with disk_errors(staging):
         folder = Path(tempfile.mkdtemp(dir=staging))
         abandoned = _Abandoned(folder, stop)
@@ -112,9 +112,9 @@ def pack_bundle(
     return Staged(folder=str(folder), written=tuple(written))
 
 
-def adopt(staged: Staged, workshop: Path) -> None:
+def adopt(staged: Staged, partial_folder: Path) -> None:
     """Move the tensors of a packed bundle to their places in the artifact."""
-    folder, target = Path(staged.folder), workshop / ARTIFACT / WEIGHTS_DIR
+    folder, target = Path(staged.folder), partial_folder / ARTIFACT / WEIGHTS_DIR
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         for tensor, _ in staged.written:
