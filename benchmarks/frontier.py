@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.frontier_methods import Change, compress, from_matrices, ways
 from benchmarks.frontier_models import DEFAULT_AMOUNT, PACKAGES, SMOL, WHISPER, Whisper, prepare, subject
-from iwsltpack.calibration.rounding import Settings
+from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import calibrate
 from iwsltpack.quantizers.scales import QuantizedMatrix

@@ -19,7 +19,7 @@ from typing import Any
 import calibration_fixtures as small
 import torch
 
-from iwsltpack.calibration.rounding import Settings
+from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.walk import calibrate
 
 EVENTS = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}

@@ -437,9 +437,9 @@ def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path:
 
 
 def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:
-    from iwsltpack.building.partial import Journal
+    from iwsltpack.building.partial import BuildJournal
 
-    journal = Journal(tmp_path / JOURNAL)
+    journal = BuildJournal(tmp_path / JOURNAL)
     journal.append({"build": "x"})
     with (tmp_path / JOURNAL).open("ab") as stream:
         stream.write(b'{"tensor": {"na')

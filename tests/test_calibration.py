@@ -15,8 +15,8 @@ import torch
 from calibration_fixtures import Plain
 
 from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.moments import checkpoint_names
-from iwsltpack.calibration.rounding import Settings
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import calibrate
 from iwsltpack.errors import InputError, IwsltpackError, UsageError

@@ -87,7 +87,7 @@ LANGUAGES = st.sampled_from(["zh", "de"])
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_every_rule_does_what_its_example_shows(rule: cleaning.Rule) -> None:
+def test_every_rule_does_what_its_example_shows(rule: cleaning.CleaningRule) -> None:
     before, after = rule.example
     lang = "de" if rule.id == "unicode-form" else "zh"
     result = clean_line(before, lang)

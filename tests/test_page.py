@@ -286,9 +286,7 @@ def write_scored(folder: Path, lines: list[str], told: References, recipe: str, 
 
 
 def score_run(run: Path) -> Any:
-    from iwsltpack.scoring.score import _scored_run
-
-    return _scored_run(read_hypotheses(run))
+    return read_hypotheses(run).scored_run
 
 
 @needs_browser

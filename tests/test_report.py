@@ -25,7 +25,7 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown, to_text
 from iwsltpack.report.report import collect, write_report
 from iwsltpack.report.systems import System, SystemScore, SystemSize, gather, published
-from iwsltpack.report.table import Table, make_tables
+from iwsltpack.report.table import ReportTable, make_tables
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.references import References
 from iwsltpack.scoring.score import score
@@ -38,7 +38,7 @@ REFS = References(name="ref", lines=tuple(REFERENCES), sources=tuple(SOURCES))
 
 
 @pytest.fixture(scope="module")
-def paper() -> Table:
+def paper() -> ReportTable:
     (table,) = make_tables(published("palomino2026"))
     return table
 
@@ -50,7 +50,7 @@ def scored(folder: Path, *, clean: bool = False, references: References = REFS) 
     return folder
 
 
-def test_the_papers_frontier_is_found(paper: Table) -> None:
+def test_the_papers_frontier_is_found(paper: ReportTable) -> None:
     assert [(row.system.setting, row.status) for row in paper.rows] == [
         ("fp16", "frontier"),
         ("int8", "dominated"),
@@ -66,7 +66,7 @@ def test_the_papers_frontier_is_found(paper: Table) -> None:
     }
 
 
-def test_the_papers_differences_ratios_and_sizes_are_reproduced(paper: Table) -> None:
+def test_the_papers_differences_ratios_and_sizes_are_reproduced(paper: ReportTable) -> None:
     deltas = [0, -0.003971, -0.002473, -0.002798, -0.038071, -0.192048]
     ratios = [1.000, 1.733, 1.400, 1.714, 3.979, 1.800]
     sizes = [14.436, 9.026, 10.312, 8.422, 3.628, 8.020]
@@ -78,7 +78,7 @@ def test_the_papers_differences_ratios_and_sizes_are_reproduced(paper: Table) ->
         assert round(row.size.bytes / GIB, 3) == size
 
 
-def test_the_papers_int8_is_said_to_be_sized_by_another_measure(paper: Table) -> None:
+def test_the_papers_int8_is_said_to_be_sized_by_another_measure(paper: ReportTable) -> None:
     odd = [row.system.name for row in paper.rows if not row.like]
     assert odd == ["BitsAndBytes Int8"]
     assert paper.measure == "linear"
@@ -89,7 +89,7 @@ def test_the_papers_int8_is_said_to_be_sized_by_another_measure(paper: Table) ->
     assert "does not compare like with like" in warning
 
 
-def test_by_the_organisers_measure_the_papers_int8_is_on_the_frontier(paper: Table) -> None:
+def test_by_the_organisers_measure_the_papers_int8_is_on_the_frontier(paper: ReportTable) -> None:
     assert paper.frontiers["whole"][0] == "BitsAndBytes Int8 (int8)"
     (by_whole,) = make_tables(published("palomino2026"), measure="whole")
     statuses = {row.system.name: (row.status, row.like) for row in by_whole.rows}
@@ -97,14 +97,14 @@ def test_by_the_organisers_measure_the_papers_int8_is_on_the_frontier(paper: Tab
     assert statuses["Global codec"][1] is False
 
 
-def test_the_best_of_each_column_is_the_papers(paper: Table) -> None:
+def test_the_best_of_each_column_is_the_papers(paper: ReportTable) -> None:
     best = {column: sorted(rows) for column, rows in paper.best.items()}
     assert best["comet"] == [0]
     assert best["seconds_per_item"] == [0]
     assert best["ratio"] == best["linear"] == [4]
 
 
-def test_markdown_shows_both_measures_and_marks_the_odd_one(paper: Table) -> None:
+def test_markdown_shows_both_measures_and_marks_the_odd_one(paper: ReportTable) -> None:
     text = to_markdown([paper])
     line = next(line for line in text.splitlines() if line.startswith("| BitsAndBytes"))
     assert line == (
@@ -114,7 +114,7 @@ def test_markdown_shows_both_measures_and_marks_the_odd_one(paper: Table) -> Non
     assert "GiB = 2^30 bytes" in text
 
 
-def test_csv_has_exact_bytes_and_signatures(paper: Table) -> None:
+def test_csv_has_exact_bytes_and_signatures(paper: ReportTable) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv([paper]))))
     assert rows[2]["linear_layers_bytes"] == "11072301600"
     assert rows[1]["whole_folder_bytes"] == "9691487261"
@@ -122,7 +122,7 @@ def test_csv_has_exact_bytes_and_signatures(paper: Table) -> None:
     assert rows[0]["comet_signature"].startswith("COMET|ckpt:Unbabel/wmt22-comet-da")
 
 
-def test_latex_is_balanced_and_escaped(paper: Table) -> None:
+def test_latex_is_balanced_and_escaped(paper: ReportTable) -> None:
     row = paper.rows[0]
     nasty = replace(row, system=replace(row.system, name="50 % of_$x$ & {y} \\input{z}^2~#"))
     text = to_latex([replace(paper, rows=(nasty, *paper.rows[1:]))])
@@ -136,7 +136,7 @@ def test_latex_is_balanced_and_escaped(paper: Table) -> None:
     assert all(len(re.findall(r"(?<!\\)&", line)) == columns - 1 for line in body.strip().splitlines())
 
 
-def test_json_tells_every_size_its_measure_and_exactness(paper: Table) -> None:
+def test_json_tells_every_size_its_measure_and_exactness(paper: ReportTable) -> None:
     data = to_json([paper])["tables"][0]
     assert data["rows"][3]["sizes"]["whole"] == {
         "bytes": 11475078873,
@@ -147,7 +147,7 @@ def test_json_tells_every_size_its_measure_and_exactness(paper: Table) -> None:
     assert json.loads(to_text([paper], "json"))["tables"][0] == data
 
 
-def test_an_unknown_format_lists_the_known(paper: Table) -> None:
+def test_an_unknown_format_lists_the_known(paper: ReportTable) -> None:
     with pytest.raises(UsageError, match="unknown format 'html'"):
         to_text([paper], "html")
 
@@ -347,7 +347,7 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     assert report.page.name == "index.html"
 
 
-def test_the_graph_names_every_system_and_both_axes(paper: Table) -> None:
+def test_the_graph_names_every_system_and_both_axes(paper: ReportTable) -> None:
     pytest.importorskip("matplotlib", reason="the optional extra iwsltpack[report] is not installed")
     from iwsltpack.report.plot import draw
 

@@ -28,7 +28,7 @@ from iwsltpack.submission import ledger, packaging
 from iwsltpack.submission.validation import RULES, Options, kind_of, validate
 from iwsltpack.submission.validation.alignment import check_alignment
 from iwsltpack.system import fileio
-from iwsltpack.testsets.alignment import ranks, spearman
+from iwsltpack.testsets.order import ranks, spearman
 
 GOOD = "".join(f"{line}\n" for line in CLEANED).encode()
 

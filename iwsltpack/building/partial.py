@@ -87,7 +87,7 @@ class BuildPlan(Part):
         return {tensor.name: tensor.bytes for tensor in self.tensors}
 
 
-class Journal:
+class BuildJournal:
     """Append-only record of finished tensors; safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
@@ -166,9 +166,9 @@ def lock_shard(output: Path, shard: Shard) -> Iterator[Path]:
         yield partial_folder
 
 
-def journal_of(partial_folder: Path, shard: Shard | None = None) -> Journal:
+def journal_of(partial_folder: Path, shard: Shard | None = None) -> BuildJournal:
     """Return the journal of a shard, or that of builds by one program."""
-    return Journal(partial_folder / (JOURNAL if shard is None else f"{_stem(shard)}.jsonl"))
+    return BuildJournal(partial_folder / (JOURNAL if shard is None else f"{_stem(shard)}.jsonl"))
 
 
 def shards_begun(partial_folder: Path) -> list[str]:
@@ -240,7 +240,7 @@ def finished(
     wanted = set(names)
     found: dict[str, Written] = {}
     for path in sorted(partial_folder.glob("build*.jsonl")):
-        for record in Journal(path).records():
+        for record in BuildJournal(path).records():
             with suppress(KeyError, TypeError):  # the record of another version
                 tensor = Tensor.from_json(record["tensor"])
                 files = [File.from_json(entry) for entry in record["files"]]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.building.checkpoint import Checkpoint
-    from iwsltpack.building.partial import Journal, Written
+    from iwsltpack.building.partial import BuildJournal, Written
     from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chain import Coding
     from iwsltpack.documents.recipe import Recipe
@@ -108,7 +108,7 @@ class BuildJob:
                 fix=f"remove {partial_folder} and build again",
             )
 
-    def note(self, journal: Journal, written: Written) -> Written:
+    def note(self, journal: BuildJournal, written: Written) -> Written:
         """Record a finished tensor; return it as recorded."""
         tensor, files = _from_origin(written[0], self.checkpoint), written[1]
         journal.add((tensor, files), self.state)

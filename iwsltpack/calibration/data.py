@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iwsltpack.calibration.rounding import DEFAULT_STEP, Settings, check_settings
+from iwsltpack.calibration.block_rounding import DEFAULT_STEP, Settings, check_settings
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.decoding.batches import prepare_batch
 from iwsltpack.decoding.generation import InputBuilder, Translator

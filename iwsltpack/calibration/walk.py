@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from iwsltpack.calibration.block_rounding import Rounder, Settings, check_settings
 from iwsltpack.calibration.gradients import Gradients
 from iwsltpack.calibration.moments import Collector, Gathered, checkpoint_names, weight_layers
-from iwsltpack.calibration.rounding import Rounder, Settings, check_settings
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
 from iwsltpack.errors import InputError

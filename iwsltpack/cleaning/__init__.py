@@ -12,8 +12,8 @@ from iwsltpack.cleaning.engine import (
     clean_stream,
 )
 from iwsltpack.cleaning.files import CleanSummary, clean_file, language_of, read_lines
-from iwsltpack.cleaning.findings import REPORTS, Report
-from iwsltpack.cleaning.rules import RULES, Rule
+from iwsltpack.cleaning.findings import REPORTS, Finding
+from iwsltpack.cleaning.rules import RULES, CleaningRule
 from iwsltpack.cleaning.server import as_server
 
 __all__ = [
@@ -24,8 +24,8 @@ __all__ = [
     "CleanResult",
     "CleanSummary",
     "CleanedLine",
-    "Report",
-    "Rule",
+    "CleaningRule",
+    "Finding",
     "as_server",
     "clean_file",
     "clean_line",

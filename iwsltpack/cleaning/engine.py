@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from iwsltpack.cleaning.characters import is_plain
 from iwsltpack.cleaning.findings import REPORTS
-from iwsltpack.cleaning.rules import RULES, Rule, may_be_talk
+from iwsltpack.cleaning.rules import RULES, CleaningRule, may_be_talk
 from iwsltpack.cleaning.script import has_content
 from iwsltpack.errors import UsageError
 
@@ -104,7 +104,9 @@ def clean_line(text: str, lang: str) -> CleanedLine:
     return CleanedLine(text=current, changes=tuple(changes))
 
 
-def _until_stable(text: str, lang: str, rules: tuple[Rule, ...], changes: list[Change]) -> tuple[str, bool]:
+def _until_stable(
+    text: str, lang: str, rules: tuple[CleaningRule, ...], changes: list[Change]
+) -> tuple[str, bool]:
     """Apply `rules` until a whole pass changes nothing; tell whether that came about.
 
     Taking words away can leave white space or a run behind: then the rules on characters are applied again.
@@ -122,7 +124,7 @@ def _until_stable(text: str, lang: str, rules: tuple[Rule, ...], changes: list[C
     return current, False
 
 
-def _apply(rule: Rule, current: str, lang: str, changes: list[Change]) -> str:
+def _apply(rule: CleaningRule, current: str, lang: str, changes: list[Change]) -> str:
     after = rule.apply(current, lang)
     if after == current:
         return current

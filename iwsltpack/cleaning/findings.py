@@ -22,16 +22,16 @@ from iwsltpack.cleaning.script import (
     latin_words,
 )
 
-Finding = Callable[[str, str], str | None]
+Check = Callable[[str, str], str | None]
 """``(line, lang) -> what is wrong``, or None; its docstring is what the documentation says of it."""
 
 
 @dataclass(frozen=True)
-class Report:
+class Finding:
     """A named finding: it goes into the audit and the line stays as it is."""
 
     id: str
-    find: Finding
+    find: Check
 
     @property
     def summary(self) -> str:
@@ -121,15 +121,15 @@ def refusal(line: str, lang: str) -> str | None:  # noqa: ARG001
     return "the model refuses to translate" if REFUSAL.search(line) else None
 
 
-REPORTS: Final[tuple[Report, ...]] = (
-    Report("empty-line", empty_line),
-    Report("no-content", no_content),
-    Report("prefix-only", prefix_only),
-    Report("source-only", source_only),
-    Report("possible-label", possible_label),
-    Report("mark-left", mark_left),
-    Report("not-target-language", not_target_language),
-    Report("half-translated", half_translated),
-    Report("replacement-character", lost_character),
-    Report("refusal", refusal),
+REPORTS: Final[tuple[Finding, ...]] = (
+    Finding("empty-line", empty_line),
+    Finding("no-content", no_content),
+    Finding("prefix-only", prefix_only),
+    Finding("source-only", source_only),
+    Finding("possible-label", possible_label),
+    Finding("mark-left", mark_left),
+    Finding("not-target-language", not_target_language),
+    Finding("half-translated", half_translated),
+    Finding("replacement-character", lost_character),
+    Finding("refusal", refusal),
 )

@@ -86,7 +86,7 @@ CONTENT_WORDS: Final = regex.compile(
 DelimiterKind = Literal["colon", "quote", "comma", "stop", "script"]
 
 
-class Token(NamedTuple):
+class Word(NamedTuple):
     """One word of a head: its category, where it ends, whether it is written in Latin script."""
 
     category: str
@@ -122,9 +122,9 @@ class Head:
         return self.categories[-1]
 
 
-def scan(line: str, start: int, lang: str) -> tuple[list[Token], list[Delimiter]]:
+def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]:
     """Read vocabulary words of `line` from index `start`; return them and every place the head may end."""
-    tokens: list[Token] = []
+    tokens: list[Word] = []
     delimiters: list[Delimiter] = []
     position, limit = start, start + WINDOW
     length = len(line)
@@ -141,7 +141,7 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Token], list[Delimiter]
                 position += 1
                 continue
             limit += quoted - position
-            tokens.append(Token(v.QUOTED, quoted, latin=True))
+            tokens.append(Word(v.QUOTED, quoted, latin=True))
             position = quoted
         elif kind is not None or character in DECORATION:
             if tokens and character in "】]" and line[start] in "【[":
@@ -169,17 +169,17 @@ def _delimiter_kind(character: str) -> DelimiterKind | None:
     return "stop" if character in STOPS else None
 
 
-def _word(line: str, position: int, lang: str) -> Token | None:
+def _word(line: str, position: int, lang: str) -> Word | None:
     first = v.simplified(line[position])
     if first in HAN_LENGTHS:
         piece = v.simplified(line[position : position + v.LONGEST])
         for length in HAN_LENGTHS[first]:
             category = HAN_WORDS.get(piece[:length])
             if category is not None:
-                return Token(category, min(position + length, len(line)), latin=False)
+                return Word(category, min(position + length, len(line)), latin=False)
     if first == "第":
         ordinal = ORDINAL.match(line, position)
-        return None if ordinal is None else Token(v.CLASSIFIER, ordinal.end(), latin=False)
+        return None if ordinal is None else Word(v.CLASSIFIER, ordinal.end(), latin=False)
     if (word := WORD.match(line, position)) is not None:
         lower = word.group().lower().replace("’", "'")
         # "man" is a person in English talk and "one" in German content.
@@ -189,8 +189,8 @@ def _word(line: str, position: int, lang: str) -> Token | None:
             and (fused := FUSED.match(lower)) is not None
             and lower[fused.end() :] in LATIN_WORDS
         ):
-            return Token(LATIN_WORDS[fused.group()], position + fused.end(), latin=True)
-        return None if category is None else Token(category, word.end(), latin=True)
+            return Word(LATIN_WORDS[fused.group()], position + fused.end(), latin=True)
+        return None if category is None else Word(category, word.end(), latin=True)
     return None
 
 

@@ -120,7 +120,7 @@ def command(
             "progress": reporter,
         }
         if request is not None:
-            from iwsltpack.calibration.build import build_calibrated
+            from iwsltpack.calibration.calibrated_build import build_calibrated
 
             build_calibrated(folder, target, loaded, coding, request, cluster=dask, **known)
         elif share is None:

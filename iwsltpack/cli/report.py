@@ -14,7 +14,7 @@ from iwsltpack.documents.names import REPORT_DIR
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iwsltpack.report.table import Table
+    from iwsltpack.report.table import ReportTable
 
 PAGE = "The page"
 
@@ -80,7 +80,7 @@ def command(
     console.say(f"{len(report.files)} files in {output}; the page: {report.page}")
 
 
-def _show(tables: Sequence[Table], kind: TableFormat) -> None:
+def _show(tables: Sequence[ReportTable], kind: TableFormat) -> None:
     import sys
 
     from iwsltpack.report.render import drawn, notes, to_text

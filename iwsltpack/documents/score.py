@@ -41,7 +41,7 @@ class ScoredText(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint(Part):
+class MetricCheckpoint(Part):
     """A learned metric's weights: hub id or folder name, hub commit where known, SHA-256 of ``model.ckpt``."""
 
     name: Annotated[str, whole(r"[^/\\]+(/[^/\\]+)?")]
@@ -73,7 +73,7 @@ class Signature(Part):
 
     metric: str
     settings: str
-    checkpoint: Checkpoint | None
+    checkpoint: MetricCheckpoint | None
     cleaned: str | None
     resegmented: str | None
     hypotheses: Sha256

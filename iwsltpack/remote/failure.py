@@ -51,7 +51,7 @@ class OfflineError(ResourceError):
     """What is needed would have to be fetched, and HF_HUB_OFFLINE forbids it."""
 
 
-class Row(NamedTuple):
+class FailureRow(NamedTuple):
     """What a person is told of one kind of trouble.
 
     Attributes
@@ -72,25 +72,27 @@ class Row(NamedTuple):
     kind: Kind = "refused"
 
 
-ROWS: dict[Kind, Row] = {
-    "missing": Row(
+ROWS: dict[Kind, FailureRow] = {
+    "missing": FailureRow(
         ArtifactError, "a file of the artifact is missing at its source", "publish the artifact again"
     ),
-    "denied": Row(InputError, "not allowed to read this", None),
-    "unreachable": Row(ResourceError, "the store cannot be reached", "check the address and the network"),
-    "offline": Row(
+    "denied": FailureRow(InputError, "not allowed to read this", None),
+    "unreachable": FailureRow(
+        ResourceError, "the store cannot be reached", "check the address and the network"
+    ),
+    "offline": FailureRow(
         OfflineError,
         "not in the local cache, and the hub may not be asked",
         "unset HF_HUB_OFFLINE once, with a network, to fetch it",
     ),
-    "damaged": Row(
+    "damaged": FailureRow(
         ArtifactError,
         "a file of the artifact is damaged, at its source or on its way",
         "publish the artifact again",
     ),
-    "transient": Row(ResourceError, "the store keeps failing", AGAIN),
-    "silent": Row(ResourceError, "the store keeps failing", AGAIN),
-    "refused": Row(ResourceError, "the store refuses the request", "check the address"),
+    "transient": FailureRow(ResourceError, "the store keeps failing", AGAIN),
+    "silent": FailureRow(ResourceError, "the store keeps failing", AGAIN),
+    "refused": FailureRow(ResourceError, "the store refuses the request", "check the address"),
 }
 """Of files of an artifact, in whatever store. What the hub says of itself is told by `hub_errors`."""
 
@@ -121,7 +123,7 @@ class Failure(Exception):
         *,
         expected: str | None = None,
         retry_after: float | None = None,
-        row: Row | None = None,
+        row: FailureRow | None = None,
     ) -> None:
         self.kind, self.expected, self.retry_after = kind, expected, retry_after
         self.row = row or ROWS[kind]

@@ -14,8 +14,8 @@ from iwsltpack.errors import InputError, IwsltpackError, ResourceError, UsageErr
 from iwsltpack.remote.failure import (
     AGAIN,
     Failure,
+    FailureRow,
     OfflineError,
-    Row,
     as_error,
     asked_pause,
     kind_of_status,
@@ -28,48 +28,50 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
-NO_HUB = Row(
+NO_HUB = FailureRow(
     ResourceError,
     "what answers does not speak as a hub does",
     "check HF_ENDPOINT, the proxy and the firewall",
 )
-_NO_TOKEN = Row(UsageError, "the login is no token: it holds characters that tokens have not", LOGIN)
+_NO_TOKEN = FailureRow(UsageError, "the login is no token: it holds characters that tokens have not", LOGIN)
 
-BY_NAME: dict[str, Row] = {
-    "OfflineModeIsEnabled": Row(
+BY_NAME: dict[str, FailureRow] = {
+    "OfflineModeIsEnabled": FailureRow(
         OfflineError,
         "the hub may not be asked: HF_HUB_OFFLINE is set",
         "unset HF_HUB_OFFLINE, with a network",
         "offline",
     ),
     "UnicodeEncodeError": _NO_TOKEN,
-    "LocalTokenNotFoundError": Row(UsageError, "not logged in to the hub", LOGIN),
-    "HFValidationError": Row(InputError, "not a hub id", "write OWNER/NAME"),
-    "GatedRepoError": Row(
+    "LocalTokenNotFoundError": FailureRow(UsageError, "not logged in to the hub", LOGIN),
+    "HFValidationError": FailureRow(InputError, "not a hub id", "write OWNER/NAME"),
+    "GatedRepoError": FailureRow(
         InputError,
         "the repository is gated: its owner lets in whom they choose",
         f"ask for access on its page, then {LOGIN}",
     ),
-    "DisabledRepoError": Row(InputError, "the hub has disabled the repository", "see its page on the hub"),
-    "RepositoryNotFoundError": Row(
+    "DisabledRepoError": FailureRow(
+        InputError, "the hub has disabled the repository", "see its page on the hub"
+    ),
+    "RepositoryNotFoundError": FailureRow(
         InputError,
         "the hub has no such repository, or it is private and not yours to see",
         "check the name, and log in as someone who may see it: `hf auth login`, or HF_TOKEN",
     ),
-    "RevisionNotFoundError": Row(
+    "RevisionNotFoundError": FailureRow(
         InputError,
         "the repository has no such branch, tag or commit",
         "see the branches and tags on its page",
     ),
-    "EntryNotFoundError": Row(
+    "EntryNotFoundError": FailureRow(
         InputError, "the repository has no such file", "check the name and the revision", "missing"
     ),
     "FileMetadataError": NO_HUB,
     "JSONDecodeError": NO_HUB,
-    "XetAuthenticationError": Row(
+    "XetAuthenticationError": FailureRow(
         ResourceError, "the hub's file store refused the login it had given", AGAIN
     ),
-    "XetObjectNotFoundError": Row(
+    "XetObjectNotFoundError": FailureRow(
         ResourceError,
         "the hub's file store does not find a file that the hub lists",
         "run the same command again later; HF_HUB_DISABLE_XET=1 takes another way",
@@ -80,24 +82,26 @@ BY_NAME: dict[str, Row] = {
 By name, because the library has no such module as all of them could be imported from without loading much else.
 """
 
-BY_STATUS: dict[int, Row] = {
-    400: Row(InputError, "the hub refused the request", "see its answer above"),
-    401: Row(UsageError, "the hub does not accept this login", f"{LOGIN}; a token may have expired"),
-    402: Row(
+BY_STATUS: dict[int, FailureRow] = {
+    400: FailureRow(InputError, "the hub refused the request", "see its answer above"),
+    401: FailureRow(UsageError, "the hub does not accept this login", f"{LOGIN}; a token may have expired"),
+    402: FailureRow(
         ResourceError, "the hub wants to be paid for this", "see the account's storage and plan on the hub"
     ),
-    403: Row(
+    403: FailureRow(
         UsageError,
         "this login may not do that",
         "use a token with the right to do it, of a member of the organisation: `hf auth login`",
     ),
-    404: Row(InputError, "the hub has no such thing", "check the name and the revision", "missing"),
-    409: Row(UsageError, "it stands on the hub already, or someone else is writing there", AGAIN),
-    412: Row(UsageError, "someone else has written to the repository meanwhile", AGAIN),
-    413: Row(ResourceError, "the hub finds the upload too large", "see the limits of the account on the hub"),
-    416: Row(ResourceError, "a file is shorter than the hub says", AGAIN),
-    429: Row(ResourceError, "too many requests: the hub asks to wait", AGAIN, "transient"),
-    507: Row(
+    404: FailureRow(InputError, "the hub has no such thing", "check the name and the revision", "missing"),
+    409: FailureRow(UsageError, "it stands on the hub already, or someone else is writing there", AGAIN),
+    412: FailureRow(UsageError, "someone else has written to the repository meanwhile", AGAIN),
+    413: FailureRow(
+        ResourceError, "the hub finds the upload too large", "see the limits of the account on the hub"
+    ),
+    416: FailureRow(ResourceError, "a file is shorter than the hub says", AGAIN),
+    429: FailureRow(ResourceError, "too many requests: the hub asks to wait", AGAIN, "transient"),
+    507: FailureRow(
         ResourceError,
         "the storage on the hub is full",
         "delete what is no longer needed there, or see the account's plan; then run the same command again",
@@ -107,21 +111,21 @@ BY_STATUS: dict[int, Row] = {
 _XET = re.compile(r"\b(?:CAS|xet|reqwest|data processing error)\b", re.IGNORECASE)
 """In the texts of what hf_xet raises: plain RuntimeErrors, told from others by nothing else."""
 _STORAGE = re.compile(r"storage|quota|usage limit|limit reached", re.IGNORECASE)
-_DOWN = Row(ResourceError, "the hub has trouble of its own", AGAIN, "transient")
-_UNREACHABLE = Row(
+_DOWN = FailureRow(ResourceError, "the hub has trouble of its own", AGAIN, "transient")
+_UNREACHABLE = FailureRow(
     ResourceError,
     "the hub cannot be reached",
     "check the network and HF_ENDPOINT, then run the same command again",
     "unreachable",
 )
-_TIMEOUT = Row(
+_TIMEOUT = FailureRow(
     ResourceError,
     "the hub does not answer in time",
     "check the network, then run the same command again",
     "silent",
 )
-_BROKEN = Row(ResourceError, "the connection to the hub broke", AGAIN, "transient")
-_REFUSED = Row(ResourceError, "the hub gave an answer that cannot be used", AGAIN)
+_BROKEN = FailureRow(ResourceError, "the connection to the hub broke", AGAIN, "transient")
+_REFUSED = FailureRow(ResourceError, "the hub gave an answer that cannot be used", AGAIN)
 
 
 @contextmanager
@@ -209,14 +213,14 @@ def _names(error: BaseException) -> list[str]:
     return [base.__name__ for base in type(error).__mro__]
 
 
-def _by_name(error: BaseException) -> Row | None:
+def _by_name(error: BaseException) -> FailureRow | None:
     # "Not found locally" says only that the hub was not reached: why is in its cause.
     if "LocalEntryNotFoundError" in (names := _names(error)):
         return None
     return next((BY_NAME[name] for name in names if name in BY_NAME), None)
 
 
-def _by_status(error: BaseException, status: int) -> Row:
+def _by_status(error: BaseException, status: int) -> FailureRow:
     if status in (402, 403, 413) and _STORAGE.search(_words(error)):
         return BY_STATUS[507]
     if row := BY_STATUS.get(status):
@@ -224,7 +228,7 @@ def _by_status(error: BaseException, status: int) -> Row:
     return _DOWN if kind_of_status(status) == "transient" else _REFUSED
 
 
-def _by_transport(error: BaseException) -> Row | None:
+def _by_transport(error: BaseException) -> FailureRow | None:
     """Judge the HTTP library's exceptions by name: it was httpx once, is httpx2 now, and is not ours to import."""
     names = set(_names(error))
     if type(error) is RuntimeError and _XET.search(str(error)):

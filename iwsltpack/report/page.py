@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iwsltpack.report.segments import Segments
-    from iwsltpack.report.table import Row, Table
+    from iwsltpack.report.table import ReportRow, ReportTable
 
 
-def make_page(tables: Sequence[Table], segments: Sequence[Segments], *, title: str) -> str:
+def make_page(tables: Sequence[ReportTable], segments: Sequence[Segments], *, title: str) -> str:
     """Return the page as HTML.
 
     Parameters
@@ -76,7 +76,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _table(table: Table, segments: Segments) -> dict[str, Any]:
+def _table(table: ReportTable, segments: Segments) -> dict[str, Any]:
     unit, divisor = size_unit([row.system for row in table.rows])
     texts = cells(table)
     return {
@@ -99,7 +99,7 @@ def _table(table: Table, segments: Segments) -> dict[str, Any]:
     }
 
 
-def _row(table: Table, row: Row, line: Sequence[Any]) -> dict[str, Any]:
+def _row(table: ReportTable, row: ReportRow, line: Sequence[Any]) -> dict[str, Any]:
     system = row.system
     return {
         "title": system.title,
@@ -114,7 +114,7 @@ def _row(table: Table, row: Row, line: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _value(row: Row, key: str, text: str) -> Any:
+def _value(row: ReportRow, key: str, text: str) -> Any:
     """Return what a column is sorted by: figures as they are, anything else as it reads."""
     system = row.system
     if key in system.scores:

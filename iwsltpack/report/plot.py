@@ -15,7 +15,7 @@ from iwsltpack.report.render import size_unit
 from iwsltpack.report.systems import MEASURE_TITLES
 
 if TYPE_CHECKING:
-    from iwsltpack.report.table import Row, Table
+    from iwsltpack.report.table import ReportRow, ReportTable
 
 BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#1A1A1A"
 OPEN: dict[str, Any] = {"s": 54, "facecolor": "white", "linewidth": 1.6, "zorder": 3}
@@ -35,12 +35,12 @@ SETTINGS: dict[Any, Any] = {
 WIDTH, HEIGHT, DPI = 7.6, 4.8, 160
 
 
-def can_plot(table: Table) -> bool:
+def can_plot(table: ReportTable) -> bool:
     """Tell whether any system of a table has both a score and a size."""
     return any(row.status != "not placed" for row in table.rows)
 
 
-def draw(table: Table) -> dict[str, bytes]:
+def draw(table: ReportTable) -> dict[str, bytes]:
     """Return the graph of one table as ``{"png": …, "svg": …}``.
 
     Raises
@@ -66,7 +66,7 @@ def draw(table: Table) -> dict[str, bytes]:
     return images
 
 
-def _fill(figure: Any, axes: Any, table: Table) -> None:
+def _fill(figure: Any, axes: Any, table: ReportTable) -> None:
     unit, divisor = size_unit([row.system for row in table.rows])
     placed = [row for row in table.rows if row.status != "not placed"]
     spots = [_spot(row, table, divisor) for row in placed]
@@ -98,7 +98,7 @@ def _fill(figure: Any, axes: Any, table: Table) -> None:
     _label(figure, axes, placed, spots)
 
 
-def _spot(row: Row, table: Table, divisor: int) -> tuple[float, float]:
+def _spot(row: ReportRow, table: ReportTable, divisor: int) -> tuple[float, float]:
     size = row.size.bytes / divisor if row.size else 0.0
     return size, row.system.scores[str(table.metric)].score
 
@@ -118,7 +118,7 @@ def _frontier_line(axes: Any, spots: list[tuple[float, float]]) -> None:
     )
 
 
-def _label(figure: Any, axes: Any, placed: list[Row], spots: list[tuple[float, float]]) -> None:
+def _label(figure: Any, axes: Any, placed: list[ReportRow], spots: list[tuple[float, float]]) -> None:
     """Write each system's name beside its mark, on the first side where it covers nothing."""
     from matplotlib.transforms import Bbox
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iwsltpack.report.systems import System
-    from iwsltpack.report.table import Row, Table
+    from iwsltpack.report.table import ReportRow, ReportTable
 
 MIB = 2**20
 UNITS_NOTE = "GiB = 2^30 bytes, MiB = 2^20 bytes."
@@ -28,7 +28,7 @@ TABLE_DIGITS = {"comet": 6, "chrf": 2, "bleu": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column(terminal.Column):
+class ReportColumn(terminal.Column):
     """A column by the key of its values."""
 
     key: str
@@ -49,32 +49,32 @@ def size_unit(systems: Sequence[System]) -> tuple[str, int]:
     return ("GiB", GIB) if largest >= GIB / 10 else ("MiB", MIB)
 
 
-def columns(table: Table) -> list[Column]:
+def columns(table: ReportTable) -> list[ReportColumn]:
     """Return the table's columns; those that no row has a value for are left out."""
     unit, _ = size_unit([row.system for row in table.rows])
     found = [
-        Column(key="name", heading="Method", figures=False),
-        Column(key="setting", heading="Setting", figures=False),
+        ReportColumn(key="name", heading="Method", figures=False),
+        ReportColumn(key="setting", heading="Setting", figures=False),
     ]
     for metric in table.metrics:
-        found.append(Column(key=metric, heading=table.titles[metric]))
+        found.append(ReportColumn(key=metric, heading=table.titles[metric]))
         if metric == table.metric and table.baseline is not None:
-            found.append(Column(key="delta", heading="Δ"))
+            found.append(ReportColumn(key="delta", heading="Δ"))
     if any(row.system.seconds_per_item is not None for row in table.rows):
-        found.append(Column(key="seconds_per_item", heading="Sec/item"))
+        found.append(ReportColumn(key="seconds_per_item", heading="Sec/item"))
     if any(row.ratio is not None for row in table.rows):
-        found.append(Column(key="ratio", heading="Ratio"))
+        found.append(ReportColumn(key="ratio", heading="Ratio"))
     found += [
-        Column(key=name, heading=f"{MEASURE_TITLES[name].capitalize()} [{unit}]")
+        ReportColumn(key=name, heading=f"{MEASURE_TITLES[name].capitalize()} [{unit}]")
         for name in MEASURES
         if any(name in row.system.sizes for row in table.rows)
     ]
     if table.metric is not None:
-        found.append(Column(key="status", heading="Pareto", figures=False))
+        found.append(ReportColumn(key="status", heading="Pareto", figures=False))
     return found
 
 
-def cells(table: Table) -> list[list[Cell]]:
+def cells(table: ReportTable) -> list[list[Cell]]:
     """Return what stands in each cell, row by row."""
     shown = columns(table)
     _, divisor = size_unit([row.system for row in table.rows])
@@ -90,7 +90,7 @@ def cells(table: Table) -> list[list[Cell]]:
     ]
 
 
-def _text(row: Row, key: str, metric: str | None, divisor: int) -> str:
+def _text(row: ReportRow, key: str, metric: str | None, divisor: int) -> str:
     system = row.system
     if key in ("name", "setting"):
         return str(getattr(system, key))
@@ -111,7 +111,7 @@ def _text(row: Row, key: str, metric: str | None, divisor: int) -> str:
     return f"{'' if size.exact else '≈'}{size.bytes / divisor:.3f}"
 
 
-def notes(table: Table) -> list[str]:
+def notes(table: ReportTable) -> list[str]:
     """Return what stands below the table: units, marks, warnings, signatures."""
     lines = [UNITS_NOTE]
     if table.metric is not None:
@@ -132,7 +132,7 @@ def notes(table: Table) -> list[str]:
     return lines + _signature_notes(table)
 
 
-def _signature_notes(table: Table) -> list[str]:
+def _signature_notes(table: ReportTable) -> list[str]:
     shared: dict[str, None] = {}
     for row in table.rows:
         for metric in table.metrics:
@@ -141,12 +141,12 @@ def _signature_notes(table: Table) -> list[str]:
     return [f"Signature: {text}" for text in shared]
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
+def to_markdown(tables: Sequence[ReportTable]) -> str:
     """Return the tables as GitHub's Markdown, best values bold, notes as a list."""
     return "\n".join(_markdown(table) for table in tables)
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: ReportTable) -> str:
     def escape(text: str) -> str:
         plain = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
         return plain.replace("*", "\\*").replace("_", "\\_").replace("`", "\\`")
@@ -160,7 +160,7 @@ def _markdown(table: Table) -> str:
     return "\n".join([*lines, "", *(f"- {escape(note)}" for note in notes(table)), ""])
 
 
-def to_csv(tables: Sequence[Table]) -> str:
+def to_csv(tables: Sequence[ReportTable]) -> str:
     """Return all rows of all tables as CSV: exact bytes, both ratios, signatures; one header."""
     metrics = [name for name in TITLES if any(name in table.metrics for table in tables)]
     header = ["pair", "test_set", "method", "setting"]
@@ -176,7 +176,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     return stream.getvalue()
 
 
-def _csv_row(table: Table, row: Row, metrics: Sequence[str]) -> list[Any]:
+def _csv_row(table: ReportTable, row: ReportRow, metrics: Sequence[str]) -> list[Any]:
     system = row.system
     scores: list[Any] = []
     for name in metrics:
@@ -225,12 +225,12 @@ _LATEX = str.maketrans(
 )
 
 
-def to_latex(tables: Sequence[Table]) -> str:
+def to_latex(tables: Sequence[ReportTable]) -> str:
     """Return the tables as LaTeX (package booktabs), best values bold, notes in the caption's place below."""
     return "\n".join(_latex(table) for table in tables)
 
 
-def _latex(table: Table) -> str:
+def _latex(table: ReportTable) -> str:
     heading = columns(table)
     spec = "".join("r" if column.figures else "l" for column in heading)
     lines = [
@@ -257,7 +257,7 @@ def _latex_figure(cell: Cell) -> str:
     return f"\\textbf{{{text}}}" if cell.best else text
 
 
-def to_json(tables: Sequence[Table]) -> dict[str, Any]:
+def to_json(tables: Sequence[ReportTable]) -> dict[str, Any]:
     """Return everything the tables hold as one JSON object; sizes in exact bytes, by measure."""
     return {
         "format": "iwsltpack.report",
@@ -266,7 +266,7 @@ def to_json(tables: Sequence[Table]) -> dict[str, Any]:
     }
 
 
-def _json_table(table: Table) -> dict[str, Any]:
+def _json_table(table: ReportTable) -> dict[str, Any]:
     return {
         "pair": table.pair,
         "test_set": table.test_set,
@@ -279,7 +279,7 @@ def _json_table(table: Table) -> dict[str, Any]:
     }
 
 
-def _json_row(row: Row) -> dict[str, Any]:
+def _json_row(row: ReportRow) -> dict[str, Any]:
     system = row.system
     return {
         "method": system.name,
@@ -305,7 +305,7 @@ def _json_row(row: Row) -> dict[str, Any]:
     }
 
 
-def drawn(table: Table) -> terminal.Table:
+def drawn(table: ReportTable) -> terminal.Table:
     """Return the table for a terminal."""
     from rich.text import Text
 
@@ -319,7 +319,7 @@ def drawn(table: Table) -> terminal.Table:
 WRITERS = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}
 
 
-def to_text(tables: Sequence[Table], kind: str) -> str:
+def to_text(tables: Sequence[ReportTable], kind: str) -> str:
     """Return the tables in one of the textual formats.
 
     Raises

@@ -11,7 +11,7 @@ from iwsltpack.report.plot import can_plot, draw
 from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown
 from iwsltpack.report.segments import open_audio, segments_of
 from iwsltpack.report.systems import gather, published
-from iwsltpack.report.table import Table, make_tables
+from iwsltpack.report.table import ReportTable, make_tables
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -34,7 +34,7 @@ PAGE_LIMIT = 20_000_000
 class Report:
     """What was written: the tables, the files, and sentences on what could not be done."""
 
-    tables: tuple[Table, ...]
+    tables: tuple[ReportTable, ...]
     files: tuple[Path, ...]
     notices: tuple[str, ...]
 
@@ -117,7 +117,7 @@ def write_report(
     return Report(tables=tuple(tables), files=(*files, *drawn, output / PAGE_NAME), notices=tuple(notices))
 
 
-def _write_texts(tables: Sequence[Table], output: Path) -> list[Path]:
+def _write_texts(tables: Sequence[ReportTable], output: Path) -> list[Path]:
     texts = {"md": to_markdown(tables), "csv": to_csv(tables), "tex": to_latex(tables)}
     for suffix, text in texts.items():
         fileio.write_bytes(output / f"report.{suffix}", text.encode())
@@ -125,7 +125,7 @@ def _write_texts(tables: Sequence[Table], output: Path) -> list[Path]:
     return [output / f"report.{suffix}" for suffix in (*texts, "json")]
 
 
-def _write_graphs(tables: Sequence[Table], output: Path) -> tuple[list[Path], list[str]]:
+def _write_graphs(tables: Sequence[ReportTable], output: Path) -> tuple[list[Path], list[str]]:
     plotted = [table for table in tables if can_plot(table)]
     files: list[Path] = []
     for number, table in enumerate(plotted, 1):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from iwsltpack.documents.run import RunSegment
     from iwsltpack.report.systems import System
-    from iwsltpack.report.table import Table
+    from iwsltpack.report.table import ReportTable
     from iwsltpack.scoring.references import References
 
 AUDIO_DIR = "audio"
@@ -34,7 +34,7 @@ class Segments:
     warnings: tuple[str, ...] = ()
 
 
-def segments_of(table: Table, references: Sequence[References], audio: _Audio | None) -> Segments:
+def segments_of(table: ReportTable, references: Sequence[References], audio: _Audio | None) -> Segments:
     """Gather the segments of a table.
 
     Parameters

@@ -21,7 +21,7 @@ Status = Literal["frontier", "dominated", "not placed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ReportRow:
     """A system with everything that follows from its companions.
 
     Attributes
@@ -52,7 +52,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ReportTable:
     """All systems of one test set.
 
     Attributes
@@ -78,7 +78,7 @@ class Table:
     metric: str | None
     measure: Measure
     baseline: str | None
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     best: dict[str, frozenset[int]]
     frontiers: dict[str, tuple[str, ...]]
     warnings: tuple[str, ...]
@@ -97,7 +97,7 @@ def make_tables(
     metric: str | None = None,
     measure: Measure | None = None,
     baseline: str | None = None,
-) -> list[Table]:
+) -> list[ReportTable]:
     """Return one table for each test set, in order of appearance.
 
     Parameters
@@ -151,9 +151,9 @@ class _Maker:
         ]
         self._comparable = {name: self._reference_signature(name) for name in present}
 
-    def table(self, pair: str, test_set: str) -> Table:
+    def table(self, pair: str, test_set: str) -> ReportTable:
         rows = tuple(self._row(system) for system in self._systems)
-        return Table(
+        return ReportTable(
             pair=pair,
             test_set=test_set,
             metrics=self._metrics,
@@ -223,7 +223,7 @@ class _Maker:
                 points.append(Point(name=system.title, quality=quality, size=size.bytes))
         return points
 
-    def _row(self, system: System) -> Row:
+    def _row(self, system: System) -> ReportRow:
         quality = self._comparable_score(system, self._metric)
         size, measure = self._size(system)
         baseline = self._baseline_for(system)
@@ -234,7 +234,7 @@ class _Maker:
             own = Point(name=system.title, quality=quality, size=size.bytes)
             beaten_by = tuple(point.name for point in dominators(own, self._points()))
             status = "dominated" if beaten_by else "frontier"
-        return Row(
+        return ReportRow(
             system=system,
             compared={
                 name: value
@@ -253,7 +253,7 @@ class _Maker:
     def _frontier_by(self, measure: Measure) -> tuple[str, ...]:
         return tuple(point.name for point in frontier(self._points(measure)))
 
-    def _best(self, rows: tuple[Row, ...]) -> dict[str, frozenset[int]]:
+    def _best(self, rows: tuple[ReportRow, ...]) -> dict[str, frozenset[int]]:
         best = {name: _where_best([row.compared.get(name) for row in rows], max) for name in self._metrics}
         best["ratio"] = _where_best([row.ratio if row.like else None for row in rows], max)
         for name in MEASURES:
@@ -261,7 +261,7 @@ class _Maker:
         best["seconds_per_item"] = _where_best([row.system.seconds_per_item for row in rows], min)
         return best
 
-    def _warnings(self, rows: tuple[Row, ...]) -> list[str]:
+    def _warnings(self, rows: tuple[ReportRow, ...]) -> list[str]:
         return [
             *self._measure_warnings(rows),
             *self._signature_warnings(),
@@ -269,7 +269,7 @@ class _Maker:
             *(f"{row.system.title}: {row.system.note}." for row in rows if row.system.note),
         ]
 
-    def _measure_warnings(self, rows: tuple[Row, ...]) -> list[str]:
+    def _measure_warnings(self, rows: tuple[ReportRow, ...]) -> list[str]:
         odd = [row for row in rows if row.size_measure is not None and not row.like]
         warnings = []
         for row in odd:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.documents.score import Checkpoint
+from iwsltpack.documents.score import MetricCheckpoint
 from iwsltpack.errors import InputError, ResourceError
 from iwsltpack.scoring.cache import default_cache
 from iwsltpack.system import fileio
@@ -42,7 +42,7 @@ class LocalCheckpoint:
     """
 
     path: Path
-    identity: Checkpoint
+    identity: MetricCheckpoint
     reload: bool
     settings_sha256: str
 
@@ -94,7 +94,7 @@ def _local(path: Path, name: str, revision: str | None, *, reload: bool) -> Loca
             )
     return LocalCheckpoint(
         path=path.absolute(),
-        identity=Checkpoint(name=name, revision=revision, sha256=_remembered_sha256(path)),
+        identity=MetricCheckpoint(name=name, revision=revision, sha256=_remembered_sha256(path)),
         reload=reload,
         settings_sha256=fileio.sha256_file(settings),
     )

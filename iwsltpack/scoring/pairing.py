@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from iwsltpack.errors import InputError
 from iwsltpack.system.progress import SILENT, Reporter
-from iwsltpack.testsets.alignment import compare_order
+from iwsltpack.testsets.order import compare_order
 from iwsltpack.testsets.recordings import bare_name
 
 if TYPE_CHECKING:

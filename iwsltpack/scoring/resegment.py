@@ -32,7 +32,7 @@ APART = "tell the documents apart: references as XML, or a CSV manifest with a c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Token:
+class AlignedToken:
     """A word, a CJK character or a punctuation mark, and where it lies in the text."""
 
     text: str
@@ -56,7 +56,7 @@ def aligner_version() -> str:
     return f"mweralign-{metadata.version('mweralign')}"
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize(text: str) -> list[AlignedToken]:
     """Cut a text where a segment may end: around every word, CJK character and punctuation mark.
 
     >>> [token.text for token in tokenize("我们用BERT，yes.")]
@@ -67,7 +67,7 @@ def tokenize(text: str) -> list[Token]:
     cjk, other = r"\p{Han}\p{Hiragana}\p{Katakana}", r"\p{L}\p{M}\p{N}"
     pattern = rf"[{cjk}]|[{other}]+?(?=[{cjk}]|[^{other}]|$)|\S"
     return [
-        Token(text=match.group(), start=match.start(), end=match.end())
+        AlignedToken(text=match.group(), start=match.start(), end=match.end())
         for match in regex.finditer(pattern, text)
     ]
 
@@ -226,7 +226,7 @@ def _ask(tasks: list[list[object]]) -> list[list[int]]:
     return answers
 
 
-def _words(tokens: list[Token]) -> list[str]:
+def _words(tokens: list[AlignedToken]) -> list[str]:
     """Return tokens each as one word to the aligner, with none of its marks."""
     return [
         "".join(

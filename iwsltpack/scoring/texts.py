@@ -13,7 +13,7 @@ from iwsltpack.errors import InputError
 from iwsltpack.scoring.xml_texts import read_xml
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
-from iwsltpack.testsets.alignment import durations_of
+from iwsltpack.testsets.order import durations_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

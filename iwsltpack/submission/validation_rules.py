@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ValidationRule:
     """A rule's severity, its meaning in one sentence, and the next step."""
 
     severity: Severity
@@ -22,11 +22,12 @@ class Rule:
     fix: str
 
 
-def _read_rules() -> dict[str, Rule]:
+def _read_rules() -> dict[str, ValidationRule]:
     table = tomllib.loads(resources.files(__package__).joinpath("rules.toml").read_text(encoding="utf-8"))
     steps = table.pop("steps")
     return {
-        name: Rule(**entry | {"fix": steps.get(entry["fix"], entry["fix"])}) for name, entry in table.items()
+        name: ValidationRule(**entry | {"fix": steps.get(entry["fix"], entry["fix"])})
+        for name, entry in table.items()
     }
 
 

@@ -11,14 +11,14 @@ from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.places import run_folders, thing_at, things_in
 from iwsltpack.errors import IwsltpackError, Problem
 from iwsltpack.submission.validation.hypotheses import read_hypotheses
-from iwsltpack.submission.validation_rules import RULES, Rule, problem
+from iwsltpack.submission.validation_rules import RULES, ValidationRule, problem
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.location import Place
     from iwsltpack.editions import Edition
 
-__all__ = ["RULES", "Kind", "Options", "Rule", "kind_of", "problem", "validate"]
+__all__ = ["RULES", "Kind", "Options", "ValidationRule", "kind_of", "problem", "validate"]
 
 Kind = Literal["hypotheses", "run", "runs", "artifact", "submission", "archive", "ledger", "folder"]
 
@@ -130,8 +130,8 @@ def _check_hypotheses(path: Path, options: Options) -> list[Problem]:
 
 def _against_test_set(path: Path, lines: list[str], folder: Path) -> list[Problem]:
     from iwsltpack.submission.validation.alignment import check_alignment
-    from iwsltpack.testsets.alignment import durations_of
     from iwsltpack.testsets.discovery import test_set_of
+    from iwsltpack.testsets.order import durations_of
 
     segments = test_set_of(path, folder).segments
     if len(lines) != len(segments):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iwsltpack.submission.validation_rules import problem
-from iwsltpack.testsets.alignment import compare_order
+from iwsltpack.testsets.order import compare_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -42,7 +42,7 @@ SEEN_BY_OTHER_RULES: Final = ("line-break", "control-character", "unicode-form",
 
 
 @dataclass
-class Hypotheses:
+class HypothesisFile:
     """A hypothesis file read: its lines, and every problem found in them."""
 
     path: Path
@@ -52,7 +52,7 @@ class Hypotheses:
 
 def read_hypotheses(
     path: Path, lang: str | None, *, raw: bool = False, name: Path | None = None
-) -> Hypotheses:
+) -> HypothesisFile:
     """Read and check a hypothesis file.
 
     Parameters
@@ -66,7 +66,7 @@ def read_hypotheses(
     name
         What to call the file in problems.
     """
-    found = Hypotheses(path=name or path)
+    found = HypothesisFile(path=name or path)
     size = path.stat().st_size
     if size > MAX_BYTES:
         found.problems.append(problem("hyp.too-large", f"{size} bytes", path=found.path))
@@ -76,10 +76,10 @@ def read_hypotheses(
 
 def check_hypotheses(data: bytes, lang: str | None, name: Path, *, raw: bool = False) -> list[Problem]:
     """Return every problem of hypotheses that lie in memory; `name` is what to call them."""
-    return _read(data, lang, Hypotheses(path=name), raw=raw).problems
+    return _read(data, lang, HypothesisFile(path=name), raw=raw).problems
 
 
-def _read(data: bytes, lang: str | None, found: Hypotheses, *, raw: bool) -> Hypotheses:
+def _read(data: bytes, lang: str | None, found: HypothesisFile, *, raw: bool) -> HypothesisFile:
     if not data:
         found.problems.append(problem("hyp.empty-file", "0 bytes", path=found.path))
         return found
@@ -90,7 +90,7 @@ def _read(data: bytes, lang: str | None, found: Hypotheses, *, raw: bool) -> Hyp
     return found
 
 
-def _check_bytes(data: bytes, found: Hypotheses) -> None:
+def _check_bytes(data: bytes, found: HypothesisFile) -> None:
     if data.startswith(b"\xef\xbb\xbf"):
         found.problems.append(problem("hyp.bom", "UTF-8 byte-order mark", path=found.path, line=1))
     if b"\r" in data:
@@ -109,7 +109,7 @@ def _check_bytes(data: bytes, found: Hypotheses) -> None:
         )
 
 
-def _decode(piece: bytes, number: int, found: Hypotheses) -> str:
+def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
     piece = piece.removesuffix(b"\r")
     if number == 1:
         piece = piece.removeprefix(b"\xef\xbb\xbf")
@@ -122,7 +122,7 @@ def _decode(piece: bytes, number: int, found: Hypotheses) -> str:
         return piece.decode("utf-8", errors="replace").replace("\ufffd", "?")
 
 
-def _check_lines(found: Hypotheses, lang: str | None, *, raw: bool) -> None:
+def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
     foreign = 0
     for number, line in enumerate(found.lines, 1):
         found.problems += _check_characters(line, number, found.path, raw=raw)
@@ -192,7 +192,7 @@ def _short(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _duplicates(found: Hypotheses) -> list[Problem]:
+def _duplicates(found: HypothesisFile) -> list[Problem]:
     problems = []
     start = 0
     for index in range(1, len(found.lines) + 1):

@@ -17,7 +17,7 @@ from iwsltpack.documents.choices import DEFAULT_VERSION
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError
-from iwsltpack.runtime.checkpoint import load_checkpoint
+from iwsltpack.runtime.float_model import load_checkpoint
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
