@@ -30,7 +30,13 @@ DOCUMENTS: list[type[Document]] = sorted(
 MAY_LACK = {
     "Run": {"sessions"},
     "RecipeFile": {"description", "techniques", "layers", "prune"},
-    "LayerEntry": {"bits", "digits", "lossless"},
+    "LayerEntry": {"bits", "digits", "lossless", "step", "quantizer"},
+    "LayerRule": {"step", "quantizer"},
+    "Tensor": {"quantizer", "step", "classes"},
+    "ArtifactManifest": {"calibration"},
+    "Edition": {"usual_architectures"},
+    "ScoredRun": {"output_sha256"},
+    "SubmissionArtifact": {"state_dict_bytes"},
 }
 """Properties that earlier documents do not have, and that people need not write."""
 

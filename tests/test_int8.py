@@ -20,7 +20,8 @@ def test_without_bitsandbytes_one_sentence_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(
-        MissingDependency, match=r"this recipe needs bitsandbytes\n  to do: pip install 'iwsltpack\[bnb\]'"
+        MissingDependency,
+        match=r"this recipe needs bitsandbytes\n  to do: in the checkout of iwsltpack: pip install '\.\[bnb\]'",
     ):
         build_artifact(MINIATURE, tmp_path / "out", BUILT_IN["bnb-int8"])
     assert list(tmp_path.iterdir()) == []

@@ -147,6 +147,8 @@ def _calibration(
     """Return what is to be calibrated on, or None; refuse what would be ignored, before anything is read."""
     given = {name: value for name, value in settings.items() if value is not None}
     if data is None:
+        # The pair may be a setting for every command of the folder.
+        given.pop("pair", None)
         if given:
             named = ", ".join("--calibration-name" if name == "name" else f"--{name}" for name in given)
             raise UsageError("settings of a calibration, and no data for one", got=named, fix=NO_DATA)
