@@ -17,12 +17,12 @@ CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """A tokenizer needs one of them."""
+AUDIO_SETTINGS = ("preprocessor_config.json", "processor_config.json", "feature_extractor_config.json")
+"""One of them says how audio becomes features."""
 SIDE_FILES = (
     CONFIG,
     GENERATION_CONFIG,
-    "preprocessor_config.json",
-    "processor_config.json",
-    "feature_extractor_config.json",
+    *AUDIO_SETTINGS,
     *VOCABULARIES,
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -79,7 +79,7 @@ def missing(side: Container[str]) -> list[str]:
         what
         for what, names in (
             ("tokenizer", VOCABULARIES),
-            ("feature extractor (preprocessor_config.json)", SIDE_FILES[2:5]),
+            ("feature extractor (preprocessor_config.json)", AUDIO_SETTINGS),
         )
         if not any(name in side for name in names)
     ]

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 OUTPUT_SHARE = 0.7
 """Of the step of a matrix that makes logits: the softmax's curvature says too little of what errors do there."""
-DEFAULT_STEP = 1e-4
-"""About 3 bits a weight: whisper-tiny.en needs 0.7e-4 for that, SmolLM2-135M 1.5e-4."""
 FEW = 1.0
 """Tokens for each input of a layer below which a warning is due."""
 

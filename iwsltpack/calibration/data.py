@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iwsltpack.calibration.block_rounding import DEFAULT_STEP, Settings, check_settings
+from iwsltpack.calibration.block_rounding import Settings, check_settings
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.decoding.batches import prepare_batch
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.decoding.prepare import apply_policy
 from iwsltpack.documents.artifact import Calibration
-from iwsltpack.documents.choices import DEFAULT_PAIR
+from iwsltpack.documents.choices import DEFAULT_PAIR, DEFAULT_STEP
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.model import audio_limit, processor_from

@@ -14,6 +14,7 @@ from iwsltpack.documents.choices import (
     DEFAULT_PAIR,
     DEFAULT_RECIPE,
     DEFAULT_SOURCE,
+    DEFAULT_STEP,
     DEFAULT_VERSION,
 )
 from iwsltpack.documents.names import ARTIFACTS_DIR, PAIRS
@@ -62,7 +63,9 @@ def command(
     ] = None,
     step: Annotated[
         float | None,
-        typer.Option(help="Of the calibration; half of it adds about one bit a weight; default: 1e-4."),
+        typer.Option(
+            help=f"Of the calibration; half of it adds about one bit a weight; default: {DEFAULT_STEP:g}."
+        ),
     ] = None,
     damping: Annotated[
         float | None,

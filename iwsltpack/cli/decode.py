@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from iwsltpack.decoding.record import DecodedSet
     from iwsltpack.documents.run import Run
 
-ASKING = "What is asked"
-
 
 @options_of(
     DecodeOptions,

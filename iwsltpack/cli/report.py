@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from iwsltpack.report.table import ReportTable
 
-PAGE = "The page"
-
 
 def command(
     paths: Annotated[
