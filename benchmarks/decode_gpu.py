@@ -23,6 +23,7 @@ how fast the host starts its kernels. Runs on a CPU too, for proof at a small sc
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -220,7 +221,9 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
         forget(options.checkpoint, options.artifact)
     model, load_seconds = load(way, options)
     processor = processor_from(options.checkpoint)
-    builder, translator = InputBuilder(processor, default_prompt("en-zh")), Translator(model, processor)
+    builder = InputBuilder(processor, default_prompt("en-zh"))
+    own = way not in ("plain", "paper") and not options.no_graphs
+    translator = Translator(model, processor, graphs=own)
     if options.static_cache:
         translator.settings.cache_implementation = "static"
     audio = make_audio(options.items, builder.limit)
@@ -232,24 +235,28 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
     translator.generate(builder.prepare(audio[:1]), 1)
     synchronise(device)
     first = time.perf_counter() - started
-    loop = audio[: 1 if way == "stream" else options.loop_items]
-    if options.static_cache:
-        for clip in loop:  # Compiling, and a graph for each shape, are no part of what is timed.
-            translator.generate(builder.prepare([clip]), tokens_each)
-        synchronise(device)
-    started = time.perf_counter()
-    tokens = sum(translator.generate(builder.prepare([clip]), tokens_each)[0].tokens for clip in loop)
-    synchronise(device)
-    single = time.perf_counter() - started
+    clips = audio[: 1 if way == "stream" else options.loop_items]
+    eager = {}
+    if translator.graphs is not None:
+        seconds, _, texts = one_by_one(
+            builder, Translator(model, processor, graphs=False), clips, tokens_each
+        )
+        eager = {"eager_seconds_per_item_batch_1": seconds / len(clips), "eager_texts": texts}
+    if options.static_cache:  # Compiling, and a graph for each shape, are no part of what is timed.
+        one_by_one(builder, translator, clips, tokens_each)
+    single, tokens, texts = one_by_one(builder, translator, clips, tokens_each)
     result = {
         "load_seconds": load_seconds,
         "first_token_seconds": first,
         "artifact_to_first_token_seconds": load_seconds + first,
-        "seconds_per_item_batch_1": single / len(loop),
+        "seconds_per_item_batch_1": single / len(clips),
         "tokens_per_second_batch_1": tokens / single,
-        "tokens_an_item": tokens / len(loop),
+        "tokens_an_item": tokens / len(clips),
+        "texts": texts,
+        **eager,
         "selected_layers_bytes": selected_bytes(model),
         "peak_device_bytes_after_load": loaded,
+        "token_graphs": translator.graphs is not None,
         "device_name": device_name(device),
     }
     if way not in ("paper", "stream"):
@@ -257,6 +264,17 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
     result |= {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": peak_device_bytes(device)}
     # Last: comparing decodes layers, which would show in the peaks.
     return {**result, **(identical_weights(model, options.artifact) if way == "int8" else {})}
+
+
+def one_by_one(builder: Any, translator: Any, clips: list[Any], tokens: int) -> tuple[float, int, list[str]]:
+    """Return seconds, tokens and a digest of each text, of the clips decoded one by one."""
+    synchronise(translator.model.device)
+    started = time.perf_counter()
+    found = [translator.generate(builder.prepare([clip]), tokens)[0] for clip in clips]
+    synchronise(translator.model.device)
+    seconds = time.perf_counter() - started
+    digests = [hashlib.sha256(hypothesis.text.encode()).hexdigest()[:8] for hypothesis in found]
+    return seconds, sum(hypothesis.tokens for hypothesis in found), digests
 
 
 def batched(builder: Any, translator: Any, audio: list[Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -287,6 +305,11 @@ def compare(ways: dict[str, dict[str, Any]]) -> dict[str, float]:
             ratios[f"{way}_seconds_per_item_against_plain"] = (
                 figures["seconds_per_item_batch_1"] / base["seconds_per_item_batch_1"]
             )
+            if "eager_seconds_per_item_batch_1" in figures:
+                ratios[f"{way}_without_graphs_seconds_per_item_against_plain"] = (
+                    figures["eager_seconds_per_item_batch_1"] / base["seconds_per_item_batch_1"]
+                )
+            ratios[f"{way}_same_texts_as_plain"] = sum(map(str.__eq__, figures["texts"], base["texts"]))
             ratios[f"{way}_first_token_against_plain"] = (
                 figures["artifact_to_first_token_seconds"] / base["artifact_to_first_token_seconds"]
             )
@@ -311,6 +334,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cold", action="store_true", help="empty the file cache before each way")
     parser.add_argument("--static-cache", action="store_true", help="compiled token step, for every way")
+    parser.add_argument(
+        "--no-graphs", action="store_true", help="transformers' own loop for this package, too"
+    )
     parser.add_argument("--stream-tokens", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the result there")
     parser.add_argument("--items", type=int, default=64)

@@ -14,6 +14,7 @@ from iwsltpack.decoding.chat_template import render
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, sampling_rate
+from iwsltpack.runtime.token_graphs import TokenGraphs, suits
 
 if TYPE_CHECKING:
     from iwsltpack.documents.run import RunSettings
@@ -166,11 +167,14 @@ class Translator:
         As `load_model` returns it.
     processor
         As `load_processor` returns it.
+    graphs
+        Whether token steps are recorded as CUDA graphs, where the model and its device can have them.
     """
 
-    def __init__(self, model: Any, processor: Any) -> None:
+    def __init__(self, model: Any, processor: Any, *, graphs: bool = True) -> None:
         self.model, self.tokenizer = model, processor.tokenizer
         self.settings = greedy(model.generation_config)
+        self.graphs = TokenGraphs(model) if graphs and suits(model) else None
         end = self.settings.eos_token_id
         self.ends = frozenset([end] if isinstance(end, int) else end)
 
@@ -183,6 +187,10 @@ class Translator:
         }
         settings = copy.deepcopy(self.settings)
         settings.max_new_tokens = max_new_tokens
+        if self.graphs is not None:
+            settings.cache_implementation = None  # An artifact's own choice; the graphs bring theirs.
+            rows, prompt = inputs["input_ids"].shape
+            placed["past_key_values"] = self.graphs.cache(rows, prompt + max_new_tokens)
         try:
             with torch.no_grad():
                 output = self.model.generate(**placed, generation_config=settings)

@@ -186,6 +186,11 @@ class StreamingQuantizer(HfQuantizer):
         super().__init__(quantization_config, **kwargs)
         self.pre_quantized = True
 
+    @property
+    def is_compileable(self) -> bool:
+        """Whether a token step may be compiled or recorded: only where no layer is decoded on the host."""
+        return bool(cast("StreamingConfig", self.quantization_config).keep == "int8")
+
     def _process_model_before_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
         config = cast("StreamingConfig", self.quantization_config)
         roles = {layer_role(name) for name in config.streamed}

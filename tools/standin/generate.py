@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,13 +193,13 @@ def _shards(tensors: dict[str, tuple[int, ...]], count: int) -> list[list[str]]:
     return shards
 
 
-def _write_shard(
-    path: Path, names: list[str], tensors: dict[str, tuple[int, ...]], table: dict[str, list[float]]
-) -> None:
+def _header(names: list[str], tensors: dict[str, tuple[int, ...]]) -> tuple[bytes, dict[str, int]]:
+    """Return a shard's header and where in the file each tensor begins."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    places: dict[str, int] = {}
     offset = 0
     for name in names:
-        size = 2 * math.prod(tensors[name])
+        places[name], size = offset, 2 * math.prod(tensors[name])
         header[name] = {
             "dtype": "BF16",
             "shape": list(tensors[name]),
@@ -207,11 +208,15 @@ def _write_shard(
         offset += size
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
-    with fileio.atomic_open(path) as stream:
-        stream.write(len(raw).to_bytes(8, "little") + raw)
-        for name in names:
-            for block in blocks(name, tensors[name], sigma_of(name, table)):
-                stream.write(block.data)
+    raw = len(raw).to_bytes(8, "little") + raw
+    return raw, {name: len(raw) + place for name, place in places.items()}
+
+
+def _write_tensor(
+    file: int, place: int, name: str, shape: tuple[int, ...], table: dict[str, list[float]]
+) -> None:
+    for block in blocks(name, shape, sigma_of(name, table)):
+        place += os.pwrite(file, block.data, place)
 
 
 def generate(output: Path, scale_name: str) -> None:
@@ -220,10 +225,18 @@ def generate(output: Path, scale_name: str) -> None:
     tensors, table = shapes(scale), json.loads(TABLE.read_text(encoding="utf-8"))
     shards = _shards(tensors, SHARDS if scale_name == "full" else 2)
     files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count()) as pool:
+        written = []
+        for file, names in zip(files, shards, strict=True):
+            stream = stack.enter_context(fileio.atomic_open(output / file))
+            header, places = _header(names, tensors)
+            stream.write(header)
+            stream.flush()
+            # The largest first, so that no thread is left alone with one at the end.
+            written += [(places[name], stream.fileno(), name) for name in names]
         for future in [
-            pool.submit(_write_shard, output / file, names, tensors, table)
-            for file, names in zip(files, shards, strict=True)
+            pool.submit(_write_tensor, number, place, name, tensors[name], table)
+            for place, number, name in sorted(written, key=lambda item: -math.prod(tensors[item[2]]))
         ]:
             future.result()
     total = 2 * sum(math.prod(shape) for shape in tensors.values())
