@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "iwsltpack"
 FLOORS = [
     {"cli"},
     {"demo"},
-    {"hub", "report"},
+    {"hf", "hub", "report"},
     {"calibration"},
     {"submission", "decoding", "scoring"},
     {"building", "runtime", "cleaning"},

@@ -16,7 +16,8 @@ from inference_fixtures import CheckpointSource
 from iwsltpack.decoding import chat_template
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.errors import ArtifactError
-from iwsltpack.runtime.model import generation_config, load_from, processor_from
+from iwsltpack.runtime.configuration import generation_config
+from iwsltpack.runtime.model import load_from, processor_from
 
 Json = dict[str, Any]
 AUDIO = "<|audio_bos|><|AUDIO|><|audio_eos|>"

@@ -259,6 +259,17 @@ class Artifact:
         none = np.empty((0, *entry.shape[1:]), dtype=np.int32 if entry.wide else np.int16)
         return np.concatenate(blocks or [none])
 
+    def packed(self, name: str) -> np.ndarray:
+        """Return a tensor's stored bytes, every file that its values are made of in order; uint8, shape (n,)."""
+        entry = self.entry(name)
+        self._need(entry.paths())
+        parts = []
+        for path in (self.path / path for path in entry.paths() if not path.endswith(".json")):
+            raw = self._read(path)
+            self._check(path, raw)
+            parts.append(np.frombuffer(raw, np.uint8))
+        return np.concatenate(parts) if parts else np.empty(0, np.uint8)
+
     def quantizer(self, name: str) -> Quantizer | None:
         """Return what makes weights of a tensor's codes; None for one that is not rounded. See `tensor`."""
         return self._stored(self.entry(name)).quantizer

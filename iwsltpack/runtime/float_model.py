@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from iwsltpack.errors import ArtifactError, ResourceError
-from iwsltpack.runtime.model import architecture, generation_config, resolve_device
+from iwsltpack.runtime.configuration import architecture, generation_config
+from iwsltpack.runtime.model import resolve_device
 from iwsltpack.system.quiet import quiet_transformers
 
 if TYPE_CHECKING:

@@ -186,7 +186,7 @@ class Int8Linear(nn.Module):
         self.out_features, self.in_features, self.scale = len(held.codes), held.in_features, held.scale
         self.bias = bias
         for name in ("codes", "starts", "rows", "columns", "values", "row_scale", "column_scale"):
-            self.register_buffer(name, getattr(held, name), persistent=False)
+            self.register_buffer(name, getattr(held, name))
         # Fixed here, so that no forward has to ask the device where its outliers are.
         step = max(1, SCRATCH_VALUES // self.in_features)
         edges = [*range(0, self.out_features, step), self.out_features]

@@ -8,22 +8,26 @@
 from __future__ import annotations
 
 import inspect
-import math
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
 from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
+from iwsltpack.runtime.configuration import architecture, first_line, generation_config
 from iwsltpack.runtime.environment import refuse_environment
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.figures import check_figures
-from iwsltpack.runtime.weights import LazyStateDict
+from iwsltpack.runtime.weights import LazyStateDict, packed_state
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.system.quiet import quiet_transformers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from iwsltpack.runtime.weights import TensorSource
 
 DEFAULT_LIMIT_SECONDS = 30.0
@@ -97,24 +101,39 @@ def load_from(
     mode: Mode = "load",
     dtype: torch.dtype | str | None = None,
     reporter: Reporter = SILENT,
+    model_class: Any = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
-    """Load the model of an opened artifact; see `load_model`."""
+    """Load the model of an opened artifact; see `load_model`.
+
+    `model_class` is what a caller takes it to be, `options` are more of `from_pretrained`: `config` (of the artifact,
+    with changes of the caller's) and `attn_implementation`.
+    """
     streamed = check_mode(source, mode)
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
     check_figures(source.model_dir, len(source.manifest.tensors))
     config, cls = architecture(source.model_dir)
-    extra: dict[str, Any] = {}
+    if model_class not in (None, cls):
+        raise UsageError(
+            "the artifact holds a model of another class",
+            where=source.model_dir,
+            expected=cls.__name__,
+            got=model_class.__name__,
+        )
+    extra: dict[str, Any] = {"config": config, **options}
     if mode != "load":
         from iwsltpack.runtime.compressed_linear import StreamingConfig
 
         extra["quantization_config"] = StreamingConfig(source, streamed, mode, kind, place)
     weights = LazyStateDict(source, kind, streamed)
     source.expect(weights)
-    model, info = _pull(source, cls, config, weights, kind, place, mode, extra)
+    model, info = _pull(source, cls, weights, kind, place, mode, extra)
     _refuse_incomplete(info, source)
     if mode != "load":
         _refuse_unfilled(model, source)
+    if mode in ("cache", "stream"):
+        model.state_dict = partial(packed_state, source)
     if mode == "int8":
         _tell_int8(model, extra["quantization_config"].decoded, place, reporter)
     model.generation_config = generation_config(source.model_dir)
@@ -169,7 +188,6 @@ def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Re
 def _pull(
     source: TensorSource,
     cls: Any,
-    config: Any,
     weights: LazyStateDict,
     kind: torch.dtype,
     place: torch.device,
@@ -181,7 +199,6 @@ def _pull(
         with quiet_transformers():
             model, info = cls.from_pretrained(
                 None,
-                config=config,
                 state_dict=weights,
                 dtype=kind,
                 device_map={"": place},
@@ -254,7 +271,7 @@ def processor_from(model_dir: Path) -> Any:
     except Exception as error:  # files that hold anything can make a library fail in any way
         refuse_environment(error)
         raise ArtifactError(
-            "the processor cannot be built from the artifact's files", where=model_dir, got=_first_line(error)
+            "the processor cannot be built from the artifact's files", where=model_dir, got=first_line(error)
         ) from error
     if getattr(processor, "feature_extractor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise ArtifactError(
@@ -308,70 +325,6 @@ def sampling_rate(processor: Any) -> int:
     return int(processor.feature_extractor.sampling_rate)
 
 
-def architecture(model_dir: Path) -> tuple[Any, Any]:
-    """Return configuration and class; only classes of transformers itself, never code from the artifact."""
-    import transformers
-
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            model_dir, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # as above
-        raise ArtifactError(
-            "the configuration cannot be read", where=model_dir / "config.json", got=_first_line(error)
-        ) from error
-    names = config.architectures or []
-    try:
-        cls = getattr(transformers, names[0], None) if len(names) == 1 else None
-    except ImportError as error:
-        refuse_environment(error)
-        raise
-    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
-        raise ArtifactError(
-            "the architecture is not one of transformers'",
-            where=model_dir / "config.json",
-            expected=f"a model class of transformers {transformers.__version__}",
-            got=", ".join(map(str, names)) or "none",
-        )
-    return config, cls
-
-
-def generation_config(model_dir: Path) -> Any:
-    """Read the generation settings, which this way of loading leaves at defaults without an end of sequence."""
-    from transformers import GenerationConfig
-
-    if not (model_dir / "generation_config.json").is_file():
-        raise ArtifactError(
-            "the artifact has no generation settings, so the end of an output is unknown",
-            where=model_dir,
-            expected="generation_config.json",
-        )
-    where = model_dir / "generation_config.json"
-    try:
-        config = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
-        penalty = 1.0 if config.repetition_penalty is None else float(config.repetition_penalty)
-    except Exception as error:  # as above
-        raise ArtifactError(
-            "the generation settings cannot be read", where=where, got=_first_line(error)
-        ) from error
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    if not ends or not all(type(end) is int and end >= 0 for end in ends):
-        raise ArtifactError(
-            "the generation settings name no end of sequence",
-            where=where,
-            expected="eos_token_id, a token or a list of some",
-            got=config.eos_token_id,
-        )
-    if not 0 < penalty < math.inf:
-        raise ArtifactError(
-            "the generation settings cannot be used",
-            where=where,
-            expected="a repetition_penalty above 0",
-            got=penalty,
-        )
-    return config
-
-
 def _refuse_incomplete(info: dict[str, Any], source: TensorSource) -> None:
     """Refuse a model that is not made of exactly the artifact's tensors: missing ones would be random weights."""
     wrong = {
@@ -419,7 +372,7 @@ def _why(
     return ArtifactError(
         "the model cannot be loaded",
         where=source.model_dir,
-        got=f"{type(cause).__name__}: {_first_line(cause)}",
+        got=f"{type(cause).__name__}: {first_line(cause)}",
     )
 
 
@@ -433,11 +386,3 @@ def _too_small(place: torch.device, mode: Mode) -> ResourceError:
         if mode != "stream"
         else "use a larger device, or --device cpu",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return " ".join(text.split())[:300] if text else type(error).__name__
-
-
-__all__ = ["audio_limit", "generation_config", "load_from", "load_model", "load_processor", "processor_from"]

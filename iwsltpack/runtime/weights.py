@@ -68,6 +68,9 @@ class TensorSource(Protocol):
     def quantizer(self, name: str) -> Quantizer | None:
         """Return what makes weights of a tensor's codes; None for one that is not rounded."""
 
+    def packed(self, name: str) -> np.ndarray[Any, Any]:
+        """Return a tensor's stored bytes, uint8, shape (n,)."""
+
 
 class LazyTensor:
     """One tensor, undecoded: the part of a safetensors slice's interface that transformers 5 uses.
@@ -198,6 +201,18 @@ class LazyStateDict(Mapping[str, Any]):
         """Keep the first failure: the loader reports it as a mere conversion error."""
         with self._lock:
             self.failure = self.failure or error
+
+
+def packed_state(source: TensorSource, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
+    """Return the state dict of a model that holds compressed weights: the bytes it holds, uint8, shape (n,) each.
+
+    What measures a model by ``torch.save(model.state_dict())`` measures the artifact's weights then, not float tensors
+    that exist nowhere.
+    """
+    return {
+        f"{entry.name}.packed": torch.from_numpy(source.packed(entry.name))
+        for entry in source.manifest.tensors
+    }
 
 
 class Handle:
