@@ -76,7 +76,11 @@ class InputBuilder:
         if getattr(processor.feature_extractor, "dither", 0.0):
             # Noise drawn anew at every call: the same audio would not give the same text twice.
             processor.feature_extractor.dither = 0.0
-        self.conversation = self._render(prompt, system_prompt, chat_template)
+        self.conversation, self.options = "", {}
+        if self.family.told is None:
+            self.conversation = self._render(prompt, system_prompt, chat_template)
+        else:
+            self.options = told_options(prompt, system_prompt or chat_template)
 
     @classmethod
     def of_settings(cls, processor: Any, settings: RunSettings) -> InputBuilder:
@@ -125,8 +129,8 @@ class InputBuilder:
                 "the chat template does not take this conversation", got=str(error)
             ) from error
 
-    def prepare(self, audio: list[Samples]) -> dict[str, torch.Tensor]:
-        """Return the inputs for a batch of recordings at the model's rate, padded on the left, on the CPU.
+    def prepare(self, audio: list[Samples]) -> dict[str, Any]:
+        """Return the inputs for a batch of recordings at the model's rate, on the CPU: texts padded on the left.
 
         Raises
         ------
@@ -141,6 +145,11 @@ class InputBuilder:
                     expected=f"float32, shape (n,), n <= {most}",
                     got=f"{samples.dtype}, shape {samples.shape}",
                 )
+        if self.family.told is not None:
+            heard = self.processor.feature_extractor(
+                audio, sampling_rate=self.rate, return_tensors="pt", return_attention_mask=True
+            )
+            return {**heard, **self.options}
         with _one_at_a_time:
             inputs = self.processor(
                 text=[self.conversation] * len(audio),
@@ -156,6 +165,19 @@ class InputBuilder:
         first = ids[torch.arange(len(ids)), mask.argmax(dim=1)]
         prepared["input_ids"] = torch.where(mask.bool(), ids, first[:, None])
         return prepared
+
+
+def told_options(prompt: str, conversation: str | None) -> dict[str, str]:
+    """Return the options of `generate` that a prompt ``name=value,name=value`` states; see `families.Family.told`."""
+    pairs = [part.partition("=") for part in prompt.split(",") if prompt]
+    if conversation or not all(name.strip() and value.strip() for name, _, value in pairs):
+        raise UsageError(
+            "this model is not asked in a conversation",
+            expected="no system prompt or chat template, and for a prompt options of generate: tgt_lang=deu",
+            got=repr(conversation or prompt)[:SHOWN],
+            fix="leave the prompt out: the pair's language is told",
+        )
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 class Translator:
@@ -178,11 +200,13 @@ class Translator:
         end = self.settings.eos_token_id
         self.ends = frozenset([end] if isinstance(end, int) else end)
 
-    def generate(self, inputs: dict[str, torch.Tensor], max_new_tokens: int) -> list[Hypothesis]:
+    def generate(self, inputs: dict[str, Any], max_new_tokens: int) -> list[Hypothesis]:
         """Decode every row of a prepared batch; at most `max_new_tokens` tokens each, the end included."""
         device, dtype = self.model.device, self.model.dtype
         placed = {
             name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+            if isinstance(value, torch.Tensor)
+            else value
             for name, value in inputs.items()
         }
         settings = copy.deepcopy(self.settings)
@@ -199,8 +223,11 @@ class Translator:
                 "the model does not generate with the artifact's settings",
                 got=f"{type(error).__name__}: {error}",
             ) from error
-        rows = output[:, inputs["input_ids"].shape[1] :].tolist()
-        return [self._hypothesis(row) for row in rows]
+        if "input_ids" in inputs:
+            output = output[:, inputs["input_ids"].shape[1] :]
+        elif output.shape[1] and (output[:, 0] == self.settings.decoder_start_token_id).all():
+            output = output[:, 1:]  # Of some models it is the end of sequence, too.
+        return [self._hypothesis(row) for row in output.tolist()]
 
     def _hypothesis(self, row: list[int]) -> Hypothesis:
         """Cut a row after its end of sequence; without one the search stopped at the limit."""

@@ -120,11 +120,11 @@ class DecodeOptions:
         """The language translated into."""
         return PAIRS[self.pair]
 
-    def resolved(self, edition: str | None = None) -> DecodeOptions:
+    def resolved(self, edition: str | None = None, told: Mapping[str, str] | None = None) -> DecodeOptions:
         """Return the same options with prompt and token limit filled in.
 
         They are those of the edition that was named, else those of `edition`, of which the model's family is the
-        baseline, else the paper's.
+        baseline, else the paper's. Models of a family that is `told` its target language have that for a prompt.
         """
         prompt, limit = default_prompt(self.pair), DEFAULT_MAX_NEW_TOKENS
         if (named := self.edition or edition) is not None:
@@ -132,6 +132,7 @@ class DecodeOptions:
 
             decoding = editions.load(named).decoding(self.pair)
             prompt, limit = decoding.prompt, decoding.max_new_tokens
+        prompt = prompt if told is None else told[self.language]
         return replace(
             self,
             prompt=prompt if self.prompt is None else self.prompt,
@@ -173,8 +174,10 @@ class RunRequest:
     def __post_init__(self) -> None:
         check_sharing(self.shard, self.cluster)
 
-    def options_of(self, names: list[str], edition: str | None = None) -> dict[str, DecodeOptions]:
-        """Return the options of every test set, by name; for `edition` see `DecodeOptions.resolved`.
+    def options_of(
+        self, names: list[str], edition: str | None = None, told: Mapping[str, str] | None = None
+    ) -> dict[str, DecodeOptions]:
+        """Return the options of every test set, by name; for `edition` and `told` see `DecodeOptions.resolved`.
 
         Raises
         ------
@@ -185,7 +188,7 @@ class RunRequest:
             raise UsageError(
                 f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)
             )
-        common = self.options.resolved(edition)
+        common = self.options.resolved(edition, told)
         return {name: replace(common, **self.per_set.get(name, {})) for name in names}
 
 

@@ -22,12 +22,16 @@ class Family:
         Variables of the chat template.
     hears_seconds
         Most seconds of audio that are understood, or None: what the processor takes in.
+    told
+        None for models that are asked in a conversation. Encoder–decoders are told a language by options of
+        `generate` instead: target language -> these options, written ``name=value,name=value``.
     """
 
     edition: str | None = None
     text_first: bool = False
     template: Mapping[str, Any] = field(default_factory=dict)
     hears_seconds: float | None = None
+    told: Mapping[str, str] | None = None
 
 
 AUDIO_FIRST = Family()
@@ -39,10 +43,22 @@ GEMMA4 = Family(
     # Its processor takes 30 s, but past some 450 tokens of 40 ms each outputs no longer follow the audio.
     hears_seconds=18.0,
 )
-FAMILIES = {"Gemma4UnifiedProcessor": GEMMA4, "Gemma4Processor": GEMMA4}
+SEAMLESS = Family(told={"de": "tgt_lang=deu", "zh": "tgt_lang=cmn"})
+WHISPER = Family(told={language: f"language={language},task=transcribe" for language in ("de", "zh")})
+WHISPER_ENGLISH = Family(told={"de": "", "zh": ""})
+"""Knows no language but English, in speech and in writing."""
+FAMILIES = {
+    "Gemma4UnifiedProcessor": GEMMA4,
+    "Gemma4Processor": GEMMA4,
+    "SeamlessM4TProcessor": SEAMLESS,
+    "WhisperProcessor": WHISPER,
+}
 """Class of the processor -> family."""
 
 
 def family_of(processor: Any) -> Family:
     """Return the family of the model that a processor belongs to."""
-    return FAMILIES.get(type(processor).__name__, AUDIO_FIRST)
+    family = FAMILIES.get(type(processor).__name__, AUDIO_FIRST)
+    if family is WHISPER and "<|de|>" not in processor.tokenizer.get_vocab():
+        return WHISPER_ENGLISH
+    return family
