@@ -8,6 +8,7 @@ elsewhere are shown in it, never obeyed; see `printable`.
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -120,6 +121,18 @@ class MissingDependency(IwsltpackError):
 def how_to_install(extra: str) -> str:
     """Return how an optional part of this package is installed; the package itself is on no index."""
     return f"in the checkout of iwsltpack: pip install '.[{extra}]'"
+
+
+def how_it_ended(code: int | None) -> str:
+    """Name the end of another process by its return code, as `subprocess` gives it.
+
+    >>> how_it_ended(-9), how_it_ended(3)
+    ('killed by SIGKILL', 'exit code 3')
+    """
+    try:
+        return f"killed by {signal.Signals(-(code or 0)).name}"
+    except ValueError:
+        return f"exit code {code}"
 
 
 class ResourceError(IwsltpackError):

@@ -26,7 +26,7 @@ from iwsltpack.documents.run import read_run
 from iwsltpack.errors import Problem
 from iwsltpack.submission import ledger, packaging
 from iwsltpack.submission.validation import RULES, Options, kind_of, validate
-from iwsltpack.submission.validation.alignment import check_alignment
+from iwsltpack.submission.validation.hypotheses import check_alignment
 from iwsltpack.system import fileio
 from iwsltpack.testsets.order import ranks, spearman
 

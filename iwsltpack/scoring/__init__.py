@@ -1,1 +1,1 @@
-"""Scores with their signatures, tests of significance, and the report that puts quality beside size."""
+"""Scores of hypotheses against references, each with its signature, and tests of significance."""

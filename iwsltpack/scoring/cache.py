@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import IwsltpackError
@@ -35,29 +36,26 @@ class ScoreCache:
             entry = fileio.read_json(path)
         except IwsltpackError:
             return None  # an entry that cannot be read costs a computation, nothing else
-        whole = (
-            isinstance(entry, dict) and entry.get("key") == path.stem and isinstance(entry.get("value"), dict)
-        )
-        if not whole or entry.get("sha256") != _digest(entry["value"]):
-            return None
-        value: dict[str, Any] = entry["value"]
-        return value
+        value: dict[str, Any] | None = entry.get("value") if isinstance(entry, dict) else None
+        whole = isinstance(value, dict) and entry == _entry(path.stem, value)
+        return value if whole else None
 
     def put(self, content: dict[str, Any], value: dict[str, Any]) -> None:
         """Keep a result; a cache that cannot be written is no reason to lose the result."""
         path = self._path(content)
-        if path is None:
-            return
-        try:
-            fileio.write_json(path, {"key": path.stem, "value": value, "sha256": _digest(value)})
-        except (IwsltpackError, OSError):
-            return
+        with suppress(IwsltpackError, OSError):
+            if path is not None:
+                fileio.write_json(path, _entry(path.stem, value))
 
     def _path(self, content: dict[str, Any]) -> Path | None:
         if self._directory is None:
             return None
         key = _digest({"version": VERSION, **content})
         return self._directory / "scores" / key[:2] / f"{key}.json"
+
+
+def _entry(key: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"key": key, "value": value, "sha256": _digest(value)}
 
 
 def _digest(document: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import queue
-import signal
 import subprocess
 import tempfile
 import threading
@@ -15,27 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from iwsltpack.documents.choices import Device
-from iwsltpack.errors import MissingDependency, ResourceError, UsageError
-from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL, LocalCheckpoint, find_checkpoint, is_offline
+from iwsltpack.errors import MissingDependency, ResourceError, UsageError, how_it_ended
+from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL, find_checkpoint, is_offline
 from iwsltpack.scoring.comet_env import (
     COMET_VERSION,
     CometEnvironment,
     ensure_environment,
+    last_words,
     worker_environment,
 )
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
-
 
 START_SECONDS = 600.0
 """For the worker to import its libraries."""
 SILENCE_SECONDS = 1800.0
 """Longest wait between two signs of life: loading a checkpoint, or one batch."""
 SILENCE_VARIABLE = "IWSLTPACK_COMET_TIMEOUT"
-LOG_LINES = 8
+NETWORK_WORDS = ("Connection", "offline", "resolve", "Max retries", "couldn't connect")
 BATCH_SIZE = 16
 
 
@@ -72,19 +70,22 @@ class Comet:
         if batch_size < 1:
             raise UsageError("a batch needs at least one segment", got=batch_size)
         self._progress = progress
-        self.environment: CometEnvironment = ensure_environment(self._progress)
-        self.checkpoint: LocalCheckpoint = find_checkpoint(model, self._progress)
+        self.environment = ensure_environment(progress)
+        self.checkpoint = find_checkpoint(model, progress)
         self._batch_size = batch_size
         self._told_device = device
-        self.device = _likely_device(self.environment) if device == "auto" else device
+        self.device: str = device
+        if device == "auto":
+            # Asking torch takes seconds; a wrong guess is put right when the worker tells.
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
+            likely = visible and "+cpu" not in self.environment.torch and Path("/dev/nvidiactl").exists()
+            self.device = "cuda" if likely else "cpu"
         self._worker: _Worker | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -111,26 +112,22 @@ class Comet:
         """
         if self._worker is not None:
             return self._worker
-        worker = _Worker(self.environment, self._progress)
+        self._worker = _Worker(self.environment, self._progress)
         try:
-            ready = worker.wait("ready", START_SECONDS)
-            self.device = self._settled_device(gpus=ready["gpus"])
+            gpus = self._worker.wait("ready", START_SECONDS)["gpus"]
         except BaseException:
-            worker.close()
+            self.close()
             raise
-        self._worker = worker
-        return worker
-
-    def _settled_device(self, *, gpus: int) -> str:
         if self._told_device == "cuda" and not gpus:
+            self.close()
             raise MissingDependency(
                 "COMET's torch sees no GPU",
                 got=f"torch {self.environment.torch}",
                 fix="use --comet-device cpu, or set IWSLTPACK_COMET_TORCH to a version with CUDA",
             )
         if self._told_device == "auto":
-            return "cuda" if gpus else "cpu"
-        return self._told_device
+            self.device = "cuda" if gpus else "cpu"
+        return self._worker
 
     def score(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
@@ -151,49 +148,28 @@ class Comet:
             for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
         ]
         worker = self.start()
+        request = {
+            "checkpoint": str(self.checkpoint.path),
+            "reload": self.checkpoint.reload,
+            "offline": is_offline(),
+            "batch_size": self._batch_size,
+            "gpus": 1 if self.device == "cuda" else 0,
+            "samples": samples,
+        }
         try:
-            answer = worker.ask(
-                {
-                    "checkpoint": str(self.checkpoint.path),
-                    "reload": self.checkpoint.reload,
-                    "offline": is_offline(),
-                    "batch_size": self._batch_size,
-                    "gpus": 1 if self.device == "cuda" else 0,
-                    "samples": samples,
-                }
-            )
+            answer = worker.ask(request)
         except BaseException:
             self.close()
             raise
-        return _checked(answer, len(samples))
-
-
-def _checked(answer: dict[str, Any], expected: int) -> tuple[float, list[float]]:
-    scores, system = [float(value) for value in answer["scores"]], float(answer["system"])
-    if len(scores) != expected or not all(map(math.isfinite, [*scores, system])):
-        raise ResourceError(
-            "COMET's answer is no score for every segment",
-            expected=f"{expected} finite numbers",
-            got=f"{sum(map(math.isfinite, scores))} finite numbers",
-            fix="check the checkpoint",
-        )
-    return system, scores
-
-
-def _likely_device(environment: CometEnvironment) -> str:
-    # Asking torch takes seconds; a wrong guess is put right when the worker tells.
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
-    return (
-        "cuda" if visible and "+cpu" not in environment.torch and Path("/dev/nvidiactl").exists() else "cpu"
-    )
-
-
-def _silence_seconds() -> float:
-    told = os.environ.get(SILENCE_VARIABLE)
-    try:
-        return float(told) if told else SILENCE_SECONDS
-    except ValueError as error:
-        raise UsageError("not a number of seconds", where=SILENCE_VARIABLE, got=told) from error
+        scores, system = [float(value) for value in answer["scores"]], float(answer["system"])
+        if len(scores) != len(samples) or not all(map(math.isfinite, [*scores, system])):
+            raise ResourceError(
+                "COMET's answer is no score for every segment",
+                expected=f"{len(samples)} finite numbers",
+                got=f"{sum(map(math.isfinite, scores))} finite numbers",
+                fix="check the checkpoint",
+            )
+        return system, scores
 
 
 class _Worker:
@@ -201,7 +177,11 @@ class _Worker:
 
     def __init__(self, environment: CometEnvironment, progress: Reporter) -> None:
         self._progress = progress
-        self._silence = _silence_seconds()
+        told = os.environ.get(SILENCE_VARIABLE)
+        try:
+            self._silence = float(told) if told else SILENCE_SECONDS
+        except ValueError as error:
+            raise UsageError("not a number of seconds", where=SILENCE_VARIABLE, got=told) from error
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         script = Path(__file__).with_name("comet_worker.py")
@@ -224,28 +204,34 @@ class _Worker:
         self._reader.start()
 
     def _read(self) -> None:
-        stream = self._process.stdout
         with contextlib.suppress(ValueError, OSError):
-            for line in stream or ():
+            for line in self._process.stdout or ():
                 self._events.put(json.loads(line))
         self._events.put(None)
 
-    def wait(self, wanted: str, seconds: float | None = None) -> dict[str, Any]:
+    def wait(self, wanted: str, seconds: float = math.inf) -> dict[str, Any]:
         """Return the next event of a name; the wait begins anew with every sign of life."""
-        limit = self._silence if seconds is None else min(seconds, self._silence)
+        limit = min(seconds, self._silence)
         while True:
             try:
                 event = self._events.get(timeout=limit)
             except queue.Empty:
                 raise ResourceError(
                     f"the COMET worker has been silent for {limit:.0f} s and was stopped",
-                    got=self._said(),
+                    got=last_words(self._log),
                     fix=f"try a smaller --comet-batch-size, or set {SILENCE_VARIABLE} to more seconds",
                 ) from None
             if event is None:
                 raise self._ended()
             if event["event"] == "error":
-                raise self._refused(event)
+                message = f"{event.get('kind')}: {event.get('message')}"
+                raise ResourceError(
+                    "COMET could not score",
+                    got=message,
+                    fix="the encoder's tokenizer is downloaded on first use: run once with a network"
+                    if any(word in message for word in NETWORK_WORDS)
+                    else f"check that the checkpoint is one for unbabel-comet {COMET_VERSION}",
+                )
             if event["event"] == wanted:
                 return event
             if event["event"] == "progress":
@@ -255,61 +241,32 @@ class _Worker:
         """Send a request and return its scores."""
         self._progress.start("COMET", len(request["samples"]))
         # A thread of its own: a worker that does not read would block this one without an end.
-        line = json.dumps(request) + "\n"
-        threading.Thread(target=self._send, args=(line,), daemon=True).start()
+        threading.Thread(target=self._send, args=(json.dumps(request) + "\n",), daemon=True).start()
         try:
             return self.wait("scores")
         finally:
             self._progress.finish()
 
     def _send(self, line: str) -> None:
-        stream = self._process.stdin
-        if stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                stream.write(line)
-                stream.flush()
+        with contextlib.suppress(OSError, ValueError):
+            if self._process.stdin is not None:
+                self._process.stdin.write(line)
+                self._process.stdin.flush()
 
     def _ended(self) -> ResourceError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
-        code = self._process.returncode
-        how = f"exit code {code}"
-        if code is not None and code < 0:
-            with contextlib.suppress(ValueError):
-                how = f"killed by {signal.Signals(-code).name}"
-        said = self._said()
         return ResourceError(
             "the COMET worker ended before it answered",
-            got=f"{how}{': ' + said if said else ''}",
+            got=": ".join(filter(None, (how_it_ended(self._process.returncode), last_words(self._log)))),
             fix="if memory ran out, use a smaller --comet-batch-size; if its environment is damaged, remove the "
             "folder comet in iwsltpack's cache; then run the same command again",
         )
 
-    def _refused(self, event: dict[str, Any]) -> ResourceError:
-        message = f"{event.get('kind')}: {event.get('message')}"
-        network = any(
-            word in message
-            for word in ("Connection", "offline", "resolve", "Max retries", "couldn't connect")
-        )
-        return ResourceError(
-            "COMET could not score",
-            got=message,
-            fix="the encoder's tokenizer is downloaded on first use: run once with a network"
-            if network
-            else f"check that the checkpoint is one for unbabel-comet {COMET_VERSION}",
-        )
-
-    def _said(self) -> str:
-        with contextlib.suppress(ValueError, OSError):
-            self._log.seek(0)
-            lines = [line.rstrip() for line in self._log if line.strip()]
-            return "\n    ".join(lines[-LOG_LINES:])
-        return ""
-
     def close(self) -> None:
         """End the process, politely first; nothing of it is left."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            if self._process.stdin is not None:
                 self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)

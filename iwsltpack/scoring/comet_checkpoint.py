@@ -86,12 +86,8 @@ def _local(path: Path, name: str, revision: str | None, *, reload: bool) -> Loca
     settings = path.parent.parent / "hparams.yaml"
     for needed in (path, settings):
         if not needed.is_file():
-            raise InputError(
-                "not a whole COMET checkpoint",
-                where=needed,
-                expected=" and ".join(_FILES),
-                got="no such file",
-            )
+            files = " and ".join(_FILES)
+            raise InputError("not a whole COMET checkpoint", where=needed, expected=files, got="no such file")
     return LocalCheckpoint(
         path=path.absolute(),
         identity=MetricCheckpoint(name=name, revision=revision, sha256=_remembered_sha256(path)),
@@ -132,12 +128,12 @@ def _snapshot(model: str, progress: Reporter) -> Path:
 
 def _remembered_sha256(path: Path) -> str:
     """Return the file's SHA-256; one worked out before is believed while size and time stamp are the same."""
-    status, cache = path.stat(), default_cache()
+    found, cache = path.stat(), default_cache()
     state = {
         "file": str(path.resolve()),
-        "bytes": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "inode": status.st_ino,
+        "bytes": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+        "inode": found.st_ino,
     }
     if (known := cache.get(state)) is None:
         known = {"sha256": fileio.sha256_file(path)}

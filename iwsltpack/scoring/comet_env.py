@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError, how_to_install
 from iwsltpack.system import fileio, locks
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 COMET_VERSION = "2.2.7"
 PYTHON_VARIABLE = "IWSLTPACK_COMET_PYTHON"
 """Environment variable: the Python of an environment of the user's own, used as it is."""
+OWN_ENVIRONMENT = (
+    f"set {PYTHON_VARIABLE} to the Python of an environment that has unbabel-comet {COMET_VERSION}"
+)
 TORCH_VARIABLE = "IWSLTPACK_COMET_TORCH"
 """Environment variable: the version of torch to install, local tag included, in place of this program's."""
 
@@ -39,6 +42,7 @@ NEWEST_PYTHON = (3, 12)
 BUILD_SECONDS = 3600.0
 CHECK_SECONDS = 600.0
 LOG_LINES = 12
+"""Shown of what a process wrote before it failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +66,11 @@ def requirements() -> list[str]:
     return [f"unbabel-comet=={COMET_VERSION}", "setuptools<81", f"torch=={torch}" if torch else "torch"]
 
 
-def environments_directory() -> Path:
-    """Return the folder that holds the environments built here."""
-    return fileio.cache_directory() / "comet"
-
-
 def environment_path() -> Path:
     """Return where the environment for these requirements and this Python lies once it is whole."""
-    key = {"requirements": requirements(), "python": list(_python_version()), "platform": sys.platform}
-    return environments_directory() / fileio.sha256_bytes(fileio.canonical_json(key))[:16]
+    version = min((sys.version_info[0], sys.version_info[1]), NEWEST_PYTHON)
+    key = {"requirements": requirements(), "python": list(version), "platform": sys.platform}
+    return fileio.cache_directory() / "comet" / fileio.sha256_bytes(fileio.canonical_json(key))[:16]
 
 
 def is_built() -> bool:
@@ -81,8 +81,8 @@ def is_built() -> bool:
 def ensure_environment(progress: Reporter = SILENT) -> CometEnvironment:
     """Return the environment, built first if it is not there yet.
 
-    Safe against another builder at the same time (one builds, the others wait) and against being killed at any
-    moment: the environment is made under another name and renamed when it has been seen to work.
+    Of several builders one builds and the others wait. It is made under another name and renamed when it has been seen
+    to work, so that one who is killed leaves nothing half done.
 
     Raises
     ------
@@ -114,23 +114,15 @@ def ensure_environment(progress: Reporter = SILENT) -> CometEnvironment:
         progress.finish()
 
 
-def _python_of(home: Path) -> Path:
-    return home / "bin" / "python"
-
-
 def _built(home: Path) -> CometEnvironment | None:
     """Return the environment in a folder; None if it is not there, not whole, or its Python is gone."""
     try:
         mark = fileio.read_json(home / COMPLETE_NAME)
-        found = CometEnvironment(python=_python_of(home), comet=mark["comet"], torch=mark["torch"])
+        found = CometEnvironment(python=home / "bin" / "python", comet=mark["comet"], torch=mark["torch"])
     except (IwsltpackError, TypeError, KeyError):
         return None
     # The interpreter is a link to a Python that may have been removed since.
     return found if os.access(found.python, os.X_OK) else None
-
-
-def _python_version() -> tuple[int, int]:
-    return min((sys.version_info[0], sys.version_info[1]), NEWEST_PYTHON)
 
 
 def _build(home: Path, progress: Reporter) -> CometEnvironment:
@@ -139,18 +131,14 @@ def _build(home: Path, progress: Reporter) -> CometEnvironment:
     fitting = _fitting_python()
     # A name of its own: the installer of a builder that was killed may still be writing into the old one.
     staging = Path(tempfile.mkdtemp(dir=home.parent, prefix=f"{home.name}.building."))
-    python = str(_python_of(staging))
+    python = str(staging / "bin" / "python")
     # This environment's pip can fill another, which spares that one a pip. Environments made by uv have none.
     own = importlib.util.find_spec("pip") is not None
     pip = [sys.executable, "-m", "pip", "--python", python] if own else [python, "-m", "pip"]
-    options = ["--quiet", "--disable-pip-version-check"]
+    pip += ["install", "--quiet", "--disable-pip-version-check"]
     steps = (
         ("making it", [*fitting, "-m", "venv", *["--without-pip"] * own, str(staging)], CHECK_SECONDS),
-        (
-            "installing unbabel-comet and its torch",
-            [*pip, "install", *options, *requirements()],
-            BUILD_SECONDS,
-        ),
+        ("installing unbabel-comet and its torch", [*pip, *requirements()], BUILD_SECONDS),
         ("trying it", [python, "-c", "import comet"], CHECK_SECONDS),
     )
     try:
@@ -166,7 +154,7 @@ def _build(home: Path, progress: Reporter) -> CometEnvironment:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    return replace(found, python=_python_of(home))
+    return replace(found, python=home / "bin" / "python")
 
 
 def _fitting_python() -> list[str]:
@@ -179,8 +167,7 @@ def _fitting_python() -> list[str]:
         raise MissingDependency(
             "COMET needs Python 3.12 or older beside this one",
             got=f"Python {sys.version_info[0]}.{sys.version_info[1]}, and no uv to fetch another",
-            fix=f"{how_to_install('comet')}; or set {PYTHON_VARIABLE} to the Python of an environment that has "
-            f"unbabel-comet {COMET_VERSION}",
+            fix=f"{how_to_install('comet')}; or {OWN_ENVIRONMENT}",
         )
     return [uv, "run", "--quiet", "--no-project", "--python", ".".join(map(str, NEWEST_PYTHON)), "python"]
 
@@ -188,35 +175,36 @@ def _fitting_python() -> list[str]:
 def _run(command: Sequence[str], log: IO[str], seconds: float) -> None:
     """Run one step of the build; its failure is told with the last lines it wrote."""
     try:
-        subprocess.run(
-            command,
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            timeout=seconds,
-            env=_clean_environment(),
-        )
+        _start(command, seconds, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     except (subprocess.SubprocessError, OSError) as error:
-        log.seek(0)
-        said = [line.rstrip() for line in log if line.strip()][-LOG_LINES:]
-        reason = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else None
+        reason = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else str(error)
         raise MissingDependency(
             "the COMET environment could not be built",
-            where=environments_directory(),
-            got=" / ".join(said) or reason or str(error),
-            fix="the first use needs the network (pip's own settings for index and proxy are used); or set "
-            f"{PYTHON_VARIABLE} to the Python of an environment that has unbabel-comet {COMET_VERSION}",
+            where=fileio.cache_directory() / "comet",
+            got=last_words(log) or reason,
+            fix="the first use needs the network (pip's own settings for index and proxy are used); or "
+            + OWN_ENVIRONMENT,
         ) from error
+
+
+def _start(command: Sequence[str], seconds: float, **streams: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, check=True, timeout=seconds, text=True, env=_clean_environment(), **streams
+    )
+
+
+def last_words(log: IO[str]) -> str:
+    """Return the last lines that a process wrote into `log`; nothing where there are none."""
+    with contextlib.suppress(ValueError, OSError):
+        log.seek(0)
+        return "\n    ".join([line.rstrip() for line in log if line.strip()][-LOG_LINES:])
+    return ""
 
 
 def _clean_environment() -> dict[str, str]:
     """Return the environment without what would lead another Python to this one's packages."""
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
-    }
+    misleading = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    return {key: value for key, value in os.environ.items() if key not in misleading}
 
 
 def worker_environment(*, offline: bool) -> dict[str, str]:
@@ -236,14 +224,7 @@ _VERSIONS = (
 def _inspect(python: Path) -> CometEnvironment:
     """Ask an environment for its versions, without importing anything heavy."""
     try:
-        done = subprocess.run(
-            [str(python), "-c", _VERSIONS],
-            capture_output=True,
-            text=True,
-            timeout=CHECK_SECONDS,
-            check=True,
-            env=_clean_environment(),
-        )
+        done = _start([str(python), "-c", _VERSIONS], CHECK_SECONDS, capture_output=True)
         comet, torch = done.stdout.split("\n")[:2]
     except (subprocess.SubprocessError, OSError, ValueError) as error:
         raise MissingDependency(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from xml.etree import ElementTree
 
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.scoring.xml_texts import read_xml
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.csv_manifest import read_rows
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+Side = Literal["reference", "source", "output"]
 SOURCE_COLUMNS = ("source_en", "source", "src")
 PLAIN_TARGETS = ("target", "reference", "ref")
 DOCUMENT_COLUMNS = ("document", "doc", "talk")
+XML_HEADS = (b"<?xml", b"<mteval", b"<dataset", b"<refset")
+_SETS = {"refset": "reference", "srcset": "source", "tstset": "output"}
+_SETS |= {"ref": "reference", "src": "source", "hyp": "output"}
+"""Elements of IWSLT's XML around ``<doc>``, or inside it, and the side whose segments they hold."""
+_LANGUAGE_NAMES = {"chinese": "zh", "german": "de", "english": "en"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +80,12 @@ class References:
 
     def take(self, order: Sequence[int]) -> References:
         """Return the segments at the given places, counted from 0, in that order."""
-
-        def pick(values: Sequence[Any] | None) -> Any:
-            return None if values is None else tuple(values[index] for index in order)
-
         names = ("lines", "sources", "ids", "documents", "numbers")
-        return replace(self, **{name: pick(getattr(self, name)) for name in names})
+        known: dict[str, Any] = {name: getattr(self, name) for name in names}
+        picked: dict[str, Any] = {
+            name: tuple(known[name][place] for place in order) for name in names if known[name] is not None
+        }
+        return replace(self, **picked)
 
 
 def read_references(path: Path, *, language: str | None = None, split: str | None = None) -> References:
@@ -101,44 +108,14 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
         The file holds several languages and none was chosen, or no such split.
     """
     head = fileio.read_bytes(path)[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if path.suffix.lower() == ".xml" or head.startswith((b"<?xml", b"<mteval", b"<dataset", b"<refset")):
-        found = read_xml(path, language, "reference")
-        return References(
-            name=path.name,
-            lines=found.lines,
-            documents=found.documents,
-            numbers=found.numbers,
-            language=found.language,
-        )
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path, language, split)
-    return References(name=path.name, lines=read_lines(path))
-
-
-def read_sources(path: Path, *, split: str | None = None) -> tuple[str, ...]:
-    """Read the source side alone: text, a manifest's source column, or the source set of XML."""
-    if path.suffix.lower() == ".csv":
-        rows = _chosen_rows(path, split)
-        column = _column(path, rows[0], SOURCE_COLUMNS)
-        return tuple(row[column].strip() for row in rows)
-    if path.suffix.lower() == ".xml":
-        return read_xml(path, None, "source").lines
-    return read_lines(path)
-
-
-def _read_csv(path: Path, language: str | None, split: str | None) -> References:
-    rows = _chosen_rows(path, split)
-    header = list(rows[0])
-    targets = [name for name in header if name.startswith("target_")]
-    wanted = [f"target_{language}"] if language and f"target_{language}" in header else targets
-    wanted = wanted or [name for name in PLAIN_TARGETS if name in header]
-    if not wanted:
-        raise InputError(
-            "the manifest has no references",
-            where=path,
-            expected=f"a column target_{language or 'zh'}",
-            got=",".join(header),
-        )
+    if path.suffix.lower() == ".xml" or head.startswith(XML_HEADS):
+        return read_xml(path, language, "reference")
+    if path.suffix.lower() != ".csv":
+        return References(name=path.name, lines=read_lines(path))
+    columns = _read_columns(path, split)
+    targets = [name for name in columns if name.startswith("target_")]
+    wanted = [f"target_{language}"] if language and f"target_{language}" in columns else targets
+    wanted = wanted or [name for name in PLAIN_TARGETS if name in columns]
     if len(wanted) > 1:
         raise UsageError(
             "the manifest has references in several languages",
@@ -146,31 +123,40 @@ def _read_csv(path: Path, language: str | None, split: str | None) -> References
             got=", ".join(wanted),
             fix="choose one: --pair en-zh",
         )
-    column = wanted[0]
-    source = next((name for name in SOURCE_COLUMNS if name in header), None)
-    document = next((name for name in DOCUMENT_COLUMNS if name in header), None)
+    if not wanted:
+        raise _lacking(path, "references", f"a column target_{language or 'zh'}", columns)
     return References(
         name=path.name,
-        lines=tuple(row[column].strip() for row in rows),
-        sources=None if source is None else tuple(row[source].strip() for row in rows),
-        ids=tuple(row["id"].strip() for row in rows) if "id" in header else None,
-        documents=None if document is None else tuple(row[document].strip() for row in rows),
-        language=column.removeprefix("target_") if column.startswith("target_") else None,
+        lines=columns[wanted[0]],
+        sources=_first(columns, SOURCE_COLUMNS),
+        ids=columns.get("id"),
+        documents=_first(columns, DOCUMENT_COLUMNS),
+        language=wanted[0].removeprefix("target_") if targets else None,
     )
 
 
-def _chosen_rows(path: Path, split: str | None) -> list[dict[str, str]]:
-    rows = _csv_rows(path)
-    splits = sorted({row.get("split", "").strip() for row in rows})
-    if split is not None:
-        chosen = [row for row in rows if row.get("split", "").strip() == split]
-        if not chosen:
-            raise UsageError(f"no rows of split {split!r}", where=path, expected=", ".join(splits))
-        return chosen
-    return rows
+def read_sources(path: Path, *, split: str | None = None) -> tuple[str, ...]:
+    """Read the source side alone: text, a manifest's source column, or the source set of XML."""
+    if path.suffix.lower() == ".xml":
+        return read_xml(path, None, "source").lines
+    if path.suffix.lower() != ".csv":
+        return read_lines(path)
+    columns = _read_columns(path, split)
+    if (sources := _first(columns, SOURCE_COLUMNS)) is None:
+        raise _lacking(path, "sources", " or ".join(SOURCE_COLUMNS), columns)
+    return sources
 
 
-def _csv_rows(path: Path) -> list[dict[str, str]]:
+def _lacking(path: Path, what: str, expected: str, columns: dict[str, tuple[str, ...]]) -> InputError:
+    return InputError(f"the manifest has no {what}", where=path, expected=expected, got=",".join(columns))
+
+
+def _first(columns: dict[str, tuple[str, ...]], names: Sequence[str]) -> tuple[str, ...] | None:
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def _read_columns(path: Path, split: str | None) -> dict[str, tuple[str, ...]]:
+    """Return a manifest by columns, white space around its values taken away; of one split where it is told."""
     rows = read_rows(path, ())
     for line, row in rows:
         if None in row or None in row.values():
@@ -180,13 +166,104 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
                 expected=",".join(name for name in row if name),
                 fix="quote a text that holds commas",
             )
-    return [row for _, row in rows]
+    columns = {name: tuple(row[name].strip() for _, row in rows) for name in rows[0][1]}
+    if split is None:
+        return columns
+    splits = columns.get("split", ("",) * len(rows))
+    if split not in splits:
+        raise UsageError(f"no rows of split {split!r}", where=path, expected=", ".join(sorted(set(splits))))
+    return {
+        name: tuple(value for value, its in zip(values, splits, strict=True) if its == split)
+        for name, values in columns.items()
+    }
 
 
-def _column(path: Path, row: dict[str, str], names: tuple[str, ...]) -> str:
-    for name in names:
-        if name in row:
-            return name
-    raise InputError(
-        "the manifest has no sources", where=path, expected=" or ".join(names), got=",".join(row)
+def read_xml(path: Path, language: str | None, side: Side) -> References:
+    """Read one side of an XML test set; segments in the order of the file.
+
+    A file without sets (documents directly below the top) is all of the side asked for.
+
+    Raises
+    ------
+    InputError
+        Not well-formed, with entities of its own, or without segments.
+    UsageError
+        Several languages or translators and none chosen.
+    """
+    found: dict[tuple[str | None, str], list[_Segment]] = {}
+    _collect(_parse(path), None, None, "", side, found)
+    if language is not None and any(key[0] == language for key in found):
+        found = {key: value for key, value in found.items() if key[0] == language}
+    if not found:
+        raise InputError(f"no {side} segments", where=path, expected="<seg> elements inside <doc>")
+    if len(found) > 1:
+        names = [" ".join(part for part in key if part) or "unnamed" for key in sorted(found, key=str)]
+        raise UsageError(
+            f"several {side}s of the same segments",
+            where=path,
+            got=", ".join(names),
+            fix="choose a language with --pair, or leave one in the file",
+        )
+    ((tongue, _), segments), *_ = found.items()
+    documents, numbers, texts = zip(*segments, strict=True)
+    numbered = {segment[:2] for segment in segments if segment[1].isdecimal()}
+    return References(
+        name=path.name,
+        lines=texts,
+        documents=documents,
+        numbers=tuple(map(int, numbers)) if len(numbered) == len(texts) else None,
+        language=tongue,
     )
+
+
+_Segment = tuple[str, str, str]
+"""Document, ``id`` in it or nothing, text."""
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    text = fileio.read_text(path)
+    if "<!ENTITY" in text:
+        raise InputError("the XML defines entities of its own, which are not read", where=path)
+    try:
+        # Without a document type of its own the text cannot make the parser expand or fetch anything.
+        return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise InputError(
+            "not well-formed XML",
+            where=f"{path}:{error.position[0]}",
+            got=str(error),
+            fix="write & as &amp; and < as &lt;, or give the references as text, one a line",
+        ) from error
+
+
+def _language(element: ElementTree.Element, side: str | None) -> str | None:
+    own = element.get("srclang") if side == "source" else element.get("trglang")
+    value = (own or element.get("lang") or "").lower()
+    return _LANGUAGE_NAMES.get(value, value[:2] or None)
+
+
+def _collect(
+    element: ElementTree.Element,
+    inside: str | None,
+    language: str | None,
+    document: str,
+    side: Side,
+    found: dict[tuple[str | None, str], list[_Segment]],
+    translator: str = "",
+) -> None:
+    """Walk the tree; `inside` is the side of the nearest set around, None outside of any."""
+    tag = element.tag.lower()
+    if tag in _SETS:
+        inside = _SETS[tag]
+        language = _language(element, inside)
+        translator = next(filter(None, map(element.get, ("refid", "translator", "sysid", "system"))), "")
+    elif tag == "doc":
+        document = element.get("docid") or element.get("id") or document
+        language = language or _language(element, inside)
+    elif tag == "seg":
+        if inside in (None, side):
+            text = " ".join("".join(element.itertext()).split())
+            found.setdefault((language, translator), []).append((document, element.get("id") or "", text))
+        return
+    for child in element:
+        _collect(child, inside, language, document, side, found, translator)

@@ -10,15 +10,13 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from iwsltpack.errors import InputError, MissingDependency, ResourceError, how_to_install
+from iwsltpack.errors import InputError, MissingDependency, ResourceError, how_it_ended, how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +29,7 @@ MAX_TOKEN = 200
 APART = "tell the documents apart: references as XML, or a CSV manifest with a column document"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AlignedToken:
+class AlignedToken(NamedTuple):
     """A word, a CJK character or a punctuation mark, and where it lies in the text."""
 
     text: str
@@ -66,10 +63,7 @@ def tokenize(text: str) -> list[AlignedToken]:
 
     cjk, other = r"\p{Han}\p{Hiragana}\p{Katakana}", r"\p{L}\p{M}\p{N}"
     pattern = rf"[{cjk}]|[{other}]+?(?=[{cjk}]|[^{other}]|$)|\S"
-    return [
-        AlignedToken(text=match.group(), start=match.start(), end=match.end())
-        for match in regex.finditer(pattern, text)
-    ]
+    return [AlignedToken(match.group(), *match.span()) for match in regex.finditer(pattern, text)]
 
 
 def resegment(
@@ -170,10 +164,8 @@ class _Document:
                 fix=APART,
             )
         if self.tokens and not self.filled:
-            raise InputError(
-                "a document of output has no reference to align with",
-                expected="a reference that is not empty",
-            )
+            what = "a document of output has no reference to align with"
+            raise InputError(what, expected="a reference that is not empty")
         self._sizes = [0] * len(references)
         if self.filled:
             self._sizes[min(self.filled)] = len(self.tokens)
@@ -210,16 +202,11 @@ def _ask(tasks: list[list[object]]) -> list[list[int]]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ResourceError(
-            f"mweralign was stopped after {SECONDS:.0f} s",
-            fix=APART,
-        ) from error
+        raise ResourceError(f"mweralign was stopped after {SECONDS:.0f} s", fix=APART) from error
     if done.returncode != 0:
-        how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
-        said = done.stderr.strip().splitlines()[-1:]
         raise ResourceError(
             "mweralign failed on these lines",
-            got=": ".join([how, *said]),
+            got=": ".join([how_it_ended(done.returncode), *done.stderr.strip().splitlines()[-1:]]),
             fix="look for odd characters in the output",
         )
     answers: list[list[int]] = json.loads(done.stdout)
@@ -228,10 +215,8 @@ def _ask(tasks: list[list[object]]) -> list[list[int]]:
 
 def _words(tokens: list[AlignedToken]) -> list[str]:
     """Return tokens each as one word to the aligner, with none of its marks."""
-    return [
-        "".join(
-            character if character.isprintable() and character not in "#▁|" else "_"
-            for character in token.text
-        )[:MAX_TOKEN]
-        for token in tokens
-    ]
+
+    def shown(character: str) -> str:
+        return character if character.isprintable() and character not in "#▁|" else "_"
+
+    return ["".join(map(shown, token.text))[:MAX_TOKEN] for token in tokens]

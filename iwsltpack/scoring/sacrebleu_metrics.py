@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}
 """BLEU's tokenizer by target language; sacrebleu's ``13a`` for all others. 13a reads a Chinese sentence as one
 word. Japanese and Korean are counted by characters: their dictionaries are packages of their own."""
-
-
 MAX_ORDER = {"chrf": 6, "bleu": 4}
-
-
-def tokenizer_for(language: str) -> str:
-    """Return the name of sacrebleu's tokenizer for BLEU in a language."""
-    return TOKENIZERS.get(language, "13a")
 
 
 def make_metric(metric: str, language: str, references: Sequence[str], *, sentence: bool = False) -> Any:
@@ -50,7 +43,8 @@ def make_metric(metric: str, language: str, references: Sequence[str], *, senten
         raise MissingDependency("chrF and BLEU need sacrebleu", fix=how_to_install("score")) from error
     if metric == "chrf":
         return CHRF(references=[list(references)])
-    return BLEU(tokenize=tokenizer_for(language), effective_order=sentence, references=[list(references)])
+    tokenizer = TOKENIZERS.get(language, "13a")
+    return BLEU(tokenize=tokenizer, effective_order=sentence, references=[list(references)])
 
 
 def describe(metric: str, language: str) -> tuple[str, str]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack import cleaning
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import Device
+from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import (
     TITLES,
     Comparison,
+    MetricCheckpoint,
     MetricResult,
     Score,
     ScoredText,
@@ -24,12 +26,10 @@ from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import BATCH_SIZE, Comet
 from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL
-from iwsltpack.scoring.language import NO_SPACES, settle_language
 from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.significance import (
     BOOTSTRAP_SAMPLES,
     RANDOMIZATION_TRIALS,
-    PairedResult,
     compare_means,
     compare_surface,
     seed,
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 METRICS = tuple(TITLES)
 DEFAULT_METRICS = ("chrf", "bleu")
 """COMET is left out: its environment is a gigabyte and more."""
+NO_SPACES = ("zh", "ja")
+"""Languages whose lines are joined without a space between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,7 @@ def score(
         raise UsageError(f"unknown metric {unknown[0]!r}", expected=", ".join(METRICS))
     if not metrics:
         raise UsageError("no metric to score with", expected=", ".join(METRICS))
-    language = settle_language(hypotheses, references, language)
+    language = language or _language_of(hypotheses, references)
     given = references
     references = pair(given, hypotheses, resegment=resegment, reporter=progress)
     prepare = partial(_prepare, language=language, clean=clean, as_server=as_server, resegment=resegment)
@@ -157,13 +159,11 @@ def merge(old: Score | None, new: Score) -> Score:
     """Return `new` with the metrics of `old` that it lacks, where both are of the same texts; else `new` alone."""
     if old is None or _made_of(old) != _made_of(new):
         return new
-    kept = tuple(result for result in old.metrics if new.metric(result.metric) is None)
-    order = {name: index for index, name in enumerate(METRICS)}
-    metrics = tuple(sorted((*new.metrics, *kept), key=lambda result: order[result.metric]))
+    kept = (result for result in old.metrics if new.metric(result.metric) is None)
     libraries = {**old.tool.libraries, **new.tool.libraries}
     return replace(
         new,
-        metrics=metrics,
+        metrics=tuple(sorted((*new.metrics, *kept), key=lambda result: METRICS.index(result.metric))),
         sources=new.sources or old.sources,
         tool=Tool(version=new.tool.version, libraries=libraries),
     )
@@ -172,6 +172,23 @@ def merge(old: Score | None, new: Score) -> Score:
 def _made_of(score: Score) -> tuple[object, ...]:
     done = score.metrics[0].signature.cleaned
     return score.hypotheses, score.references, score.cleaned, done, score.resegmented
+
+
+def _language_of(hypotheses: Hypotheses, references: References) -> str:
+    """Return the target language that the run, the file's name, the references or their script tell."""
+    if told := PAIRS.get(hypotheses.pair or "") or references.language:
+        return told
+    import regex
+
+    text = "".join(references.lines)
+    han, letters = len(regex.findall(r"\p{Han}", text)), len(regex.findall(r"\p{L}", text))
+    if han > letters / 2 and regex.search(r"[\p{Hiragana}\p{Katakana}]", text) is None:
+        return "zh"
+    raise UsageError(
+        "which language is this? BLEU's tokenizer and the cleaning rules depend on it",
+        where=hypotheses.name,
+        fix="say it: --pair en-de",
+    )
 
 
 def _check_baseline(theirs: References, ours: References, name: str) -> None:
@@ -205,26 +222,21 @@ def _prepare(
         lines = tuple(map(cleaning.as_server, lines))
     program = None
     if resegment:
-        lines, program = _resegmented(lines, hypotheses, references, language)
+        from iwsltpack.scoring.resegment import aligner_version
+        from iwsltpack.scoring.resegment import resegment as cut_anew
+
+        recordings = hypotheses.documents
+        if recordings is not None and len(set(recordings)) == len(lines):
+            recordings = None  # each line is all of its talk, or nothing is known of the talks they belong to
+        recut = cut_anew(
+            lines,
+            references.lines,
+            documents=references.documents,
+            hypothesis_documents=recordings,
+            spaces=language not in NO_SPACES,
+        )
+        lines, program = tuple(recut), aligner_version()
     return _Text(scored=scored, lines=lines, cleaned="+".join(done) or None, resegmented=program)
-
-
-def _resegmented(
-    lines: tuple[str, ...], hypotheses: Hypotheses, references: References, language: str
-) -> tuple[tuple[str, ...], str]:
-    from iwsltpack.scoring.resegment import aligner_version, resegment
-
-    recordings = hypotheses.documents
-    if recordings is not None and len(set(recordings)) == len(lines):
-        recordings = None  # each line is all of its talk, or nothing is known of the talks they belong to
-    recut = resegment(
-        lines,
-        references.lines,
-        documents=references.documents,
-        hypothesis_documents=recordings,
-        spaces=language not in NO_SPACES,
-    )
-    return tuple(recut), aligner_version()
 
 
 def _tool(results: Sequence[MetricResult]) -> Tool:
@@ -235,138 +247,121 @@ def _tool(results: Sequence[MetricResult]) -> Tool:
     return Tool(version=__version__, libraries=libraries)
 
 
+@dataclass
 class _Scorer:
     """Computes scores, or finds them in the cache; starts COMET at most once."""
 
-    def __init__(
-        self,
-        references: References,
-        language: str,
-        cache: ScoreCache,
-        options: CometOptions,
-        progress: Reporter,
-    ) -> None:
-        self._references = references
-        self._language = language
-        self._cache = cache
-        self._options = options
-        self._progress = progress
-        self._comet: Comet | None = None
+    references: References
+    language: str
+    cache: ScoreCache
+    options: CometOptions
+    progress: Reporter
+    comet: Comet | None = None
 
     def close(self) -> None:
         """End COMET's worker."""
-        if self._comet is not None:
-            self._comet.close()
+        if self.comet is not None:
+            self.comet.close()
 
     def result(self, metric: str, text: _Text, baseline: _Text | None) -> MetricResult:
         """Return one metric's result, compared with the baseline where there is one."""
-        own = self._scored(metric, text)
+        scored = self._comet_score if metric == "comet" else partial(self._surface_score, metric)
+        own = scored(text)
         if baseline is None:
             return own
-        theirs = self._scored(metric, baseline)
-        test = self._remember(
-            {
-                "test": metric,
-                "ours": [own.signature.to_json(), digest(text.lines)],
-                "theirs": [theirs.signature.to_json(), digest(baseline.lines)],
-                "draws": [BOOTSTRAP_SAMPLES, RANDOMIZATION_TRIALS, seed()],
-            },
-            lambda: vars(self._test(metric, own, theirs, text, baseline)),
-        )
+        theirs = scored(baseline)
+
+        def test() -> dict[str, Any]:
+            if metric == "comet":
+                return vars(compare_means(own.segments, theirs.segments))
+            references = self.references.lines
+            return vars(compare_surface(metric, text.lines, baseline.lines, references, self.language))
+
+        content = {
+            "test": metric,
+            "ours": [own.signature.to_json(), digest(text.lines)],
+            "theirs": [theirs.signature.to_json(), digest(baseline.lines)],
+            "draws": [BOOTSTRAP_SAMPLES, RANDOMIZATION_TRIALS, seed()],
+        }
         comparison = Comparison(
             baseline=baseline.scored,
             score=theirs.score,
             difference=own.score - theirs.score,
             bootstrap_samples=BOOTSTRAP_SAMPLES,
             randomization_trials=RANDOMIZATION_TRIALS,
-            **test,
+            **self._remember(content, test),
         )
         return replace(own, comparison=comparison)
 
-    def _test(
-        self, metric: str, own: MetricResult, theirs: MetricResult, text: _Text, baseline: _Text
-    ) -> PairedResult:
-        if metric == "comet":
-            return compare_means(own.segments, theirs.segments)
-        return compare_surface(metric, text.lines, baseline.lines, self._references.lines, self._language)
-
-    def _scored(self, metric: str, text: _Text) -> MetricResult:
-        return self._comet_score(text) if metric == "comet" else self._surface_score(metric, text)
-
     def _surface_score(self, metric: str, text: _Text) -> MetricResult:
-        name, settings = sacrebleu_metrics.describe(metric, self._language)
-        signature = self._signature(name, settings, text)
-        references = self._references.lines
-        value = self._remember_score(
-            self._content(signature, text),
-            lambda: sacrebleu_metrics.score_surface(metric, text.lines, references, self._language),
+        signature = self._signature(*sacrebleu_metrics.describe(metric, self.language), text)
+        references = self.references.lines
+        return self._result(
+            metric,
+            signature,
+            {"signature": signature.to_json(), "scored": digest(text.lines)},
+            lambda: sacrebleu_metrics.score_surface(metric, text.lines, references, self.language),
         )
-        return self._finished(metric, signature, value)
 
     def _comet_score(self, text: _Text) -> MetricResult:
-        sources = self._references.sources
+        sources = self.references.sources
         if sources is None:
             raise InputError(
                 "COMET needs what was said as well as the references",
-                where=self._references.name,
+                where=self.references.name,
                 fix="give it: --source FILE, or references in a manifest with a column source_en",
             )
-        if self._comet is None:
-            options = self._options
-            self._comet = Comet(
-                options.model, batch_size=options.batch_size, device=options.device, progress=self._progress
+        if self.comet is None:
+            given = self.options
+            self.comet = Comet(
+                given.model, batch_size=given.batch_size, device=given.device, progress=self.progress
             )
-        comet = self._comet
-        value = self._cache.get(self._comet_content(comet, text)[1])
-        if value is None:
+        comet = self.comet
+
+        def content() -> tuple[Signature, dict[str, Any]]:
+            signature = self._signature("COMET", comet.settings, text, comet.checkpoint.identity)
+            settings = {"hparams": comet.checkpoint.settings_sha256}
+            return signature, {"signature": signature.to_json(), "scored": digest(text.lines), **settings}
+
+        if self.cache.get(content()[1]) is None:
             comet.start()  # from here on the device is certain
-            signature, content = self._comet_content(comet, text)
-            value = self._remember_score(
-                content, lambda: comet.score(sources, text.lines, self._references.lines)
-            )
-        else:
-            signature = self._comet_content(comet, text)[0]
-        return self._finished("comet", signature, value)
-
-    def _comet_content(self, comet: Comet, text: _Text) -> tuple[Signature, dict[str, Any]]:
-        signature = replace(
-            self._signature("COMET", comet.settings, text), checkpoint=comet.checkpoint.identity
-        )
-        content = self._content(signature, text)
-        return signature, {**content, "hparams": comet.checkpoint.settings_sha256}
-
-    def _content(self, signature: Signature, text: _Text) -> dict[str, Any]:
-        return {"signature": signature.to_json(), "scored": digest(text.lines)}
-
-    def _remember_score(
-        self, content: dict[str, Any], compute: Callable[[], tuple[float, list[float]]]
-    ) -> dict[str, Any]:
-        return self._remember(content, lambda: dict(zip(("score", "segments"), compute(), strict=True)))
-
-    def _remember(self, content: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        value = self._cache.get(content)
-        if value is None:
-            value = compute()
-            self._cache.put(content, value)
-        return value
-
-    def _signature(self, metric: str, settings: str, text: _Text) -> Signature:
-        sources = self._references.sources if metric == "COMET" else None
-        return Signature(
-            metric=metric,
-            settings=settings,
-            checkpoint=None,
-            cleaned=text.cleaned,
-            resegmented=text.resegmented,
-            hypotheses=text.scored.sha256,
-            references=digest(self._references.lines),
-            sources=None if sources is None else digest(sources),
+        return self._result(
+            "comet", *content(), lambda: comet.score(sources, text.lines, self.references.lines)
         )
 
-    def _finished(self, metric: str, signature: Signature, value: dict[str, Any]) -> MetricResult:
+    def _result(
+        self,
+        metric: str,
+        signature: Signature,
+        content: dict[str, Any],
+        compute: Callable[[], tuple[float, list[float]]],
+    ) -> MetricResult:
+        value = self._remember(content, lambda: dict(zip(("score", "segments"), compute(), strict=True)))
         return MetricResult(
             metric=metric,  # type: ignore[arg-type]
             score=float(value["score"]),
             segments=tuple(map(float, value["segments"])),
             signature=signature,
+        )
+
+    def _remember(self, content: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        value = self.cache.get(content)
+        if value is None:
+            value = compute()
+            self.cache.put(content, value)
+        return value
+
+    def _signature(
+        self, metric: str, settings: str, text: _Text, checkpoint: MetricCheckpoint | None = None
+    ) -> Signature:
+        sources = self.references.sources if checkpoint else None
+        return Signature(
+            metric=metric,
+            settings=settings,
+            checkpoint=checkpoint,
+            cleaned=text.cleaned,
+            resegmented=text.resegmented,
+            hypotheses=text.scored.sha256,
+            references=digest(self.references.lines),
+            sources=None if sources is None else digest(sources),
         )

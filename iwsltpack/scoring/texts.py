@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from iwsltpack.documents.names import PAIRS, RUN_NAME
 from iwsltpack.documents.run import Run, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
-from iwsltpack.scoring.xml_texts import read_xml
+from iwsltpack.scoring.references import read_xml
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
+from iwsltpack.testsets.discovery import test_set_of
 from iwsltpack.testsets.order import durations_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iwsltpack.testsets.testset import TestSet
+    from iwsltpack.documents.run import RunSegment
+    from iwsltpack.testsets.testset import Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +93,27 @@ def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
         Missing, unreadable, an unfinished run, a run whose text was changed since it was decoded, or not a line for
         every segment of the test set.
     """
-    if path.suffix.lower() == ".xml":
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix == ".xml":
         texts = read_xml(path, None, "output")
         return Hypotheses(name=path.name, lines=texts.lines, documents=texts.documents, numbers=texts.numbers)
-    if not path.is_dir():
-        from iwsltpack.testsets.discovery import test_set_of
+    if path.is_dir():
+        return _read_run(path)
+    found = Hypotheses(name=path.name, lines=read_lines(path))
+    if test_set is None:
+        return found
+    known = test_set_of(path, test_set)
+    if len(known.segments) != len(found.lines):
+        raise InputError(
+            "not a line for every segment of the test set",
+            where=found.name,
+            expected=f"{len(known.segments)} lines, as {known.name} has segments",
+            got=len(found.lines),
+        )
+    return _of_segments(found, known.segments)
 
-        found = Hypotheses(name=path.name, lines=read_lines(path))
-        return found if test_set is None else _of_test_set(found, test_set_of(path, test_set))
+
+def _read_run(path: Path) -> Hypotheses:
     if not (path / RUN_NAME).is_file() and (inside := sorted(path.glob(f"*/{RUN_NAME}"))):
         raise InputError(
             "a folder of several runs",
@@ -109,10 +123,6 @@ def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
             fix=f"score each of them: iwsltpack score {inside[0].parent} …",
         )
     run = read_run(path)
-    if PurePosixPath(run.output.path).name != run.output.path:
-        raise InputError(
-            "the run's hypotheses lie outside its folder", where=path / RUN_NAME, got=run.output.path
-        )
     text = path / run.output.path
     if fileio.sha256_bytes(fileio.read_bytes(text)) != run.output.sha256:
         raise InputError(
@@ -129,25 +139,10 @@ def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
             expected=len(lines),
             got=len(run.segments),
         )
-    return Hypotheses(
-        name=text.name,
-        lines=lines,
-        run=run,
-        ids=tuple(segment.id for segment in run.segments),
-        documents=tuple(segment.audio for segment in run.segments),
-        durations=tuple(segment.duration for segment in run.segments),
-    )
+    return _of_segments(Hypotheses(name=text.name, lines=lines, run=run), run.segments)
 
 
-def _of_test_set(found: Hypotheses, test_set: TestSet) -> Hypotheses:
-    segments = test_set.segments
-    if len(segments) != len(found.lines):
-        raise InputError(
-            "not a line for every segment of the test set",
-            where=found.name,
-            expected=f"{len(segments)} lines, as {test_set.name} has segments",
-            got=len(found.lines),
-        )
+def _of_segments(found: Hypotheses, segments: Sequence[Segment | RunSegment]) -> Hypotheses:
     return replace(
         found,
         ids=tuple(segment.id for segment in segments),

@@ -17,6 +17,7 @@ from iwsltpack.submission.transaction import commit, locked, write_folder
 from iwsltpack.submission.validation.submissions import (
     check_submission,
     check_types,
+    primary_key,
     read_package,
     submission_folders,
 )
@@ -50,17 +51,13 @@ class Entry:
     def to_json(self) -> dict[str, Any]:
         """Return what a listing shows, as JSON; sizes in exact bytes."""
         item = self.submission
+        own = ("model_name", "team", "pair", "condition", "type", "label")
         return {
             "name": self.folder,
             "number": self.number,
             "state": self.state,
-            "model_name": item and item.model_name,
+            **{name: getattr(item, name, None) for name in own},
             "edition": item and item.edition.name,
-            "team": item and item.team,
-            "pair": item and item.pair,
-            "condition": item and item.condition,
-            "type": item and item.type,
-            "label": item and item.label,
             "bytes": item and item.artifact.bytes,
             "recipe": item and item.artifact.recipe,
             "artifact": item and item.artifact.sha256,
@@ -73,9 +70,8 @@ def entries(root: Path) -> list[Entry]:
     """Return every submission below `root`, checked; an absent folder holds none."""
     if not root.is_dir():
         return []
-    found = [_entry(folder) for folder in submission_folders(root)]
-    ranks = {folder.name: number for number, folder in enumerate(_by_number(root), 1)}
-    return [replace(entry, number=ranks.get(entry.folder)) for entry in found]
+    ranks = {folder: number for number, folder in enumerate(_by_number(root), 1)}
+    return [_entry(folder, ranks.get(folder)) for folder in submission_folders(root)]
 
 
 def _by_number(root: Path) -> list[Path]:
@@ -84,14 +80,9 @@ def _by_number(root: Path) -> list[Path]:
     for folder in submission_folders(root):
         with suppress(IwsltpackError):
             item = read_submission(folder)
+            model = (item.artifact.bytes, item.artifact.sha256)
             texts = [text.sha256 for text in item.test_sets]
-            keys[folder] = (
-                *key(item),
-                item.artifact.bytes,
-                item.artifact.sha256,
-                texts,
-                item.cleaning.applied,
-            )
+            keys[folder] = (*primary_key(item), *model, texts, item.cleaning.applied)
     return sorted(keys, key=lambda folder: (*keys[folder], folder.name))
 
 
@@ -104,17 +95,17 @@ def open_ledger(root: Path) -> tuple[list[Entry], list[Problem]]:
     return found, check_types([entry.submission for entry in found if entry.submission], root)
 
 
-def _entry(folder: Path) -> Entry:
-    problems = tuple(check_submission(folder))
+def _entry(folder: Path, number: int | None) -> Entry:
+    problems = check_submission(folder)
     try:
         submission = read_submission(folder)
     except IwsltpackError:
-        return Entry(folder=folder.name, state="unreadable", problems=problems, submission=None)
-    state: State = "invalid" if has_errors(list(problems)) else "valid"
+        return Entry(folder=folder.name, state="unreadable", problems=tuple(problems), submission=None)
     return Entry(
         folder=folder.name,
-        state=state,
-        problems=problems,
+        number=number,
+        state="invalid" if has_errors(problems) else "valid",
+        problems=tuple(problems),
         submission=submission,
         scores=_scores(folder / naming.SCORES, submission),
     )
@@ -178,11 +169,6 @@ def _record(folder: Path, document: Score) -> bool:
     return True
 
 
-def key(submission: Submission) -> tuple[str, str, str, str]:
-    """Return what exactly one PRIMARY is allowed for."""
-    return (submission.edition.name, submission.team, submission.pair, submission.condition)
-
-
 def check_addition(root: Path, submission: Submission) -> list[Problem]:
     """Return what speaks against adding a submission to those that are there."""
     if submission.type != "primary" or not root.is_dir():
@@ -192,7 +178,7 @@ def check_addition(root: Path, submission: Submission) -> list[Problem]:
         for folder in submission_folders(root)
         if folder.name != naming.folder_of(submission)
         and (other := read_submission(folder)).type == "primary"
-        and key(other) == key(submission)
+        and primary_key(other) == primary_key(submission)
     ]
 
 
@@ -225,21 +211,17 @@ def add(root: Path, package: Package, *, replace_existing: bool = False) -> tupl
 
 
 def _occupied(target: Path, submission: Submission) -> IwsltpackError:
-    if submission.type == "primary":
-        try:
-            other: str | None = read_submission(target).artifact.sha256
-        except IwsltpackError:
-            other = None
-        if other != submission.artifact.sha256:
-            found = problem(
-                "submit.second-primary", f"{target.name} is PRIMARY, with another artifact", path=target
-            )
-            return ValidationFailed(
-                "the ledger does not admit this",
-                [found],
-                where=target,
-                fix="submit --contrastive, or add --replace to put this one in its place",
-            )
+    other = None
+    with suppress(IwsltpackError):
+        other = read_submission(target).artifact.sha256
+    if submission.type == "primary" and other != submission.artifact.sha256:
+        message = f"{target.name} is PRIMARY, with another artifact"
+        return ValidationFailed(
+            "the ledger does not admit this",
+            [problem("submit.second-primary", message, path=target)],
+            where=target,
+            fix="submit --contrastive, or add --replace to put this one in its place",
+        )
     return UsageError(
         "another submission of this name is there",
         where=target,
@@ -274,7 +256,9 @@ def promote(root: Path, name: str, edition: Edition | None = None) -> dict[str, 
         if chosen.type == "primary":
             return {}
         others = [read_submission(other) for other in submission_folders(root) if other != folder]
-        demoted = [item for item in others if item.type == "primary" and key(item) == key(chosen)]
+        demoted = [
+            item for item in others if item.type == "primary" and primary_key(item) == primary_key(chosen)
+        ]
         taken = {naming.folder_of(item) for item in (chosen, *others) if item not in demoted}
         changed = [(chosen, _retyped(chosen, "primary", edition))]
         for item in demoted:

@@ -27,23 +27,14 @@ def hypothesis_file(test_set: str, pair: str) -> str:
     return f"{test_set}.{pair}.txt"
 
 
-def audit_file(test_set: str, pair: str) -> str:
-    """Return the name of the cleaning audit of a test set."""
-    return f"{test_set}.{pair}.jsonl"
-
-
-def folder_name(model_name: str, type_: str, label: str | None) -> str:
+def folder_of(submission: Submission) -> str:
     """Return the folder of a submission: its model name, and for a labelled contrastive one the label.
 
     All contrastive submissions of a pair and condition share one model name; the label tells their folders
     apart.
     """
-    return f"{model_name}.{label}" if label and type_ == "contrastive" else model_name
-
-
-def folder_of(submission: Submission) -> str:
-    """Return the folder name of a submission."""
-    return folder_name(submission.model_name, submission.type, submission.label)
+    labelled = submission.label and submission.type == "contrastive"
+    return f"{submission.model_name}.{submission.label}" if labelled else submission.model_name
 
 
 def check_label(label: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iwsltpack.cleaning import RULES as CLEANING_RULES
 from iwsltpack.cleaning import clean_line
@@ -25,10 +25,10 @@ from iwsltpack.submission import naming
 from iwsltpack.submission.archive import checksum_lines, make_archive
 from iwsltpack.submission.description import render_description, render_upload
 from iwsltpack.submission.edition_rules import check_base_model, check_datasets, check_test_sets
-from iwsltpack.submission.privacy import find_private
+from iwsltpack.submission.privacy import refuse_private
 from iwsltpack.submission.validation.hypotheses import check_hypotheses
 from iwsltpack.submission.validation.runs import check_loaded_run, load_run
-from iwsltpack.submission.validation_rules import problem
+from iwsltpack.submission.validation_rules import as_problems, problem
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
@@ -118,13 +118,12 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     runs, run_problems = _collect_runs(request)
     names = [run.test_set.name for _, run in runs]
     problems += run_problems + check_test_sets(request.edition, request.pair, names)
-    problems += _settings_differ([run for _, run in runs])
     sizes_name, name_problems = _model_name(request, artifact)
     problems += name_problems
     files: dict[str, bytes] = {}
     test_sets = []
     for folder, run in runs:
-        problems += _check_against_artifact(folder, run, manifest, artifact)
+        problems += _check_against_artifact(folder, run, artifact)
         found = check_loaded_run(folder, run)
         problems += found
         if not has_errors(found) and naming.FILE_PART.fullmatch(run.test_set.name):
@@ -152,13 +151,7 @@ def finish(submission: Submission, edition: Edition, files: dict[str, bytes]) ->
         naming.DESCRIPTION: render_description(submission, edition).encode(),
         naming.UPLOAD: render_upload(submission, edition).encode(),
     }
-    problems = [
-        problem("submission.private", f"{wording!r}", path=name, line=line)
-        for name in (SUBMISSION_NAME, naming.DESCRIPTION, naming.UPLOAD)
-        for line, wording in find_private(files[name].decode(), allowed=submission.team)
-    ]
-    if problems:
-        raise ValidationFailed("this would tell whose machine it came from", problems)
+    refuse_private(files, submission.team)
     files[naming.CHECKSUMS] = checksum_lines(files)
     folder = naming.folder_of(submission)
     return {**files, f"{folder}.zip": make_archive(folder, files)}
@@ -173,10 +166,8 @@ def _check_artifact(
     try:
         manifest = read_manifest(folder)
         sizes = measure(folder)
-    except ValidationFailed as error:
-        return error.problems, None, None
     except IwsltpackError as error:
-        return [problem("artifact.unreadable", error.what, path=error.where, fix=error.fix)], None, None
+        return as_problems(error, "artifact.unreadable", folder), None, None
     problems = [
         problem("submit.artifact-damaged", f"[{found.rule}] {found.message}", path=found.path)
         for found in verify_artifact(folder, progress)
@@ -216,18 +207,13 @@ def _collect_runs(request: Request) -> tuple[list[tuple[Path, Run]], list[Proble
             if run.pair == request.pair:
                 runs.append((folder, run))
             elif folders == [path]:
-                problems.append(
-                    problem("submit.pair", f"a run of {run.pair}, not {request.pair}", path=folder)
-                )
+                message = f"a run of {run.pair}, not {request.pair}"
+                problems.append(problem("submit.pair", message, path=folder))
+    used = {(run.settings.prompt, run.settings.max_new_tokens) for _, run in runs}
+    if len(used) > 1:
+        listed = "; ".join(f"{prompt!r} with {tokens} tokens" for prompt, tokens in sorted(used))
+        problems.append(problem("submit.settings-differ", listed))
     return runs, problems
-
-
-def _settings_differ(runs: list[Run]) -> list[Problem]:
-    used = {(run.settings.prompt, run.settings.max_new_tokens) for run in runs}
-    if len(used) < 2:
-        return []
-    listed = "; ".join(f"{prompt!r} with {tokens} tokens" for prompt, tokens in sorted(used))
-    return [problem("submit.settings-differ", listed)]
 
 
 def _model_name(request: Request, artifact: SubmissionArtifact | None) -> tuple[str, list[Problem]]:
@@ -239,20 +225,19 @@ def _model_name(request: Request, artifact: SubmissionArtifact | None) -> tuple[
     return request.edition.model_name(request.team, request.pair, request.condition, request.type, size), []
 
 
-def _check_against_artifact(
-    folder: Path, run: Run, manifest: ArtifactManifest | None, artifact: SubmissionArtifact | None
-) -> list[Problem]:
-    problems = []
-    if manifest is not None and run.artifact.sha256 != manifest.sha256:
+def _check_against_artifact(folder: Path, run: Run, artifact: SubmissionArtifact | None) -> list[Problem]:
+    used, path = run.artifact, folder / RUN_NAME
+    if artifact is None:
+        return []
+    if used.sha256 != artifact.sha256:
         message = (
-            f"decoded with artifact {run.artifact.sha256[:12]}… ({run.artifact.recipe}), "
-            f"this is {manifest.sha256[:12]}…"
+            f"decoded with artifact {used.sha256[:12]}… ({used.recipe}), this is {artifact.sha256[:12]}…"
         )
-        problems.append(problem("submit.other-artifact", message, path=folder / RUN_NAME))
-    elif artifact is not None and run.artifact.bytes != artifact.bytes:
-        message = f"the run says {run.artifact.bytes} bytes, the artifact has {artifact.bytes}"
-        problems.append(problem("submit.size", message, path=folder / RUN_NAME))
-    return problems
+        return [problem("submit.other-artifact", message, path=path)]
+    if used.bytes != artifact.bytes:
+        message = f"the run says {used.bytes} bytes, the artifact has {artifact.bytes}"
+        return [problem("submit.size", message, path=path)]
+    return []
 
 
 def _render_test_set(
@@ -271,9 +256,11 @@ def _render_test_set(
     data = "".join(f"{line}\n" for line in lines).encode()
     files[name] = data
     files[f"{naming.RAW_FOLDER}/{name}"] = raw
-    files[f"{naming.AUDIT_FOLDER}/{naming.audit_file(run.test_set.name, request.pair)}"] = b"".join(audit)
+    files[f"{naming.AUDIT_FOLDER}/{run.test_set.name}.{request.pair}.jsonl"] = b"".join(audit)
+    # The raw hypotheses may have given the same finding already.
+    known = {(found.rule, found.line) for found in problems}
     found_in_text = check_hypotheses(data, lang, folder / name, raw=not request.clean)
-    problems += [found for found in found_in_text if _is_new(found, problems)]
+    problems += [found for found in found_in_text if (found.rule, found.line) not in known]
     return SubmissionTestSet(
         name=run.test_set.name,
         file=name,
@@ -288,20 +275,14 @@ def _render_test_set(
     )
 
 
-def _is_new(found: Problem, problems: list[Problem]) -> bool:
-    """Tell whether the raw hypotheses did not give the same finding already."""
-    return not any(known.rule == found.rule and known.line == found.line for known in problems)
-
-
 def _record_run(folder: Path, run: Run) -> SubmissionRun:
-    settings: dict[str, Any] = run.settings.to_json()
     return SubmissionRun(
         sha256=fileio.sha256_file(folder / RUN_NAME),
         tool_version=run.tool.version,
         test_set_sha256=run.test_set.sha256,
         segments=run.test_set.segments,
         audio_seconds=run.test_set.audio_seconds,
-        settings=settings,
+        settings=run.settings.to_json(),
         seconds_per_segment=run.summary.seconds_per_segment,
         real_time_factor=run.summary.real_time_factor,
         device_name=run.summary.device_name,
@@ -313,24 +294,23 @@ def _record_run(folder: Path, run: Run) -> SubmissionRun:
 def _record(
     request: Request, model_name: str, artifact: SubmissionArtifact, test_sets: tuple[SubmissionTestSet, ...]
 ) -> Submission:
+    edition, lang = request.edition, PAIRS[request.pair]
     return Submission(
         tool=Tool(version=__version__, libraries={}),
-        edition=SubmissionEdition(
-            name=request.edition.name, sha256=request.edition.sha256, rehearsal=request.edition.rehearsal
-        ),
+        edition=SubmissionEdition(name=edition.name, sha256=edition.sha256, rehearsal=edition.rehearsal),
         model_name=model_name,
         team=request.team,
         pair=request.pair,
         condition=request.condition,
         type=request.type,
-        size_bin=request.edition.size_bin(artifact.bytes),
+        size_bin=edition.size_bin(artifact.bytes),
         label=request.label,
         artifact=artifact,
         datasets=request.datasets,
         release_outputs=request.release_outputs,
         cleaning=SubmissionCleaning(
             applied=request.clean,
-            lang=PAIRS[request.pair],
+            lang=lang,
             rules=tuple(rule.id for rule in CLEANING_RULES) if request.clean else (),
             version=__version__,
         ),

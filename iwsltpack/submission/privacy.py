@@ -6,28 +6,28 @@ import contextlib
 import getpass
 import re
 import socket
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from iwsltpack.documents.names import SUBMISSION_NAME
+from iwsltpack.errors import ValidationFailed
+from iwsltpack.submission import naming
+from iwsltpack.submission.validation_rules import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iwsltpack.errors import Problem
+
+TEXTS: Final = (SUBMISSION_NAME, naming.DESCRIPTION, naming.UPLOAD)
+"""The files of a package that are written here, and not decoded."""
 PATHS: Final = re.compile(
     r"(?<![\w/.:])/(?:home|root|Users|tmp|mnt|var|data|scratch|work|opt|srv|workspace|gpfs|lustre|private|media|usr"
     r"|nfs|projects?|share|shared|export|content|kaggle)/[^\s\"'`|)]+|(?<![A-Za-z])[A-Za-z]:\\[^\s\"'`|)]+|\\\\[\w.-]+\\[^\s\"'`|)]+"
     r"|file://\S+"
 )
 COMMON: Final = frozenset(
-    (
-        "admin",
-        "debian",
-        "demo",
-        "docker",
-        "jovyan",
-        "localhost",
-        "main",
-        "node",
-        "root",
-        "runner",
-        "test",
-        "ubuntu",
-    )
+    "admin debian demo docker jovyan localhost main node root runner test ubuntu".split()  # noqa: SIM905
 )
 """Names of users and hosts that tell nothing."""
 MIN_NAME: Final = 4
@@ -47,8 +47,6 @@ def find_private(text: str, *, allowed: str = "", names: list[str] | None = None
 
     Parameters
     ----------
-    text
-        What goes into a package.
     allowed
         Words that may stand there even if they are such a name: the team's.
     names
@@ -57,10 +55,26 @@ def find_private(text: str, *, allowed: str = "", names: list[str] | None = None
     wanted = [
         name for name in (identities() if names is None else names) if name.lower() not in allowed.lower()
     ]
-    expression = "|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in wanted)
-    pattern = re.compile(f"{PATHS.pattern}|{expression}" if expression else PATHS.pattern)
+    patterns = [PATHS.pattern, *(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in wanted)]
     return [
         (number, match.group())
         for number, line in enumerate(text.splitlines(), 1)
-        for match in pattern.finditer(line)
+        for match in re.finditer("|".join(patterns), line)
     ]
+
+
+def check_private(
+    files: dict[str, bytes], team: str, where: Path = Path(), texts: Sequence[str] = TEXTS
+) -> list[Problem]:
+    """Return a problem for everything private in the `texts` among the files of a package that lies at `where`."""
+    return [
+        problem("submission.private", f"{wording!r}", path=where / name, line=line)
+        for name in texts
+        for line, wording in find_private(files.get(name, b"").decode(errors="replace"), allowed=team)
+    ]
+
+
+def refuse_private(files: dict[str, bytes], team: str, texts: Sequence[str] = TEXTS) -> None:
+    """Raise `ValidationFailed` with everything private in the `texts` among `files`."""
+    if problems := check_private(files, team, texts=texts):
+        raise ValidationFailed("this would tell whose machine it came from", problems)

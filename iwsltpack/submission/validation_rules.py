@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from iwsltpack.errors import Problem, Severity
+from iwsltpack.errors import IwsltpackError, Problem, Severity, ValidationFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +53,10 @@ def problem(
         line=line,
         fix=fix or known.fix,
     )
+
+
+def as_problems(error: IwsltpackError, rule: str, path: Path) -> list[Problem]:
+    """Return an error met in checking as problems: its own where it holds any, else one of `rule`."""
+    if isinstance(error, ValidationFailed):
+        return error.problems
+    return [problem(rule, error.what, path=error.where or path, fix=error.fix)]

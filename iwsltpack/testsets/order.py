@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iwsltpack.documents.run import RunSegment
     from iwsltpack.testsets.testset import Segment
 
 Verdict = Literal["few", "shuffled", "weak", "fine"]
@@ -59,7 +60,7 @@ def compare_order(durations: Sequence[float], lengths: Sequence[int]) -> tuple[V
     return "weak" if rho < WEAK else "fine", figures
 
 
-def durations_of(segments: Sequence[Segment]) -> list[float]:
+def durations_of(segments: Sequence[Segment | RunSegment]) -> list[float]:
     """Return the seconds of each segment; of one that is all the rest of a file, by looking at the file.
 
     Raises

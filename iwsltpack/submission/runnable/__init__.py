@@ -21,7 +21,7 @@ from iwsltpack.documents.schema import schema_directory
 from iwsltpack.errors import MissingDependency, ValidationFailed
 from iwsltpack.submission.description import describe_bytes
 from iwsltpack.submission.naming import folder_of
-from iwsltpack.submission.privacy import find_private
+from iwsltpack.submission.privacy import refuse_private
 from iwsltpack.submission.transaction import commit, locked, write_folder
 from iwsltpack.submission.validation.runs import load_run
 from iwsltpack.submission.validation_rules import problem
@@ -40,7 +40,8 @@ PACKAGE: Final = Path(__file__).parents[2]
 REQUIREMENT: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?P<extras>\[[^\]]*\])?")
 LEFT_OUT: Final = ("demo/miniature", "demo/testset")
 """Data of the demonstration: of no use to a package that brings its own model."""
-COPY_BLOCK: Final = 8 << 20
+WRITTEN: Final = ("README.md", "settings.json", "requirements.txt", "chat_template.jinja")
+"""The files that are written for one submission."""
 
 
 def make_runnable(root: Path, request: Request, submission: Submission, progress: Reporter = SILENT) -> Path:
@@ -68,7 +69,7 @@ def make_runnable(root: Path, request: Request, submission: Submission, progress
     run = _a_run(request)
     source = local_copy(request.artifact, progress)
     files = {**_code(), **_texts(submission, run)}
-    _check_private(files, submission)
+    refuse_private(files, submission.team, WRITTEN)
     with locked(root), fileio.disk_errors(root):
         folder = write_folder(root, 0, files)
         _copy_artifact(source, folder / "artifact", progress)
@@ -185,24 +186,12 @@ def _settings(submission: Submission, run: Run) -> dict[str, Any]:
     }
 
 
-def _check_private(files: dict[str, bytes], submission: Submission) -> None:
-    texts = ("README.md", "settings.json", "requirements.txt", "chat_template.jinja")
-    problems = [
-        problem("submission.private", f"{wording!r}", path=name, line=line)
-        for name in texts
-        for line, wording in find_private(files.get(name, b"").decode(), allowed=submission.team)
-    ]
-    if problems:
-        raise ValidationFailed("this would tell whose machine it came from", problems)
-
-
 def _copy_artifact(source: Path, target: Path, progress: Reporter) -> None:
-    found = [path for path in sorted(source.rglob("*")) if path.is_file()]
-    progress.start("copying the artifact", sum(path.stat().st_size for path in found), "bytes")
-    for path in found:
-        copy = target / path.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as reader, copy.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, COPY_BLOCK)
-        progress.advance(path.stat().st_size)
+    def copy(path: str, place: str) -> None:
+        shutil.copyfile(path, place)
+        progress.advance(Path(path).stat().st_size)
+
+    total = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    progress.start("copying the artifact", total, "bytes")
+    shutil.copytree(source, target, copy_function=copy)
     progress.finish()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.places import run_folders, thing_at, things_in
 from iwsltpack.errors import IwsltpackError, Problem
-from iwsltpack.submission.validation.hypotheses import read_hypotheses
+from iwsltpack.submission.validation.hypotheses import check_alignment, read_hypotheses
 from iwsltpack.submission.validation_rules import RULES, ValidationRule, problem
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -45,11 +45,8 @@ class Options:
 def kind_of(path: Path) -> Kind | None:
     """Tell by its contents what `path` is; None where it is nothing that can be validated."""
     if path.is_file():
-        return (
-            "archive"
-            if zipfile.is_zipfile(path) or path.suffix in (".zip", ".tar", ".gz", ".tgz")
-            else "hypotheses"
-        )
+        packed = path.suffix in (".zip", ".tar", ".gz", ".tgz") or zipfile.is_zipfile(path)
+        return "archive" if packed else "hypotheses"
     if not path.is_dir():
         return None
     if (thing := thing_at(path)) is not None:
@@ -83,9 +80,7 @@ def validate(
     path, options = Path(where), options or Options()
     kind = kind_of(path)
     if kind is None:
-        what = (
-            "nothing there" if not path.exists() else "neither run, artifact, submission nor a folder of them"
-        )
+        what = "neither run, artifact, submission nor a folder of them" if path.exists() else "nothing there"
         return None, [problem("path.unknown", what, path=path)]
     return kind, _check(kind, path, options, progress)
 
@@ -129,7 +124,6 @@ def _check_hypotheses(path: Path, options: Options) -> list[Problem]:
 
 
 def _against_test_set(path: Path, lines: list[str], folder: Path) -> list[Problem]:
-    from iwsltpack.submission.validation.alignment import check_alignment
     from iwsltpack.testsets.discovery import test_set_of
     from iwsltpack.testsets.order import durations_of
 

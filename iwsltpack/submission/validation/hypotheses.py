@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from iwsltpack.cleaning import as_server, clean_line
 from iwsltpack.submission.validation_rules import problem
+from iwsltpack.testsets.order import compare_order
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from iwsltpack.errors import Problem
@@ -37,6 +39,8 @@ REPORTED: Final = {
     "mark-left": "hyp.chat-mark",
 }
 """What the cleaner reports, and the validator's rule for it."""
+ALIGNMENT: Final = {"few": "alignment.skipped", "shuffled": "alignment.shuffled", "weak": "alignment.weak"}
+"""What the lengths of segments and lines say together, and the rule for it."""
 PREFIX_RULES: Final = ("meta-prefix", "both-languages")
 SEEN_BY_OTHER_RULES: Final = ("line-break", "control-character", "unicode-form", "white-space")
 
@@ -99,14 +103,8 @@ def _check_bytes(data: bytes, found: HypothesisFile) -> None:
         message = f"{count} carriage returns, the first here"
         found.problems.append(problem("hyp.crlf", message, path=found.path, line=line))
     if not data.endswith(b"\n"):
-        found.problems.append(
-            problem(
-                "hyp.final-newline",
-                "the file ends within a line",
-                path=found.path,
-                line=data.count(b"\n") + 1,
-            )
-        )
+        line, message = data.count(b"\n") + 1, "the file ends within a line"
+        found.problems.append(problem("hyp.final-newline", message, path=found.path, line=line))
 
 
 def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
@@ -145,31 +143,17 @@ def _check_characters(line: str, number: int, path: Path, *, raw: bool) -> list[
         ("hyp.too-large", len(line) > MAX_LINE, f"{len(line)} characters in one line"),
     ]
     if not raw:
-        control, separator = CONTROL.search(line), SEPARATOR.search(line)
+        for rule, pattern in (("hyp.control", CONTROL), ("hyp.line-separator", SEPARATOR)):
+            if (found := pattern.search(line)) is not None:
+                checks.append((rule, True, f"U+{ord(found[0]):04X} in the line"))
+        needless = bool(line.strip()) and SPACES.search(line) is not None
+        decomposed = len(line) <= MAX_LINE and not unicodedata.is_normalized("NFC", line)
         checks += [
-            ("hyp.control", control is not None, f"U+{ord(control[0]) if control else 0:04X} in the line"),
-            (
-                "hyp.line-separator",
-                separator is not None,
-                f"U+{ord(separator[0]) if separator else 0:04X} in the line",
-            ),
-            (
-                "hyp.white-space",
-                bool(line.strip()) and SPACES.search(line) is not None,
-                "needless white space",
-            ),
-            (
-                "hyp.nfc",
-                not line.isascii() and len(line) <= MAX_LINE and _decomposed(line),
-                "not composed (NFC)",
-            ),
+            ("hyp.white-space", needless, "needless white space"),
+            ("hyp.nfc", decomposed, "not composed (NFC)"),
             ("hyp.server-changes", as_server(line) != line, f"it makes it: {_short(as_server(line))}"),
         ]
     return [problem(rule, message, path=path, line=number) for rule, broken, message in checks if broken]
-
-
-def _decomposed(line: str) -> bool:
-    return not unicodedata.is_normalized("NFC", line)
 
 
 def _check_wording(line: str, number: int, path: Path, lang: str, *, raw: bool) -> list[Problem]:
@@ -203,3 +187,11 @@ def _duplicates(found: HypothesisFile) -> list[Problem]:
             problems.append(problem("hyp.duplicate-lines", message, path=found.path, line=start + 1))
         start = index
     return problems
+
+
+def check_alignment(durations: Sequence[float], lines: Sequence[str], path: Path) -> list[Problem]:
+    """Return what durations (seconds) and lengths (characters) of the same segments say about the order."""
+    if len(durations) != len(lines):
+        return []
+    verdict, figures = compare_order(durations, [len(line) for line in lines])
+    return [problem(ALIGNMENT[verdict], figures, path=path)] if verdict in ALIGNMENT else []

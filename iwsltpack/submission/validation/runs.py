@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from iwsltpack.documents.names import PAIRS, RUN_NAME
 from iwsltpack.documents.run import Run, read_run
-from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed
-from iwsltpack.submission.validation.alignment import check_alignment
-from iwsltpack.submission.validation.hypotheses import read_hypotheses
-from iwsltpack.submission.validation_rules import problem
+from iwsltpack.errors import IwsltpackError, Problem
+from iwsltpack.submission.validation.hypotheses import check_alignment, read_hypotheses
+from iwsltpack.submission.validation_rules import as_problems, problem
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
@@ -23,18 +22,14 @@ def load_run(folder: Path) -> tuple[Run | None, list[Problem]]:
     """Read ``run.json``; where it cannot be used, return None and why."""
     try:
         return read_run(folder), []
-    except ValidationFailed as error:
-        return None, error.problems
     except IwsltpackError as error:
-        return None, [problem("run.unreadable", error.what, path=error.where or str(folder), fix=error.fix)]
+        return None, as_problems(error, "run.unreadable", folder)
 
 
 def check_run(folder: Path) -> list[Problem]:
     """Return every problem of a run's folder."""
     run, problems = load_run(folder)
-    if run is None:
-        return problems
-    return problems + check_loaded_run(folder, run)
+    return problems if run is None else check_loaded_run(folder, run)
 
 
 def check_loaded_run(folder: Path, run: Run) -> list[Problem]:
@@ -48,40 +43,27 @@ def check_loaded_run(folder: Path, run: Run) -> list[Problem]:
         problems.append(problem("run.output-changed", message, path=output))
     hypotheses = read_hypotheses(output, PAIRS.get(run.pair), raw=True)
     problems += hypotheses.problems
-    for name, expected in (
-        ("segments of the test set", run.test_set.segments),
-        ("lines in run.json", run.output.lines),
-    ):
-        if len(hypotheses.lines) != expected:
-            message = f"{len(hypotheses.lines)} lines, {expected} {name}"
-            problems.append(problem("hyp.line-count", message, path=output))
-            break
+    count, segments, told = len(hypotheses.lines), run.test_set.segments, run.output.lines
+    if not count == segments == told:
+        other = f"{segments} segments of the test set" if count != segments else f"{told} lines in run.json"
+        problems.append(problem("hyp.line-count", f"{count} lines, {other}", path=output))
     durations = [segment.duration for segment in run.segments]
     return problems + check_alignment(durations, hypotheses.lines, output)
 
 
 def _check_record(path: Path, run: Run) -> list[Problem]:
-    problems = []
-    indices = [segment.index for segment in run.segments]
-    if indices != list(range(len(indices))):
-        wrong = next(place for place, index in enumerate(indices) if place != index)
-        message = f"entry {wrong} has index {indices[wrong]}"
-        problems.append(problem("run.order", message, path=path))
-    if len(indices) != run.test_set.segments:
-        message = f"{len(indices)} segments recorded, {run.test_set.segments} in the test set"
-        problems.append(problem("hyp.line-count", message, path=path))
-    for rule, kept in (("run.truncated", "length"), ("run.placeholders", "placeholder")):
-        lines = [segment.index + 1 for segment in run.segments if segment.finish == kept]
-        if lines:
-            problems.append(
-                problem(rule, f"{len(lines)} of {len(indices)} segments: lines {_listed(lines)}", path=path)
-            )
-    signs = [segment.index + 1 for segment in run.segments if segment.signs]
-    if signs:
-        problems.append(
-            problem("run.hallucinations", f"{len(signs)} segments: lines {_listed(signs)}", path=path)
-        )
-    return problems
+    found, segments = [], run.segments
+    if wrong := next((item for item in enumerate(segments) if item[0] != item[1].index), None):
+        found.append(("run.order", f"entry {wrong[0]} has index {wrong[1].index}"))
+    if len(segments) != run.test_set.segments:
+        message = f"{len(segments)} segments recorded, {run.test_set.segments} in the test set"
+        found.append(("hyp.line-count", message))
+    for rule, finish in (("run.truncated", "length"), ("run.placeholders", "placeholder")):
+        if lines := [segment.index + 1 for segment in segments if segment.finish == finish]:
+            found.append((rule, f"{len(lines)} of {len(segments)} segments: lines {_listed(lines)}"))
+    if lines := [segment.index + 1 for segment in segments if segment.signs]:
+        found.append(("run.hallucinations", f"{len(lines)} segments: lines {_listed(lines)}"))
+    return [problem(rule, message, path=path) for rule, message in found]
 
 
 def _listed(lines: list[int]) -> str:
