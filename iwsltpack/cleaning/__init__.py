@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from iwsltpack.cleaning.engine import (
-    LANGUAGES,
-    Change,
-    CleanedLine,
-    CleanResult,
-    clean_line,
-    clean_lines,
-    clean_stream,
-)
-from iwsltpack.cleaning.files import CleanSummary, clean_file, language_of, read_lines
+from iwsltpack.cleaning.chat_marks import as_server
+from iwsltpack.cleaning.engine import LANGUAGES, Change, CleanedLine, CleanResult, clean_line, clean_lines
+from iwsltpack.cleaning.files import CleanSummary, clean_file, language_of
 from iwsltpack.cleaning.findings import REPORTS, Finding
 from iwsltpack.cleaning.rules import RULES, CleaningRule
-from iwsltpack.cleaning.server import as_server
 
 __all__ = [
     "LANGUAGES",
@@ -30,7 +22,5 @@ __all__ = [
     "clean_file",
     "clean_line",
     "clean_lines",
-    "clean_stream",
     "language_of",
-    "read_lines",
 ]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import regex
-
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, STOPS, Head, find_head, scan
 from iwsltpack.cleaning.quotes import closing_mark, is_opener
@@ -29,40 +27,9 @@ MIN_WORDS: Final = 4
 """A source text shorter than this may be a name or a term, and is content."""
 ENDS: Final = "。.!！?？…\"'”’“」』；;"
 """After one of these a sentence is over."""
+BILINGUAL: Final = v.Patterns("bilingual")
 SAME_FROM: Final = 0.5
 """Share of common letter pairs from which two sentences are taken for one translation given twice."""
-BORDER: Final = regex.compile(r"(?<=[.?!,;:。，：；！？'\"”’)）\]\-–—])\s*+|\s++|(?<=[^\p{Han}])(?=\p{Han})")
-SOURCE_LABEL: Final = regex.compile(
-    r"(?:(?P<source>英语|英文|原文|原句|源语言|English|Englisch(?:er|es)?|Original(?:text)?|Source)|(?=[译翻译TÜ]))"
-    r"(?:\s*+(?:原文|文本|原句|翻译|译文|text|speech|original|translation|Übersetzung))?"
-    r"\s*+(?:是|为|is|ist)?\s*+[:：]",
-    regex.IGNORECASE,
-)
-TRAILING_NOTE: Final = regex.compile(r"\s*+[(（\[【]([^()（）\[\]【】]{2,600}+)[)）\]】]\s*+[。.]?\s*+$")
-ABOUT_TRANSLATION: Final = regex.compile(
-    r"[译譯]|原文|音[频頻]|[语語]音|英[语語文]|演[讲講]|\b(?:translat|original|audio|speech|English|übersetz|englisch|Rede\b)",
-    regex.IGNORECASE,
-)
-OPEN_NOTE: Final = regex.compile(
-    rf"(?<=[{ENDS}]\s*+)(?:注|备注|備註|注意|请注意|說明|说明|Note|Please note|Hinweis|Anmerkung|Bitte beachten)\b"
-    r"(?=.{0,80}?(?:[译譯]|translat|übersetz))",
-    regex.IGNORECASE,
-)
-ALTERNATIVE: Final = regex.compile(r"\s*+[(,，、;；]?\s*+(?:or|oder|或|alternativ)", regex.IGNORECASE)
-QUOTED_PAIR: Final = regex.compile(
-    r"[\"“](?P<source>[^\"“”„]+[.!?])[\"”]\s*+[-–—=:：]?\s*+[\"“„](?P<target>[^\"“”„]+)[\"”“][.。]?"
-)
-TALK: Final = regex.compile(
-    r"[译譯翻释釋写寫录錄转轉文语語话話音讲講]|意思|[内內]容|trans|render|mean|says|german|chinese|mandarin|\b(?:de|zh)\b|bersetz|"
-    r"deutsch|bedeut|heißt|wieder",
-    regex.IGNORECASE,
-)
-"""What a label has in it: a fast way to leave most lines alone."""
-CLOSING_REMARK: Final = regex.compile(
-    r"(?<=[。！？.!?\"'”’]\s*+)(?:以上(?:就)?[是为為]|上述|[-–—]{1,3}\s|The above|That is the|Das (?:ist|war) die)",
-    regex.IGNORECASE,
-)
-RESTATED: Final = regex.compile(r"[.?!]['\"”’]?$")
 
 
 def translation_start(line: str, lang: str) -> tuple[int, int] | None:
@@ -81,7 +48,7 @@ def translation_start(line: str, lang: str) -> tuple[int, int] | None:
 
 def _after_quoted_source(line: str, lang: str) -> tuple[int, int] | None:
     """Find the translation in ``"Same here." - "Hier auch."``."""
-    pair = QUOTED_PAIR.fullmatch(line[:WINDOW])
+    pair = BILINGUAL.quoted_pair.fullmatch(line[:WINDOW])
     if pair is None or not could_be_source(pair["source"], lang) or could_be_source(pair["target"], lang):
         return None
     return (pair.start("target") - 1, pair.start("target") - 1) if in_target(pair["target"], lang) else None
@@ -96,9 +63,9 @@ def label_within(line: str, lang: str) -> int | None:
 
 
 def _heads_within(line: str, lang: str) -> Iterator[tuple[int, Head]]:
-    if not any(map(line.__contains__, COLONS)) or TALK.search(line, endpos=WINDOW) is None:
+    if not any(map(line.__contains__, COLONS)) or BILINGUAL.talk.search(line, endpos=WINDOW) is None:
         return
-    for number, border in enumerate(BORDER.finditer(line[:WINDOW])):
+    for number, border in enumerate(BILINGUAL.border.finditer(line[:WINDOW])):
         if number == MAX_BORDERS:
             return
         if border.end() > 0 and (head := find_head(line, border.end(), lang)) is not None:
@@ -126,17 +93,14 @@ def _alike(left: str, right: str) -> bool:
 
 def _bracketed(line: str, lang: str) -> tuple[int, int] | None:
     """Find the translation in ``We propose a new method. （我们提出了一种新方法。）``."""
-    note = TRAILING_NOTE.search(line, pos=max(0, len(line) - WINDOW))
+    note = BILINGUAL.trailing_note.search(line, pos=max(0, len(line) - WINDOW))
     if note is None or not in_target(note.group(1), lang):
         return None
     before = line[: note.start()]
     words = len(latin_words(before))
-    if (
-        before[-1:] not in ENDS
-        or not in_source(before, lang)
-        or words < MIN_WORDS
-        or not function_words(before)[0]
-    ):
+    if before[-1:] not in ENDS or words < MIN_WORDS:
+        return None
+    if not in_source(before, lang) or not function_words(before)[0]:
         return None
     size = len(HAN.findall(note.group(1))) if lang == "zh" else len(latin_words(note.group(1)))
     enough = size >= words if lang == "zh" else function_words(note.group(1))[1] > 0 and size >= 0.6 * words
@@ -166,7 +130,7 @@ def source_tail(line: str, lang: str) -> int | None:
     if not any(colon in line for colon in COLONS):
         return None
     tail = v.simplified(line[offset:])
-    for label in SOURCE_LABEL.finditer(tail):
+    for label in BILINGUAL.source_label.finditer(tail):
         before, after = line[: offset + label.start()], tail[label.end() :]
         ended = before.rstrip(DECORATION + "-–—")[-1:] in ENDS and in_target(before[-WINDOW:], lang)
         foreign = lang == "zh" or label["source"] is not None or label.group().lower().startswith("transl")
@@ -177,7 +141,7 @@ def source_tail(line: str, lang: str) -> int | None:
 
 def remark_start(line: str, lang: str) -> int | None:
     """Find where a closing remark ("以上是这段英语的中文翻译。") begins, or None."""
-    for remark in CLOSING_REMARK.finditer(line, pos=max(0, len(line) - WINDOW)):
+    for remark in BILINGUAL.closing_remark.finditer(line, pos=max(0, len(line) - WINDOW)):
         tokens, _ = scan(line, remark.start(), lang)
         categories = {token.category for token in tokens}
         covered = bool(tokens) and not line[tokens[-1].end :].strip(DECORATION + "。.!！")
@@ -191,25 +155,25 @@ def note_start(line: str, lang: str, *, labelled: bool = False) -> int | None:
 
     After a label (`labelled`) every note is one of the model's.
     """
-    note = TRAILING_NOTE.search(line, pos=max(0, len(line) - WINDOW))
+    note = BILINGUAL.trailing_note.search(line, pos=max(0, len(line) - WINDOW))
     if note is None or not in_target(line[: note.start()], lang):
         return None
     content, before = note.group(1).strip(), line[: note.start()]
     if _is_note(content, before, lang, labelled=labelled):
         return note.start()
-    return note.start() if RESTATED.search(content) and _restates(content, before, lang) else None
+    return note.start() if BILINGUAL.restated.search(content) and _restates(content, before, lang) else None
 
 
 def without_note(text: str, lang: str) -> str:
     """Return a labelled translation without the notes and second wordings that follow it."""
     while (start := note_start(text, lang, labelled=True)) is not None:
         text = text[:start].rstrip()
-    note = OPEN_NOTE.search(text, pos=max(0, len(text) - WINDOW))
+    note = BILINGUAL.open_note.search(text, pos=max(0, len(text) - WINDOW))
     if note is not None and in_target(text[: note.start()], lang):
         text = text[: note.start()].rstrip()
     if text and is_opener(text[0]):
         end = closing_mark(text, 0, WINDOW)
-        if end > 1 and text[end - 1] in ENDS and ALTERNATIVE.match(text, end + 1) is not None:
+        if end > 1 and text[end - 1] in ENDS and BILINGUAL.alternative.match(text, end + 1) is not None:
             return text[: end + 1]
     return text
 
@@ -234,7 +198,7 @@ def _is_note(content: str, before: str, lang: str, *, labelled: bool) -> bool:
     talk = wholly_talk(content, lang)
     if ended and (v.TRANSLATE in talk or (v.TARGETS[lang] in talk and v.TEXT not in talk)):
         return True
-    if labelled and ABOUT_TRANSLATION.search(content) is not None:
+    if labelled and BILINGUAL.about_translation.search(content) is not None:
         return True
     tokens, delimiters = scan(content, 0, lang)
     colons = [mark for mark in delimiters if mark.kind == "colon"]
@@ -242,8 +206,8 @@ def _is_note(content: str, before: str, lang: str, *, labelled: bool) -> bool:
         return False
     head = {token.category for token in tokens[: colons[0].tokens]}
     if v.NOTE in head:
-        return labelled or ABOUT_TRANSLATION.search(content, pos=colons[0].rest) is not None
-    named = labelled or head & {v.TRANSLATE, v.ENGLISH} or SOURCE_LABEL.match(v.simplified(content))
+        return labelled or BILINGUAL.about_translation.search(content, pos=colons[0].rest) is not None
+    named = labelled or head & {v.TRANSLATE, v.ENGLISH} or BILINGUAL.source_label.match(v.simplified(content))
     source = content[colons[0].rest :]
     if not named or (v.TRANSLATE not in head and not labelled and not could_be_source(source, lang)):
         return False
@@ -252,14 +216,11 @@ def _is_note(content: str, before: str, lang: str, *, labelled: bool) -> bool:
 
 def _restates(source: str, translation: str, lang: str, *, labelled: bool = False) -> bool:
     words = len(latin_words(source))
+    english, german = function_words(source)
     if labelled:
-        if (
-            words == 0
-            or HAN.search(source) is not None
-            or function_words(source)[1] > function_words(source)[0]
-        ):
+        if words == 0 or HAN.search(source) is not None or german > english:
             return False
-    elif words < MIN_WORDS or not in_source(source, lang) or sum(function_words(source)) == 0:
+    elif words < MIN_WORDS or not in_source(source, lang) or english + german == 0:
         return False
     if lang == "zh":
         # A Chinese translation has about 1.6 characters for each English word.

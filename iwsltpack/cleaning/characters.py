@@ -6,9 +6,8 @@ import re
 import unicodedata
 from typing import Final
 
-import regex
-
 from iwsltpack.cleaning.script import LETTER
+from iwsltpack.cleaning.vocabulary import Patterns
 
 REAL_BREAKS: Final = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]++")
 # LaTeX commands and Windows paths also hold a backslash before these letters: a letter after them is no break
@@ -24,14 +23,11 @@ CONTROL: Final = re.compile(
 )
 PUNCTUATION_RUN: Final = re.compile(r"([!！?？。，,、；;：:~～|/\\@%^&+])\1{3,}+")
 MARKS_MATTER: Final = 1000
-PILED_MARKS: Final = regex.compile(r"\p{M}{60}")
 LINE_RUN: Final = re.compile(r"([.…_=*#·•\-—–])\1{9,}+")
 LETTER_RUN: Final = re.compile(r"([^\W\d_])\1{11,}+")
 LOOP_LONGEST: Final = 48
 LOOP_TIMES: Final = 6
-SPOKEN: Final = regex.compile(
-    r"\p{Latin}*[。.!！?？…，, ]++(?:\p{Latin}++|\p{Han}{1,2})|\p{Han}?[。.!！?？…，, ]++\p{Han}{1,2}"
-)
+CHARACTERS: Final = Patterns("characters")
 SPOKEN_TIMES: Final = 12
 LOOP_END: Final = "。.!！?？…，, "
 _CJK = "[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
@@ -76,7 +72,7 @@ def drop_controls(line: str, lang: str) -> str:  # noqa: ARG001
 def compose(line: str, lang: str) -> str:  # noqa: ARG001
     """Bring the line to Unicode's composed form (NFC), but for marks piled up without end."""
     # Sorting the marks on one letter takes time quadratic in their number.
-    if line.isascii() or (len(line) > MARKS_MATTER and PILED_MARKS.search(line)):
+    if line.isascii() or (len(line) > MARKS_MATTER and CHARACTERS.piled_marks.search(line)):
         return line
     return unicodedata.normalize("NFC", line)
 
@@ -106,7 +102,7 @@ def squeeze_loop(line: str, lang: str) -> str:  # noqa: ARG001
     body = line.rstrip(LOOP_END)
     for length in range(2, min(LOOP_LONGEST, len(body) // LOOP_TIMES) + 1):
         unit = body[-length:]
-        times = SPOKEN_TIMES if SPOKEN.fullmatch(unit) else LOOP_TIMES
+        times = SPOKEN_TIMES if CHARACTERS.spoken.fullmatch(unit) else LOOP_TIMES
         if not body.endswith(unit * times) or LETTER.search(unit) is None or len(set(unit)) == 1:
             continue
         start = len(body) - length * _copies(body, unit)

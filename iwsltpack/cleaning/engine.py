@@ -12,7 +12,7 @@ from iwsltpack.cleaning.script import has_content
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 LANGUAGES: Final = ("zh", "de")
 MAX_PASSES: Final = 8
@@ -58,11 +58,6 @@ class CleanResult:
     def texts(self) -> list[str]:
         """The cleaned lines."""
         return [line.text for line in self.lines]
-
-    @property
-    def changed(self) -> int:
-        """How many lines were repaired."""
-        return sum(any(change.repaired for change in line.changes) for line in self.lines)
 
 
 def clean_line(text: str, lang: str) -> CleanedLine:
@@ -129,14 +124,9 @@ def _apply(rule: CleaningRule, current: str, lang: str, changes: list[Change]) -
     if after == current:
         return current
     # A repair may not take away all that a line says; a line of white space or of line breaks has nothing to lose.
-    loses_all = (has_content(current) and not has_content(after)) or (current.strip() and not after.strip())
-    if loses_all:
-        refused = Change(
-            rule=WOULD_EMPTY,
-            before=current,
-            after=current,
-            message=f"{rule.id} would leave nothing of the line",
-        )
+    if (has_content(current) and not has_content(after)) or (current.strip() and not after.strip()):
+        message = f"{rule.id} would leave nothing of the line"
+        refused = Change(rule=WOULD_EMPTY, before=current, after=current, message=message)
         if refused not in changes:
             changes.append(refused)
         return current
@@ -144,12 +134,6 @@ def _apply(rule: CleaningRule, current: str, lang: str, changes: list[Change]) -
     return after
 
 
-def clean_stream(lines: Iterable[str], lang: str) -> Iterator[CleanedLine]:
-    """Clean lines one at a time: memory does not grow with their number."""
-    for line in lines:
-        yield clean_line(line, lang)
-
-
 def clean_lines(lines: Iterable[str], lang: str) -> CleanResult:
     """Clean all lines; see `clean_line`."""
-    return CleanResult(lines=tuple(clean_stream(lines, lang)))
+    return CleanResult(lines=tuple(clean_line(line, lang) for line in lines))

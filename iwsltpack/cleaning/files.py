@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cleaning.engine import Change, clean_line
-from iwsltpack.documents.names import PAIRS
+from iwsltpack.documents.names import PAIRS, pair_in
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
@@ -56,15 +56,10 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     try:
         with path.open("rb") as stream:
-            for number, raw in enumerate(stream, 1):
-                yield _decoded(raw, path, number)
+            for number, raw in enumerate(stream, 1):  # noqa: B007 - told where a line is not UTF-8
+                yield raw.removesuffix(b"\n").decode("utf-8")
     except OSError as error:
         raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
-
-
-def _decoded(raw: bytes, path: Path, number: int) -> str:
-    try:
-        return raw.removesuffix(b"\n").decode("utf-8")
     except UnicodeDecodeError as error:
         wide = number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff"))
         raise InputError(
@@ -84,12 +79,8 @@ def language_of(path: Path, lang: str | None, pair: str | None) -> str:
     UsageError
         None of them says it.
     """
-    if lang is not None:
-        return lang
-    parts = path.name.split(".")
-    for candidate in (pair, *reversed(parts)):
-        if candidate in PAIRS:
-            return PAIRS[candidate]
+    if told := lang or PAIRS.get(pair or "") or PAIRS.get(pair_in(path.name) or ""):
+        return told
     raise UsageError(
         "which language is this file in?",
         where=path,
@@ -121,10 +112,6 @@ def clean_file(
         Called with the line (from 1) and each repair and finding.
     progress
         Advanced by bytes.
-
-    Returns
-    -------
-    CleanSummary
 
     Raises
     ------

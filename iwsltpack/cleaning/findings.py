@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import regex
-
 from iwsltpack.cleaning import vocabulary as v
-from iwsltpack.cleaning.bilingual import SOURCE_LABEL, label_within
+from iwsltpack.cleaning.bilingual import BILINGUAL, label_within
 from iwsltpack.cleaning.chat_marks import mark_left
 from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, scan
 from iwsltpack.cleaning.script import (
@@ -41,13 +39,7 @@ class Finding:
 
 PREFIX_END: Final = COLONS + "*_'\"“”‘’「」『』《》«»„`"
 MIXED_WORDS: Final = 6
-ENGLISH_RUN: Final = regex.compile(r"(?:\p{Latin}[\p{Latin}'’\-]*+[\s,.;:]*+){6,}+")
-REFUSAL: Final = regex.compile(
-    r"^(?:抱歉|对不起|很抱歉|I'?m sorry|I am sorry|Sorry|Es tut mir leid|Entschuldigung)[，,.!。！\s].{0,40}?"
-    r"(?:无法|不能|\bcannot\b|\bcan't\b|\bunable\b|\bkann\b).{0,30}?"
-    r"(?:翻译|听|识别|处理|音频|语音|translat|audio|speech|hear|übersetz|aufnahme|hör)",
-    regex.IGNORECASE,
-)
+FINDINGS: Final = v.Patterns("findings")
 
 
 def empty_line(line: str, lang: str) -> str | None:  # noqa: ARG001
@@ -71,7 +63,7 @@ def half_translated(line: str, lang: str) -> str | None:
     """Six or more English words in a row inside a Chinese line."""
     if lang != "zh" or line.count(" ") < MIXED_WORDS - 1 or HAN.search(line) is None:
         return None
-    for run in ENGLISH_RUN.finditer(line[:4000]):
+    for run in FINDINGS.english_run.finditer(line[:4000]):
         if function_words(run.group())[0] >= 2:
             return f"{len(latin_words(run.group()))} words in a row are left in English"
     return None
@@ -105,7 +97,7 @@ def possible_label(line: str, lang: str) -> str | None:
 
 def source_only(line: str, lang: str) -> str | None:
     """The source text, labelled as such, and no translation."""
-    label = SOURCE_LABEL.match(v.simplified(line[:200]))
+    label = BILINGUAL.source_label.match(v.simplified(line[:200]))
     if label is None or label["source"] is None or not in_source(line[label.end() :], lang):
         return None
     return "the source text, labelled as such, and no translation"
@@ -118,7 +110,7 @@ def lost_character(line: str, lang: str) -> str | None:  # noqa: ARG001
 
 def refusal(line: str, lang: str) -> str | None:  # noqa: ARG001
     """The model says that it cannot translate."""
-    return "the model refuses to translate" if REFUSAL.search(line) else None
+    return "the model refuses to translate" if FINDINGS.refusal.search(line) else None
 
 
 REPORTS: Final[tuple[Finding, ...]] = (

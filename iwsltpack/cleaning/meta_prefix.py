@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-import regex
-
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
 from iwsltpack.cleaning.script import (
@@ -24,6 +22,7 @@ from iwsltpack.cleaning.script import (
     is_sentence,
     latin_words,
 )
+from iwsltpack.cleaning.vocabulary import CLOSERS
 
 WINDOW: Final = 240
 """Characters of talk a head may have, quoted source text not counted."""
@@ -32,26 +31,9 @@ MAX_QUOTED: Final = 1500
 COLONS: Final = ":：﹕∶"
 COMMAS: Final = ",，、;；-–—"
 STOPS: Final = "。.!！?？"
+PREFIX: Final = v.Patterns("meta_prefix")
 DECORATION: Final = " \t*_#>→()（）[]【】|~"
-WORD: Final = regex.compile(r"(?:\p{Lu}?\p{Ll}++|\p{Lu}++(?!\p{Ll})|\p{Lu})(?:['’]\p{Latin}++)?+")
-"""A word, or a part of one that a capital begins: ``GermanTranslation`` is two."""
-FUSED: Final = regex.compile("german|chinese|english|deutsche?|englische?")
-"""Languages that models write together with what follows: ``Germanspeech``."""
-ORDINAL: Final = regex.compile(r"第[一二三四五六七八九十百\d]{1,4}(?:段|句|条|篇|部分)")
 
-HAN_WORDS: Final = v.han_words()
-HAN_LENGTHS: Final = v.han_lengths()
-LATIN_WORDS: Final = v.latin_words()
-TASK_NAME: Final = regex.compile(
-    r"(?:语音|口语|文本|视频|音频|speech|text|audio|video|spoken language)\s*(?:翻译|translation)",
-    regex.IGNORECASE,
-)
-"""Names of tasks that a talk may speak of: a heading of content, not talk about this translation."""
-ANNOUNCES: Final = regex.compile(r"以下|下面|请|here|hier|below|translate|übersetze", regex.IGNORECASE)
-"""How a head begins that may end in a full stop: an announcement, or the prompt said back."""
-LANGUAGE_LABEL: Final = regex.compile(
-    r"(?:[语文]|\b(?:English|French|German|Englisch|Französisch|Deutsch))\s*+[:：]", regex.IGNORECASE
-)
 AROUND_LANGUAGE: Final = frozenset(
     (v.TEXT, v.SPEECH, v.OUTCOME, v.MEANING, v.MEANS, v.NEUTRAL, v.OTHER, v.SELF, v.DETERMINER, v.SAY)
 )
@@ -61,29 +43,16 @@ LEADS_TO_QUOTE: Final = frozenset(
 )
 """What the last word of a head may be where a quotation follows without a colon."""
 
-NEWS: Final = regex.compile(r"在|an?\b|eine?\b|.*\b(?:said|stated|sagte|gesagt)\b", regex.IGNORECASE)
-"""How news reports speech ("Ein Sprecher sagte: …"); a model speaks of its recording in the present."""
 _NAMES_TEXT: Final = frozenset((v.SPEECH, v.TEXT, v.SPEAKER, v.ENGLISH, v.QUOTED))
-RECORDING: Final = regex.compile(
-    r"(?:这|该|此|本)(?:段|个|条|篇)?(?:视频|音频|语音|录音|演讲|讲话)(?:中|里)?(?:\p{Han}{1,8}的)?(?:内容|意思)(?:是|为)\s*+[:：]"
-)
-"""Talk about what the recording says, with any modifier: taken for a prefix only before a quoted rest."""
 RECORDING_STARTS: Final = frozenset("这這该該此本")
-UNKNOWN_WORDS: Final = regex.compile(
-    r"[^.!?。！？:：,，;；()（）\"“”‘„「『«»\n]{1,60}?"
-    r"(?=[译譯翻]|中文|[汉漢][语語]|德[语語文]|\b[Tt]ransla|\b[Üü]berset|\bauf Deutsch|\bin (?:German|Chinese))"
-)
-"""What may stand before talk about translating though the vocabulary lacks it, where the rest is quoted."""
-CONTENT_WORDS: Final = regex.compile(
-    r"我们|他|她|咱|谁|模型|系统|机器|软件|谷歌|词|术语|标题|题目|书名|名字|名称|用户|论文|质量|数据|方法|系統|"
-    r"\b(?:we|our|they|their|his|her|model|system|machine|google|deepl|term|title|name|users?|prompt|quality|paper|"
-    r"wir|uns|unser\w*|sie|er|ihm|ihr\w*|sein\w*|maschin\w*|modell\w*|titel\w*|begriff\w*|wort\w*|buch\w*|name\w*|"
-    r"nutzer\w*|eingabe\w*|ausgabe\w*)\b",
-    regex.IGNORECASE,
-)
-"""Words of a talk that speaks of translating: with one of them it is no prefix."""
 
 DelimiterKind = Literal["colon", "quote", "comma", "stop", "script"]
+KINDS: Final[dict[str, DelimiterKind]] = {
+    **dict.fromkeys(COMMAS, "comma"),
+    **dict.fromkeys(STOPS, "stop"),
+    **dict.fromkeys(CLOSERS, "quote"),
+    **dict.fromkeys(COLONS, "colon"),
+}
 
 
 class Word(NamedTuple):
@@ -130,19 +99,19 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]
     length = len(line)
     while position < length and position < limit:
         character = line[position]
-        kind = _delimiter_kind(character)
+        kind = KINDS.get(character)
         if kind is not None and tokens:
             delimiters.append(Delimiter(kind, len(tokens), position if kind == "quote" else position + 1))
         if is_opener(character):
-            quoted = _quoted_source(line, position, lang)
-            if quoted is None:
+            end = closing_mark(line, position, MAX_QUOTED)
+            if end < 0 or not could_be_source(line[position + 1 : end], lang):
                 if tokens:
                     break
                 position += 1
                 continue
-            limit += quoted - position
-            tokens.append(Word(v.QUOTED, quoted, latin=True))
-            position = quoted
+            limit += end + 1 - position
+            tokens.append(Word(v.QUOTED, end + 1, latin=True))
+            position = end + 1
         elif kind is not None or character in DECORATION:
             if tokens and character in "】]" and line[start] in "【[":
                 delimiters.append(Delimiter("colon", len(tokens), position + 1))
@@ -159,47 +128,27 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]
     return tokens, delimiters
 
 
-def _delimiter_kind(character: str) -> DelimiterKind | None:
-    if character in COLONS:
-        return "colon"
-    if is_opener(character):
-        return "quote"
-    if character in COMMAS:
-        return "comma"
-    return "stop" if character in STOPS else None
-
-
 def _word(line: str, position: int, lang: str) -> Word | None:
     first = v.simplified(line[position])
-    if first in HAN_LENGTHS:
+    if first in v.HAN_LENGTHS:
         piece = v.simplified(line[position : position + v.LONGEST])
-        for length in HAN_LENGTHS[first]:
-            category = HAN_WORDS.get(piece[:length])
+        for length in v.HAN_LENGTHS[first]:
+            category = v.HAN_WORDS.get(piece[:length])
             if category is not None:
                 return Word(category, min(position + length, len(line)), latin=False)
     if first == "第":
-        ordinal = ORDINAL.match(line, position)
+        ordinal = PREFIX.ordinal.match(line, position)
         return None if ordinal is None else Word(v.CLASSIFIER, ordinal.end(), latin=False)
-    if (word := WORD.match(line, position)) is not None:
+    if (word := PREFIX.word.match(line, position)) is not None:
         lower = word.group().lower().replace("’", "'")
         # "man" is a person in English talk and "one" in German content.
-        category = v.NEUTRAL if (lang, lower) == ("de", "man") else LATIN_WORDS.get(lower)
-        if (
-            category is None
-            and (fused := FUSED.match(lower)) is not None
-            and lower[fused.end() :] in LATIN_WORDS
-        ):
-            return Word(LATIN_WORDS[fused.group()], position + fused.end(), latin=True)
-        return None if category is None else Word(category, word.end(), latin=True)
+        category = v.NEUTRAL if (lang, lower) == ("de", "man") else v.LATIN_WORDS.get(lower)
+        if category is not None:
+            return Word(category, word.end(), latin=True)
+        fused = PREFIX.fused.match(lower)
+        if fused is not None and lower[fused.end() :] in v.LATIN_WORDS:
+            return Word(v.LATIN_WORDS[fused.group()], position + fused.end(), latin=True)
     return None
-
-
-def _quoted_source(line: str, start: int, lang: str) -> int | None:
-    """Return the index after a quotation of source-language text that opens at `start`, or None."""
-    end = closing_mark(line, start, MAX_QUOTED)
-    if end < 0 or not could_be_source(line[start + 1 : end], lang):
-        return None
-    return end + 1
 
 
 def find_head(line: str, start: int, lang: str) -> Head | None:
@@ -228,26 +177,21 @@ def _strict_head(line: str, start: int, lang: str) -> Head | None:
 
 def _loose_head(line: str, start: int, lang: str) -> Head | None:
     window = line[start : start + WINDOW]
-    recording = RECORDING.match(v.simplified(window)) if window[:1] in RECORDING_STARTS else None
+    recording = PREFIX.recording.match(v.simplified(window)) if window[:1] in RECORDING_STARTS else None
     if recording is not None and _is_wrapped(line[start + recording.end() :].lstrip(DECORATION)):
         return Head(
             (v.SPEECH,), recording.group(), all_latin=False, kind="colon", end=start + recording.end()
         )
-    unknown = UNKNOWN_WORDS.match(window)
+    unknown = PREFIX.unknown_words.match(window)
     if unknown is None:
         return None
     head = _strict_head(line, start + unknown.end(), lang)
-    if (
-        head is None
-        or not head.has(v.COPULA, v.TRANSLATE)
-        or not any(map(window[: head.end - start].__contains__, COLONS))
-    ):
+    if head is None or not head.has(v.COPULA, v.TRANSLATE):
         return None
-    if CONTENT_WORDS.search(v.simplified(window[: head.end - start])) or not _is_wrapped(
-        line[head.end :].lstrip(DECORATION)
-    ):
+    read = window[: head.end - start]
+    if not any(map(read.__contains__, COLONS)) or PREFIX.content_words.search(v.simplified(read)):
         return None
-    return head
+    return head if _is_wrapped(line[head.end :].lstrip(DECORATION)) else None
 
 
 def is_meta_tail(text: str) -> bool:
@@ -283,19 +227,16 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
         return False
     switched = lang == "zh" and head.all_latin and HAN.match(rest.lstrip("'\"“‘「『《")) is not None
     if head.has(v.TRANSLATE):
-        return _is_translation(
-            head, wrapped=wrapped, switched=switched, bare=not wrapped and _is_credit(rest)
-        )
+        bare = not wrapped and _is_credit(rest)
+        return _is_translation(head, wrapped=wrapped, switched=switched, bare=bare)
     if head.kind in ("comma", "stop"):
         return False
-    return (
-        _is_meaning(head, target, wrapped=wrapped, switched=switched)
-        or _is_speech(head, wrapped=wrapped, switched=switched)
-        or (
-            (head.kind == "colon" or (head.kind == "quote" and head.last == v.COPULA))
-            and _is_label(head, rest, lang, wrapped=wrapped or switched)
-        )
-    )
+    if _is_meaning(head, target, wrapped=wrapped, switched=switched):
+        return True
+    if _is_speech(head, wrapped=wrapped, switched=switched):
+        return True
+    labels = head.kind == "colon" or (head.kind == "quote" and head.last == v.COPULA)
+    return labels and _is_label(head, rest, lang, wrapped=wrapped or switched)
 
 
 def _is_credit(rest: str) -> bool:
@@ -309,7 +250,7 @@ def _is_credit(rest: str) -> bool:
 
 def _is_translation(head: Head, *, wrapped: bool, switched: bool, bare: bool) -> bool:
     named = head.has(v.SPEECH, v.ENGLISH, v.CHINESE, v.GERMAN, v.LANGUAGE, v.QUOTED, v.SPEAKER)
-    if TASK_NAME.fullmatch(head.text) and not wrapped:
+    if PREFIX.task_name.fullmatch(head.text) and not wrapped:
         return False
     if not named and (head.has(v.SAY) or (bare and not head.has(v.COPULA, v.OUTCOME))):
         return False
@@ -323,14 +264,12 @@ def _is_translation(head: Head, *, wrapped: bool, switched: bool, bare: bool) ->
     if head.kind == "comma":
         return head.last == v.COPULA and (named or head.has(v.DETERMINER))
     if head.kind == "stop":
-        return head.has(v.POLITE, v.SELF) or ANNOUNCES.match(head.text) is not None
+        return head.has(v.POLITE, v.SELF) or PREFIX.announces.match(head.text) is not None
     return head.last in LEADS_TO_QUOTE and len(head.categories) > 2
 
 
 def _is_meaning(head: Head, target: str, *, wrapped: bool, switched: bool) -> bool:
-    if not head.has(v.MEANING, v.MEANS):
-        return False
-    if not head.has(v.COPULA, v.MEANS):
+    if not head.has(v.MEANING, v.MEANS) or not head.has(v.COPULA, v.MEANS):
         return False
     if head.has(v.SPEECH, v.ENGLISH, target) and (head.kind == "colon" or head.last in LEADS_TO_QUOTE):
         return True
@@ -342,7 +281,7 @@ def _is_speech(head: Head, *, wrapped: bool, switched: bool) -> bool:
         return False
     if not head.has(v.SPEECH, v.SPEAKER) and head.has(v.NEUTRAL):
         return False
-    if NEWS.match(head.text) is not None and not head.has(v.ENGLISH):
+    if PREFIX.news.match(head.text) is not None and not head.has(v.ENGLISH):
         return False
     if head.kind == "colon" and (head.has(v.SAID) or (head.has(v.SPEECH) and head.text.endswith("内容"))):
         return True
@@ -376,4 +315,4 @@ def _is_label(head: Head, rest: str, lang: str, *, wrapped: bool) -> bool:
     row = rest[0].islower() or (
         rest[0].isdigit() and len(HAN.findall(rest[:WINDOW])) + len(latin_words(rest)) < 8
     )
-    return in_target(rest, lang) and not row and LANGUAGE_LABEL.search(rest[:WINDOW]) is None
+    return in_target(rest, lang) and not row and PREFIX.language_label.search(rest[:WINDOW]) is None

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import regex
 
 from iwsltpack.cleaning.script import has_content
+from iwsltpack.cleaning.vocabulary import CLOSERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLOSERS: Final[dict[str, str]] = {
-    "'": "'’",
-    '"': '"”',
-    "“": '”"',
-    "‘": "’'",
-    "’": "’",
-    "”": "”",
-    "„": '“”"',
-    "‚": "‘’'",
-    "「": "」",
-    "『": "』",
-    "《": "》",
-    "«": "»",
-    "»": "«",
-    "‹": "›",
-    "›": "‹",
-    "`": "`'",
-    "＂": "＂",
-    "＇": "＇",
-    "〝": "〞〟",
-}
-"""Every opening mark and what may close it; models mix styles, so some have several."""
 SENTENCE_END: Final = "。！？!?.…"
 TITLE_MARK: Final = "《"
 MAX_MARKS: Final = 400
@@ -122,20 +102,15 @@ def _encloses(text: str, last: int, marks: list[int], *, opened: bool) -> bool:
     if opener in closers:
         # Straight marks inside: only a finished sentence before the last one shows that it closes the whole.
         return opened and text[last - 1] in SENTENCE_END
-    depth = 1
-    for index in inside:
-        depth += 1 if text[index] == opener else -1
-        if depth == 0:
-            return False
-    return depth == 1
+    return _depths(text, inside)[-1] == 1 and 0 not in _depths(text, inside)
 
 
 def _never_closed(text: str, marks: list[int]) -> bool:
     if text[0] in CLOSERS[text[0]]:
         return len(marks) % 2 == 0
-    depth = 1
-    for index in marks:
-        depth += 1 if text[index] == text[0] else -1
-        if depth == 0:
-            return False
-    return True
+    return 0 not in _depths(text, marks)
+
+
+def _depths(text: str, marks: list[int]) -> list[int]:
+    """Return how many quotations are open after each of `marks`, the one around the text included."""
+    return list(itertools.accumulate((1 if text[index] == text[0] else -1 for index in marks), initial=1))

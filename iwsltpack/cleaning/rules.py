@@ -23,8 +23,6 @@ from iwsltpack.cleaning.bilingual import (
 )
 from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, is_meta_tail
 from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
-from iwsltpack.cleaning.romanisation import drop_romanisation
-from iwsltpack.cleaning.wrappers import unwrap_record
 
 Repair = Callable[[str, str], str]
 """``(line, lang) -> line``; its docstring is what the documentation says of the rule."""
@@ -145,8 +143,12 @@ RULES: Final[tuple[CleaningRule, ...]] = (
     CleaningRule("emphasis", 2, _short(chat_marks.drop_emphasis), ("**大家好。**", "大家好。")),
     CleaningRule("tag", 2, _short(chat_marks.drop_tags), ("<b>大家好。</b>", "大家好。")),
     CleaningRule("entity", 2, _short(chat_marks.resolve_entities), ("Q&amp;A环节", "Q&A环节")),
-    CleaningRule("record", 2, _short(unwrap_record), ("{'ChineseTranslation': '大家好。'}", "大家好。")),
-    CleaningRule("romanisation", 2, _short(drop_romanisation), ("大家好吗？(Dàjiā hǎo ma?)", "大家好吗？")),
+    CleaningRule(
+        "record", 2, _short(chat_marks.unwrap_record), ("{'ChineseTranslation': '大家好。'}", "大家好。")
+    ),
+    CleaningRule(
+        "romanisation", 2, _short(chat_marks.drop_romanisation), ("大家好吗？(Dàjiā hǎo ma?)", "大家好吗？")
+    ),
     CleaningRule(
         "phrase-loop", 2, characters.squeeze_loop, ("我们使用模型模型模型模型模型模型模型", "我们使用模型")
     ),

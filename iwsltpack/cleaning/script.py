@@ -30,11 +30,9 @@ def latin_words(text: str) -> list[str]:
 
 def function_words(text: str) -> tuple[int, int]:
     """Return how many English and how many German function words `text` holds."""
-    words = latin_words(text)
-    return (
-        sum(word in ENGLISH_FUNCTION_WORDS for word in words),
-        sum(word in GERMAN_FUNCTION_WORDS for word in words),
-    )
+    words, lists = latin_words(text), (ENGLISH_FUNCTION_WORDS, GERMAN_FUNCTION_WORDS)
+    english, german = (sum(word in known for word in words) for known in lists)
+    return english, german
 
 
 def looks_english(text: str) -> bool:
@@ -52,13 +50,8 @@ def in_target(text: str, lang: str) -> bool:
 
 def could_be_source(text: str, lang: str) -> bool:
     """Tell whether `text` is of the source language, or too short to tell ("Same here.")."""
-    if in_source(text, lang):
-        return True
-    return (
-        function_words(text) == (0, 0)
-        and LATIN_WORD.search(text) is not None
-        and FOREIGN.search(text) is None
-    )
+    foreign = LATIN_WORD.search(text) is None or FOREIGN.search(text) is not None
+    return in_source(text, lang) or (function_words(text) == (0, 0) and not foreign)
 
 
 def is_sentence(text: str) -> bool:

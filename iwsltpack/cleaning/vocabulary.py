@@ -3,15 +3,18 @@
 A meta prefix ("这段英语的中文翻译是：", "Sure, here is the German translation:") is recognised by being written
 with these words alone; a sentence of a talk nearly always holds one that is not here. So the lists are kept
 closed on purpose: no "we", no 模型, 系统, 机器, 词, "model", "word". Chinese is listed in simplified characters;
-`simplified` makes a traditional line read the same. The words lie in ``vocabulary.toml``.
+`simplified` makes a traditional line read the same. The words lie in ``vocabulary.toml``, and in ``patterns.toml``
+what the rules look for beside them.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
-from functools import cache
 from importlib import resources
-from typing import Final
+from typing import Any, Final
+
+import regex
 
 DETERMINER: Final = "D"
 CLASSIFIER: Final = "C"
@@ -45,33 +48,42 @@ TARGETS: Final = {"zh": CHINESE, "de": GERMAN}
 """Category of the names of each target language."""
 LANGUAGES: Final = frozenset({ENGLISH, CHINESE, GERMAN, LANGUAGE})
 
-_WORDS: Final[dict[str, dict[str, str]]] = tomllib.loads(
-    resources.files("iwsltpack.cleaning").joinpath("vocabulary.toml").read_text(encoding="utf-8")
-)
+
+def _table(name: str) -> dict[str, dict[str, Any]]:
+    return tomllib.loads(resources.files("iwsltpack.cleaning").joinpath(name).read_text(encoding="utf-8"))
+
+
+_WORDS: Final = _table("vocabulary.toml")
 """Category -> words, by writing: ``han``, and ``latin`` for English and German together."""
 ENGLISH_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["english"].split())
 GERMAN_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["german"].split())
+ANSWER_KEYS: Final = frozenset(_WORDS["records"]["answer_keys"].split())
+CLOSERS: Final[dict[str, str]] = _WORDS["closers"]
+HAN_WORDS: Final = {word: kind for kind, words in _WORDS["han"].items() for word in words.split()}
+LATIN_WORDS: Final = {word: kind for kind, words in _WORDS["latin"].items() for word in words.split()}
+"""Word -> category of everything written in Chinese, and in English or German (lower case)."""
+HAN_LENGTHS: Final[dict[str, list[int]]] = {}
+"""For each character a Chinese entry begins with, the lengths of those entries, longest first."""
+for _length, _first in sorted({(len(word), word[0]) for word in HAN_WORDS}, reverse=True):
+    HAN_LENGTHS.setdefault(_first, []).append(_length)
+LONGEST: Final = max(map(len, HAN_WORDS))
+"""Characters of the longest Chinese entry."""
+_PATTERNS: Final = _table("patterns.toml")
 
 
-@cache
-def han_words() -> dict[str, str]:
-    """Return word -> category for everything written in Chinese."""
-    return {word: category for category, words in _WORDS["han"].items() for word in words.split()}
+class Patterns:
+    """The patterns of one section of ``patterns.toml``, each an attribute that is compiled when it is first used."""
 
+    def __init__(self, section: str) -> None:
+        self._section: dict[str, str | list[str]] = _PATTERNS[section]
 
-@cache
-def latin_words() -> dict[str, str]:
-    """Return lower-case word -> category for everything written in English or German."""
-    return {word: category for category, words in _WORDS["latin"].items() for word in words.split()}
+    def __getattr__(self, name: str) -> regex.Pattern[str]:
+        compiled = regex.compile(self._text(name))
+        setattr(self, name, compiled)
+        return compiled
 
-
-@cache
-def han_lengths() -> dict[str, tuple[int, ...]]:
-    """Return, for each character a Chinese entry begins with, the lengths of those entries, longest first."""
-    lengths: dict[str, set[int]] = {}
-    for word in han_words():
-        lengths.setdefault(word[0], set()).add(len(word))
-    return {first: tuple(sorted(found, reverse=True)) for first, found in lengths.items()}
+    def _text(self, name: str) -> str:
+        return re.sub(r"%(\w+)%", lambda part: self._text(part[1]), "".join(self._section[name]))
 
 
 _TO_SIMPLIFIED: Final = str.maketrans(*_WORDS["to_simplified"].values())
@@ -84,7 +96,3 @@ def simplified(text: str) -> str:
     '这段英语'
     """
     return text if text.isascii() else text.translate(_TO_SIMPLIFIED)
-
-
-LONGEST: Final = max(map(len, han_words()))
-"""Characters of the longest Chinese entry."""

@@ -49,3 +49,8 @@ PAIRS = {"en-zh": "zh", "en-de": "de"}
 TYPES = ("primary", "contrastive")
 """Types of a submission."""
 LANGUAGE_NAMES = {"zh": "Chinese", "de": "German"}
+
+
+def pair_in(name: str) -> str | None:
+    """Return the language pair that a file's name holds, such as ``tst.en-zh.txt``; the last, or None."""
+    return next((part for part in reversed(name.split(".")) if part in PAIRS), None)

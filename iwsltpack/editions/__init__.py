@@ -8,11 +8,10 @@ published is null in its file and named under ``unknown``: nothing is made up.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Count, Keywords, PositiveCount, Text, TrackPair, whole
@@ -139,19 +138,16 @@ class Edition(Document):
         return self._named("condition", self.conditions, name)
 
     def _named(self, kind: str, choices: tuple[Named, ...], name: str) -> Named:
-        for choice in choices:
-            if choice.name == name:
-                return choice
-        known = ", ".join(choice.name for choice in choices)
-        raise UsageError(f"no {kind} {name!r} in {self.name}", expected=known, got=name)
+        named = {choice.name: choice for choice in choices}
+        if name not in named:
+            raise UsageError(f"no {kind} {name!r} in {self.name}", expected=", ".join(named), got=name)
+        return named[name]
 
     def decoding(self, pair: str) -> DecodingDefaults:
         """Return prompt (target language filled in) and token limit for a pair."""
         language = LANGUAGE_NAMES[PAIRS[self.pair(pair).name]]
-        defaults = self.default_decoding
-        return DecodingDefaults(
-            prompt=defaults.prompt.replace("${LANGUAGE}", language), max_new_tokens=defaults.max_new_tokens
-        )
+        given = self.default_decoding
+        return replace(given, prompt=given.prompt.replace("${LANGUAGE}", language))
 
     def size_bin(self, size_bytes: int) -> str | None:
         """Return the bin of a model of exactly `size_bytes`, or None where the edition has no bins.
@@ -166,12 +162,9 @@ class Edition(Document):
         for bin_ in self.size_bins:
             if size_bytes >= bin_.min_bytes and (bin_.max_bytes is None or size_bytes < bin_.max_bytes):
                 return bin_.name
-        raise UsageError(
-            f"a model of {size_bytes} bytes fits no size bin of {self.name}",
-            expected="; ".join(
-                f"{b.name}: {b.min_bytes} to {b.max_bytes or 'any'} bytes" for b in self.size_bins
-            ),
-        )
+        known = (f"{b.name}: {b.min_bytes} to {b.max_bytes or 'any'} bytes" for b in self.size_bins)
+        what = f"a model of {size_bytes} bytes fits no size bin of {self.name}"
+        raise UsageError(what, expected="; ".join(known))
 
     def model_name(
         self,
@@ -217,10 +210,7 @@ class Edition(Document):
 @cache
 def names() -> tuple[str, ...]:
     """Return the names of the editions that come with the package, sorted."""
-    folder = resources.files(__package__)
-    return tuple(
-        sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-    )
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.json")))
 
 
 @cache
@@ -234,17 +224,12 @@ def load(name: str = DEFAULT) -> Edition:
     InputError, ValidationFailed
         The file cannot be read or does not fit the schema; every problem is listed.
     """
-    if name in names():
-        where = f"{name}.json"
-        data: Any = fileio.read_json(Path(str(resources.files(__package__) / where)))
-    elif name.endswith(".json") or "/" in name:
-        where = name
-        data = fileio.read_json(Path(name))
-    else:
-        raise UsageError(
-            f"unknown edition {name!r}", expected=", ".join(names()), fix="or the path of a JSON file"
-        )
-    edition = Edition.from_json(data, path=where)
+    path = Path(__file__).with_name(f"{name}.json") if name in names() else Path(name)
+    if name not in names() and not name.endswith(".json") and "/" not in name:
+        known = ", ".join(names())
+        raise UsageError(f"unknown edition {name!r}", expected=known, fix="or the path of a JSON file")
+    where = path.name if name in names() else name
+    edition = Edition.from_json(fileio.read_json(path), path=where)
     _check(edition, where)
     return edition
 
@@ -253,10 +238,9 @@ def _check(edition: Edition, where: str) -> None:
     """Refuse what the schema cannot say: the parts of the name pattern, names against counts."""
     pattern = edition.model_name_pattern
     if pattern is not None:
-        needed = {"TEAM", "LANGUAGE_PAIR", "CONDITION", "SUBMISSION_TYPE"}
-        needed |= {"SIZE_BIN"} if edition.size_bins is not None else set()
-        found = re.findall(r"\$\{(\w+)\}", pattern)
-        if set(found) != needed or len(found) != len(needed):
+        needed = ["TEAM", "LANGUAGE_PAIR", "CONDITION", "SUBMISSION_TYPE"]
+        needed += ["SIZE_BIN"] if edition.size_bins is not None else []
+        if sorted(re.findall(r"\$\{(\w+)\}", pattern)) != sorted(needed):
             raise InputError(
                 "the model name pattern must hold each part once",
                 where=where,

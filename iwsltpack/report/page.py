@@ -6,11 +6,12 @@ import base64
 import hashlib
 import html
 import json
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.report.render import TABLE_DIGITS, cells, columns, notes, size_unit
 from iwsltpack.report.systems import MEASURE_TITLES
+from iwsltpack.system.templates import render
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from iwsltpack.report.segments import Segments
     from iwsltpack.report.table import ReportRow, ReportTable
+
+ASSETS = Path(__file__).with_name("page_assets")
 
 
 def make_page(tables: Sequence[ReportTable], segments: Sequence[Segments], *, title: str) -> str:
@@ -34,29 +37,15 @@ def make_page(tables: Sequence[ReportTable], segments: Sequence[Segments], *, ti
         "made": f"Made by iwsltpack {__version__}.",
         "tables": [_table(table, part) for table, part in zip(tables, segments, strict=True)],
     }
-    style, script = _asset("page.css"), _asset("page.js")
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_hash(script)}",
-            f"style-src {_hash(style)}",
-            "media-src 'self' file:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
+    style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return render(
+        ASSETS / "page.html.jinja",
+        {"hashed": _hash, "text": html.escape},
+        title=title,
+        style=style,
+        script=script,
+        data=embed_json(data),
     )
-    page = _asset("page.html")
-    parts = {
-        "@POLICY@": html.escape(policy),
-        "@TITLE@": html.escape(title),
-        "@STYLE@": style,
-        "@SCRIPT@": script,
-        "@DATA@": embed_json(data),
-    }
-    # Cut at the marks once, so that a mark inside a text is only text.
-    for mark in parts:
-        page = page.replace(mark, f"\0{mark}\0")
-    return "".join(parts.get(piece, piece) for piece in page.split("\0"))
 
 
 def embed_json(data: Any) -> str:
@@ -66,10 +55,6 @@ def embed_json(data: Any) -> str:
         text = text.replace(character, f"\\u{ord(character):04x}")
     # Half a surrogate pair cannot be written as UTF-8; JSON writes it as Python does.
     return text.encode(errors="backslashreplace").decode()
-
-
-def _asset(name: str) -> str:
-    return (resources.files("iwsltpack.report") / "page_assets" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
@@ -104,7 +89,12 @@ def _row(table: ReportTable, row: ReportRow, line: Sequence[Any]) -> dict[str, A
     return {
         "title": system.title,
         "cells": [
-            {"text": cell.text, "best": cell.best, "value": _value(row, column.key, cell.text)}
+            # What a column is sorted by: figures as they are, anything else as it reads.
+            {
+                "text": cell.text,
+                "best": cell.best,
+                "value": row.figure(column.key) if column.figures else cell.text or None,
+            }
             for cell, column in zip(line, columns(table), strict=True)
         ],
         "compared": {name: round(score, TABLE_DIGITS[name]) for name, score in row.compared.items()},
@@ -112,16 +102,3 @@ def _row(table: ReportTable, row: ReportRow, line: Sequence[Any]) -> dict[str, A
         "placedBy": row.size_measure,
         "components": system.components,
     }
-
-
-def _value(row: ReportRow, key: str, text: str) -> Any:
-    """Return what a column is sorted by: figures as they are, anything else as it reads."""
-    system = row.system
-    if key in system.scores:
-        return system.scores[key].score
-    if key in system.sizes:
-        return system.sizes[key].bytes
-    figures = {"delta": row.delta, "seconds_per_item": system.seconds_per_item, "ratio": row.ratio}
-    if key in figures:
-        return figures[key]
-    return None if text in ("", "–") else text

@@ -69,14 +69,25 @@ def draw(table: ReportTable) -> dict[str, bytes]:
 def _fill(figure: Any, axes: Any, table: ReportTable) -> None:
     unit, divisor = size_unit([row.system for row in table.rows])
     placed = [row for row in table.rows if row.status != "not placed"]
-    spots = [_spot(row, table, divisor) for row in placed]
-    _frontier_line(axes, [spot for row, spot in zip(placed, spots, strict=True) if row.status == "frontier"])
+    spots = [
+        (row.size.bytes / divisor if row.size else 0.0, row.compared[str(table.metric)]) for row in placed
+    ]
+    # The frontier as steps: between two systems nothing better than the smaller one is to be had.
+    axes.step(
+        *zip(
+            *sorted(spot for row, spot in zip(placed, spots, strict=True) if row.status == "frontier"),
+            strict=True,
+        ),
+        where="post",
+        color=BLUE,
+        linewidth=1.4,
+        alpha=0.7,
+        label="Pareto frontier",
+        zorder=2,
+    )
     other = next(title for name, title in MEASURE_TITLES.items() if name != table.measure)
-    labels = {
-        "frontier": "on the frontier",
-        "dominated": "dominated",
-        "odd": f"sized by another measure ({other})",
-    }
+    odd = f"sized by another measure ({other})"
+    labels = {"frontier": "on the frontier", "dominated": "dominated", "odd": odd}
     looks = [row.status if row.like else "odd" for row in placed]
     for look, label in labels.items():
         if alike := [spot for spot, its in zip(spots, looks, strict=True) if its == look]:
@@ -87,35 +98,9 @@ def _fill(figure: Any, axes: Any, table: ReportTable) -> None:
     axes.set_title(table.title, loc="left", fontsize=11, parse_math=False)
     axes.grid(visible=True, color="#E3E3E3", linewidth=0.8)
     axes.set_axisbelow(True)
-    figure.legend(
-        loc="outside lower left",
-        ncols=4,
-        columnspacing=1.2,
-        frameon=False,
-        fontsize=9,
-        handletextpad=0.4,
-    )
+    spacing = {"ncols": 4, "columnspacing": 1.2, "handletextpad": 0.4}
+    figure.legend(loc="outside lower left", frameon=False, fontsize=9, **spacing)
     _label(figure, axes, placed, spots)
-
-
-def _spot(row: ReportRow, table: ReportTable, divisor: int) -> tuple[float, float]:
-    size = row.size.bytes / divisor if row.size else 0.0
-    return size, row.system.scores[str(table.metric)].score
-
-
-def _frontier_line(axes: Any, spots: list[tuple[float, float]]) -> None:
-    """Draw the frontier as steps: between two systems nothing better than the smaller one is to be had."""
-    ordered = sorted(spots)
-    axes.step(
-        [size for size, _ in ordered],
-        [quality for _, quality in ordered],
-        where="post",
-        color=BLUE,
-        linewidth=1.4,
-        alpha=0.7,
-        label="Pareto frontier",
-        zorder=2,
-    )
 
 
 def _label(figure: Any, axes: Any, placed: list[ReportRow], spots: list[tuple[float, float]]) -> None:
@@ -128,9 +113,8 @@ def _label(figure: Any, axes: Any, placed: list[ReportRow], spots: list[tuple[fl
     taken = [Bbox.from_extents(x, y, x, y).padded(7) for x, y in points]
     for line in axes.get_lines():
         # The frontier's steps, so that no name is written across them.
-        for (x0, y0), (x1, y1) in itertools.pairwise(
-            line.get_transform().transform(line.get_path().vertices)
-        ):
+        corners = line.get_transform().transform(line.get_path().vertices)
+        for (x0, y0), (x1, y1) in itertools.pairwise(corners):
             taken.append(Bbox.from_extents(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)).padded(2))
     frame = axes.get_window_extent(renderer)
     for row, spot in zip(placed, spots, strict=True):
@@ -146,7 +130,6 @@ def _label(figure: Any, axes: Any, placed: list[ReportRow], spots: list[tuple[fl
             parse_math=False,
         )
         _settle(text, renderer, taken, frame)
-        taken.append(text.get_window_extent(renderer).padded(2))
 
 
 _SIDES = (
@@ -164,22 +147,16 @@ _SIDES = (
 
 
 def _settle(text: Any, renderer: Any, taken: list[Any], frame: Any) -> None:
-    costs = []
-    for number, (right, up, horizontal, vertical) in enumerate(_SIDES):
-        _move(text, right, up, horizontal, vertical)
-        box = text.get_window_extent(renderer)
-        overlaps = sum(box.overlaps(other) for other in taken)
+    def moved(side: tuple[float, float, str, str]) -> Any:
+        right, up, across, along = side
+        text.set(
+            position=(right, up), horizontalalignment=across, multialignment=across, verticalalignment=along
+        )
+        return text.get_window_extent(renderer)
+
+    def cost(side: tuple[float, float, str, str]) -> int:
+        box = moved(side)
         outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
-        costs.append((overlaps + 2 * outside, number))
-        if costs[-1][0] == 0:
-            return
-    _move(text, *_SIDES[min(costs)[1]])
+        return int(sum(box.overlaps(other) for other in taken) + 2 * outside)
 
-
-def _move(text: Any, right: float, up: float, horizontal: str, vertical: str) -> None:
-    text.set(
-        position=(right, up),
-        horizontalalignment=horizontal,
-        verticalalignment=vertical,
-        multialignment=horizontal,
-    )
+    taken.append(moved(min(_SIDES, key=cost)).padded(2))

@@ -55,9 +55,8 @@ def collect(paths: Sequence[Place], tables: Sequence[str] = ()) -> list[System]:
         A path with nothing to report on.
     """
     if not paths and not tables:
-        raise UsageError(
-            "nothing to report on", fix="name runs, artifacts or scores; or --published palomino2026"
-        )
+        fix = "name runs, artifacts or scores; or --published palomino2026"
+        raise UsageError("nothing to report on", fix=fix)
     return [*gather(paths), *(system for name in tables for system in published(name))]
 
 
@@ -100,7 +99,10 @@ def write_report(
     tables = make_tables(systems, metric=metric, measure=measure, baseline=baseline)
     progress.start("report", 3)
     try:
-        files = _write_texts(tables, output)
+        texts = {"md": to_markdown(tables), "csv": to_csv(tables), "tex": to_latex(tables)}
+        for suffix, text in texts.items():
+            fileio.write_bytes(output / f"report.{suffix}", text.encode())
+        fileio.write_json(output / "report.json", to_json(tables))
         progress.advance()
         drawn, notices = _write_graphs(tables, output)
         progress.advance()
@@ -114,15 +116,8 @@ def write_report(
         notices.append(
             f"the page is {len(page) / 1e6:.1f} MB and will open slowly: report on fewer systems or test sets"
         )
+    files = [output / f"report.{suffix}" for suffix in (*texts, "json")]
     return Report(tables=tuple(tables), files=(*files, *drawn, output / PAGE_NAME), notices=tuple(notices))
-
-
-def _write_texts(tables: Sequence[ReportTable], output: Path) -> list[Path]:
-    texts = {"md": to_markdown(tables), "csv": to_csv(tables), "tex": to_latex(tables)}
-    for suffix, text in texts.items():
-        fileio.write_bytes(output / f"report.{suffix}", text.encode())
-    fileio.write_json(output / "report.json", to_json(tables))
-    return [output / f"report.{suffix}" for suffix in (*texts, "json")]
 
 
 def _write_graphs(tables: Sequence[ReportTable], output: Path) -> tuple[list[Path], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -53,16 +54,14 @@ def segments_of(table: ReportTable, references: Sequence[References], audio: _Au
     ]
     if not scored:
         return Segments(data=None)
-    digests = [_references_of(system) for _, system in scored]
-    common = max(set(digests), key=lambda value: (digests.count(value), -digests.index(value)))
-    left_out = [system.title for _, system in scored if _references_of(system) != common]
-    members = [(number, system) for number, system in scored if _references_of(system) == common]
-    run_segments = next((part for _, system in members if (part := _run_segments(system)) is not None), None)
+    digests = {number: system.score.references.sha256 for number, system in scored if system.score}
+    common = Counter(digests.values()).most_common(1)[0][0]
+    members = [(number, system) for number, system in scored if digests[number] == common]
+    run_segments = next(filter(None, (_run_segments(system) for _, system in members)), None)
     warnings = []
-    if left_out:
-        warnings.append(
-            f"Segments of {'; '.join(left_out)} are not shown: they were scored with other references."
-        )
+    if left_out := [system.title for number, system in scored if digests[number] != common]:
+        left = "; ".join(left_out)
+        warnings.append(f"Segments of {left} are not shown: they were scored with other references.")
     found = _matching(references, common, members[0][1])
     if found is None:
         warnings.append("References and sources are not shown: give them with --reference.")
@@ -88,36 +87,30 @@ def segments_of(table: ReportTable, references: Sequence[References], audio: _Au
     return Segments(data=data, warnings=(*warnings, *texts.warnings))
 
 
-def _references_of(system: System) -> str:
-    return system.score.references.sha256 if system.score else ""
-
-
 def _lines(system: System) -> tuple[str, ...] | None:
     """Return the lines shown: those recut to the references, or as the system wrote them."""
-    if system.score is not None and system.score.resegmented is not None:
-        return system.score.resegmented
-    return system.hypotheses.lines if system.hypotheses else None
+    return _recut(system) or (system.hypotheses.lines if system.hypotheses else None)
+
+
+def _recut(system: System) -> tuple[str, ...] | None:
+    return system.score.resegmented if system.score else None
 
 
 def _run_segments(system: System) -> tuple[RunSegment, ...] | None:
     """Return the run's segments where they are the lines scored."""
-    if system.hypotheses is None or system.hypotheses.run is None:
-        return None
-    if system.score is not None and system.score.resegmented is not None:
-        return None
-    return system.hypotheses.run.segments
+    run = system.hypotheses.run if system.hypotheses else None
+    return None if run is None or _recut(system) is not None else run.segments
 
 
 def _matching(references: Sequence[References], wanted: str, system: System) -> References | None:
-    recut = system.score is not None and system.score.resegmented is not None
     for candidate in references:
-        if digest(candidate.lines) == wanted:
-            return candidate
-        if system.hypotheses is None:
-            continue
+        chosen = [candidate]
         with suppress(InputError):
-            if digest((chosen := pair(candidate, system.hypotheses, resegment=recut)).lines) == wanted:
-                return chosen
+            if system.hypotheses is not None:
+                chosen.append(pair(candidate, system.hypotheses, resegment=_recut(system) is not None))
+        for found in chosen:
+            if digest(found.lines) == wanted:
+                return found
     return None
 
 
@@ -133,7 +126,7 @@ class _Texts:
     def place(self, system: System, lines: tuple[str, ...]) -> int:
         """Return the number of the system's text, added if it is new."""
         language = system.score.language if system.score else ""
-        recut = bool(system.score and system.score.resegmented is not None)
+        recut = _recut(system) is not None
         key = (digest(lines), language)
         if key not in self._places:
             self._places[key] = len(self.data)
@@ -141,9 +134,8 @@ class _Texts:
         number = self._places[key]
         score = None if recut or not system.cleaned else system.score
         if score is not None and self._cleaned[number] != score.hypotheses.sha256:
-            self.warnings.append(
-                f"{system.title} was scored as other cleaning rules left it; the cleaning shown is this version's."
-            )
+            what = f"{system.title} was scored as other cleaning rules left it"
+            self.warnings.append(f"{what}; the cleaning shown is this version's.")
         return number
 
     def _entry(self, lines: tuple[str, ...], language: str) -> dict[str, Any]:

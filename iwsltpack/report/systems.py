@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from iwsltpack.artifact.location import is_address, locate, name_of
 from iwsltpack.artifact.sizes import Sizes, sizes_of
@@ -44,6 +43,7 @@ PUBLISHED = Path(__file__).with_name("data")
 SEARCH_DEPTH = 3
 Kind = Literal["run", "artifact", "score", "results"]
 """What a place given holds."""
+FORMATS: dict[str, Kind] = {SCORE_FORMAT: "score", RESULTS_FORMAT: "results"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +108,10 @@ class System:
         return f"{self.name} ({self.setting})" if self.setting else self.name
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Artifact:
+class _Artifact(NamedTuple):
     name: str
     manifest: ArtifactManifest
     sizes: Sizes
-
-
-def published_names() -> list[str]:
-    """Return the names of the published tables that come with the package."""
-    return sorted(path.stem for path in PUBLISHED.glob("*.json"))
 
 
 def published(name: str) -> list[System]:
@@ -128,13 +122,12 @@ def published(name: str) -> list[System]:
     UsageError
         Neither.
     """
-    if name in published_names():
-        return _published_rows(PUBLISHED / f"{name}.json")
-    if not Path(name).is_file():
-        raise UsageError(
-            f"no published table {name!r}", expected=f"{', '.join(published_names())}, or a results document"
-        )
-    return _published_rows(Path(name))
+    ours = {path.stem: path for path in sorted(PUBLISHED.glob("*.json"))}
+    path = ours.get(name, Path(name))
+    if not path.is_file():
+        expected = f"{', '.join(ours)}, or a results document"
+        raise UsageError(f"no published table {name!r}", expected=expected)
+    return _published_rows(path)
 
 
 def gather(paths: Sequence[Place]) -> list[System]:
@@ -162,11 +155,8 @@ def gather(paths: Sequence[Place]) -> list[System]:
             found[kind].append(where)
     artifacts = {}
     for place in found["artifact"]:
-        opened = locate(place)
-        sizes = sizes_of(opened.manifest, opened.total_bytes)
-        artifacts[opened.manifest.sha256] = _Artifact(
-            name=name_of(place), manifest=opened.manifest, sizes=sizes
-        )
+        manifest, total = (opened := locate(place)).manifest, opened.total_bytes
+        artifacts[manifest.sha256] = _Artifact(name_of(place), manifest, sizes_of(manifest, total))
     placed = [(system, path) for path in found["run"] for system in _run_rows(path, artifacts)]
     placed += [(_score_row(read_score(path), path, artifacts), path) for path in found["score"]]
     runs = [system.hypotheses.scored_run for system, _ in placed if system.hypotheses]
@@ -199,13 +189,9 @@ def _find(path: Path, depth: int = 0) -> Iterator[tuple[Kind, Place]]:
 def _kind_of(path: Path) -> Kind:
     data = fileio.read_json(path)
     kind = data.get("format") if isinstance(data, dict) else None
-    if kind == SCORE_FORMAT:
-        return "score"
-    if kind == RESULTS_FORMAT:
-        return "results"
-    raise InputError(
-        "neither scores nor results", where=path, expected=f"{SCORE_FORMAT} or {RESULTS_FORMAT}", got=kind
-    )
+    if kind in FORMATS:
+        return FORMATS[kind]
+    raise InputError("neither scores nor results", where=path, expected=" or ".join(FORMATS), got=kind)
 
 
 def _published_rows(path: Path) -> list[System]:
@@ -237,8 +223,7 @@ def _run_rows(path: Path, artifacts: dict[str, _Artifact]) -> list[System]:
     if hypotheses.scored_run is None:
         raise InputError("not a run", where=path)
     base = _decoded(hypotheses.scored_run, str(hypotheses.pair), artifacts)
-    base = replace(base, hypotheses=hypotheses)
-    rows = []
+    base, rows = replace(base, hypotheses=hypotheses), []
     for name, cleaned in ((SCORE_NAME, False), (CLEANED_SCORE_NAME, True)):
         if (path / name).is_file():
             score = read_score(path / name)
@@ -341,24 +326,19 @@ def _size_fields(artifact: _Artifact | None, total_bytes: int) -> dict[str, Any]
 
 def _told_apart(placed: list[tuple[System, Path]]) -> list[System]:
     """Say ``cleaned`` where text was, and name the folder of systems that would look the same."""
-    marked = [
-        (_with_setting(system, "cleaned") if system.cleaned else system, place) for system, place in placed
-    ]
-    counts = Counter(_key(system) for system, _ in marked)
-    named = [
-        _with_setting(system, place.name) if counts[_key(system)] > 1 else system for system, place in marked
-    ]
-    counts, seen, result = Counter(map(_key, named)), Counter[tuple[str, ...]](), []
-    for system in named:
-        key = _key(system)
-        seen[key] += 1
-        result.append(_with_setting(system, f"no. {seen[key]}") if counts[key] > 1 else system)
-    return result
 
+    def told(systems: list[System], additions: list[str], *, all_of_them: bool = False) -> list[System]:
+        """Add to the setting of each system, or of each that looks like another."""
+        keys = [(system.pair, system.test_set, system.name, system.setting) for system in systems]
+        return [
+            replace(system, setting=", ".join(filter(None, (system.setting, addition))))
+            if all_of_them or keys.count(key) > 1
+            else system
+            for system, addition, key in zip(systems, additions, keys, strict=True)
+        ]
 
-def _with_setting(system: System, addition: str) -> System:
-    return replace(system, setting=", ".join(filter(None, (system.setting, addition))))
-
-
-def _key(system: System) -> tuple[str, ...]:
-    return system.pair, system.test_set, system.name, system.setting
+    systems = [system for system, _ in placed]
+    systems = told(systems, ["cleaned" if system.cleaned else "" for system in systems], all_of_them=True)
+    systems = told(systems, [place.name for _, place in placed])
+    titles = [(system.pair, system.test_set, system.title) for system in systems]
+    return told(systems, [f"no. {titles[: place + 1].count(title)}" for place, title in enumerate(titles)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from iwsltpack.documents.choices import Measure
 from iwsltpack.documents.results import SystemSize
@@ -14,10 +15,11 @@ from iwsltpack.report.frontier import Point, dominators, frontier
 from iwsltpack.report.systems import MEASURE_MEANINGS, MEASURE_TITLES, MEASURES, System
 from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 Status = Literal["frontier", "dominated", "not placed"]
+NO_BASELINE = (
+    "No baseline among the systems (recipe fp16, or --baseline-system NAME): no differences; ratios are against the "
+    "source checkpoint."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,16 @@ class ReportRow:
     ratio: float | None
     status: Status
     dominated_by: tuple[str, ...]
+
+    def figure(self, key: str) -> float | None:
+        """Return the number in a column, None where there is none; sizes in bytes."""
+        system = self.system
+        if key in system.scores:
+            return system.scores[key].score
+        if key in system.sizes:
+            return system.sizes[key].bytes
+        own = {"delta": self.delta, "seconds_per_item": system.seconds_per_item, "ratio": self.ratio}
+        return own.get(key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +98,7 @@ class ReportTable:
     @property
     def title(self) -> str:
         """Test set and language pair, or what else the rows have in common."""
-        if not self.test_set:
-            return "Artifacts without a run"
-        return f"{self.test_set}, {self.pair}"
+        return f"{self.test_set}, {self.pair}" if self.test_set else "Artifacts without a run"
 
 
 def make_tables(
@@ -122,9 +132,8 @@ def make_tables(
     if measure is not None and measure not in MEASURES:
         raise UsageError(f"unknown measure of size {measure!r}", expected=", ".join(MEASURES))
     if baseline is not None and not any(baseline in (system.name, system.title) for system in systems):
-        raise UsageError(
-            f"no system {baseline!r} to compare with", expected=", ".join(sorted({s.title for s in systems}))
-        )
+        known = sorted({system.title for system in systems})
+        raise UsageError(f"no system {baseline!r} to compare with", expected=", ".join(known))
     groups: dict[tuple[str, str], list[System]] = {}
     for system in systems:
         groups.setdefault((system.pair, system.test_set), []).append(system)
@@ -140,42 +149,46 @@ class _Maker:
         self, systems: list[System], metric: str | None, measure: Measure | None, baseline: str | None
     ) -> None:
         self._systems = sorted(systems, key=lambda system: not system.baseline)
-        present = [name for name in TITLES if any(name in system.scores for system in systems)]
-        self._metrics = tuple(present)
-        self._metric = metric if metric in present else (present[0] if present and metric is None else None)
-        self._measure: Measure = measure or _common_measure(systems)
+        self._metrics = [name for name in TITLES if any(name in system.scores for system in systems)]
+        wanted = metric or next(iter(self._metrics), None)
+        self._metric = wanted if wanted in self._metrics else None
+        known = {name: sum(name in system.sizes for system in systems) for name in MEASURES}
+        most: Measure = max(MEASURES, key=lambda name: known[name])
+        self._measure: Measure = measure or most
         self._baselines = [
             system
             for system in systems
             if (system.baseline if baseline is None else baseline in (system.name, system.title))
         ]
-        self._comparable = {name: self._reference_signature(name) for name in present}
+        self._comparable = {name: self._reference_signature(name) for name in self._metrics}
 
     def table(self, pair: str, test_set: str) -> ReportTable:
-        rows = tuple(self._row(system) for system in self._systems)
+        rows = tuple(map(self._row, self._systems))
+        best = {name: _best([row.compared.get(name) for row in rows], max) for name in self._metrics}
+        best["ratio"] = _best([row.ratio if row.like else None for row in rows], max)
+        best |= {
+            key: _best([row.figure(key) for row in rows], min) for key in (*MEASURES, "seconds_per_item")
+        }
+        frontiers = {name: tuple(p.name for p in frontier(self._points(name))) for name in MEASURES}
         return ReportTable(
             pair=pair,
             test_set=test_set,
-            metrics=self._metrics,
+            metrics=tuple(self._metrics),
             titles={name: self._title(name) for name in self._metrics},
             metric=self._metric,
             measure=self._measure,
             baseline=self._baselines[0].title if self._baselines else None,
             rows=rows,
-            best=self._best(rows),
-            frontiers={name: titles for name in MEASURES if (titles := self._frontier_by(name))},
-            warnings=tuple(self._warnings(rows)),
+            best=best,
+            frontiers={name: titles for name, titles in frontiers.items() if titles},
+            warnings=tuple(self._warnings(rows, frontiers)),
         )
 
     def _reference_signature(self, metric: str) -> str | None:
         """Return what a score must share to be compared: the baseline's, or else the most common."""
-        for system in self._baselines:
-            if metric in system.scores:
-                return system.scores[metric].comparable
-        counts = Counter(
-            system.scores[metric].comparable for system in self._systems if metric in system.scores
-        )
-        return counts.most_common(1)[0][0]
+        theirs = [system.scores[metric].comparable for system in self._baselines if metric in system.scores]
+        found = (system.scores[metric].comparable for system in self._systems if metric in system.scores)
+        return theirs[0] if theirs else Counter(found).most_common(1)[0][0]
 
     def _title(self, metric: str) -> str:
         for system in self._systems:
@@ -186,15 +199,8 @@ class _Maker:
         return TITLES[metric]
 
     def _comparable_score(self, system: System, metric: str | None) -> float | None:
-        if metric is None or metric not in system.scores:
-            return None
-        entry = system.scores[metric]
-        return entry.score if entry.comparable == self._comparable[metric] else None
-
-    def _baseline_for(self, system: System) -> System | None:
-        """Return the baseline in the same state of its text, or the first there is."""
-        same = [other for other in self._baselines if other.cleaned == system.cleaned]
-        return next(iter([*same, *self._baselines]), None)
+        entry = system.scores.get(metric or "")
+        return entry.score if entry and entry.comparable == self._comparable[str(metric)] else None
 
     def _size(self, system: System) -> tuple[SystemSize | None, Measure | None]:
         """Return the size by the table's measure, or by another where only that is known."""
@@ -202,16 +208,6 @@ class _Maker:
             if name in system.sizes:
                 return system.sizes[name], name
         return None, None
-
-    def _ratio(self, system: System, measure: Measure | None) -> float | None:
-        if measure is None:
-            return None
-        baseline = self._baseline_for(system)
-        if baseline is not None:
-            whole = baseline.sizes[measure].bytes if measure in baseline.sizes else None
-        else:
-            whole = system.source_sizes.get(measure)
-        return whole / system.sizes[measure].bytes if whole else None
 
     def _points(self, measure: Measure | None = None) -> list[Point]:
         """Return the systems that have a place, by one measure alone where it is given."""
@@ -226,106 +222,67 @@ class _Maker:
     def _row(self, system: System) -> ReportRow:
         quality = self._comparable_score(system, self._metric)
         size, measure = self._size(system)
-        baseline = self._baseline_for(system)
-        theirs = None if baseline is None else self._comparable_score(baseline, self._metric)
+        # The baseline in the same state of its text, or the first there is.
+        same = [other for other in self._baselines if other.cleaned == system.cleaned]
+        baseline = next(iter([*same, *self._baselines]), None)
+        theirs = self._comparable_score(baseline, self._metric) if baseline else None
+        whole: int | None = None
+        if measure is not None and baseline is None:
+            whole = system.source_sizes.get(measure)
+        elif measure is not None and baseline is not None and measure in baseline.sizes:
+            whole = baseline.sizes[measure].bytes
         status: Status = "not placed"
         beaten_by: tuple[str, ...] = ()
         if quality is not None and size is not None:
             own = Point(name=system.title, quality=quality, size=size.bytes)
             beaten_by = tuple(point.name for point in dominators(own, self._points()))
             status = "dominated" if beaten_by else "frontier"
+        scores = {name: self._comparable_score(system, name) for name in self._metrics}
         return ReportRow(
             system=system,
-            compared={
-                name: value
-                for name in self._metrics
-                if (value := self._comparable_score(system, name)) is not None
-            },
+            compared={name: value for name, value in scores.items() if value is not None},
             delta=None if quality is None or theirs is None else quality - theirs,
             size=size,
             size_measure=measure,
             like=measure == self._measure,
-            ratio=self._ratio(system, measure),
+            ratio=whole / size.bytes if whole and size else None,
             status=status,
             dominated_by=beaten_by,
         )
 
-    def _frontier_by(self, measure: Measure) -> tuple[str, ...]:
-        return tuple(point.name for point in frontier(self._points(measure)))
-
-    def _best(self, rows: tuple[ReportRow, ...]) -> dict[str, frozenset[int]]:
-        best = {name: _where_best([row.compared.get(name) for row in rows], max) for name in self._metrics}
-        best["ratio"] = _where_best([row.ratio if row.like else None for row in rows], max)
-        for name in MEASURES:
-            best[name] = _where_best([_bytes(row.system, name) for row in rows], min)
-        best["seconds_per_item"] = _where_best([row.system.seconds_per_item for row in rows], min)
-        return best
-
-    def _warnings(self, rows: tuple[ReportRow, ...]) -> list[str]:
-        return [
-            *self._measure_warnings(rows),
-            *self._signature_warnings(),
-            *self._baseline_warnings(),
-            *(f"{row.system.title}: {row.system.note}." for row in rows if row.system.note),
-        ]
-
-    def _measure_warnings(self, rows: tuple[ReportRow, ...]) -> list[str]:
-        odd = [row for row in rows if row.size_measure is not None and not row.like]
+    def _warnings(self, rows: Sequence[ReportRow], frontiers: dict[Measure, tuple[str, ...]]) -> list[str]:
         warnings = []
-        for row in odd:
-            other = str(row.size_measure)
-            warnings.append(
-                f"{row.system.title} is sized by another measure than its siblings: {MEASURE_TITLES[other]} "
-                f"({MEASURE_MEANINGS[other]}), theirs is {MEASURE_TITLES[self._measure]} "
-                f"({MEASURE_MEANINGS[self._measure]}). Its ratio is taken by its own measure; its place on the graph "
-                "and on the frontier does not compare like with like."
-            )
-        if odd:
-            for name in MEASURES:
-                if titles := self._frontier_by(name):
-                    known = sum(name in system.sizes for system in self._systems)
-                    warnings.append(
-                        f"Frontier by {MEASURE_TITLES[name]} alone, of the {known} systems it is known of: "
-                        f"{'; '.join(titles)}."
-                    )
-        return warnings
-
-    def _signature_warnings(self) -> list[str]:
-        warnings = []
-        for metric in self._metrics:
-            odd = [
-                system.title
-                for system in self._systems
-                if metric in system.scores and system.scores[metric].comparable != self._comparable[metric]
-            ]
-            if odd:
-                warnings.append(
-                    f"{TITLES[metric]} of {'; '.join(odd)} has another signature than the rest: shown, not compared."
+        for row in rows:
+            if row.size_measure is not None and not row.like:
+                other, own = (
+                    f"{MEASURE_TITLES[name]} ({MEASURE_MEANINGS[name]})"
+                    for name in (row.size_measure, self._measure)
                 )
-        return warnings
+                warnings.append(
+                    f"{row.system.title} is sized by another measure than its siblings: {other}, theirs is {own}. "
+                    "Its ratio is taken by its own measure; its place on the graph and on the frontier does not "
+                    "compare like with like."
+                )
+        for name, titles in frontiers.items() if warnings else ():
+            if titles:
+                known = sum(name in system.sizes for system in self._systems)
+                warnings.append(
+                    f"Frontier by {MEASURE_TITLES[name]} alone, of the {known} systems it is known of: "
+                    f"{'; '.join(titles)}."
+                )
+        for metric in self._metrics:
+            scored = [system for system in self._systems if metric in system.scores]
+            odd = [system.title for system in scored if self._comparable_score(system, metric) is None]
+            if odd:
+                what = f"{TITLES[metric]} of {'; '.join(odd)}"
+                warnings.append(f"{what} has another signature than the rest: shown, not compared.")
+        if self._metrics and not self._baselines:
+            warnings.append(NO_BASELINE)
+        return warnings + [f"{row.system.title}: {row.system.note}." for row in rows if row.system.note]
 
-    def _baseline_warnings(self) -> list[str]:
-        if self._baselines or not self._metrics:
-            return []
-        text = (
-            "No baseline among the systems (recipe fp16, or --baseline-system NAME): no differences; ratios are "
-            "against the source checkpoint."
-        )
-        return [text]
 
-
-def _bytes(system: System, measure: Measure) -> float | None:
-    return float(system.sizes[measure].bytes) if measure in system.sizes else None
-
-
-def _where_best(values: list[float | None], choose: Any) -> frozenset[int]:
+def _best(values: list[float | None], choose: Callable[[list[float]], float]) -> frozenset[int]:
+    """Return the places of the best of `values`, none where fewer than two are known."""
     known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return frozenset()
-    best = choose(known)
-    return frozenset(index for index, value in enumerate(values) if value == best)
-
-
-def _common_measure(systems: Sequence[System]) -> Measure:
-    counts = {name: sum(name in system.sizes for system in systems) for name in MEASURES}
-    return max(MEASURES, key=lambda name: counts[name])
+    best = choose(known) if len(known) > 1 else None
+    return frozenset(place for place, value in enumerate(values) if value == best and value is not None)

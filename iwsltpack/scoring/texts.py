@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from iwsltpack.documents.names import PAIRS, RUN_NAME
+from iwsltpack.documents.names import RUN_NAME, pair_in
 from iwsltpack.documents.run import Run, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
@@ -52,9 +52,7 @@ class Hypotheses:
     @property
     def pair(self) -> str | None:
         """Language pair, told by the run or by a name like ``tst.en-zh.txt``."""
-        if self.run is not None:
-            return self.run.pair
-        return next((part for part in reversed(self.name.split(".")) if part in PAIRS), None)
+        return pair_in(self.name) if self.run is None else self.run.pair
 
     @property
     def scored_run(self) -> ScoredRun | None:

@@ -32,6 +32,8 @@ MAX_PEAK = 8.0
 """Floats may exceed full scale a little, 18 dB at the very most. Integers stored as floats exceed it far more."""
 UNHEARD_SECONDS = 0.25
 """More than this behind the counted end is speech that nobody would hear."""
+MP3 = ("MP3", "MPEG")
+"""libsndfile's names of the format."""
 MP3_LEAD_SECONDS = 2.0
 """Read and dropped before a stretch of an mp3: its frames borrow bits from those before, and the first ones after a
 jump decode to noise, a quarter of a second of it as measured."""
@@ -173,17 +175,15 @@ def _read_through(sound: Any, path: Path) -> tuple[int, Samples]:
         try:
             block = sound.read(BLOCK_SECONDS * 50 * step, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise BadAudio(
-                "corrupt", f"broken after {frames / rate:.2f} s: {error.error_string.strip()}"
-            ) from error
+            why = error.error_string.strip()
+            raise BadAudio("corrupt", f"broken after {frames / rate:.2f} s: {why}") from error
         if len(block) == 0:
             break
         if not np.isfinite(block).all():
             raise BadAudio("not-finite", f"holds NaN or infinity within {frames / rate:.0f} s of its start")
         if (peak := float(np.abs(block).max())) > MAX_PEAK:
-            raise BadAudio(
-                "scale", f"samples reach {peak:.6g} where 1 is full scale: integers stored as floats"
-            )
+            message = f"samples reach {peak:.6g} where 1 is full scale: integers stored as floats"
+            raise BadAudio("scale", message)
         mono = block.mean(axis=1)
         padded = np.pad(mono, (0, -len(mono) % step)).reshape(-1, step)
         energies.append((padded**2).mean(axis=1, dtype=np.float32))
@@ -194,15 +194,11 @@ def _read_through(sound: Any, path: Path) -> tuple[int, Samples]:
     return frames, np.concatenate(energies)
 
 
-def _is_mp3(sound: Any) -> bool:
-    return sound.format in ("MP3", "MPEG")
-
-
 def _check_length(frames: int, announced: int, sound: Any, path: Path) -> None:
     """Refuse a recording that ends before or after what its header says."""
     rate = sound.samplerate
     counted = counted_frames(path, sound.format, sound.extra_info)
-    if frames + (MP3_PADDING if _is_mp3(sound) else 0) < max(announced, counted):
+    if frames + (MP3_PADDING if sound.format in MP3 else 0) < max(announced, counted):
         promised = f"{max(announced, counted) / rate:.2f} s"
         raise BadAudio("truncated", f"ends after {frames / rate:.2f} s where its header promises {promised}")
     if counted and frames > counted + UNHEARD_SECONDS * rate:
@@ -241,7 +237,7 @@ def read_span(
     try:
         with soundfile.SoundFile(path) as sound:
             start, stop = round(offset * sound.samplerate), round((offset + duration) * sound.samplerate)
-            lead = min(start, round(MP3_LEAD_SECONDS * sound.samplerate)) if _is_mp3(sound) else 0
+            lead = min(start, round(MP3_LEAD_SECONDS * sound.samplerate)) if sound.format in MP3 else 0
             sound.seek(start - lead)
             block = sound.read(lead + stop - start, dtype="float32", always_2d=True)[lead:]
             source_rate = sound.samplerate
@@ -277,9 +273,8 @@ def to_mono(samples: NDArray[Any], source_rate: int, rate: int) -> Samples:
     import soxr
 
     array = np.asarray(samples)
-    if array.ndim not in (1, 2) or (
-        array.ndim == 2 and array.shape[1] > array.shape[0] > 0 and array.shape[1] > 2
-    ):
+    transposed = array.ndim == 2 and array.shape[1] > max(array.shape[0], 2) and array.shape[0] > 0
+    if array.ndim not in (1, 2) or transposed:
         raise InputError("not audio", expected="an array (frames,) or (frames, channels)", got=array.shape)
     if array.dtype.kind == "i":
         array = array.astype(np.float32) / np.float32(-float(np.iinfo(array.dtype).min))

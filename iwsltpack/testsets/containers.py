@@ -33,31 +33,15 @@ class BadAudio(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Chunks:
-    """How a format writes its chunks: a name, a length, the content, and padding.
+    """How a format writes its chunks: a name, a length, the content, and padding; all in bytes."""
 
-    Attributes
-    ----------
-    first
-        Where the first chunk begins.
-    name, length
-        Bytes of a chunk's name and of its length.
-    order
-        Of the bytes of a length.
-    align
-        Chunks begin at multiples of it.
-    samples
-        Name of the chunk that holds the samples.
-    inclusive
-        Whether a length counts the name and itself.
-    """
-
-    first: int = 12
+    first: int = 12  # where the first chunk begins
     name: int = 4
     length: int = 4
-    order: ByteOrder = "little"
-    align: int = 2
-    samples: bytes = b"data"
-    inclusive: bool = False
+    order: ByteOrder = "little"  # of the bytes of a length
+    align: int = 2  # chunks begin at multiples of it
+    samples: bytes = b"data"  # name of the chunk that holds the samples
+    inclusive: bool = False  # whether a length counts the name and itself
 
 
 FORMATS = {

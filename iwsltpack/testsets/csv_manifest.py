@@ -34,14 +34,9 @@ def read_manifests(folder: Path) -> list[TestSet]:
 
 def list_manifests(folder: Path) -> list[Path]:
     """Return the CSV files directly in `folder`."""
-    return sorted(
-        (
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() == ".csv" and not path.name.startswith(".")
-        ),
-        key=lambda path: natural_key(path.name),
-    )
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    found = [path for path in shown if path.suffix.lower() == ".csv"]
+    return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def read_manifest(path: Path) -> list[TestSet]:
@@ -54,13 +49,13 @@ def read_manifest(path: Path) -> list[TestSet]:
     ValidationFailed
         With every wrong row.
     """
-    rows = read_rows(path, NEEDED)
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     splits: dict[str, list[dict[str, str]]] = {}
-    for line, row in rows:
-        if found := _row_problem(path, line, row, seen):
-            problems.append(found)
+    for line, row in read_rows(path, NEEDED):
+        if found := _row_problem(row, seen):
+            rule, message = found
+            problems.append(Problem(rule=f"csv.{rule}", message=message, path=str(path), line=line))
             continue
         seen[row["id"].strip()] = line
         splits.setdefault((row.get("split") or "").strip(), []).append(row)
@@ -115,25 +110,21 @@ def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
         raise InputError(f"the column {twice[0]!r} appears twice", where=path, got=",".join(header))
 
 
-def _row_problem(path: Path, line: int, row: Row, seen: dict[str, int]) -> Problem | None:
-    """Return what is wrong with one row, if anything."""
-
-    def wrong(rule: str, message: str) -> Problem:
-        return Problem(rule=f"csv.{rule}", message=message, path=str(path), line=line)
-
+def _row_problem(row: Row, seen: dict[str, int]) -> tuple[str, str] | None:
+    """Return the rule that a row breaks and what is wrong with it, if anything."""
     if None in row:
-        return wrong("columns", f"{len(row[None])} more values than columns; quote a text that holds commas")
+        return "columns", f"{len(row[None])} more values than columns; quote a text that holds commas"
     if lacking := [name for name, value in row.items() if value is None]:
-        return wrong("columns", f"no value for {', '.join(lacking)}")
-    identifier = row["id"].strip()
+        return "columns", f"no value for {', '.join(lacking)}"
+    identifier, audio = row["id"].strip(), row["audio_path"].strip()
     if not identifier:
-        return wrong("id", "empty id")
+        return "id", "empty id"
     if identifier in seen:
-        return wrong("duplicate", f"id {identifier!r} was used on line {seen[identifier]} already")
-    if not row["audio_path"].strip():
-        return wrong("audio-path", f"{identifier}: empty audio_path")
-    if any(ord(character) < 32 for character in row["audio_path"].strip()):
-        return wrong("audio-path", f"{identifier}: a control character in audio_path")
+        return "duplicate", f"id {identifier!r} was used on line {seen[identifier]} already"
+    if not audio:
+        return "audio-path", f"{identifier}: empty audio_path"
+    if any(ord(character) < 32 for character in audio):
+        return "audio-path", f"{identifier}: a control character in audio_path"
     return None
 
 

@@ -17,11 +17,10 @@ from iwsltpack.testsets.testset import (
     list_audio,
     natural_key,
     safe_name,
-    set_name,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from iwsltpack.documents.choices import TestSetKind
@@ -64,15 +63,20 @@ def find_test_sets(
             )
         found = [read_iwslt(path, segmentation)]
     else:
-        found = _named_apart(_find(path, kind), path)
+        found = _find(path, kind)
+    names = [item.name for item in found]
+    if twice := sorted({one for one in names if names.count(one) > 1}):
+        # Their outputs would be one file.
+        raise InputError(
+            f"two test sets are called {twice[0]!r}",
+            where=path,
+            fix="rename one, or decode them one by one with --name",
+        )
     if name is None:
         return found
     if len(found) != 1:
-        raise UsageError(
-            "a name was given for more than one test set",
-            where=path,
-            got=", ".join(item.name for item in found),
-        )
+        what = "a name was given for more than one test set"
+        raise UsageError(what, where=path, got=", ".join(names))
     if safe_name(name) != name:
         raise UsageError("not fit for a file name", where=name, expected="letters, digits, _ . + -")
     return [replace(found[0], name=name)]
@@ -101,30 +105,23 @@ def test_set_of(lines: Path, folder: Path) -> TestSet:
 
 
 def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
-    if path.is_file():
-        if is_order(path):
-            return [read_iwslt(path.parent)]
-        if path.suffix.lower() == ".csv" and kind in (None, "csv"):
-            return read_manifest(path)
-        raise InputError(
-            "not a test set", where=path, expected="a folder, or a CSV manifest", got="another file"
-        )
+    if path.is_file() and is_order(path):
+        return [read_iwslt(path.parent)]
+    if path.is_file() and path.suffix.lower() == ".csv" and kind in (None, "csv"):
+        return read_manifest(path)
     if not path.is_dir():
-        raise InputError(
-            "no such test set", where=path, expected="a folder, or a CSV manifest", got="nothing there"
-        )
-    layout = kind or _layout(path)
-    if layout is not None and (kind is None or _layout_present(path, kind)):
+        what, got = ("not a", "another file") if path.exists() else ("no such", "nothing there")
+        raise InputError(f"{what} test set", where=path, expected="a folder, or a CSV manifest", got=got)
+
+    def layout_of(folder: Path) -> TestSetKind | None:
+        return _layout(folder) if kind is None else kind if LAYOUTS[kind][0](folder) else None
+
+    if (layout := layout_of(path)) is not None:
         return _read(path, layout)
-    found: list[TestSet] = []
-    passed_over: list[Path] = []
-    for folder in _subfolders(path):
-        inner = kind if kind is None or _layout_present(folder, kind) else None
-        layout = inner if kind is not None else _layout(folder)
-        if layout is None:
-            passed_over.append(folder)
-        else:
-            found += _read(folder, layout)
+    inner = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    inner.sort(key=lambda folder: natural_key(folder.name))
+    layouts = {folder: layout_of(folder) for folder in inner}
+    found = [item for folder, layout in layouts.items() if layout for item in _read(folder, layout)]
     if not found:
         raise InputError(
             "no test set found",
@@ -134,36 +131,26 @@ def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
             else f"a test set of the layout {kind!r}",
             got=", ".join(sorted(item.name for item in path.iterdir())[:8]) or "an empty folder",
         )
-    if passed_over:
-        _refuse_lists_in(passed_over)
+    if passed_over := [folder for folder, layout in layouts.items() if layout is None]:
+        # A segmentation or FILE_ORDER there may be meant for another test set here.
+        if lists := lists_among(inside for folder in passed_over for inside in files_below(folder)):
+            raise InputError(
+                "a list of segments without recordings",
+                where=lists[0],
+                fix="put it into the folder of its test set, name it with --segments, or move it away",
+            )
         names = ", ".join(folder.name for folder in passed_over)
         found[0] = _with_notice(found[0], f"no test set in {names}: passed over", path)
     return found
 
 
-def _refuse_lists_in(folders: list[Path]) -> None:
-    """Refuse to pass over a segmentation or ``FILE_ORDER``, because another test set here may be meant by it."""
-    if lists := lists_among(path for folder in folders for path in files_below(folder)):
-        raise InputError(
-            "a list of segments without recordings",
-            where=lists[0],
-            fix="put it into the folder of its test set, name it with --segments, or move it away",
-        )
-
-
-def _subfolders(path: Path) -> Iterator[Path]:
-    folders = (item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
-    yield from sorted(folders, key=lambda item: natural_key(item.name))
-
-
-def _layout_present(folder: Path, kind: TestSetKind) -> bool:
-    if kind == "iwslt":
-        return is_iwslt(folder)
-    if kind == "csv":
-        return bool(list_manifests(folder))
-    if kind == "acl6060":
-        return find_sentences(folder) is not None
-    return bool(list_audio(folder))
+LAYOUTS: dict[TestSetKind, tuple[Callable[[Path], bool], Callable[[Path], list[TestSet]]]] = {
+    "iwslt": (is_iwslt, lambda folder: [read_iwslt(folder)]),
+    "csv": (lambda folder: bool(list_manifests(folder)), read_manifests),
+    "acl6060": (lambda folder: find_sentences(folder) is not None, lambda folder: [read_acl6060(folder)]),
+    "folder": (lambda folder: bool(list_audio(folder)), lambda folder: [read_folder(folder)]),
+}
+"""How each layout is told, and how it is read."""
 
 
 def _layout(folder: Path) -> TestSetKind | None:
@@ -194,13 +181,9 @@ def _layout(folder: Path) -> TestSetKind | None:
 
 
 def _read(folder: Path, kind: TestSetKind) -> list[TestSet]:
+    found = LAYOUTS[kind][1](folder)
     if kind == "iwslt":
-        return [read_iwslt(folder)]
-    found = (
-        read_manifests(folder)
-        if kind == "csv"
-        else [{"acl6060": read_acl6060, "folder": read_folder}[kind](folder)]
-    )
+        return found
     files = files_below(folder)
     used = {segment.path for item in found for segment in item.segments}
     # A manifest is a person's own choice of recordings; what it leaves out needs no word.
@@ -216,19 +199,3 @@ def _read(folder: Path, kind: TestSetKind) -> list[TestSet]:
 def _with_notice(test_set: TestSet, message: str, where: Path) -> TestSet:
     notice = Problem(rule="testset.passed-over", severity="notice", message=message, path=str(where))
     return replace(test_set, notices=(*test_set.notices, notice))
-
-
-def _named_apart(found: list[TestSet], path: Path) -> list[TestSet]:
-    """Refuse two test sets of one name: their outputs would be one file."""
-    names = [item.name for item in found]
-    if len(set(names)) == len(names):
-        return found
-    twice = sorted({name for name in names if names.count(name) > 1})
-    raise InputError(
-        f"two test sets are called {twice[0]!r}",
-        where=path,
-        fix="rename one, or decode them one by one with --name",
-    )
-
-
-__all__ = ["find_test_sets", "set_name", "test_set_of"]

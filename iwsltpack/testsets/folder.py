@@ -51,9 +51,8 @@ def read_acl6060(folder: Path) -> TestSet:
     if missing := sorted(set(range(min(numbered), max(numbered))) - set(numbered)):
         shown = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
         fix = "fetch them, or read the folder as it is with --format folder"
-        problems.append(
-            Problem(rule="acl6060.gap", message=f"sentences missing: {shown}", path=str(place), fix=fix)
-        )
+        message = f"sentences missing: {shown}"
+        problems.append(Problem(rule="acl6060.gap", message=message, path=str(place), fix=fix))
     refuse(problems, place)
     ordered = [numbered[number] for number in sorted(numbered)]
     return TestSet(name=set_name(place), kind="acl6060", segments=_segments(ordered, place))
@@ -79,9 +78,8 @@ def read_folder(folder: Path) -> TestSet:
     for path in audio:
         if path.stem in seen:
             message = f"two recordings of one name: {seen[path.stem]} and {path.name}"
-            problems.append(
-                Problem(rule="folder.duplicate", message=message, path=str(folder), fix="remove one")
-            )
+            where = str(folder)
+            problems.append(Problem(rule="folder.duplicate", message=message, path=where, fix="remove one"))
         seen[path.stem] = path.name
     refuse(problems, folder)
     return TestSet(name=set_name(folder), kind="folder", segments=_segments(audio, folder))

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from iwsltpack.errors import InputError, Problem
 from iwsltpack.system.fileio import read_text
 from iwsltpack.testsets.recordings import Recordings, bare_name, files_below, unique_ids
-from iwsltpack.testsets.segments_yaml import Span, read_spans, segmentations_in
+from iwsltpack.testsets.segments_yaml import Span, is_segmentation, read_spans
 from iwsltpack.testsets.testset import Segment, TestSet, is_audio, list_audio, refuse, set_name
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def is_iwslt(folder: Path) -> bool:
 def lists_among(files: Iterable[Path]) -> list[Path]:
     """Return each ``FILE_ORDER`` and each segmentation among `files`; hidden ones are none."""
     shown = [path for path in files if not path.name.startswith(".")]
-    return list(filter(is_order, shown)) + segmentations_in(shown)
+    return [path for kind in (is_order, is_segmentation) for path in shown if kind(path)]
 
 
 def is_order(path: Path) -> bool:
@@ -84,7 +84,7 @@ def read_iwslt(folder: Path, segmentation: Path | None = None) -> TestSet:
     """
     files = files_below(folder)
     order = _only(folder, list(filter(is_order, files)), ORDER_NAME)
-    found = segmentation or _only(folder, segmentations_in(files), "segmentation")
+    found = segmentation or _only(folder, list(filter(is_segmentation, files)), "segmentation")
     if (order is None and found is None) or (folder / ORDER_NAME).is_dir():
         raise InputError(
             "not an IWSLT test set", where=folder, expected=f"a file {ORDER_NAME}, or a YAML", got="none"
@@ -92,7 +92,10 @@ def read_iwslt(folder: Path, segmentation: Path | None = None) -> TestSet:
     recordings = Recordings(folder)
     listed, problems = ({}, []) if order is None else _read_order(order, recordings, segmentation is not None)
     if found is None:
-        spans = [Span(path=path, offset=0.0, duration=None) for path in _all(listed, recordings)]
+        # Listed ones first; a copy of a listed one in another format is no recording of its own.
+        bare = {path: bare_name(recordings.relative(path)) for path in recordings.paths}
+        others = [path for path in bare if bare[path] not in {bare[known] for known in listed}]
+        spans = [Span(path=path, offset=0.0, duration=None) for path in (*listed, *others)]
     else:
         spans, wrong = read_spans(found, recordings)
         problems += wrong
@@ -131,13 +134,9 @@ def _read_order(order: Path, recordings: Recordings, lenient: bool) -> tuple[dic
     listed: dict[Path, str] = {}
     problems: list[Problem] = []
 
-    def wrong(
-        rule: str, line: int, message: str, fix: str | None = None, severity: Severity = "error"
-    ) -> None:
+    def wrong(rule: str, line: int, message: str, fix: str | None = None, **more: Any) -> None:
         rule = f"file-order.{rule}"
-        problems.append(
-            Problem(rule=rule, message=message, path=str(order), line=line, fix=fix, severity=severity)
-        )
+        problems.append(Problem(rule=rule, message=message, path=str(order), line=line, fix=fix, **more))
 
     text = read_text(order)
     # Not splitlines(): the other characters that end a line for Unicode may stand in a file's name.
@@ -162,13 +161,6 @@ def _read_order(order: Path, recordings: Recordings, lenient: bool) -> tuple[dic
     if not text.strip():
         wrong("empty", 1, "lists no recording")
     return listed, problems
-
-
-def _all(listed: dict[Path, str], recordings: Recordings) -> list[Path]:
-    """Return every recording, listed ones first; a copy of a listed one in another format is none."""
-    formats = {bare_name(recordings.relative(path)) for path in listed}
-    others = [path for path in recordings.paths if bare_name(recordings.relative(path)) not in formats]
-    return [*listed, *others]
 
 
 def _compare(

@@ -40,13 +40,13 @@ def spearman(left: Sequence[float], right: Sequence[float]) -> float:
     ValueError
         Sequences of different lengths.
     """
+    import numpy as np
+
     if len(left) != len(right):
         raise ValueError(f"{len(left)} values against {len(right)}")
-    a, b = ranks(left), ranks(right)
-    mean = (len(a) + 1) / 2
-    covariance = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
-    spread = sum((x - mean) ** 2 for x in a) * sum((y - mean) ** 2 for y in b)
-    return covariance / spread**0.5 if spread > 0 else 0.0
+    a, b = (np.array(ranks(side)) - (len(side) + 1) / 2 for side in (left, right))
+    spread = float((a @ a) * (b @ b))
+    return float(a @ b) / spread**0.5 if spread > 0 else 0.0
 
 
 def compare_order(durations: Sequence[float], lengths: Sequence[int]) -> tuple[Verdict, str]:

@@ -14,7 +14,7 @@ from iwsltpack.errors import InputError, Problem
 from iwsltpack.system.fileio import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container
     from pathlib import Path
 
     from iwsltpack.testsets.recordings import Recordings
@@ -43,12 +43,7 @@ class Span:
     duration: float | None
 
 
-def segmentations_in(files: Iterable[Path]) -> list[Path]:
-    """Return those of `files` that are a segmentation, or may be meant as one."""
-    return [path for path in files if _is_segmentation(path)]
-
-
-def _is_segmentation(path: Path) -> bool:
+def is_segmentation(path: Path) -> bool:
     """Tell whether a file may be a segmentation; a YAML file is none only where it is plainly something else."""
     suffix = path.suffix.lower()
     if suffix == ".json":
@@ -74,23 +69,16 @@ def read_spans(path: Path, recordings: Recordings) -> tuple[list[Span], list[Pro
     """
     data = load_yaml(path)
     if not isinstance(data, list) or not data:
-        raise InputError(
-            "no list of segments",
-            where=path,
-            expected=EXPECTED,
-            got="nothing" if not data else type(data).__name__,
-        )
+        got = type(data).__name__ if data else "nothing"
+        raise InputError("no list of segments", where=path, expected=EXPECTED, got=got)
     spans: dict[Span, None] = {}
     problems: list[Problem] = []
     for number, entry in enumerate(data, 1):
         try:
-            span = _read_entry(entry, recordings, spans)
+            spans[_read_entry(entry, recordings, spans)] = None
         except _WrongEntry as error:
-            problems.append(
-                Problem(rule=f"yaml.{error.rule}", message=f"segment {number}: {error}", path=str(path))
-            )
-            continue
-        spans[span] = None
+            message = f"segment {number}: {error}"
+            problems.append(Problem(rule=f"yaml.{error.rule}", message=message, path=str(path)))
     return list(spans), problems
 
 
@@ -148,17 +136,19 @@ class _WrongEntry(Exception):
 def _read_entry(entry: object, recordings: Recordings, seen: Container[Span]) -> Span:
     """Return the stretch that one entry asks for, which was not `seen`."""
     if not isinstance(entry, dict):
-        raise _WrongEntry("entry", f"expected an object, got {_short(entry)}")
+        raise _WrongEntry("entry", f"expected an object, got {reprlib.repr(entry)}")
     if missing := [key for key in KEYS if key not in entry]:
         raise _WrongEntry("keys", f"{', '.join(missing)} missing")
     if wrong := [key for key in entry if not isinstance(key, str)]:
-        raise _WrongEntry("keys", f"{_short(wrong[0])} is no key; the decimals of a number follow a point")
+        raise _WrongEntry(
+            "keys", f"{reprlib.repr(wrong[0])} is no key; the decimals of a number follow a point"
+        )
     path = _recording(entry["wav"], recordings)
     numbers = []
     for key in ("offset", "duration"):
         value = _seconds(entry[key])
         if value is None:
-            raise _WrongEntry("number", f"{key} is {_short(entry[key])}, not a number of seconds")
+            raise _WrongEntry("number", f"{key} is {reprlib.repr(entry[key])}, not a number of seconds")
         numbers.append(value)
     offset, duration = numbers
     if offset < 0:
@@ -173,7 +163,9 @@ def _read_entry(entry: object, recordings: Recordings, seen: Container[Span]) ->
 
 def _recording(wav: object, recordings: Recordings) -> Path:
     if not isinstance(wav, str):
-        raise _WrongEntry("wav", f"wav is {_short(wav)}, not a file name; put a name of digits in quotes")
+        raise _WrongEntry(
+            "wav", f"wav is {reprlib.repr(wav)}, not a file name; put a name of digits in quotes"
+        )
     if PurePosixPath(wav).is_absolute() or ".." in PurePosixPath(wav).parts:
         raise _WrongEntry("escape", f"{wav!r} leads out of the test set")
     found = recordings.find(wav)
@@ -195,7 +187,3 @@ def _seconds(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _short(value: object) -> str:
-    return reprlib.repr(value)

@@ -46,8 +46,6 @@ class Survey:
 
     Attributes
     ----------
-    test_set
-        What was examined.
     durations
         Seconds of each segment, 0.0 where its audio is unusable.
     pieces
@@ -127,10 +125,10 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
         if len(cuts) > 1:
             long.append(segment.index)
         durations.append(duration)
-        for part, (start, stop) in enumerate(cuts):
-            pieces.append(
-                Piece(segment=segment.index, part=part, offset=segment.offset + start, duration=stop - start)
-            )
+        pieces += [
+            Piece(segment=segment.index, part=part, offset=segment.offset + start, duration=stop - start)
+            for part, (start, stop) in enumerate(cuts)
+        ]
     return Survey(
         test_set=test_set,
         durations=tuple(durations),
@@ -145,17 +143,14 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
 
 def _length(segment: Segment, recording: Recording) -> float:
     """Return the segment's seconds; `BadAudio` where it does not lie in its file or is too short."""
-    rest = recording.seconds - segment.offset
+    start, end = segment.offset, recording.seconds
+    rest = end - start
     if rest <= 0:
-        raise BadAudio(
-            "range", f"begins at {segment.offset:.3f} s, after the end at {recording.seconds:.3f} s"
-        )
+        raise BadAudio("range", f"begins at {start:.3f} s, after the end at {end:.3f} s")
     duration = rest if segment.duration is None else segment.duration
     if duration > rest + END_TOLERANCE:
-        end = segment.offset + duration
-        raise BadAudio(
-            "range", f"ends at {end:.3f} s, after the end of the recording at {recording.seconds:.3f} s"
-        )
+        message = f"ends at {start + duration:.3f} s, after the end of the recording at {end:.3f} s"
+        raise BadAudio("range", message)
     duration = min(duration, rest)
     if duration < MIN_SECONDS:
         least = f"the least that can be decoded is {1000 * MIN_SECONDS:.0f} ms"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from iwsltpack.documents.names import PAIRS
+from iwsltpack.documents.names import PAIRS, pair_in
 from iwsltpack.documents.places import run_folders, thing_at, things_in
 from iwsltpack.errors import IwsltpackError, Problem
 from iwsltpack.submission.validation.hypotheses import check_alignment, read_hypotheses
@@ -111,9 +111,7 @@ def _check(kind: Kind, path: Path, options: Options, progress: Reporter) -> list
 
 
 def _check_hypotheses(path: Path, options: Options) -> list[Problem]:
-    lang = options.lang or next(
-        (PAIRS[part] for part in reversed(path.name.split(".")) if part in PAIRS), None
-    )
+    lang = options.lang or PAIRS.get(pair_in(path.name) or "")
     found = read_hypotheses(path, lang)
     problems = found.problems
     if lang is None:
