@@ -49,10 +49,7 @@ def audit_entry(line: int, change: Change) -> dict[str, Any]:
 def read_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file; only LF ends a line, so the count is that of every other tool.
 
-    Raises
-    ------
-    InputError
-        The file cannot be read or is not UTF-8; names the line.
+    A file that cannot be read or is not UTF-8 is an `InputError` that names the line.
     """
     try:
         with path.open("rb") as stream:
@@ -72,13 +69,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def language_of(path: Path, lang: str | None, pair: str | None) -> str:
-    """Return the target language told, or else that of the pair told, or that in ``NAME.en-zh.txt``.
-
-    Raises
-    ------
-    UsageError
-        None of them says it.
-    """
+    """Return the target language told, or else that of the pair told, or that in ``NAME.en-zh.txt``."""
     if told := lang or PAIRS.get(pair or "") or PAIRS.get(pair_in(path.name) or ""):
         return told
     raise UsageError(

@@ -39,22 +39,15 @@ def closing_mark(text: str, start: int, limit: int) -> int:
 
 
 def unwrap(text: str, *, opened: bool, is_tail: Callable[[str], bool] = lambda _: False) -> str | None:
-    """Take away the quotation marks around the whole of `text`.
+    """Take away the quotation marks around the whole of `text`; None where they do not enclose it all.
 
     Parameters
     ----------
-    text
-        Begins with an opening mark.
     opened
         A meta prefix stood before it, so that the mark opened with the prefix: it then also goes where the
         text was cut off before its closing mark.
     is_tail
         Tells whether what follows the closing mark is talk about the translation (" in Chinese.").
-
-    Returns
-    -------
-    str or None
-        The text inside; None where the marks do not enclose the whole, or nothing would be left.
     """
     if not text or text[0] not in CLOSERS:
         return None

@@ -152,10 +152,7 @@ class Edition(Document):
     def size_bin(self, size_bytes: int) -> str | None:
         """Return the bin of a model of exactly `size_bytes`, or None where the edition has no bins.
 
-        Raises
-        ------
-        UsageError
-            The model is in none of the bins.
+        A model that is in none of the bins is a `UsageError`.
         """
         if self.size_bins is None:
             return None
@@ -176,11 +173,8 @@ class Edition(Document):
     ) -> str:
         """Return the model's exact name.
 
-        Raises
-        ------
-        UsageError
-            A part that the edition does not have, a team name that cannot be part of a name, a size that is
-            missing though the name holds a bin, or an edition whose pattern is not public.
+        A part that the edition does not have, a team that cannot be part of a name, a size that is missing though the
+        name holds a bin, and an edition whose pattern is not public are each a `UsageError`.
         """
         if self.model_name_pattern is None:
             raise UsageError(
@@ -215,14 +209,9 @@ def names() -> tuple[str, ...]:
 
 @cache
 def load(name: str = DEFAULT) -> Edition:
-    """Return an edition by its name, or from a JSON file of one's own.
+    """Return an edition by its name, or from a JSON file of one's own, checked against the schema and its own sense.
 
-    Raises
-    ------
-    UsageError
-        No such edition; lists those at hand.
-    InputError, ValidationFailed
-        The file cannot be read or does not fit the schema; every problem is listed.
+    Another name is a `UsageError` that lists the editions at hand.
     """
     path = Path(__file__).with_name(f"{name}.json") if name in names() else Path(name)
     if name not in names() and not name.endswith(".json") and "/" not in name:

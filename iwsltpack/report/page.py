@@ -24,15 +24,7 @@ ASSETS = Path(__file__).with_name("page_assets")
 
 
 def make_page(tables: Sequence[ReportTable], segments: Sequence[Segments], *, title: str) -> str:
-    """Return the page as HTML.
-
-    Parameters
-    ----------
-    tables, segments
-        As many of the one as of the other, in order.
-    title
-        Of the page.
-    """
+    """Return the page of some tables as HTML, with the segments of each beside it."""
     data = {
         "made": f"Made by iwsltpack {__version__}.",
         "tables": [_table(table, part) for table, part in zip(tables, segments, strict=True)],

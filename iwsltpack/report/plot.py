@@ -41,13 +41,7 @@ def can_plot(table: ReportTable) -> bool:
 
 
 def draw(table: ReportTable) -> dict[str, bytes]:
-    """Return the graph of one table as ``{"png": …, "svg": …}``.
-
-    Raises
-    ------
-    MissingDependency
-        matplotlib is not installed.
-    """
+    """Return the graph of one table as ``{"png": …, "svg": …}``; `MissingDependency` without matplotlib."""
     try:
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -236,13 +236,7 @@ WRITERS = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}
 
 
 def to_text(tables: Sequence[ReportTable], kind: str) -> str:
-    """Return the tables in one of the textual formats.
-
-    Raises
-    ------
-    UsageError
-        An unknown format.
-    """
+    """Return the tables in one of the textual formats; another one is a `UsageError`."""
     if kind == "json":
         return fileio.canonical_json(to_json(tables)).decode()
     if kind not in WRITERS:

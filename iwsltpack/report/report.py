@@ -47,12 +47,7 @@ class Report:
 def collect(paths: Sequence[Place], tables: Sequence[str] = ()) -> list[System]:
     """Return the systems under `paths` and in the published `tables`.
 
-    Raises
-    ------
-    UsageError
-        Neither given.
-    InputError
-        A path with nothing to report on.
+    Neither given is a `UsageError`, a path with nothing to report on an `InputError`.
     """
     if not paths and not tables:
         fix = "name runs, artifacts or scores; or --published palomino2026"

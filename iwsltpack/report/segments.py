@@ -36,16 +36,9 @@ class Segments:
 
 
 def segments_of(table: ReportTable, references: Sequence[References], audio: _Audio | None) -> Segments:
-    """Gather the segments of a table.
+    """Gather the segments of a table: of its systems with scores and lines, those with the references that most share.
 
-    Parameters
-    ----------
-    table
-        Systems with scores and hypotheses are taken, those of the references that most of them share.
-    references
-        Candidates; the one whose lines the scores were computed with is shown.
-    audio
-        Where clips are taken from and put; None shows none.
+    Those of `references` are shown that the scores were computed with; clips are taken from `audio`, where it is given.
     """
     scored = [
         (number, row.system)

@@ -115,13 +115,7 @@ class _Artifact(NamedTuple):
 
 
 def published(name: str) -> list[System]:
-    """Return the rows of a published table: one that comes with the package, or a results document.
-
-    Raises
-    ------
-    UsageError
-        Neither.
-    """
+    """Return the rows of a published table: one that comes with the package, or a results document."""
     ours = {path.stem: path for path in sorted(PUBLISHED.glob("*.json"))}
     path = ours.get(name, Path(name))
     if not path.is_file():
@@ -134,13 +128,9 @@ def gather(paths: Sequence[Place]) -> list[System]:
     """Return every system found in runs, artifacts, score documents, results documents and folders of these.
 
     A run's sizes come from its artifact where that was given too; otherwise the whole folder's size is known from
-    the run. Scores lie beside a run as ``score.json`` and ``score.cleaned.json``. An address is that of an artifact,
-    of which only the manifest is read.
-
-    Raises
-    ------
-    InputError
-        A path holds none of these, or scores that are not of the run they lie beside.
+    the run. Scores lie beside a run as ``score.json`` and ``score.cleaned.json``; those of another run are an
+    `InputError`, and so is a path that holds nothing. An address is that of an artifact, of which only the manifest is
+    read.
     """
     found: dict[str, list[Any]] = {"run": [], "artifact": [], "score": [], "results": []}
     for place in paths:

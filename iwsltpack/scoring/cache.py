@@ -16,13 +16,7 @@ VERSION = 1
 
 
 class ScoreCache:
-    """Results by content: the key is the hash of everything they depend on.
-
-    Parameters
-    ----------
-    directory
-        Where entries lie; None keeps nothing.
-    """
+    """Results by content, in a folder: a key is the hash of all that a result depends on. Without one none are kept."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory

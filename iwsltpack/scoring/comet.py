@@ -105,10 +105,8 @@ class Comet:
     def start(self) -> _Worker:
         """Start the worker if it is not running, settle the device, and return the worker.
 
-        Raises
-        ------
-        MissingDependency
-            The worker does not start, or a GPU was asked for that COMET's torch does not see.
+        A worker that does not start is a `MissingDependency`, and so is a GPU that was asked for and COMET's torch
+        lacks.
         """
         if self._worker is not None:
             return self._worker
@@ -134,12 +132,7 @@ class Comet:
     ) -> tuple[float, list[float]]:
         """Return the system score and every segment's, around 0 to 1.
 
-        Raises
-        ------
-        UsageError
-            Nothing to score.
-        ResourceError
-            The worker was killed, fell silent, or reported an error.
+        A worker that was killed, fell silent, or reported an error is a `ResourceError`.
         """
         if not hypotheses:
             raise UsageError("COMET has nothing to score: there are no segments")

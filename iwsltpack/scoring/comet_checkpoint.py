@@ -50,12 +50,7 @@ class LocalCheckpoint:
 def find_checkpoint(model: str, progress: Reporter) -> LocalCheckpoint:
     """Return the checkpoint, downloaded first if it is a hub id that is not on this machine yet.
 
-    Raises
-    ------
-    InputError
-        Neither a checkpoint on disk nor a hub id.
-    ResourceError
-        It is not here and cannot be downloaded.
+    What is neither a checkpoint on disk nor a hub id is an `InputError`; a failed download is a `ResourceError`.
     """
     given = Path(model)
     if given.is_dir():

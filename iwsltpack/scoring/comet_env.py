@@ -81,15 +81,9 @@ def is_built() -> bool:
 def ensure_environment(progress: Reporter = SILENT) -> CometEnvironment:
     """Return the environment, built first if it is not there yet.
 
-    Of several builders one builds and the others wait. It is made under another name and renamed when it has been seen
-    to work, so that one who is killed leaves nothing half done.
-
-    Raises
-    ------
-    MissingDependency
-        It cannot be built: no network on the first run, no fitting Python; ends with the installer's words.
-    ResourceError
-        Another builder took longer than an hour.
+    Of several builders one builds and the others wait, an hour at most. It is made under another name and renamed
+    when it has been seen to work, so that one who is killed leaves nothing half done. `MissingDependency` where it
+    cannot be built (no network on the first run, no fitting Python) ends with the installer's words.
     """
     if told := os.environ.get(PYTHON_VARIABLE):
         return _inspect(Path(told))

@@ -25,19 +25,9 @@ class ScoringJob:
 def scoring_jobs(hypotheses: Path, reference: Path, baseline: Path | None = None) -> list[ScoringJob]:
     """Return what is to be scored: the file, or every run in a folder, each with its own test set's texts.
 
-    Parameters
-    ----------
-    hypotheses
-        A file, a run, or a folder of runs.
-    reference
-        A file for all of them, or a folder with a file or folder named after each test set.
-    baseline
-        The same as `hypotheses`, of another system.
-
-    Raises
-    ------
-    InputError
-        A test set has no references, or no run of the baseline; or more than one.
+    `reference` is a file for all of them, or a folder with a file or folder named after each test set; `baseline` is
+    the same as `hypotheses`, of another system. A test set with no references or no baseline, or with more than one,
+    is an `InputError`.
     """
     if not hypotheses.is_dir():
         reference = _reference(reference, hypotheses.name.split(".")[0])

@@ -32,21 +32,11 @@ def pair(
 ) -> References:
     """Return the references of the hypotheses, in their order.
 
-    Segments are paired by id, or by document and place in it. A document is the recording it was cut from. Where
-    one side has no names the order must do: it is held against the durations of the segments where those are known,
-    and against the text where only the references tell documents apart.
-
-    Parameters
-    ----------
-    resegment
-        Lines are not segments yet: only documents are paired, and numbers may differ.
-    reporter
-        Told what is left out, and of an order that is doubtful.
-
-    Raises
-    ------
-    InputError
-        Other names on both sides, other numbers, or another order.
+    Segments are paired by id, or by document and place in it. A document is the recording it was cut from. Where one
+    side has no names the order must do: it is held against the durations of the segments where those are known, and
+    against the text where only the references tell documents apart. With `resegment` lines are not segments yet: only
+    documents are paired, and numbers may differ. Other names on both sides, other numbers, or another order are an
+    `InputError`; what is left out, and an order that is doubtful, is told to the `reporter`.
     """
     talks = _talks(references.documents, hypotheses.documents)
     if talks and (resegment or hypotheses.ids is None or not set(hypotheses.ids) & set(references.ids or ())):

@@ -56,13 +56,7 @@ class References:
     language: str | None = None
 
     def select(self, ids: Sequence[str]) -> References:
-        """Return the segments of the given names, in that order.
-
-        Raises
-        ------
-        InputError
-            A name is not among them, or stands there twice.
-        """
+        """Return the segments of the given names, in that order; each must be there, and once."""
         known = self.ids or ()
         places = {identifier: index for index, identifier in enumerate(known)}
         if len(places) != len(known):
@@ -181,14 +175,8 @@ def _read_columns(path: Path, split: str | None) -> dict[str, tuple[str, ...]]:
 def read_xml(path: Path, language: str | None, side: Side) -> References:
     """Read one side of an XML test set; segments in the order of the file.
 
-    A file without sets (documents directly below the top) is all of the side asked for.
-
-    Raises
-    ------
-    InputError
-        Not well-formed, with entities of its own, or without segments.
-    UsageError
-        Several languages or translators and none chosen.
+    A file without sets (documents directly below the top) is all of the side asked for. Entities of its own and a file
+    without segments are an `InputError`; several languages or translators, and none chosen, a `UsageError`.
     """
     found: dict[tuple[str | None, str], list[_Segment]] = {}
     _collect(_parse(path), None, None, "", side, found)

@@ -38,13 +38,7 @@ class AlignedToken(NamedTuple):
 
 
 def aligner_version() -> str:
-    """Return the program's name and version, as it stands in signatures.
-
-    Raises
-    ------
-    MissingDependency
-        It is not installed.
-    """
+    """Return the aligner's name and version, as it stands in signatures, or raise `MissingDependency`."""
     if importlib.util.find_spec("mweralign") is None:
         raise MissingDependency(
             "resegmentation needs mweralign",

@@ -19,22 +19,10 @@ MAX_ORDER = {"chrf": 6, "bleu": 4}
 
 
 def make_metric(metric: str, language: str, references: Sequence[str], *, sentence: bool = False) -> Any:
-    """Return sacrebleu's metric object with the references taken in.
+    """Return sacrebleu's object for ``chrf`` or ``bleu`` of a language (two letters), with the references taken in.
 
-    Parameters
-    ----------
-    metric
-        ``chrf`` or ``bleu``.
-    language
-        Of the references, two letters.
-    sentence
-        For scores of single segments: BLEU then stops at the longest n-gram a segment has, as sacrebleu's own
-        command does.
-
-    Raises
-    ------
-    MissingDependency
-        sacrebleu is not installed.
+    With `sentence`, for scores of single segments, BLEU stops at the longest n-gram a segment has, as sacrebleu's own
+    command does. Without sacrebleu it is a `MissingDependency`.
     """
     try:
         from sacrebleu.metrics.bleu import BLEU

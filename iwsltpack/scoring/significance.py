@@ -75,17 +75,9 @@ def compare_surface(
 
 
 def compare_means(system: Sequence[float], baseline: Sequence[float]) -> PairedResult:
-    """Test the mean of segment scores of `system` against that of `baseline`.
+    """Test the mean of segment scores of `system` against that of `baseline`: the same segments in the same order.
 
-    Parameters
-    ----------
-    system, baseline
-        Scores of the same segments in the same order.
-
-    Returns
-    -------
-    PairedResult
-        With sacrebleu's p-value, (draws beyond the observed difference + 1) / (draws + 1).
+    The p-value is sacrebleu's, (draws beyond the observed difference + 1) / (draws + 1).
     """
     import numpy as np
 

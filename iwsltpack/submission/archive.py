@@ -62,11 +62,8 @@ def unsafe_name(name: str) -> str | None:
 def read_archive(path: Path) -> dict[str, bytes]:
     """Return the files of an archive by name, after checking that none can do harm.
 
-    Raises
-    ------
-    ValidationFailed
-        With every problem: no ZIP, ``..``, absolute names, links, special files, encryption, duplicate names,
-        more entries or bytes than any submission has, or an entry that unpacks to far more than it should.
+    `ValidationFailed` holds every problem: no ZIP, ``..``, absolute names, links, special files, encryption, duplicate
+    names, more entries or bytes than any submission has, or an entry that unpacks to far more than it should.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -112,13 +109,7 @@ def checksum_lines(files: dict[str, bytes]) -> bytes:
 
 
 def parse_checksums(data: bytes) -> dict[str, str]:
-    """Return file name -> SHA-256 of a checksum file.
-
-    Raises
-    ------
-    ValueError
-        A line that is none, a name twice, or a name that leaves the folder; says which line.
-    """
+    """Return file name -> SHA-256 of a checksum file; `ValueError` tells the line that is none."""
     found: dict[str, str] = {}
     for number, line in enumerate(data.decode("utf-8").splitlines(), 1):
         digest, gap, name = line.partition("  ")

@@ -124,12 +124,7 @@ def record_score(root: Path, path: Path) -> list[str]:
     """Record a score document with every submission whose hypotheses were scored; return their folders.
 
     Scores lie beside the package, so that recording one changes neither checksums nor archive. A score of the same
-    test set and metric replaces the one before.
-
-    Raises
-    ------
-    InputError
-        No score document, or one of hypotheses that no submission holds.
+    test set and metric replaces the one before. A document of hypotheses that no submission holds is an `InputError`.
     """
     document = read_score(path)
     with locked(root):
@@ -183,19 +178,10 @@ def check_addition(root: Path, submission: Submission) -> list[Problem]:
 
 
 def add(root: Path, package: Package, *, replace_existing: bool = False) -> tuple[Path, Outcome]:
-    """Write a package below `root`, wholly or not at all.
+    """Write a package below `root`, wholly or not at all; return its folder and what happened.
 
-    Returns
-    -------
-    folder, outcome
-        ``unchanged`` where the very same package lies there already.
-
-    Raises
-    ------
-    ValidationFailed
-        A second PRIMARY for the pair and condition.
-    UsageError
-        Another package of that name lies there and `replace_existing` is not set.
+    A second PRIMARY for the pair and condition is a `ValidationFailed`; another package of that name is a `UsageError`
+    unless `replace_existing` is set.
     """
     with locked(root):
         target = root / package.folder

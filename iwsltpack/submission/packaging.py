@@ -52,16 +52,12 @@ class Request:
         Folders of finished runs, or folders that hold such folders (then only runs of `pair` are taken).
     artifact
         The artifact that the runs were decoded with: its folder, or the address of a remote one.
-    type
-        ``primary`` or ``contrastive``.
     datasets
         What supported the compression; what the artifact was calibrated on is added.
     label
         Tells contrastive submissions of one model name apart.
     release_outputs
         Consent to release the outputs; None leaves it to the form.
-    clean
-        Whether to clean the raw hypotheses.
     base_model
         The hub's name of the model compressed, where the artifact does not tell it.
     """
@@ -97,14 +93,8 @@ class Package:
 def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     """Check everything and render every file of the package; nothing is written.
 
-    Raises
-    ------
-    ValidationFailed
-        With every problem found in runs, artifact and request.
-    UsageError
-        A pair, condition, type, team or label that cannot be.
-    IwsltpackError
-        A remote artifact cannot be fetched; see `local_copy`.
+    `ValidationFailed` holds every problem found in runs, artifact and request. A pair, condition, type, team or label
+    that cannot be is a `UsageError`; for a remote artifact see `local_copy`.
     """
     from iwsltpack.artifact.location import local_copy
 
@@ -140,10 +130,7 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
 def finish(submission: Submission, edition: Edition, files: dict[str, bytes]) -> dict[str, bytes]:
     """Add record, description, upload page, checksums and archive to a package's hypotheses and audits.
 
-    Raises
-    ------
-    ValidationFailed
-        An absolute path, user name or host name would enter the package.
+    An absolute path, user name or host name that would enter the package is a `ValidationFailed`.
     """
     files = {
         **files,

@@ -45,12 +45,7 @@ def identities() -> list[str]:
 def find_private(text: str, *, allowed: str = "", names: list[str] | None = None) -> list[tuple[int, str]]:
     """Return line (from 1) and wording of every absolute path, user name or host name in `text`.
 
-    Parameters
-    ----------
-    allowed
-        Words that may stand there even if they are such a name: the team's.
-    names
-        Names to look for; default: those of this user and machine.
+    Looked for are `names`, or else those of this user and machine, but for words in `allowed`: the team's.
     """
     wanted = [
         name for name in (identities() if names is None else names) if name.lower() not in allowed.lower()

@@ -72,10 +72,7 @@ def commit(root: Path, install: dict[str, Path], remove: tuple[str, ...] = ()) -
 def recover(root: Path) -> None:
     """Carry out a journalled change to its end; without one, drop folders that were never decided on.
 
-    Raises
-    ------
-    InputError
-        The journal is not one of ours.
+    A journal that is not one of ours is an `InputError`.
     """
     journal = root / JOURNAL
     if journal.is_file():

@@ -87,11 +87,9 @@ class Recording:
 def examine(path: Path) -> Recording:
     """Read a recording from its first byte to its last sample.
 
-    Raises
-    ------
-    BadAudio
-        Missing, empty, unreadable, corrupt, shorter than its header says, or longer; holding NaN, infinity or samples
-        far outside full scale; of a format without a header, or one that cannot be read in parts.
+    `BadAudio` where it is missing, empty, unreadable, corrupt, shorter than its header says, or longer; holds NaN,
+    infinity or samples far outside full scale; or is of a format without a header, or one that cannot be read in
+    parts.
     """
     import soundfile
 
@@ -130,13 +128,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def refuse_changed(file: ExaminedFile) -> None:
-    """Refuse a recording that is no longer the one that was examined.
-
-    Raises
-    ------
-    InputError
-        Another file lies there, or none.
-    """
+    """Raise `InputError` where another file, or none, lies in the place of the one that was examined."""
     try:
         stamp = _stamp(file.path)
         same = stamp == file.stamp or _digest(file.path, stamp) == file.sha256

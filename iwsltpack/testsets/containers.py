@@ -66,10 +66,8 @@ Data = mmap.mmap
 def check_container(path: Path) -> None:
     """Refuse a recording of which libsndfile would decode a part only.
 
-    Raises
-    ------
-    BadAudio
-        ``truncated``: it ends before it should. ``unheard``: nothing accounts for the bytes behind the samples.
+    `BadAudio` says ``truncated``: it ends before it should; or ``unheard``: nothing accounts for the bytes behind the
+    samples.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for pattern, chunks in FORMATS.items():
@@ -182,12 +180,7 @@ def _check_voc(data: Data) -> None:
 def counted_frames(path: Path, kind: str, log: str) -> int:
     """Return how many samples a channel the header counts where libsndfile overrules it in silence, else 0.
 
-    Parameters
-    ----------
-    kind
-        libsndfile's name of the format.
-    log
-        libsndfile's, of opening the file.
+    `kind` is libsndfile's name of the format, `log` what it said when the file was opened.
     """
     if kind == "NIST":
         with path.open("rb") as stream:

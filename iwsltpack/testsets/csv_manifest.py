@@ -42,12 +42,7 @@ def list_manifests(folder: Path) -> list[Path]:
 def read_manifest(path: Path) -> list[TestSet]:
     """Read one manifest: a test set for each value of ``split``, in the order they first appear.
 
-    Raises
-    ------
-    InputError
-        Not a CSV file with the columns needed, or one without rows.
-    ValidationFailed
-        With every wrong row.
+    `ValidationFailed` holds every wrong row; see `read_rows`, too.
     """
     problems: list[Problem] = []
     seen: dict[str, int] = {}
@@ -72,13 +67,7 @@ def read_manifest(path: Path) -> list[TestSet]:
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, Row]]:
-    """Return every row with its line number.
-
-    Raises
-    ------
-    InputError
-        Not a CSV file with the columns needed, or one without rows.
-    """
+    """Return every row with its line number; `InputError` where the columns `needed` are lacking, or any row."""
     text = read_text(path)
     if "\0" in text:
         raise InputError("a NUL character in the manifest", where=path, expected="CSV text")

@@ -85,12 +85,7 @@ def find_test_sets(
 def test_set_of(lines: Path, folder: Path) -> TestSet:
     """Return the test set at `folder` that a file of lines, ``TESTSET.PAIR.txt``, belongs to.
 
-    Raises
-    ------
-    InputError, ValidationFailed
-        See `find_test_sets`.
-    UsageError
-        There are several, and the file is named after none of them.
+    Of several, the file must be named after one, else it is a `UsageError`; see `find_test_sets`, too.
     """
     sets = find_test_sets(folder)
     chosen = [item for item in sets if lines.name.startswith(f"{item.name}.")] if len(sets) > 1 else sets

@@ -27,12 +27,7 @@ def find_sentences(folder: Path) -> Path | None:
 def read_acl6060(folder: Path) -> TestSet:
     """Read ``sent_N`` recordings in the order of N.
 
-    Raises
-    ------
-    InputError
-        There are none.
-    ValidationFailed
-        A number is missing or given twice: every line after it would be another sentence's.
+    A number that is missing or given twice is a `ValidationFailed`: every line after it would be another sentence's.
     """
     place = find_sentences(folder)
     if place is None:
@@ -61,12 +56,8 @@ def read_acl6060(folder: Path) -> TestSet:
 def read_folder(folder: Path) -> TestSet:
     """Read every recording directly in `folder`, in natural order of the names.
 
-    Raises
-    ------
-    InputError
-        There is none.
-    ValidationFailed
-        Two recordings of one name (``a.wav`` and ``a.flac``): a converted copy would be a line too many.
+    Two recordings of one name (``a.wav`` and ``a.flac``) are a `ValidationFailed`: a converted copy would be a line too
+    many.
     """
     audio = list_audio(folder)
     if not audio:

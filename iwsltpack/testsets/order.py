@@ -33,13 +33,7 @@ def ranks(values: Sequence[float]) -> list[float]:
 
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float:
-    """Return Spearman's rank correlation, ties handled; 0 where one side never varies.
-
-    Raises
-    ------
-    ValueError
-        Sequences of different lengths.
-    """
+    """Return Spearman's rank correlation, ties handled; 0 where one side never varies."""
     import numpy as np
 
     if len(left) != len(right):
@@ -61,13 +55,7 @@ def compare_order(durations: Sequence[float], lengths: Sequence[int]) -> tuple[V
 
 
 def durations_of(segments: Sequence[Segment | RunSegment]) -> list[float]:
-    """Return the seconds of each segment; of one that is all the rest of a file, by looking at the file.
-
-    Raises
-    ------
-    InputError
-        A recording cannot be read.
-    """
+    """Return the seconds of each segment; of one that is all the rest of a file, by looking at the file."""
     from iwsltpack.testsets.audio import examine
 
     return [

@@ -44,13 +44,7 @@ def unique_ids(names: list[str]) -> list[str]:
 
 
 class Recordings:
-    """Every recording at or below a folder.
-
-    Attributes
-    ----------
-    paths
-        In natural order.
-    """
+    """Every recording at or below a folder; `paths` are in natural order."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

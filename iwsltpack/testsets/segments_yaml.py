@@ -60,13 +60,7 @@ def is_segmentation(path: Path) -> bool:
 
 
 def read_spans(path: Path, recordings: Recordings) -> tuple[list[Span], list[Problem]]:
-    """Return every entry of the YAML at `path`, in its order, and what is wrong with others.
-
-    Raises
-    ------
-    InputError
-        Not YAML, or no list.
-    """
+    """Return every entry of the YAML at `path`, in its order, and what is wrong with others."""
     data = load_yaml(path)
     if not isinstance(data, list) or not data:
         got = type(data).__name__ if data else "nothing"

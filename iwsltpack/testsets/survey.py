@@ -42,7 +42,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """A test set, examined.
+    """A test set, examined: its usable `files` as they were, and the digest of all of it.
 
     Attributes
     ----------
@@ -52,14 +52,10 @@ class Survey:
         What the model will hear, in output order; segments whose audio is unusable have none.
     problems
         What is wrong with the audio, by segment; errors first make the segment unusable.
-    unusable
-        Indices of the segments that cannot be decoded.
-    long
-        Indices of the segments over the limit.
+    unusable, long
+        Indices of the segments that cannot be decoded, and of those over the limit.
     sha256
         Over every segment's id, offset, duration and its file's bytes, in output order.
-    files
-        The usable ones, as they were when they were examined.
     """
 
     test_set: TestSet

@@ -47,21 +47,8 @@ WRITTEN: Final = ("README.md", "settings.json", "requirements.txt", "chat_templa
 def make_runnable(root: Path, request: Request, submission: Submission, progress: Reporter = SILENT) -> Path:
     """Write the runnable package of a submission below `root`, wholly or not at all; return its folder.
 
-    Parameters
-    ----------
-    root
-        Folder that holds runnable packages; one of the same name and label is replaced.
-    request, submission
-        What was packaged; the artifact was verified for it.
-    progress
-        Advanced by bytes of the artifact.
-
-    Raises
-    ------
-    ValidationFailed
-        The copy of the artifact is not whole, or the package would tell whose machine it came from.
-    MissingDependency
-        iwsltpack is not installed as a package, so its requirements are not known.
+    One of the same name and label is replaced. A copy of the artifact that is not whole, and a package that would tell
+    whose machine it came from, are a `ValidationFailed`; for `MissingDependency` see `requirements`.
     """
     from iwsltpack.artifact.integrity import verify_artifact
     from iwsltpack.artifact.location import local_copy
@@ -84,10 +71,7 @@ def make_runnable(root: Path, request: Request, submission: Submission, progress
 def requirements() -> list[str]:
     """Return this package's own requirements, each at the very version installed here.
 
-    Raises
-    ------
-    MissingDependency
-        iwsltpack or one of its requirements is not installed.
+    `MissingDependency` where iwsltpack or one of its requirements is not installed.
     """
     try:
         pinned = []

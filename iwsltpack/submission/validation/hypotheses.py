@@ -57,18 +57,10 @@ class HypothesisFile:
 def read_hypotheses(
     path: Path, lang: str | None, *, raw: bool = False, name: Path | None = None
 ) -> HypothesisFile:
-    """Read and check a hypothesis file.
+    """Read and check a hypothesis file; it is called `name` in problems.
 
-    Parameters
-    ----------
-    path
-        The file.
-    lang
-        Target language; None leaves out what depends on it, and says so.
-    raw
-        The model's own output, before cleaning: what the cleaner will repair is no problem yet.
-    name
-        What to call the file in problems.
+    Without a target language `lang`, what depends on it is left out. `raw` is the model's own output, before cleaning:
+    what the cleaner will repair is no problem yet.
     """
     found = HypothesisFile(path=name or path)
     size = path.stat().st_size
