@@ -43,15 +43,12 @@ def translation_start(line: str, lang: str) -> tuple[int, int] | None:
         rest = line[head.end :].lstrip(DECORATION)[:WINDOW]
         if in_target(rest, lang) and _gives_way(line[:border], rest, head, lang):
             return border, head.end
-    return _after_quoted_source(line, lang) or _bracketed(line, lang)
-
-
-def _after_quoted_source(line: str, lang: str) -> tuple[int, int] | None:
-    """Find the translation in ``"Same here." - "Hier auch."``."""
-    pair = BILINGUAL.quoted_pair.fullmatch(line[:WINDOW])
-    if pair is None or not could_be_source(pair["source"], lang) or could_be_source(pair["target"], lang):
-        return None
-    return (pair.start("target") - 1, pair.start("target") - 1) if in_target(pair["target"], lang) else None
+    # "Same here." - "Hier auch."
+    if (pair := BILINGUAL.quoted_pair.fullmatch(line[:WINDOW])) is not None:
+        source, target, start = pair["source"], pair["target"], pair.start("target") - 1
+        if could_be_source(source, lang) and not could_be_source(target, lang) and in_target(target, lang):
+            return start, start
+    return _bracketed(line, lang)
 
 
 def label_within(line: str, lang: str) -> int | None:

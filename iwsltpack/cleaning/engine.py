@@ -61,24 +61,10 @@ class CleanResult:
 
 
 def clean_line(text: str, lang: str) -> CleanedLine:
-    """Clean one hypothesis.
+    """Clean one hypothesis, or an answer that holds line breaks, in the target language ``zh`` or ``de``.
 
-    Parameters
-    ----------
-    text
-        One line, or an answer that holds line breaks: the result holds none.
-    lang
-        Target language, ``zh`` or ``de``.
-
-    Returns
-    -------
-    CleanedLine
-        The same again when cleaned again. Not empty unless `text` was blank.
-
-    Raises
-    ------
-    UsageError
-        Another language.
+    The result is one line, the same again when cleaned again, and not empty unless `text` was blank. Another
+    language is a `UsageError`.
     """
     if lang not in LANGUAGES:
         raise UsageError(f"no cleaning rules for language {lang!r}", expected=" or ".join(LANGUAGES))

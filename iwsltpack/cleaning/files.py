@@ -89,25 +89,12 @@ def clean_file(
     on_change: Callable[[int, Change], None] = lambda _line, _change: None,
     progress: Reporter = SILENT,
 ) -> CleanSummary:
-    """Clean the hypotheses in `path` into `output`; memory does not grow with the file.
+    """Clean the hypotheses in `path` into `output`, which may be `path`; memory does not grow with the file.
 
-    Parameters
-    ----------
-    path, output
-        UTF-8 text, one hypothesis a line; `output` may be `path`. It is written whole or not at all.
-    lang
-        ``zh`` or ``de``.
-    audit
-        Where to write a JSON object for every repair and finding, or None.
-    on_change
-        Called with the line (from 1) and each repair and finding.
-    progress
-        Advanced by bytes.
-
-    Raises
-    ------
-    InputError
-        `path` cannot be read, is not UTF-8, or holds no line.
+    Both are UTF-8 text, one hypothesis a line; `output` is written whole or not at all, and `audit`, where it is
+    given, gets a JSON object for every repair and finding. `on_change` is called with the line (from 1) and each of
+    these, `progress` is advanced by bytes. A file that cannot be read, is not UTF-8, or holds no line is an
+    `InputError`.
     """
     if audit is not None and audit.resolve() in (output.resolve(), path.resolve()):
         raise UsageError(

@@ -56,8 +56,10 @@ def unwrap(text: str, *, opened: bool, is_tail: Callable[[str], bool] = lambda _
     if marks is None:
         return None
     last = next((index for index in reversed(marks) if text[index] in closers), -1)
-    if last > 0 and (tail := _tail(text[last + 1 :], opened, is_tail)) is not None:
+    rest = text[last + 1 :]
+    if last > 0 and (FINAL_PUNCTUATION.match(rest) or (opened and is_tail(rest))):
         inner = text[1:last].strip()
+        tail = rest.strip(" *_")[:1] if FINAL_PUNCTUATION.match(rest) else ""
         if not _encloses(text, last, marks, opened=opened) or not has_content(inner):
             return None
         if text[0] == TITLE_MARK and inner[-1] not in SENTENCE_END:
@@ -79,12 +81,6 @@ def _marks(text: str, characters: str) -> list[int] | None:
                 found.append(index)
             index = text.find(character, index + 1)
     return sorted(found)
-
-
-def _tail(rest: str, opened: bool, is_tail: Callable[[str], bool]) -> str | None:
-    if FINAL_PUNCTUATION.match(rest):
-        return rest.strip(" *_")[:1]
-    return "" if opened and is_tail(rest) else None
 
 
 def _encloses(text: str, last: int, marks: list[int], *, opened: bool) -> bool:

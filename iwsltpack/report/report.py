@@ -9,7 +9,7 @@ from iwsltpack.errors import MissingDependency, UsageError
 from iwsltpack.report.page import make_page
 from iwsltpack.report.plot import can_plot, draw
 from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown
-from iwsltpack.report.segments import open_audio, segments_of
+from iwsltpack.report.segments import ClipFolder, segments_of
 from iwsltpack.report.systems import gather, published
 from iwsltpack.report.table import ReportTable, make_tables
 from iwsltpack.system import fileio
@@ -69,27 +69,15 @@ def write_report(
 ) -> Report:
     """Write the report on some systems into a folder.
 
+    ``index.html``, ``report.{md,csv,tex,json}``, and for each test set ``frontier*.{png,svg}``; without matplotlib
+    there is no graph outside the page, and a notice says so. For metric, measure and baseline see `make_tables`.
+
     Parameters
     ----------
-    systems
-        See `collect`.
-    output
-        Gets ``index.html``, ``report.{md,csv,tex,json}``, and for each test set ``frontier*.{png,svg}``.
     references
         Shown beside the segments they were scored with.
-    metric, measure, baseline
-        See `make_tables`.
     audio
         The test set's folder (or one of several): its clips are linked into ``audio/`` and played on the page.
-    title
-        Of the page.
-    progress
-        Told about each file.
-
-    Returns
-    -------
-    Report
-        Without matplotlib there is no graph outside the page; a notice says so.
     """
     tables = make_tables(systems, metric=metric, measure=measure, baseline=baseline)
     progress.start("report", 3)
@@ -101,7 +89,7 @@ def write_report(
         progress.advance()
         drawn, notices = _write_graphs(tables, output)
         progress.advance()
-        clips = open_audio(audio, output)
+        clips = None if audio is None else ClipFolder(audio, output)
         segments = [segments_of(table, references, clips) for table in tables]
         page = make_page(tables, segments, title=title).encode()
         fileio.write_bytes(output / PAGE_NAME, page)

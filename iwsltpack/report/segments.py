@@ -35,7 +35,7 @@ class Segments:
     warnings: tuple[str, ...] = ()
 
 
-def segments_of(table: ReportTable, references: Sequence[References], audio: _Audio | None) -> Segments:
+def segments_of(table: ReportTable, references: Sequence[References], audio: ClipFolder | None) -> Segments:
     """Gather the segments of a table: of its systems with scores and lines, those with the references that most share.
 
     Those of `references` are shown that the scores were computed with; clips are taken from `audio`, where it is given.
@@ -159,7 +159,7 @@ def _system(number: int, system: System, texts: _Texts) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Audio:
+class ClipFolder:
     """Clips, put beside the page so that the folder can be moved; linked where the file system can.
 
     `source` is the test set's folder, or one that holds a folder for each test set; `output` is the report's.
@@ -188,11 +188,6 @@ class _Audio:
                 _link(folder / name, self.output / inside)
                 return quote(str(inside))
         return None
-
-
-def open_audio(source: Path | None, output: Path) -> _Audio | None:
-    """Return where clips come from, or None without a folder of them."""
-    return None if source is None else _Audio(source, output)
 
 
 def _link(source: Path, target: Path) -> None:

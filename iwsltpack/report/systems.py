@@ -48,16 +48,9 @@ FORMATS: dict[str, Kind] = {SCORE_FORMAT: "score", RESULTS_FORMAT: "results"}
 
 @dataclass(frozen=True, kw_only=True)
 class SystemScore:
-    """A score.
+    """A score, its signature in one line, and what other scores must share with it to be compared.
 
-    Attributes
-    ----------
-    signature
-        In one line.
-    comparable
-        What other scores must share with it to be compared; None where that is not known.
-    checkpoint
-        Name of the model that scored, for COMET.
+    `comparable` is None where that is not known; `checkpoint` names the model that scored, for COMET.
     """
 
     score: float

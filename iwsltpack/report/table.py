@@ -112,8 +112,6 @@ def make_tables(
 
     Parameters
     ----------
-    systems
-        See `gather` and `published`.
     metric
         What to rank by; None takes COMET where any system has it, then chrF, then BLEU.
     measure
@@ -121,11 +119,6 @@ def make_tables(
         where that is even.
     baseline
         Name or title of the system to compare with; None takes the one marked as such (recipe fp16).
-
-    Raises
-    ------
-    UsageError
-        An unknown metric, measure or baseline.
     """
     if metric is not None and metric not in TITLES:
         raise UsageError(f"unknown metric {metric!r}", expected=", ".join(TITLES))

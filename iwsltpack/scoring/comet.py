@@ -40,21 +40,8 @@ BATCH_SIZE = 16
 class Comet:
     """COMET with one checkpoint; the worker is started when the first score is needed and ends with the block.
 
-    Parameters
-    ----------
-    model
-        Hub id, folder or ``model.ckpt``.
-    batch_size
-        Segments in a batch; the paper's 16.
-    device
-        ``auto`` takes a GPU when COMET's environment sees one.
-    progress
-        Told about the environment being built, the download and the batches.
-
-    Raises
-    ------
-    InputError, MissingDependency, ResourceError
-        The checkpoint or the environment is not to be had; see `find_checkpoint` and `ensure_environment`.
+    `model` is a hub id, a folder or ``model.ckpt``; the paper's batch size is 16; the device ``auto`` is a GPU where
+    COMET's environment sees one. For errors see `find_checkpoint` and `ensure_environment`.
     """
 
     def __init__(

@@ -26,19 +26,10 @@ _FILES = ("checkpoints/model.ckpt", "hparams.yaml")
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCheckpoint:
-    """A checkpoint on this machine.
+    """A checkpoint on this machine: its ``model.ckpt``, what a signature says of it, the digest of its settings.
 
-    Attributes
-    ----------
-    path
-        Of ``model.ckpt``.
-    identity
-        What a signature says of it.
-    reload
-        Whether its settings are read from ``hparams.yaml`` and not from inside the checkpoint: true for the
-        user's own folders, whose encoder may have moved since training.
-    settings_sha256
-        Of ``hparams.yaml``.
+    With `reload` its settings are read from ``hparams.yaml`` and not from inside the checkpoint: true for the user's
+    own folders, whose encoder may have moved since training.
     """
 
     path: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,20 +18,10 @@ BLOCK = 200_000
 
 
 def count_shared(hypotheses: Sequence[Ints], references: Sequence[Ints], order: int) -> Ints:
-    """Count the n-grams of each pair of segments.
+    """Count the n-grams of each pair of segments, up to the length `order`.
 
-    Parameters
-    ----------
-    hypotheses, references
-        Symbols of each segment, any numbers from 0, shape (length,).
-    order
-        Longest n-gram.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64, shape (segments, order, 3): n-grams of the hypothesis, of the reference, and shared ones, each of
-        which counts as often as it stands on both sides.
+    Segments are symbols, any numbers from 0, shape (length,). The counts are int64, shape (segments, order, 3): n-grams
+    of the hypothesis, of the reference, and shared ones, each of which counts as often as it stands on both sides.
     """
     sizes = [len(one) + len(other) for one, other in zip(hypotheses, references, strict=True)]
     blocks, start = [np.zeros((0, order, 3), np.int64)], 0
@@ -68,7 +58,8 @@ def _count_block(hypotheses: Sequence[Ints], references: Sequence[Ints], order: 
         (pairs,) = np.nonzero(values[:-1] ^ 1 == values[1:])
         both = np.minimum(counts[pairs], counts[pairs + 1])
         shared[:, size - 1] = np.bincount(values[pairs] // 2 // top, weights=both, minlength=segments)
-    return np.stack([*_totals(lengths.reshape(2, segments), order), shared], axis=2)
+    totals = np.maximum(0, lengths.reshape(2, segments, 1) - np.arange(order))
+    return np.stack([*totals, shared], axis=2)
 
 
 def _promising(keys: Ints) -> Ints:
@@ -87,8 +78,3 @@ def _ranked(symbols: Ints) -> tuple[Ints, int]:
     present[symbols] = True
     numbers = np.cumsum(present) - 1
     return numbers[symbols], max(1, int(numbers[-1]) + 1)
-
-
-def _totals(lengths: Ints, order: int) -> Any:
-    """Return how many n-grams of each size there are: int64, shape (2, segments, order)."""
-    return np.maximum(0, lengths[:, :, None] - np.arange(order))

@@ -41,8 +41,8 @@ def pair(
     talks = _talks(references.documents, hypotheses.documents)
     if talks and (resegment or hypotheses.ids is None or not set(hypotheses.ids) & set(references.ids or ())):
         found = _by_documents(references, hypotheses, talks, resegment, reporter)
-    elif _other_documents(references.documents, hypotheses):
-        raise _strangers(references, hypotheses)
+    elif references.documents and hypotheses.documents and not _one_a_line(references, hypotheses):
+        raise _strangers(references, hypotheses.documents[0])
     elif hypotheses.ids is not None and references.ids is not None and not resegment:
         return references.select(hypotheses.ids)
     else:
@@ -93,16 +93,13 @@ def _names(name: str) -> set[str]:
     return {name, bare, PurePosixPath(bare).name}
 
 
-def _other_documents(documents: Sequence[str] | None, hypotheses: Hypotheses) -> bool:
-    """Tell whether both sides name documents; a recording for each line says nothing of the talks it is from."""
-    if documents is None or hypotheses.documents is None:
-        return False
-    recordings = len(set(hypotheses.documents))
-    return recordings < len(hypotheses.lines) or recordings == len(set(documents))
+def _one_a_line(references: References, hypotheses: Hypotheses) -> bool:
+    """Tell whether every line has a recording of its own, which says nothing of the talk that it is from."""
+    recordings = len(set(hypotheses.documents or ()))
+    return recordings == len(hypotheses.lines) and recordings != len(set(references.documents or ()))
 
 
-def _strangers(references: References, hypotheses: Hypotheses, missing: str | None = None) -> InputError:
-    missing = missing or (hypotheses.documents or ("",))[0]
+def _strangers(references: References, missing: str) -> InputError:
     return InputError(
         "the references are of other documents than the hypotheses",
         where=references.name,
@@ -118,7 +115,7 @@ def _by_documents(
     given = _places(hypotheses.documents or (), hypotheses.numbers)
     wanted = _places(references.documents or (), references.numbers)
     if missing := [recording for recording in given if recording not in talks]:
-        raise _strangers(references, hypotheses, missing[0])
+        raise _strangers(references, missing[0])
     if left := [document for document in wanted if document not in talks.values()]:
         reporter.say(f"{len(left)} documents of {references.name} are not in {hypotheses.name}: {left[0]} …")
     order: dict[int, int] = {}

@@ -68,33 +68,19 @@ def resegment(
     hypothesis_documents: Sequence[str] | None = None,
     spaces: bool = True,
 ) -> list[str]:
-    """Cut hypotheses anew so that there is one for every reference.
+    """Cut hypotheses anew so that there is one for every reference; empty where nothing falls to it.
+
+    Together they are the words that came in, in their order, however the output was cut: sentences, pieces, one line a
+    document. Lines are joined with a space where `spaces` is true (not for Chinese). A document too long to align, and
+    different numbers of documents, are an `InputError`; a failing aligner is a `ResourceError`.
 
     Parameters
     ----------
-    hypotheses
-        Output in order, however cut: sentences, pieces, one line a document.
-    references
-        One line a segment.
     documents
         The document of each reference, equal names in a row; None for a single document.
     hypothesis_documents
         The document of each hypothesis line. Names need not be those of `documents`, their order must be. None:
         where there are as many lines as documents they are one each, otherwise all are aligned as one.
-    spaces
-        Whether lines are joined with a space between them (not for Chinese).
-
-    Returns
-    -------
-    list of str
-        One for each reference, empty where nothing falls to it; together the words that came in, in their order.
-
-    Raises
-    ------
-    InputError
-        Different numbers of documents, or one too long to align.
-    MissingDependency, ResourceError
-        mweralign is not installed, or its process failed.
     """
     aligner_version()
     glue = " " if spaces else ""

@@ -45,22 +45,10 @@ def describe(metric: str, language: str) -> tuple[str, str]:
 def score_surface(
     metric: str, hypotheses: Sequence[str], references: Sequence[str], language: str
 ) -> tuple[float, list[float]]:
-    """Score all segments together and one by one.
+    """Score all segments together and one by one with ``chrf`` or ``bleu``, 0 to 100, in a language of two letters.
 
-    Parameters
-    ----------
-    metric
-        ``chrf`` or ``bleu``.
-    hypotheses, references
-        As many of the one as of the other; the caller has seen to it.
-    language
-        Of the references, two letters.
-
-    Returns
-    -------
-    tuple
-        The score of all segments and those of each, 0 to 100: the very numbers of ``sacrebleu REF -i HYP -m chrf
-        bleu -tok zh``.
+    They are the very numbers of ``sacrebleu REF -i HYP -m chrf bleu -tok zh``. The caller has seen to it that there are
+    as many hypotheses as references.
     """
     import numpy as np
 

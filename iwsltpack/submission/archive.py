@@ -89,16 +89,13 @@ def _inspect(entries: list[zipfile.ZipInfo], path: Path) -> list[Problem]:
 
 
 def _entry_reasons(entry: zipfile.ZipInfo, seen: set[str]) -> list[str]:
-    kind = stat.S_IFMT(entry.external_attr >> 16)
+    kind, packed, size = stat.S_IFMT(entry.external_attr >> 16), entry.compress_size, entry.file_size
     checks = [
         (unsafe_name(entry.filename.rstrip("/")), True),
         ("is a link or a special file", kind not in (*REGULAR, stat.S_IFDIR)),
         ("is encrypted", bool(entry.flag_bits & 1)),
         ("stands in the archive twice", entry.filename.lower() in seen),
-        (
-            f"unpacks from {entry.compress_size} to {entry.file_size} bytes",
-            entry.file_size > RATIO_FROM and entry.file_size > MAX_RATIO * max(entry.compress_size, 1),
-        ),
+        (f"unpacks from {packed} to {size} bytes", size > max(RATIO_FROM, MAX_RATIO * max(packed, 1))),
     ]
     return [reason for reason, wrong in checks if wrong and reason]
 

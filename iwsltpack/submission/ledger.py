@@ -216,25 +216,14 @@ def _occupied(target: Path, submission: Submission) -> IwsltpackError:
 
 
 def promote(root: Path, name: str, edition: Edition | None = None) -> dict[str, str]:
-    """Make a submission the PRIMARY and the present PRIMARY contrastive, in one atomic step.
+    """Make a submission the PRIMARY and the present PRIMARY contrastive; return old folder names -> new ones.
 
     It is named by folder, label or number; whatever is PRIMARY by that name already stays so. For that the demoted
     one never takes over the name of the promoted one.
 
     A model name says its type, so both folders get new names and their records, pages, checksums and archives are
-    written anew; hypotheses, audits and scores are carried over byte for byte.
-
-    Returns
-    -------
-    dict
-        Old folder name -> new folder name; empty where nothing was to be done.
-
-    Raises
-    ------
-    UsageError
-        No such submission, or several by this label.
-    ValidationFailed
-        One of the two is damaged.
+    written anew, in one atomic step; hypotheses, audits and scores are carried over byte for byte. No such
+    submission, or several by this label, are a `UsageError`; a damaged one is a `ValidationFailed`.
     """
     with locked(root):
         folder = _chosen(root, name, edition)

@@ -79,10 +79,10 @@ def recover(root: Path) -> None:
         steps = _read_journal(journal)
         for number, (source, name) in enumerate(steps["install"]):
             if (root / source).exists():
-                _put_aside(root, name, f"{HIDDEN}old-{number}")
+                _put_aside(root, name, number)
                 (root / source).rename(root / name)
         for number, name in enumerate(steps["remove"], len(steps["install"])):
-            _put_aside(root, name, f"{HIDDEN}old-{number}")
+            _put_aside(root, name, number)
         fileio.fsync_directory(root)
         _drop(root, f"{HIDDEN}old-")
         journal.unlink()
@@ -90,9 +90,9 @@ def recover(root: Path) -> None:
     _drop(root, HIDDEN)
 
 
-def _put_aside(root: Path, name: str, aside: str) -> None:
+def _put_aside(root: Path, name: str, number: int) -> None:
     if (root / name).exists():
-        (root / name).rename(root / aside)
+        (root / name).rename(root / f"{HIDDEN}old-{number}")
 
 
 def _drop(root: Path, prefix: str) -> None:
@@ -104,10 +104,8 @@ def _drop(root: Path, prefix: str) -> None:
 def _read_journal(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_bytes())
-        steps = {
-            "install": [(_name(step["from"]), _name(step["to"])) for step in data["install"]],
-            "remove": [_name(name) for name in data["remove"]],
-        }
+        install = [(_name(step["from"]), _name(step["to"])) for step in data["install"]]
+        return {"install": install, "remove": [_name(name) for name in data["remove"]]}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             "the journal of an interrupted change cannot be read",
@@ -115,7 +113,6 @@ def _read_journal(path: Path) -> dict[str, Any]:
             got=str(error),
             fix="look at the hidden folders beside it, then delete the journal",
         ) from error
-    return steps
 
 
 def _name(value: object) -> str:

@@ -43,15 +43,8 @@ jump decode to noise, a quarter of a second of it as measured."""
 class ExaminedFile:
     """A recording's file, and what tells whether it is still the one that was examined.
 
-    Attributes
-    ----------
-    path
-        Where it lies.
-    sha256
-        Of its bytes.
-    stamp
-        Size, times and place on the disk: what differs when a file was changed or another took its name. A copy or a
-        backup may change it, too, so that the digest has the last word.
+    `stamp` is size, times and place on the disk: what differs when a file was changed or another took its name. A
+    copy or a backup may change it, too, so that the digest of its bytes has the last word.
     """
 
     path: Path
@@ -63,14 +56,8 @@ class ExaminedFile:
 class Recording:
     """What examining one file whole brought to light.
 
-    Attributes
-    ----------
-    frames, rate
-        Samples per channel and their rate in Hz.
-    file
-        What was examined.
-    energy
-        Mean square of the mono signal in frames of `FRAME_SECONDS`, float32, shape (n,).
+    `frames` are samples per channel, at `rate` Hz; `energy` is the mean square of the mono signal in frames of
+    `FRAME_SECONDS`, float32, shape (n,).
     """
 
     frames: int
@@ -201,28 +188,10 @@ def _check_length(frames: int, announced: int, sound: Any, path: Path) -> None:
 def read_span(
     path: Path, offset: float, duration: float, rate: int, examined: ExaminedFile | None = None
 ) -> Samples:
-    """Read a stretch of a recording.
+    """Read a stretch of a recording that was examined: float32 in [-1, 1], mono, shape (n,).
 
-    Parameters
-    ----------
-    path
-        The file, examined before.
-    offset, duration
-        Seconds.
-    rate
-        Wanted rate in Hz.
-    examined
-        The file as it was; None where only its length is to be checked.
-
-    Returns
-    -------
-    ndarray
-        float32 in [-1, 1], mono, shape (n,) with n the stretch's length at `rate`, rounded up.
-
-    Raises
-    ------
-    InputError
-        The file is not what it was when it was examined.
+    `offset` and `duration` are seconds, `rate` is the one wanted in Hz, and n the stretch's length at that rate,
+    rounded up. A file that is not the `examined` one any more, or shorter than it was, is an `InputError`.
     """
     import soundfile
 
@@ -243,24 +212,11 @@ def read_span(
 
 
 def to_mono(samples: NDArray[Any], source_rate: int, rate: int) -> Samples:
-    """Average the channels, bring integers to [-1, 1], convert the rate.
+    """Average the channels, bring integers to [-1, 1], convert the rate (Hz).
 
-    Parameters
-    ----------
-    samples
-        Shape (frames,) or (frames, channels); float, or signed integers of full scale.
-    source_rate, rate
-        Hz.
-
-    Returns
-    -------
-    ndarray
-        float32, shape (ceil(frames * rate / source_rate),).
-
-    Raises
-    ------
-    InputError
-        Neither shape; more channels than frames (a transposed array); unsigned integers.
+    `samples` have shape (frames,) or (frames, channels), and are floats or signed integers of full scale; the result
+    is float32, shape (ceil(frames * rate / source_rate),). Another shape, more channels than frames (a transposed
+    array), and unsigned integers are an `InputError`.
     """
     import soxr
 

@@ -74,7 +74,15 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, Row]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in reader.fieldnames or []]
-        _check_header(path, header, needed)
+        if missing := [name for name in needed if name not in header]:
+            raise InputError(
+                f"the manifest lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+                where=path,
+                expected="comma-separated columns id,audio_path[,split,source_en,target_zh]",
+                got=",".join(header) or "an empty file",
+            )
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise InputError(f"the column {twice[0]!r} appears twice", where=path, got=",".join(header))
         reader.fieldnames = header
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
@@ -84,19 +92,6 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, Row]]:
             "the manifest lists nothing", where=path, expected="a row for each segment", got="a header only"
         )
     return rows
-
-
-def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
-    if missing := [name for name in needed if name not in header]:
-        raise InputError(
-            f"the manifest lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
-            where=path,
-            expected="comma-separated columns id,audio_path[,split,source_en,target_zh]",
-            got=",".join(header) or "an empty file",
-        )
-    if len(set(header)) != len(header):
-        twice = sorted({name for name in header if header.count(name) > 1})
-        raise InputError(f"the column {twice[0]!r} appears twice", where=path, got=",".join(header))
 
 
 def _row_problem(row: Row, seen: dict[str, int]) -> tuple[str, str] | None:

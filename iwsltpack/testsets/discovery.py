@@ -29,29 +29,21 @@ if TYPE_CHECKING:
 def find_test_sets(
     path: Path, *, kind: TestSetKind | None = None, name: str | None = None, segmentation: Path | None = None
 ) -> list[TestSet]:
-    """Return the test sets at `path`.
+    """Return the test sets at `path`, a folder or a CSV manifest.
 
     A folder that holds ``FILE_ORDER``, a segmentation, a CSV manifest or recordings is a test set (a manifest with
     several splits, or several manifests, are several); otherwise each of its subfolders is looked at, in natural order.
+    Where there is none, or one that cannot be used as it stands, that is an `InputError` or `ValidationFailed`.
 
     Parameters
     ----------
-    path
-        A folder, or a CSV manifest.
     kind
-        What it is, where the contents would mislead.
+        What it is, where the contents would mislead; needed where there are two layouts at once.
     name
         Overrides the name, where there is one test set.
     segmentation
-        YAML list of the segments of the one test set at `path`; None for the one that lies in it, if any.
-
-    Raises
-    ------
-    InputError, ValidationFailed
-        No test set there, or one that cannot be used as it stands.
-    UsageError
-        Two layouts at once and no `kind` to choose; `name` for several test sets; a `segmentation` for a layout that
-        has none.
+        YAML list of the segments of the one test set at `path`; None for the one that lies in it, if any. For a layout
+        that has none it is a `UsageError`.
     """
     if segmentation is not None:
         if kind not in (None, "iwslt") or not path.is_dir():

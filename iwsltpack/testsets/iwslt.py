@@ -66,21 +66,12 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def read_iwslt(folder: Path, segmentation: Path | None = None) -> TestSet:
-    """Read the test set in `folder`.
+    """Read the test set in `folder`, cut by the YAML `segmentation`, or else by the one in the folder.
 
-    Parameters
-    ----------
-    segmentation
-        The YAML to use; None for the one in the folder. With one that was chosen, what ``FILE_ORDER`` lists beyond it
-        is told and left out. With one that was found, that is an error: it may be the wrong one.
-
-    Raises
-    ------
-    InputError
-        Neither ``FILE_ORDER`` nor a YAML, or no text; more than one of either; a YAML of several recordings whose order
-        is not given.
-    ValidationFailed
-        With every wrong line of ``FILE_ORDER`` and every wrong entry of the YAML.
+    With one that was chosen, what ``FILE_ORDER`` lists beyond it is told and left out. With one that was found, that
+    is an error: it may be the wrong one. `ValidationFailed` holds every wrong line of ``FILE_ORDER`` and every wrong
+    entry of the YAML; neither of the two, more than one of either, and several recordings without an order are an
+    `InputError`.
     """
     files = files_below(folder)
     order = _only(folder, list(filter(is_order, files)), ORDER_NAME)
@@ -117,15 +108,11 @@ def read_iwslt(folder: Path, segmentation: Path | None = None) -> TestSet:
 def _only(folder: Path, found: list[Path], what: str) -> Path | None:
     """Return the one path found, or None; of several, none may be passed over."""
     if len(found) > 1:
-        raise InputError(
-            f"more than one {what}",
-            where=folder,
-            expected="one",
-            got=", ".join(path.relative_to(folder).as_posix() for path in found),
-            fix="name the one to be used: --segments FILE"
-            if what == "segmentation"
-            else "leave the one to be used and move the others away",
-        )
+        got = ", ".join(path.relative_to(folder).as_posix() for path in found)
+        fix = "leave the one to be used and move the others away"
+        if what == "segmentation":
+            fix = "name the one to be used: --segments FILE"
+        raise InputError(f"more than one {what}", where=folder, expected="one", got=got, fix=fix)
     return found[0] if found else None
 
 
@@ -212,15 +199,8 @@ def _segments(
     segments = []
     # Sorting keeps the YAML's order within a recording, and among all that FILE_ORDER does not name.
     for index, span in enumerate(sorted(spans, key=lambda span: rank.get(span.path, len(rank)))):
-        segments.append(
-            Segment(
-                index=index,
-                id=f"{ids[span.path]}_{counts[span.path]}" if numbered else ids[span.path],
-                audio=recordings.relative(span.path),
-                path=span.path,
-                offset=span.offset,
-                duration=span.duration,
-            )
-        )
+        name = f"{ids[span.path]}_{counts[span.path]}" if numbered else ids[span.path]
         counts[span.path] += 1
+        audio = recordings.relative(span.path)
+        segments.append(Segment(index=index, id=name, audio=audio, **vars(span)))
     return tuple(segments)

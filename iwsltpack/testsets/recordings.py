@@ -69,10 +69,8 @@ class Recordings:
         """
         if name not in self._found:
             wanted = PurePosixPath(_folded(name))
-            scores = {
-                path: _distance(wanted, self.relative(path), name)
-                for path in self._named.get(wanted.name, ())
-            }
+            named = self._named.get(wanted.name, ())
+            scores = {path: _distance(wanted, self.relative(path), name) for path in named}
             best = min(scores.values(), default=None)
             self._found[name] = [path for path, score in scores.items() if score == best]
         return self._found[name]
@@ -83,11 +81,9 @@ class Recordings:
         known |= {self.relative(path): self.relative(path) for path in self._files}
         folded = {key.casefold(): value for key, value in known.items()}
         close = difflib.get_close_matches(name.casefold(), folded, n=1)
-        return (
-            f"; did you mean {folded[close[0]]!r}?"
-            if close
-            else f" among the {len(self.paths)} recordings there"
-        )
+        if close:
+            return f"; did you mean {folded[close[0]]!r}?"
+        return f" among the {len(self.paths)} recordings there"
 
 
 def _folded(name: str) -> str:

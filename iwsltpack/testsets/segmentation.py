@@ -23,22 +23,9 @@ SMOOTH_FRAMES = 15
 def cut_at_silences(energy: Samples, seconds: float, limit: float) -> list[tuple[float, float]]:
     """Cut a stretch into pieces of at most `limit` seconds, each cut at the quietest place it can be at.
 
-    Every cut lies in the later half of what its piece may hold, so that pieces are few; the last piece is never
-    a sliver. Nothing is left out: each piece begins where the one before ended.
-
-    Parameters
-    ----------
-    energy
-        Mean square in frames of 20 ms, shape (n,).
-    seconds
-        Length of the stretch.
-    limit
-        Seconds the model hears at most.
-
-    Returns
-    -------
-    list of (start, stop)
-        Seconds from the start of the stretch; the first starts at 0, the last stops at `seconds`.
+    Every cut lies in the later half of what its piece may hold, so that pieces are few; the last piece is never a
+    sliver. `energy` is the mean square in frames of 20 ms, shape (n,). Pieces are (start, stop) in seconds: the
+    first starts at 0, each begins where the one before ended, and the last stops at `seconds`.
     """
     if seconds <= limit:
         return [(0.0, seconds)]

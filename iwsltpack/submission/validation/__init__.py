@@ -27,14 +27,9 @@ Kind = Literal["hypotheses", "run", "runs", "artifact", "submission", "archive",
 class Options:
     """What a validator may be told beside the path.
 
-    Attributes
-    ----------
-    lang
-        Target language of hypothesis files; default: from the file's name.
-    test_set
-        Folder of the test set that a hypothesis file belongs to: lines are counted and durations compared.
-    edition
-        Rules to apply in place of those a submission was packaged for.
+    `lang` is the target language of hypothesis files, by default that in the file's name; `test_set` the folder of
+    the test set that one belongs to, whose segments are counted and durations compared; `edition` has rules to apply
+    in place of those a submission was packaged for.
     """
 
     lang: str | None = None
