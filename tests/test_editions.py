@@ -74,7 +74,7 @@ def test_an_edition_that_has_not_published_its_names_makes_none(tmp_path: Path) 
         )
 
 
-@pytest.mark.parametrize("team", ["", "A PG", "../x", "a/b", "x" * 60, "_x", "Ä"])
+@pytest.mark.parametrize("team", ["", "A PG", "../x", "a/b", "x" * 60, "_x", "Ä", "CON", "nul.2", "com1"])
 def test_a_team_that_cannot_be_part_of_a_name_is_refused(team: str) -> None:
     with pytest.raises(UsageError, match="not a usable team name"):
         editions.load("iwslt2026").model_name(team, "en-zh", "constrained", "primary")

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from submission_fixtures import LINES, artifact_fixture, request, rules, run_fixture, tree, write_run  # noqa: F401
+from typer.testing import CliRunner
 
+from iwsltpack.cli import submissions
 from iwsltpack.documents.score import read_score
 from iwsltpack.documents.submission import read_submission
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
@@ -17,7 +20,7 @@ from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.references import References
 from iwsltpack.scoring.score import score
 from iwsltpack.scoring.texts import read_hypotheses
-from iwsltpack.submission import ledger, transaction
+from iwsltpack.submission import ledger, naming, transaction
 from iwsltpack.submission.packaging import prepare
 from iwsltpack.submission.validation import validate
 from iwsltpack.system import fileio
@@ -181,6 +184,30 @@ def test_a_score_of_other_lines_is_refused(root: Path, tmp_path: Path) -> None:
     other.write_text("别的。\n", encoding="utf-8")
     with pytest.raises(InputError, match="these scores belong to no submission here"):
         ledger.record_score(root, score_document(tmp_path / "score.json", other))
+
+
+def test_scores_of_hypotheses_that_were_replaced_are_kept_and_said(
+    root: Path, run: Path, artifact: Path, tmp_path: Path
+) -> None:
+    ledger.record_score(root, score_document(tmp_path / "score.json", root / PRIMARY / "demo.en-zh.txt"))
+    recorded = (root / PRIMARY / naming.SCORES).read_bytes()
+    assert all(entry.problems == () for entry in ledger.entries(root))
+    other = write_run(tmp_path / "other", artifact, lines=("另外一句。", *LINES[1:]))
+    _, outcome = ledger.add(root, prepare(request(artifact, other)), replace_existing=True)
+    assert outcome == "replaced"
+    assert (root / PRIMARY / naming.SCORES).read_bytes() == recorded
+    (entry,) = (entry for entry in ledger.entries(root) if entry.folder == PRIMARY)
+    assert (entry.state, entry.scores) == ("valid", ())
+    assert [str(found).split("] ")[1] for found in entry.problems if found.rule == "ledger.stale-scores"] == [
+        "1 left out: chrf of demo (score the package's lines again and record that: iwsltpack submissions --score FILE)"
+    ]
+    app = typer.Typer()
+    app.command()(submissions.command)
+    listed = CliRunner().invoke(app, ["--submissions", str(root)])
+    assert "1 left out: chrf of demo" in listed.stderr.replace("\n", " ")
+    ledger.add(root, prepare(request(artifact, run)), replace_existing=True)
+    (entry,) = (entry for entry in ledger.entries(root) if entry.folder == PRIMARY)
+    assert [score.metric for score in entry.scores] == ["chrf"]
 
 
 def test_promoting_what_is_not_there_lists_what_is(root: Path) -> None:

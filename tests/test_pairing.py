@@ -149,6 +149,50 @@ def test_other_segment_ids_are_refused_with_the_first(tmp_path: Path) -> None:
         pair(read_references(csv(tmp_path / "twice.csv", [*IDS[:4], IDS[0]])), run(tmp_path))
 
 
+class Sayings(Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def hypotheses_csv(path: Path, ids: list[str], lines: list[str], column: str = "hypothesis") -> Path:
+    rows = [f'{name}," {line} "' for name, line in zip(ids, lines, strict=True)]
+    path.write_text("\n".join([f"id,{column}", *rows, ""]), encoding="utf-8")
+    return path
+
+
+def test_hypotheses_of_a_csv_are_paired_by_id(tmp_path: Path) -> None:
+    references = read_references(csv(tmp_path / "ref.csv", IDS))
+    backwards = read_hypotheses(hypotheses_csv(tmp_path / "hyp.csv", IDS[::-1], LINES[::-1]))
+    assert backwards.lines == tuple(LINES[::-1])
+    reporter = Sayings()
+    assert pair(references, backwards, reporter=reporter).lines == backwards.lines
+    assert reporter.said == []
+    result = score(backwards, references, metrics=["chrf"], cache=ScoreCache(None))
+    assert result.metrics[0].score == pytest.approx(100)
+    fewer = read_hypotheses(hypotheses_csv(tmp_path / "few.csv", IDS[1:3], LINES[1:3], "output"))
+    assert pair(references, fewer, reporter=reporter).lines == fewer.lines
+    assert reporter.said == [f"3 references of ref.csv have no hypothesis in few.csv: {IDS[0]} …"]
+
+
+def test_hypotheses_of_a_csv_are_refused_where_their_names_are_no_use(tmp_path: Path) -> None:
+    references = read_references(csv(tmp_path / "ref.csv", IDS))
+    twice = read_hypotheses(hypotheses_csv(tmp_path / "twice.csv", [*IDS[:4], IDS[0]], LINES))
+    with pytest.raises(InputError, match="an id stands twice among the hypotheses") as caught:
+        pair(references, twice)
+    assert f"got: {IDS[0]}" in str(caught.value)
+    other = read_hypotheses(hypotheses_csv(tmp_path / "other.csv", ["x", *IDS[1:]], LINES))
+    with pytest.raises(InputError, match="no reference for 1 of"):
+        pair(references, other)
+    with pytest.raises(InputError, match="the manifest has no hypotheses") as caught:
+        read_hypotheses(csv(tmp_path / "none.csv", IDS))
+    assert "expected: hypothesis or hyp or output or translation" in str(caught.value)
+
+
 @pytest.mark.parametrize("quality", [0.0, 0.25])
 def test_text_in_the_order_of_other_documents_is_refused(tmp_path: Path, quality: float) -> None:
     lines = spoil(LINES, quality, 5)

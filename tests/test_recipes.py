@@ -113,6 +113,16 @@ def test_json_recipes_say_the_same_as_toml(tmp_path: Path) -> None:
         ("name = 'x'\n", ValidationFailed, "does not fit the recipe schema"),
         ("name = 'x'\n[[layers]]\npattern = 'a'\nbits = 3\ndigits = 1\n", ValidationFailed, "layers/0"),
         ("name = 'x'\n[[layers]]\npattern = 'a'\nbits = 15\n", ValidationFailed, "layers/0/bits"),
+        (
+            "name = 'x'\n[prune]\npattern = 'a'\nfraction = nan\n",
+            ValidationFailed,
+            "prune/fraction: nan is not",
+        ),
+        (
+            "name = 'x'\n[prune]\npattern = 'a'\nfraction = -inf\n",
+            ValidationFailed,
+            "prune/fraction: -inf is not",
+        ),
         ("name = 'x'\n[[layers]]\npattern = '('\nbits = 3\n", UsageError, "not a regular expression"),
         ("name = \n", InputError, "not valid TOML"),
     ],

@@ -23,7 +23,8 @@ def command(
     hypotheses: Annotated[
         Path,
         typer.Argument(
-            help="Text with one hypothesis a line, a run, or a folder of runs.", show_default=False
+            help="Text with one hypothesis a line, CSV (id, hypothesis), XML, a run, or a folder of runs.",
+            show_default=False,
         ),
     ],
     reference: Annotated[
@@ -131,9 +132,9 @@ def command(
 
 def _check_use(test_set: Path, texts: list[Path | None]) -> None:
     """Refuse a test set that nothing would be read from."""
-    if all(path is None or path.is_dir() or path.suffix.lower() == ".xml" for path in texts):
+    if all(path is None or path.is_dir() or path.suffix.lower() in (".xml", ".csv") for path in texts):
         raise UsageError(
-            "a run and XML name their segments themselves", where=test_set, fix="leave out --test-set"
+            "a run, CSV and XML name their segments themselves", where=test_set, fix="leave out --test-set"
         )
 
 

@@ -66,8 +66,8 @@ def command(
         return
     for entry in entries:
         for problem in entry.problems:
-            if problem.severity == "error":
-                console.say(str(problem), "red")
+            if problem.severity == "error" or problem.rule == "ledger.stale-scores":
+                console.say(str(problem), "red" if problem.severity == "error" else "yellow")
     for problem in problems:
         console.say(str(problem), "red" if problem.severity == "error" else "yellow")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 ARTIFACT_FORMAT = "iwsltpack.artifact"
 RUN_FORMAT = "iwsltpack.run"
 PLAN_FORMAT = "iwsltpack.decoding-plan"
@@ -48,6 +50,8 @@ PAIRS = {"en-zh": "zh", "en-de": "de"}
 """Language pairs of the track and the language each translates into."""
 TYPES = ("primary", "contrastive")
 """Types of a submission."""
+DEVICE_NAME = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+"""What no file or folder can be called on Windows, with any suffix."""
 LANGUAGE_NAMES = {"zh": "Chinese", "de": "German"}
 
 

@@ -7,6 +7,7 @@ The schemas lie in ``schemas/`` at the top of the repository and travel inside t
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,17 @@ def load_schema(name: str) -> dict[str, Any]:
 def _validator(name: str) -> Any:
     import jsonschema
 
-    schema = load_schema(name)
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    schema, plain = load_schema(name), jsonschema.Draft202012Validator
+    plain.check_schema(schema)
+    # TOML and Python's JSON know NaN, which is neither too small nor too large for any limit.
+    number = plain.TYPE_CHECKER.is_type
+
+    def finite(_: object, value: object) -> bool:
+        return number(value, "number") and not (isinstance(value, float) and not math.isfinite(value))
+
+    types = plain.TYPE_CHECKER.redefine("number", finite)
+    strict = jsonschema.validators.extend(plain, type_checker=types)  # type: ignore[no-untyped-call]
+    return strict(schema, format_checker=jsonschema.FormatChecker())
 
 
 def find_problems(document: Any, name: str, path: Path | str | None = None) -> list[Problem]:

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Count, Keywords, PositiveCount, Text, TrackPair, whole
-from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS, TYPES
+from iwsltpack.documents.names import DEVICE_NAME, LANGUAGE_NAMES, PAIRS, TYPES
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
@@ -181,10 +181,10 @@ class Edition(Document):
                 f"{self.name} has not published how models are to be named",
                 fix="write an edition file of your own with the pattern you want and pass its path as --edition",
             )
-        if TEAM.fullmatch(team) is None:
+        if TEAM.fullmatch(team) is None or DEVICE_NAME.fullmatch(team):
             raise UsageError(
                 f"not a usable team name: {team!r}",
-                expected="letters, digits, '.', '+', '-' and single '_' within",
+                expected="letters, digits, '.', '+', '-' and single '_' within; no device of Windows such as CON",
             )
         if type not in self.types:
             raise UsageError(f"no submission type {type!r} in {self.name}", expected=", ".join(self.types))

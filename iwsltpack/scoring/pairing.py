@@ -44,7 +44,7 @@ def pair(
     elif references.documents and hypotheses.documents and not _one_a_line(references, hypotheses):
         raise _strangers(references, hypotheses.documents[0])
     elif hypotheses.ids is not None and references.ids is not None and not resegment:
-        return references.select(hypotheses.ids)
+        return _by_ids(references, hypotheses, hypotheses.ids, reporter)
     else:
         found = references
         if references.documents is not None and hypotheses.documents is None:
@@ -54,6 +54,20 @@ def pair(
     if len(hypotheses.lines) != len(found.lines):
         raise _unequal(len(hypotheses.lines), len(found.lines), hypotheses.name, references.name)
     _check_order(found, hypotheses, reporter)
+    return found
+
+
+def _by_ids(
+    references: References, hypotheses: Hypotheses, ids: Sequence[str], reporter: Reporter
+) -> References:
+    counts = Counter(ids)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise InputError("an id stands twice among the hypotheses", where=hypotheses.name, got=twice[0])
+    found = references.select(ids)
+    if left := [name for name in references.ids or () if name not in counts]:
+        reporter.say(
+            f"{len(left)} references of {references.name} have no hypothesis in {hypotheses.name}: {left[0]} …"
+        )
     return found
 
 

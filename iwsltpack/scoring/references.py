@@ -106,7 +106,7 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
         return read_xml(path, language, "reference")
     if path.suffix.lower() != ".csv":
         return References(name=path.name, lines=read_lines(path))
-    columns = _read_columns(path, split)
+    columns = read_columns(path, split)
     targets = [name for name in columns if name.startswith("target_")]
     wanted = [f"target_{language}"] if language and f"target_{language}" in columns else targets
     wanted = wanted or [name for name in PLAIN_TARGETS if name in columns]
@@ -118,13 +118,13 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
             fix="choose one: --pair en-zh",
         )
     if not wanted:
-        raise _lacking(path, "references", f"a column target_{language or 'zh'}", columns)
+        raise lacking_column(path, "references", f"a column target_{language or 'zh'}", columns)
     return References(
         name=path.name,
         lines=columns[wanted[0]],
-        sources=_first(columns, SOURCE_COLUMNS),
+        sources=first_column(columns, SOURCE_COLUMNS),
         ids=columns.get("id"),
-        documents=_first(columns, DOCUMENT_COLUMNS),
+        documents=first_column(columns, DOCUMENT_COLUMNS),
         language=wanted[0].removeprefix("target_") if targets else None,
     )
 
@@ -135,21 +135,23 @@ def read_sources(path: Path, *, split: str | None = None) -> tuple[str, ...]:
         return read_xml(path, None, "source").lines
     if path.suffix.lower() != ".csv":
         return read_lines(path)
-    columns = _read_columns(path, split)
-    if (sources := _first(columns, SOURCE_COLUMNS)) is None:
-        raise _lacking(path, "sources", " or ".join(SOURCE_COLUMNS), columns)
+    columns = read_columns(path, split)
+    if (sources := first_column(columns, SOURCE_COLUMNS)) is None:
+        raise lacking_column(path, "sources", " or ".join(SOURCE_COLUMNS), columns)
     return sources
 
 
-def _lacking(path: Path, what: str, expected: str, columns: dict[str, tuple[str, ...]]) -> InputError:
+def lacking_column(path: Path, what: str, expected: str, columns: dict[str, tuple[str, ...]]) -> InputError:
+    """Return the error of a manifest without a column that is needed."""
     return InputError(f"the manifest has no {what}", where=path, expected=expected, got=",".join(columns))
 
 
-def _first(columns: dict[str, tuple[str, ...]], names: Sequence[str]) -> tuple[str, ...] | None:
+def first_column(columns: dict[str, tuple[str, ...]], names: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the column of the first of `names` that there is, or None."""
     return next((columns[name] for name in names if name in columns), None)
 
 
-def _read_columns(path: Path, split: str | None) -> dict[str, tuple[str, ...]]:
+def read_columns(path: Path, split: str | None) -> dict[str, tuple[str, ...]]:
     """Return a manifest by columns, white space around its values taken away; of one split where it is told."""
     rows = read_rows(path, ())
     for line, row in rows:

@@ -9,7 +9,13 @@ from iwsltpack.documents.names import RUN_NAME, pair_in
 from iwsltpack.documents.run import Run, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
-from iwsltpack.scoring.references import read_xml
+from iwsltpack.scoring.references import (
+    DOCUMENT_COLUMNS,
+    first_column,
+    lacking_column,
+    read_columns,
+    read_xml,
+)
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.discovery import test_set_of
@@ -21,6 +27,9 @@ if TYPE_CHECKING:
 
     from iwsltpack.documents.run import RunSegment
     from iwsltpack.testsets.testset import Segment
+
+
+HYPOTHESIS_COLUMNS = ("hypothesis", "hyp", "output", "translation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +87,12 @@ def scored_text(name: str, lines: Sequence[str]) -> ScoredText:
 
 
 def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
-    """Read hypotheses from text, IWSLT XML, or the folder of a decoding run.
+    """Read hypotheses from text, CSV with a column ``hypothesis``, IWSLT XML, or the folder of a decoding run.
 
     Parameters
     ----------
     test_set
-        Folder of the test set whose segments the lines of a text are; a run and XML tell theirs themselves.
+        Folder of the test set whose segments the lines of a text are; a run, CSV and XML tell theirs themselves.
 
     Raises
     ------
@@ -95,6 +104,12 @@ def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
     if suffix == ".xml":
         texts = read_xml(path, None, "output")
         return Hypotheses(name=path.name, lines=texts.lines, documents=texts.documents, numbers=texts.numbers)
+    if suffix == ".csv":
+        columns = read_columns(path, None)
+        if (lines := first_column(columns, HYPOTHESIS_COLUMNS)) is None:
+            raise lacking_column(path, "hypotheses", " or ".join(HYPOTHESIS_COLUMNS), columns)
+        documents = first_column(columns, DOCUMENT_COLUMNS)
+        return Hypotheses(name=path.name, lines=lines, ids=columns.get("id"), documents=documents)
     if path.is_dir():
         return _read_run(path)
     found = Hypotheses(name=path.name, lines=read_lines(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from iwsltpack.documents.names import DEVICE_NAME
 from iwsltpack.submission import naming
 from iwsltpack.submission.validation_rules import problem
 
@@ -63,7 +64,7 @@ def check_test_sets(edition: Edition, pair: str, names: Sequence[str]) -> list[P
     problems += [
         problem("submit.test-set-unknown", f"{name!r} cannot be part of a file name")
         for name in found
-        if naming.FILE_PART.fullmatch(name) is None
+        if naming.FILE_PART.fullmatch(name) is None or DEVICE_NAME.fullmatch(name)
     ]
     if wanted.names is not None:
         problems += [problem("submit.test-set-missing", name) for name in wanted.names if name not in counts]

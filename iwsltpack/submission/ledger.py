@@ -101,23 +101,24 @@ def _entry(folder: Path, number: int | None) -> Entry:
         submission = read_submission(folder)
     except IwsltpackError:
         return Entry(folder=folder.name, state="unreadable", problems=tuple(problems), submission=None)
+    digests, recorded = {item.sha256 for item in submission.test_sets}, _recorded(folder)
+    scores = tuple(score for score in recorded if score.hypotheses_sha256 in digests)
+    if stale := [f"{score.metric} of {score.test_set}" for score in recorded if score not in scores]:
+        message = f"{len(stale)} left out: {', '.join(stale)}"
+        problems.append(problem("ledger.stale-scores", message, path=folder / naming.SCORES))
     return Entry(
         folder=folder.name,
         number=number,
         state="invalid" if has_errors(problems) else "valid",
         problems=tuple(problems),
         submission=submission,
-        scores=_scores(folder / naming.SCORES, submission),
+        scores=scores,
     )
 
 
-def _scores(path: Path, submission: Submission) -> tuple[RecordedScore, ...]:
-    """Return the recorded scores that belong to the hypotheses as they are now."""
-    if not path.is_file():
-        return ()
-    digests = {item.sha256 for item in submission.test_sets}
-    recorded = RecordedScores.from_json(fileio.read_json(path), path=path)
-    return tuple(score for score in recorded.scores if score.hypotheses_sha256 in digests)
+def _recorded(folder: Path) -> tuple[RecordedScore, ...]:
+    path = folder / naming.SCORES
+    return RecordedScores.from_json(fileio.read_json(path), path=path).scores if path.is_file() else ()
 
 
 def record_score(root: Path, path: Path) -> list[str]:
@@ -155,10 +156,7 @@ def _record(folder: Path, document: Score) -> bool:
     ]
     if not new:
         return False
-    kept = {
-        (score.test_set, score.metric): score
-        for score in (*_scores(folder / naming.SCORES, submission), *new)
-    }
+    kept = {(score.test_set, score.metric): score for score in (*_recorded(folder), *new)}
     ordered = tuple(kept[pair] for pair in sorted(kept))
     fileio.write_json(folder / naming.SCORES, RecordedScores(scores=ordered).to_json())
     return True
@@ -192,7 +190,10 @@ def add(root: Path, package: Package, *, replace_existing: bool = False) -> tupl
             return target, "unchanged"
         if target.exists() and not replace_existing:
             raise _occupied(target, package.submission)
-        commit(root, {package.folder: write_folder(root, 0, package.files)})
+        files, scores = package.files, target / naming.SCORES
+        if scores.is_file():
+            files = {**files, naming.SCORES: fileio.read_bytes(scores)}
+        commit(root, {package.folder: write_folder(root, 0, files)})
         return target, "replaced" if present or hostile else "written"
 
 
