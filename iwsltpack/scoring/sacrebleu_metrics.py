@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +59,9 @@ def score_surface(
     # sacrebleu counts n-grams one by one and twice over; from the counts on, the numbers are its own.
     whole = make_metric(metric, language, ["x"])
     single = make_metric(metric, language, ["x"], sentence=True)
-    symbols = _characters if metric == "chrf" else partial(_words, _fast_tokenizer(whole), {})
+    # A word's number is given when it is first asked for.
+    numbers: dict[str, int] = defaultdict(itertools.count().__next__)
+    symbols = _characters if metric == "chrf" else partial(_words, _fast_tokenizer(whole), numbers)
     counts = count_shared(symbols(hypotheses), symbols(references), MAX_ORDER[metric])
     if metric == "chrf":
         counts[:, :, 0] *= counts[:, :, 1] > 0  # as sacrebleu has it: no reference, no hypothesis
@@ -79,9 +83,7 @@ def _characters(lines: Sequence[str]) -> list[Ints]:
 def _words(tokenize: Callable[[str], list[str]], known: dict[str, int], lines: Sequence[str]) -> list[Ints]:
     import numpy as np
 
-    return [
-        np.array([known.setdefault(word, len(known)) for word in tokenize(line)], np.int64) for line in lines
-    ]
+    return [np.array([known[word] for word in tokenize(line)], np.int64) for line in lines]
 
 
 def _fast_tokenizer(metric: Any) -> Callable[[str], list[str]]:
