@@ -22,11 +22,6 @@ RAW_FOLDER: Final = "raw"
 AUDIT_FOLDER: Final = "audit"
 
 
-def hypothesis_file(test_set: str, pair: str) -> str:
-    """Return the name of the file to upload for a test set, e.g. ``tst.en-zh.txt``."""
-    return f"{test_set}.{pair}.txt"
-
-
 def folder_of(submission: Submission) -> str:
     """Return the folder of a submission: its model name, and for a labelled contrastive one the label.
 

@@ -239,11 +239,12 @@ def _render_test_set(
         lines.append(cleaned.text if request.clean else line)
         if request.clean:
             audit += [fileio.canonical_json(audit_entry(number, c), indent=None) for c in cleaned.changes]
-    name = naming.hypothesis_file(run.test_set.name, request.pair)
+    stem = f"{run.test_set.name}.{request.pair}"
+    name = f"{stem}.txt"
     data = "".join(f"{line}\n" for line in lines).encode()
     files[name] = data
     files[f"{naming.RAW_FOLDER}/{name}"] = raw
-    files[f"{naming.AUDIT_FOLDER}/{run.test_set.name}.{request.pair}.jsonl"] = b"".join(audit)
+    files[f"{naming.AUDIT_FOLDER}/{stem}.jsonl"] = b"".join(audit)
     # The raw hypotheses may have given the same finding already.
     known = {(found.rule, found.line) for found in problems}
     found_in_text = check_hypotheses(data, lang, folder / name, raw=not request.clean)

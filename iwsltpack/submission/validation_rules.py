@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from importlib import resources
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from iwsltpack.errors import IwsltpackError, Problem, Severity, ValidationFailed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -22,16 +19,12 @@ class ValidationRule:
     fix: str
 
 
-def _read_rules() -> dict[str, ValidationRule]:
-    table = tomllib.loads(resources.files(__package__).joinpath("rules.toml").read_text(encoding="utf-8"))
-    steps = table.pop("steps")
-    return {
-        name: ValidationRule(**entry | {"fix": steps.get(entry["fix"], entry["fix"])})
-        for name, entry in table.items()
-    }
-
-
-RULES: Final = _read_rules()
+_TABLE: Final = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+_STEPS: Final = _TABLE.pop("steps")
+RULES: Final = {
+    name: ValidationRule(**entry | {"fix": _STEPS.get(entry["fix"], entry["fix"])})
+    for name, entry in _TABLE.items()
+}
 """The rules by their names, in the order of the file."""
 
 

@@ -171,11 +171,12 @@ def _settings(submission: Submission, run: Run) -> dict[str, Any]:
 
 
 def _copy_artifact(source: Path, target: Path, progress: Reporter) -> None:
-    def copy(path: str, place: str) -> None:
-        shutil.copyfile(path, place)
-        progress.advance(Path(path).stat().st_size)
-
-    total = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-    progress.start("copying the artifact", total, "bytes")
-    shutil.copytree(source, target, copy_function=copy)
+    # Not copytree, which would give the copy the folders' modes: read-only ones could never be replaced.
+    sizes = {path: path.stat().st_size for path in sorted(source.rglob("*")) if path.is_file()}
+    progress.start("copying the artifact", sum(sizes.values()), "bytes")
+    for path, size in sizes.items():
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        progress.advance(size)
     progress.finish()

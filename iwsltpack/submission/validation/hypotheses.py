@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -53,19 +54,21 @@ class HypothesisFile:
     lines: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
+    def add(self, rule: str, message: str, line: int | None = None) -> None:
+        """Add a problem of the file, or of a line of it."""
+        self.problems.append(problem(rule, message, path=self.path, line=line))
 
-def read_hypotheses(
-    path: Path, lang: str | None, *, raw: bool = False, name: Path | None = None
-) -> HypothesisFile:
-    """Read and check a hypothesis file; it is called `name` in problems.
+
+def read_hypotheses(path: Path, lang: str | None, *, raw: bool = False) -> HypothesisFile:
+    """Read and check a hypothesis file.
 
     Without a target language `lang`, what depends on it is left out. `raw` is the model's own output, before cleaning:
     what the cleaner will repair is no problem yet.
     """
-    found = HypothesisFile(path=name or path)
+    found = HypothesisFile(path=path)
     size = path.stat().st_size
     if size > MAX_BYTES:
-        found.problems.append(problem("hyp.too-large", f"{size} bytes", path=found.path))
+        found.add("hyp.too-large", f"{size} bytes")
         return found
     return _read(path.read_bytes(), lang, found, raw=raw)
 
@@ -77,37 +80,28 @@ def check_hypotheses(data: bytes, lang: str | None, name: Path, *, raw: bool = F
 
 def _read(data: bytes, lang: str | None, found: HypothesisFile, *, raw: bool) -> HypothesisFile:
     if not data:
-        found.problems.append(problem("hyp.empty-file", "0 bytes", path=found.path))
+        found.add("hyp.empty-file", "0 bytes")
         return found
-    _check_bytes(data, found)
-    for number, piece in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-        found.lines.append(_decode(piece, number, found))
+    if data.startswith(b"\xef\xbb\xbf"):
+        found.add("hyp.bom", "UTF-8 byte-order mark", 1)
+    if count := data.count(b"\r"):
+        line = data[: data.index(b"\r")].count(b"\n") + 1
+        found.add("hyp.crlf", f"{count} carriage returns, the first here", line)
+    if not data.endswith(b"\n"):
+        found.add("hyp.final-newline", "the file ends within a line", data.count(b"\n") + 1)
+    pieces = data.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+    for number, piece in enumerate(pieces, 1):
+        found.lines.append(_decode(piece.removesuffix(b"\r"), number, found))
     _check_lines(found, lang, raw=raw)
     return found
 
 
-def _check_bytes(data: bytes, found: HypothesisFile) -> None:
-    if data.startswith(b"\xef\xbb\xbf"):
-        found.problems.append(problem("hyp.bom", "UTF-8 byte-order mark", path=found.path, line=1))
-    if b"\r" in data:
-        line = data[: data.index(b"\r")].count(b"\n") + 1
-        count = data.count(b"\r")
-        message = f"{count} carriage returns, the first here"
-        found.problems.append(problem("hyp.crlf", message, path=found.path, line=line))
-    if not data.endswith(b"\n"):
-        line, message = data.count(b"\n") + 1, "the file ends within a line"
-        found.problems.append(problem("hyp.final-newline", message, path=found.path, line=line))
-
-
 def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
-    piece = piece.removesuffix(b"\r")
-    if number == 1:
-        piece = piece.removeprefix(b"\xef\xbb\xbf")
     try:
         return piece.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"byte 0x{piece[error.start]:02x} at column {error.start + 1}"
-        found.problems.append(problem("hyp.encoding", message, path=found.path, line=number))
+        found.add("hyp.encoding", message, number)
         # The byte's place is told; a mark of its own would be told a second time.
         return piece.decode("utf-8", errors="replace").replace("\ufffd", "?")
 
@@ -115,20 +109,29 @@ def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
 def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
     foreign = 0
     for number, line in enumerate(found.lines, 1):
-        found.problems += _check_characters(line, number, found.path, raw=raw)
+        for rule, message in _wrong_characters(line, raw=raw):
+            found.add(rule, message, number)
         foreign += not line.strip()
         if lang is None or not line.strip() or len(line) > MAX_LINE:
             continue
-        worded = _check_wording(line, number, found.path, lang, raw=raw)
-        foreign += any(entry.rule == "hyp.not-target-language" for entry in worded)
-        found.problems += worded
+        worded = _wrong_wording(line, lang, raw=raw)
+        foreign += any(rule == "hyp.not-target-language" for rule, _ in worded)
+        for rule, message in worded:
+            found.add(rule, message, number)
     if len(found.lines) >= MIN_LINES_FOR_SHARE and foreign > SCRIPT_SHARE * len(found.lines):
         message = f"{foreign} of {len(found.lines)} lines are empty or not in {lang or 'any language'}"
-        found.problems.append(problem("hyp.script-share", message, path=found.path))
-    found.problems += _duplicates(found)
+        found.add("hyp.script-share", message)
+    start = 1
+    for line, equal in itertools.groupby(found.lines):
+        times = len(list(equal))
+        if times > 1 and len(line.strip()) >= DUPLICATE_LENGTH:
+            message = f"the same line {times} times in a row: {_short(line)}"
+            found.add("hyp.duplicate-lines", message, start)
+        start += times
 
 
-def _check_characters(line: str, number: int, path: Path, *, raw: bool) -> list[Problem]:
+def _wrong_characters(line: str, *, raw: bool) -> list[tuple[str, str]]:
+    """Return the rules on characters that a line breaks, each with what is wrong."""
     checks = [
         ("hyp.empty-line", not line.strip(), "the line is empty"),
         ("hyp.replacement", "\ufffd" in line, "U+FFFD in the line"),
@@ -145,40 +148,24 @@ def _check_characters(line: str, number: int, path: Path, *, raw: bool) -> list[
             ("hyp.nfc", decomposed, "not composed (NFC)"),
             ("hyp.server-changes", as_server(line) != line, f"it makes it: {_short(as_server(line))}"),
         ]
-    return [problem(rule, message, path=path, line=number) for rule, broken, message in checks if broken]
+    return [(rule, message) for rule, broken, message in checks if broken]
 
 
-def _check_wording(line: str, number: int, path: Path, lang: str, *, raw: bool) -> list[Problem]:
-    problems = []
+def _wrong_wording(line: str, lang: str, *, raw: bool) -> list[tuple[str, str]]:
+    """Return the rules on wording that a line breaks: what the cleaner reports, and what it would repair."""
+    found = []
     for change in clean_line(line, lang).changes:
         if not change.repaired:
-            rule = REPORTED.get(change.rule)
-            message = change.message or change.rule
-        elif raw or change.rule in SEEN_BY_OTHER_RULES:
-            continue
-        else:
+            if change.rule in REPORTED:
+                found.append((REPORTED[change.rule], change.message or change.rule))
+        elif not raw and change.rule not in SEEN_BY_OTHER_RULES:
             rule = "hyp.meta-prefix" if change.rule in PREFIX_RULES else "hyp.not-clean"
-            message = f"rule {change.rule} would make it: {_short(change.after)}"
-        if rule is not None:
-            problems.append(problem(rule, message, path=path, line=number))
-    return problems
+            found.append((rule, f"rule {change.rule} would make it: {_short(change.after)}"))
+    return found
 
 
 def _short(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _duplicates(found: HypothesisFile) -> list[Problem]:
-    problems = []
-    start = 0
-    for index in range(1, len(found.lines) + 1):
-        if index < len(found.lines) and found.lines[index] == found.lines[start]:
-            continue
-        if index - start > 1 and len(found.lines[start].strip()) >= DUPLICATE_LENGTH:
-            message = f"the same line {index - start} times in a row: {_short(found.lines[start])}"
-            problems.append(problem("hyp.duplicate-lines", message, path=found.path, line=start + 1))
-        start = index
-    return problems
 
 
 def check_alignment(durations: Sequence[float], lines: Sequence[str], path: Path) -> list[Problem]:
