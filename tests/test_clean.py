@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -148,6 +149,20 @@ def test_no_word_of_the_vocabulary_has_two_meanings() -> None:
     for writing in ("han", "latin"):
         words = [word for listed in vocabulary._WORDS[writing].values() for word in listed.split()]
         assert sorted(words) == sorted(set(words))
+
+
+def test_every_pattern_of_the_table_is_one_and_is_used() -> None:
+    """A name mistyped in the code or in the table is found here, not by a line that nobody cleans."""
+    sources = "".join(
+        path.read_text(encoding="utf-8") for path in Path(cleaning.__file__).parent.glob("*.py")
+    )
+    for section, listed in vocabulary._PATTERNS.items():
+        (holder,) = re.findall(rf'(\w+): Final = (?:v\.)?Patterns\("{section}"\)', sources)
+        used = set(re.findall(rf"\b{holder}\.(\w+)", sources))
+        parts = {part for pieces in listed.values() for part in re.findall(r"%(\w+)%", "".join(pieces))}
+        assert used | parts == set(listed), section
+        for name in listed:
+            assert getattr(vocabulary.Patterns(section), name).pattern
 
 
 @pytest.mark.parametrize(
