@@ -8,22 +8,22 @@ import pytest
 
 from iwsltpack.artifact.location import hub_address, is_address, local_copy, locate, name_of, shown
 from iwsltpack.errors import ArtifactError, UsageError
-from iwsltpack.remote.location import HubLocation, UrlLocation, is_remote, parse, without_secrets
+from iwsltpack.remote.address import HubAddress, UrlAddress, is_remote, parse, without_secrets
 
 
 @pytest.mark.parametrize(
     ("text", "location", "name"),
     [
-        ("hf://owner/name", HubLocation("owner/name"), "name"),
-        ("HF://owner/na.me-1_2/", HubLocation("owner/na.me-1_2"), "na.me-1_2"),
-        ("hf://owner/name@v1", HubLocation("owner/name", "v1"), "name@v1"),
-        ("hf://owner/name@v1/sub/q3", HubLocation("owner/name", "v1", "sub/q3"), "q3@v1"),
-        ("hf://owner/name/q3/iwsltpack.json", HubLocation("owner/name", None, "q3"), "q3"),
-        ("hf://owner/name@refs/pr/7/q3", HubLocation("owner/name", "refs/pr/7", "q3"), "q3@refs-pr-7"),
-        ("hf://owner/name@a%2Fb", HubLocation("owner/name", "a/b"), "name@a-b"),
+        ("hf://owner/name", HubAddress("owner/name"), "name"),
+        ("HF://owner/na.me-1_2/", HubAddress("owner/na.me-1_2"), "na.me-1_2"),
+        ("hf://owner/name@v1", HubAddress("owner/name", "v1"), "name@v1"),
+        ("hf://owner/name@v1/sub/q3", HubAddress("owner/name", "v1", "sub/q3"), "q3@v1"),
+        ("hf://owner/name/q3/iwsltpack.json", HubAddress("owner/name", None, "q3"), "q3"),
+        ("hf://owner/name@refs/pr/7/q3", HubAddress("owner/name", "refs/pr/7", "q3"), "q3@refs-pr-7"),
+        ("hf://owner/name@a%2Fb", HubAddress("owner/name", "a/b"), "name@a-b"),
     ],
 )
-def test_hub_addresses(text: str, location: HubLocation, name: str) -> None:
+def test_hub_addresses(text: str, location: HubAddress, name: str) -> None:
     assert parse(text) == location
     assert (name_of(text), location.name) == (name, name)
     assert parse(location.shown.replace("a/b", "a%2Fb")) == location
@@ -43,7 +43,7 @@ def test_hub_addresses(text: str, location: HubLocation, name: str) -> None:
 )
 def test_urls_of_files_keep_query_and_login_and_their_names_do_not(text: str, url: str, name: str) -> None:
     location = parse(text)
-    assert isinstance(location, UrlLocation)
+    assert isinstance(location, UrlAddress)
     assert location.url("x") == url
     assert location.name == name
     for visible in (location.shown, repr(location), shown(text)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import UsageError
-from iwsltpack.remote import location as remote
+from iwsltpack.remote import address as remote
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -24,14 +24,7 @@ Place = Path | str
 class Located:
     """An artifact of which the manifest is read, and nothing else.
 
-    Attributes
-    ----------
-    path
-        Its folder; of a remote one, the folder of the cache that mirrors it.
-    manifest
-        As read and checked.
-    mirror
-        What fetches files of a remote one; None for a folder.
+    `path` is its folder or, of a remote one, the folder of the cache that mirrors it; `mirror` fetches its files.
     """
 
     path: Path
@@ -52,14 +45,7 @@ class Located:
 def locate(where: Place) -> Located:
     """Read and check an artifact's manifest, wherever the artifact lies.
 
-    Raises
-    ------
-    UsageError
-        A malformed address.
-    ArtifactError, InputError, ValidationFailed
-        See `read_manifest`.
-    ResourceError, MissingDependency
-        See `open_mirror`.
+    A malformed address is a `UsageError`; for other errors see `read_manifest` and `open_mirror`.
     """
     if not is_address(where):
         path = Path(where)
@@ -75,23 +61,10 @@ def _mirror(where: Place) -> Mirror:
 
 
 def local_copy(where: Place, progress: Reporter = SILENT, *, recheck: bool = False) -> Path:
-    """Return the folder of an artifact; of a remote one, everything is fetched into the cache first.
+    """Return the folder of an artifact as it is; of a remote one, everything is fetched into the cache first.
 
-    Parameters
-    ----------
-    where
-        A folder is returned as it is, whatever it holds.
-    progress
-        Told the bytes.
-    recheck
-        Hash what the cache holds already, and fetch anew what was damaged since.
-
-    Raises
-    ------
-    ValidationFailed
-        Files are missing or damaged at their source; each is named.
-    IwsltpackError
-        As `locate`.
+    With `recheck`, what the cache holds already is hashed, and what was damaged since is fetched anew. Files that are
+    missing or damaged at their source are a `ValidationFailed` that names each; for other errors see `locate`.
     """
     if not is_address(where):
         return Path(where)
@@ -104,10 +77,7 @@ def local_copy(where: Place, progress: Reporter = SILENT, *, recheck: bool = Fal
 def is_address(where: Place) -> bool:
     """Tell whether `where` is an address and not a path.
 
-    Raises
-    ------
-    UsageError
-        It was an address before it went through `pathlib.Path`, which makes one slash of two.
+    One that was an address before it went through `pathlib.Path`, which makes one slash of two, is a `UsageError`.
     """
     if remote.is_remote(where):
         return True

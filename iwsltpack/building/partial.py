@@ -132,19 +132,21 @@ def check_absent(output: Path) -> None:
 
 
 @contextmanager
-def lock_partial(output: Path) -> Iterator[Path]:
-    """Give this process alone the folder `output` is built in.
+def lock_partial(
+    output: Path, lock: str = LOCK, busy: str = "another build is writing this artifact, or a shard of it"
+) -> Iterator[Path]:
+    """Give this process alone the folder in which `output` comes into being, by build or pull.
 
-    The folder is removed at the end. After an error it stays, for the next build to go on from.
+    The folder is removed at the end. After an error it stays, for the next command to go on from.
 
     Raises
     ------
     UsageError
-        Another build, a shard or a merge is at work there, or has finished the artifact meanwhile.
+        Another process is at work there, which `busy` says, or has finished the artifact meanwhile.
     """
     partial_folder = partial_of(output)
     partial_folder.mkdir(parents=True, exist_ok=True)
-    with locks.held(partial_folder / LOCK, "another build is writing this artifact, or a shard of it"):
+    with locks.held(partial_folder / lock, busy):
         # It may have been finished by another process since this one looked first.
         check_absent(output)
         shutil.rmtree(partial_folder / STAGING, ignore_errors=True)

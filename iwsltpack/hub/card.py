@@ -40,13 +40,6 @@ TECHNIQUE_TAGS = {
     "structured pruning": "pruned",
     "lossless entropy coding": "lossless-compression",
 }
-COMPONENTS = {
-    "selected": "rounded layers",
-    "linear": "other linear layers",
-    "embedding": "embeddings",
-    "audio_tower": "audio tower",
-    "other": "norms and the like",
-}
 
 
 def write_card(manifest: ArtifactManifest, sizes: Sizes, repo: str) -> str:
@@ -63,7 +56,6 @@ def write_card(manifest: ArtifactManifest, sizes: Sizes, repo: str) -> str:
         repo=repo,
         front_matter=_front_matter(manifest),
         origin=_model_link(manifest),
-        components=COMPONENTS,
         recipe_rows=_recipe_rows(manifest),
         example=example,
         chain=chain,

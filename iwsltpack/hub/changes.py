@@ -27,20 +27,10 @@ COMMIT_TEXT_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class Changes:
-    """What has to happen to a repository.
+    """What has to happen to a repository; `send` and `keep` leave the manifest out.
 
-    Attributes
-    ----------
-    send
-        Files of the artifact that the hub lacks or holds otherwise, the manifest left out.
-    keep
-        Files it holds already, the manifest left out.
-    remove
-        Files of an older artifact, in the order of their paths.
-    manifest
-        Whether the manifest has to be sent.
-    replaces
-        Whether the repository has a manifest now.
+    The hub lacks the files to `send`, or holds others of their names; those to `remove` are an older artifact's, in the
+    order of their paths. `manifest` tells whether the manifest has to be sent, `replaces` whether there is one now.
     """
 
     send: tuple[File, ...]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.errors import UsageError
 from iwsltpack.remote import failure
+from iwsltpack.remote.address import HubAddress, is_remote, parse
 from iwsltpack.remote.hub_errors import hub_errors
-from iwsltpack.remote.location import HubLocation, is_remote, parse
 from iwsltpack.system import fileio
 from iwsltpack.system.quiet import quiet_loggers
 from iwsltpack.version import __version__
@@ -29,16 +29,10 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub lists it.
+    """A file as the hub lists it; bytes and SHA-256 are those of the content, wherever it is stored.
 
-    Attributes
-    ----------
-    bytes
-        Of the content, wherever it is stored.
-    sha256
-        Of the content, where it is stored as a large file.
-    blob
-        Git's name of what the repository itself stores: the content, or a pointer to the large file.
+    The hub gives a SHA-256 of large files alone. `blob` is Git's name of what the repository itself stores: the
+    content, or a pointer to the large file.
     """
 
     bytes: int
@@ -59,16 +53,10 @@ class RemoteFile:
         return local is None or self.blob == git_hash(local.read_bytes())
 
 
-def locate(name: str) -> HubLocation:
-    """Take ``OWNER/NAME[@REVISION]`` apart, with or without ``hf://`` before it.
-
-    Raises
-    ------
-    UsageError
-        Malformed, or an address of another kind of store.
-    """
+def locate(name: str) -> HubAddress:
+    """Take ``OWNER/NAME[@REVISION]`` apart, with or without ``hf://``; an address of another store is refused."""
     location = parse(name if is_remote(name) else f"hf://{name}")
-    if isinstance(location, HubLocation):
+    if isinstance(location, HubAddress):
         return location
     raise UsageError(
         "not a repository on the hub", where=location.shown, expected="OWNER/NAME or hf://OWNER/NAME"
@@ -77,19 +65,9 @@ def locate(name: str) -> HubLocation:
 
 @contextmanager
 def connected(where: str, *, endpoint: str | None = None) -> Iterator[HfApi]:
-    """Give a client of the hub; inside the block the library is silent, and its exceptions become ours.
+    """Give a client of the hub, or of the one at `endpoint`; inside the block the library is silent.
 
-    Parameters
-    ----------
-    where
-        The repository, for errors.
-    endpoint
-        URL of another hub than HF_ENDPOINT names.
-
-    Raises
-    ------
-    InputError, UsageError, ResourceError
-        See `hub_errors` and `fileio.disk_errors`.
+    Its exceptions become ours, about the repository `where`; see `hub_errors` and `fileio.disk_errors`.
     """
     from huggingface_hub import HfApi, get_session
 

@@ -7,14 +7,13 @@ hash is right.
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.integrity import find_foreign, verify_artifact
-from iwsltpack.building.partial import ARTIFACT, check_absent, partial_of
+from iwsltpack.building.partial import ARTIFACT, check_absent, lock_partial, partial_of
+from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import MANIFEST_LIMIT
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, UsageError, ValidationFailed
@@ -22,22 +21,20 @@ from iwsltpack.hub.changes import find_faults
 from iwsltpack.hub.client import connected, locate, look
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.remote.mirror import mirror_into
-from iwsltpack.system import fileio, locks
+from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from iwsltpack.documents.artifact import File
     from iwsltpack.hub.client import RemoteFile
-    from iwsltpack.remote.location import HubLocation
+    from iwsltpack.remote.address import HubAddress
 
 LOCK = "pull.lock"
 """In the partial folder: who is at work there."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pulled:
+class Pulled(Part):
     """What a pull did.
 
     Attributes
@@ -62,10 +59,6 @@ class Pulled:
     files_fetched: int
     bytes_fetched: int
     files_kept: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as a JSON object."""
-        return dict(vars(self))
 
 
 def pull_artifact(
@@ -105,7 +98,14 @@ def pull_artifact(
             lambda: look(api, location.repo, location.revision), location.shown, patient=False
         )
         _check_listing(location, files)
-        with _lock_partial(output) as partial:
+        partial = partial_of(output)
+        if partial.exists() and any(partial.iterdir()) and not (partial / LOCK).exists():
+            raise UsageError(
+                "something else than a pull lies where this one would work",
+                where=partial,
+                fix="choose another --output, or remove that folder",
+            )
+        with lock_partial(output, LOCK, "another pull is writing this artifact"):
             manifest_sha256, kept, wanted = _fetch(
                 replace(location, revision=commit), files, partial / ARTIFACT, progress
             )
@@ -123,18 +123,17 @@ def pull_artifact(
     )
 
 
-def _check_listing(location: HubLocation, files: dict[str, RemoteFile]) -> None:
+def _check_listing(location: HubAddress, files: dict[str, RemoteFile]) -> None:
     """Refuse a repository that holds no artifact, before anything is fetched."""
     folder = f"{location.folder}/" if location.folder else ""
     where = f"{location.shown}/{MANIFEST_NAME}"
-    known = files.get(f"{folder}{MANIFEST_NAME}")
-    if known is None and any(path.startswith(f"{folder}{WEIGHTS_DIR}/") for path in files):
-        raise ArtifactError(
-            "the artifact is only half pushed",
-            where=where,
-            fix="let its owner run the same `iwsltpack push` again, then pull again",
-        )
-    if known is None:
+    if (known := files.get(f"{folder}{MANIFEST_NAME}")) is None:
+        if any(path.startswith(f"{folder}{WEIGHTS_DIR}/") for path in files):
+            raise ArtifactError(
+                "the artifact is only half pushed",
+                where=where,
+                fix="let its owner run the same `iwsltpack push` again, then pull again",
+            )
         raise ArtifactError(
             "no artifact in this repository",
             where=where,
@@ -151,7 +150,7 @@ def _check_listing(location: HubLocation, files: dict[str, RemoteFile]) -> None:
 
 
 def _fetch(
-    location: HubLocation, files: dict[str, RemoteFile], folder: Path, progress: Reporter
+    location: HubAddress, files: dict[str, RemoteFile], folder: Path, progress: Reporter
 ) -> tuple[str, int, list[File]]:
     """Fill `folder` and verify it; return the manifest's SHA-256, how many files were kept, and which were not."""
     mirror = mirror_into(location, folder)
@@ -174,21 +173,3 @@ def _fetch(
             "what was fetched is not whole", problems, where=folder, fix="run the same command again"
         )
     return mirror.manifest.sha256, len(mirror.manifest.files) - len(wanted), wanted
-
-
-@contextmanager
-def _lock_partial(output: Path) -> Iterator[Path]:
-    """Give the folder the artifact arrives in, locked; it stays on an error, to go on from."""
-    partial = partial_of(output)
-    if partial.exists() and any(partial.iterdir()) and not (partial / LOCK).exists():
-        raise UsageError(
-            "something else than a pull lies where this one would work",
-            where=partial,
-            fix="choose another --output, or remove that folder",
-        )
-    partial.mkdir(parents=True, exist_ok=True)
-    with locks.held(partial / LOCK, "another pull is writing this artifact"):
-        # It may have been finished by another process since this one looked first.
-        check_absent(output)
-        yield partial
-        shutil.rmtree(partial)

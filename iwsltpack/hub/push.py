@@ -9,12 +9,15 @@ or the new one. What is left to do is told by the hub's own listing alone: no st
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.documents.artifact import File
+from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError, ValidationFailed
@@ -25,8 +28,6 @@ from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.hf_api import ModelInfo
 
@@ -46,7 +47,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pushed:
+class Pushed(Part):
     """What a push did.
 
     Attributes
@@ -78,10 +79,6 @@ class Pushed:
     files_kept: int
     removed: tuple[str, ...]
     card: CardOutcome
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as a JSON object."""
-        return {**vars(self), "removed": list(self.removed)}
 
 
 def push_artifact(
@@ -165,9 +162,8 @@ class _Push:
         first = compare(self.artifact, self.manifest, remote)
         self._upload(first.send)
         outcome, card = self._card(policy, head, remote)
-        if first.nothing and card is None:
-            commit = head
-        else:
+        commit = head
+        if not first.nothing or card is not None:
             commit = self._commit_all(card)
             self._check(commit)
         sealed = (self.artifact / MANIFEST_NAME).stat().st_size
@@ -215,21 +211,14 @@ class _Push:
         card = write_card(self.manifest, measure(self.artifact), self.repo).encode()
         if CARD_NAME not in remote:
             return "created", card
-        there = self._read(CARD_NAME, head)
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.api.hf_hub_download(self.repo, CARD_NAME, revision=head, local_dir=folder)
+            there = Path(path).read_bytes()
         if there == card:
             return "unchanged", None
         if policy == "overwrite" or is_generated(there):
             return "updated", card
         return "kept", None
-
-    def _read(self, path: str, commit: str) -> bytes:
-        import tempfile
-        from pathlib import Path
-
-        with tempfile.TemporaryDirectory() as folder:
-            return Path(
-                self.api.hf_hub_download(self.repo, path, revision=commit, local_dir=folder)
-            ).read_bytes()
 
     def _commit_all(self, card: bytes | None) -> str:
         """Commit what is missing; after a lost answer the hub is asked anew what it has."""
@@ -238,10 +227,8 @@ class _Push:
             head, remote = look(self.api, self.repo, self.branch)
             return self._commits(head, compare(self.artifact, self.manifest, remote), card)
 
-        def tell(pause: float) -> None:
-            self.progress.note(f"the hub is busy: on in {pause:.0f} s")
-
-        return ask_hub(once, self.repo, tell=tell)
+        note = self.progress.note
+        return ask_hub(once, self.repo, tell=lambda pause: note(f"the hub is busy: on in {pause:.0f} s"))
 
     def _commits(self, head: str, changes: Changes, card: bytes | None) -> str:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete

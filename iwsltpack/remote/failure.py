@@ -9,19 +9,20 @@ from __future__ import annotations
 import random
 import re
 import time
+import tomllib
 from concurrent.futures import Future, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
-from iwsltpack.errors import ArtifactError, InputError, IwsltpackError, ResourceError
-from iwsltpack.remote.location import without_secrets
+from iwsltpack.errors import ArtifactError, InputError, IwsltpackError, ResourceError, UsageError
+from iwsltpack.remote.address import without_secrets
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
 Kind = Literal["missing", "denied", "unreachable", "offline", "transient", "silent", "damaged", "refused"]
 T = TypeVar("T")
@@ -42,7 +43,6 @@ SLOWEST = 1000.0
 """Bytes a second. With less a person waits for days, and a store that means ill can make it so little."""
 COMMIT_TIMEOUT_S = 120.0
 """The same of what a push asks: a commit of many files takes the hub a while."""
-AGAIN = "run the same command again: what was fetched or sent is kept"
 LONGEST_TEXT = 300
 """Characters of a server's own words that are repeated."""
 
@@ -52,49 +52,29 @@ class OfflineError(ResourceError):
 
 
 class FailureRow(NamedTuple):
-    """What a person is told of one kind of trouble.
-
-    Attributes
-    ----------
-    error
-        Class of the error.
-    what
-        What is wrong.
-    fix
-        What to do; None where that depends on the store.
-    kind
-        Decides whether another try makes sense.
-    """
+    """What a person is told of one kind of trouble, and whether another try makes sense; see ``failures.toml``."""
 
     error: type[IwsltpackError]
     what: str
-    fix: str | None
+    fix: str | None = None
     kind: Kind = "refused"
 
 
-ROWS: dict[Kind, FailureRow] = {
-    "missing": FailureRow(
-        ArtifactError, "a file of the artifact is missing at its source", "publish the artifact again"
-    ),
-    "denied": FailureRow(InputError, "not allowed to read this", None),
-    "unreachable": FailureRow(
-        ResourceError, "the store cannot be reached", "check the address and the network"
-    ),
-    "offline": FailureRow(
-        OfflineError,
-        "not in the local cache, and the hub may not be asked",
-        "unset HF_HUB_OFFLINE once, with a network, to fetch it",
-    ),
-    "damaged": FailureRow(
-        ArtifactError,
-        "a file of the artifact is damaged, at its source or on its way",
-        "publish the artifact again",
-    ),
-    "transient": FailureRow(ResourceError, "the store keeps failing", AGAIN),
-    "silent": FailureRow(ResourceError, "the store keeps failing", AGAIN),
-    "refused": FailureRow(ResourceError, "the store refuses the request", "check the address"),
-}
-"""Of files of an artifact, in whatever store. What the hub says of itself is told by `hub_errors`."""
+def _read_rows() -> tuple[dict[str, str], dict[str, dict[str, FailureRow]]]:
+    tables = tomllib.loads(Path(__file__).with_name("failures.toml").read_text(encoding="utf-8"))
+    steps = tables.pop("steps")
+    classes = {
+        kind.__name__: kind for kind in (ArtifactError, InputError, OfflineError, ResourceError, UsageError)
+    }
+    for rows in tables.values():
+        for name, row in rows.items():
+            fix = row["fix"].format(**steps) if "fix" in row else None
+            rows[name] = FailureRow(**row | {"error": classes[row["error"]], "fix": fix})
+    return steps, tables
+
+
+STEPS, ROWS = _read_rows()
+"""What to do, where several rows say so; and the rows by table and name."""
 
 
 class Failure(Exception):
@@ -126,7 +106,7 @@ class Failure(Exception):
         row: FailureRow | None = None,
     ) -> None:
         self.kind, self.expected, self.retry_after = kind, expected, retry_after
-        self.row = row or ROWS[kind]
+        self.row = row or ROWS["store"][kind]
         self.got = shortened(got)
         self.tried = 1
         super().__init__(self.got)
@@ -184,19 +164,10 @@ def receive(blocks: Iterable[bytes], into: Path, limit: int) -> None:
 
 
 def answered(ask: Callable[[], T], leave: Callable[[T], object]) -> T:
-    """Return what `ask` returns, if a store answers in time: headers that come one by one end no library's wait.
+    """Return what `ask` returns, if a store answers in time; if not, a `Failure` of kind ``silent`` is raised.
 
-    Parameters
-    ----------
-    ask
-        Connects, sends a request and reads the head of the answer; run in a thread of its own.
-    leave
-        Called with an answer that comes when nobody waits for it any more.
-
-    Raises
-    ------
-    Failure
-        Of kind ``silent``; and whatever `ask` raises.
+    Headers that come one by one end no library's wait, so `ask`, which connects, sends a request and reads the head of
+    the answer, runs in a thread of its own. `leave` is called with an answer that comes when nobody waits any more.
     """
     done: Future[T] = Future()
 
@@ -227,19 +198,11 @@ def persist(
     stop: Event | None = None,
     tell: Callable[[float], None] | None = None,
 ) -> T:
-    """Run `action` until it succeeds, or fails in a way, or as often, that there is no use in going on.
+    """Run `action`, one request, until it succeeds, or its `Failure` is one with which there is no use in going on.
 
-    Parameters
-    ----------
-    action
-        One request; raises `Failure`.
-    patient
-        Whether to wait for a server that cannot be reached. Not at the first contact: then the address is wrong or
-        the network is down, and the sooner that is said the better.
-    stop
-        Once set, there is no further try.
-    tell
-        Told the seconds of each pause before it begins.
+    Only if `patient` is a server waited for that cannot be reached. At the first contact it is not: then the address is
+    wrong or the network is down, and the sooner that is said the better. Once `stop` is set there is no further try;
+    `tell` is told the seconds of each pause before it begins.
     """
     tried, waited, halt = 0, 0.0, stop or Event()
     while True:
@@ -261,16 +224,9 @@ def persist(
 
 
 def as_error(failure: Failure, where: object, *, login: str | None = None) -> IwsltpackError:
-    """Return the error a caller sees.
+    """Return the error a caller sees of a file at `where`, an address that may be printed.
 
-    Parameters
-    ----------
-    failure
-        What went wrong in the end.
-    where
-        Address of the file, as it may be printed.
-    login
-        What to do where the store lets nobody in.
+    `login` says what to do where the store lets nobody in.
     """
     fix = failure.row.fix or login
     if failure.kind == "transient" and failure.retry_after:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from iwsltpack.remote import failure
 from iwsltpack.remote.failure import Failure
-from iwsltpack.remote.hub_errors import LOGIN, NO_HUB, hub_failures
+from iwsltpack.remote.hub_errors import BY_NAME, hub_failures
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from iwsltpack.remote.location import HubLocation, UrlLocation
+    from iwsltpack.remote.address import HubAddress, UrlAddress
 
 PLAIN = {"Accept-Encoding": "identity"}
 """Files come as they are: what unpacks itself on the way could become as large as it likes."""
@@ -33,9 +33,9 @@ class HubFiles:
     push in between cannot mix two artifacts.
     """
 
-    login = LOGIN
+    login = failure.STEPS["login"]
 
-    def __init__(self, location: HubLocation) -> None:
+    def __init__(self, location: HubAddress) -> None:
         self._location = location
         self._commit: str | None = None
 
@@ -65,7 +65,15 @@ class HubFiles:
         with _asked(get_session(), url, headers) as answer:
             hf_raise_for_status(answer)
             if self._commit is None:
-                self._commit = _commit_told([*answer.history, answer])
+                # A redirect to where the bytes lie no longer names the commit, the hub's own answer did.
+                told = [
+                    a.headers[COMMIT_HEADER] for a in (*answer.history, answer) if COMMIT_HEADER in a.headers
+                ]
+                if not told or not _COMMIT.fullmatch(told[0]):
+                    raise Failure(
+                        "refused", "an answer that names no commit", row=BY_NAME["FileMetadataError"]
+                    )
+                self._commit = told[0]
             _receive(answer, into, limit)
 
 
@@ -74,7 +82,7 @@ class WebFiles:
 
     login = "give user and password in the address, in ~/.netrc, or an address that is signed"
 
-    def __init__(self, location: UrlLocation) -> None:
+    def __init__(self, location: UrlAddress) -> None:
         self._location = location
         self._made: tuple[int, Any] = (0, None)
 
@@ -94,20 +102,16 @@ class WebFiles:
             ) from None
 
     def _connect(self) -> Any:
-        library = _http_library()
+        from huggingface_hub.errors import HfHubHTTPError
+
+        # httpx or httpx2, whichever this version of huggingface_hub is built on.
+        library: Any = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
         # Proxies and ~/.netrc, as every other program of this machine uses them.
         netrc = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
         ours = netrc.is_file() and "@" not in self._location.base
         client = library.Client(auth=library.NetRCAuth(str(netrc)) if ours else None, follow_redirects=True)
         weakref.finalize(self, client.close)
         return client
-
-
-def _http_library() -> Any:
-    """Return httpx or httpx2, whichever this version of huggingface_hub is built on."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 
 
 @contextmanager
@@ -119,14 +123,6 @@ def _asked(client: Any, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
     with ExitStack() as stack:
         stack.push(asked)
         yield answer
-
-
-def _commit_told(answers: list[Any]) -> str:
-    """Return the commit the hub names; a redirect to where the bytes lie no longer does, the hub's own answer did."""
-    told = next((a.headers[COMMIT_HEADER] for a in answers if COMMIT_HEADER in a.headers), "")
-    if not _COMMIT.fullmatch(told):
-        raise Failure("refused", "an answer that names no commit", row=NO_HUB)
-    return str(told)
 
 
 def _receive(answer: Any, into: Path, limit: int) -> None:

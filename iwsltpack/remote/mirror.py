@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, TypeVar
 from iwsltpack.documents.manifest import MANIFEST_LIMIT, parse_manifest, read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, Problem, ResourceError, ValidationFailed
+from iwsltpack.remote.address import HubAddress
 from iwsltpack.remote.failure import Failure, OfflineError
-from iwsltpack.remote.location import HubLocation
 from iwsltpack.remote.store import Store
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from iwsltpack.documents.artifact import ArtifactManifest, File
-    from iwsltpack.remote.location import Location
+    from iwsltpack.remote.address import Address
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,14 +59,7 @@ STALE_S = 24 * 3600.0
 class Mirror:
     """An artifact that lies elsewhere, and the folder that holds what was fetched of it.
 
-    Attributes
-    ----------
-    location
-        Where the artifact lies.
-    manifest
-        As fetched and checked.
-    folder
-        Laid out like the artifact; complete after `fetch_all` and `keep_manifest`.
+    The folder is laid out like the artifact, and complete after `fetch_all` and `keep_manifest`.
     """
 
     def __init__(self, store: Store, manifest: ArtifactManifest, raw: bytes, folder: Path) -> None:
@@ -87,14 +80,10 @@ class Mirror:
     def need(self, paths: Iterable[str]) -> None:
         """Fetch those of some files that are not here yet; may be called from several threads and processes.
 
-        Raises
-        ------
-        ArtifactError, InputError, ResourceError
-            See `Store.fetch`; what was fetched before stays.
+        For errors see `Store.fetch`; what was fetched before stays.
         """
         missing = [file for file in map(self._entry, paths) if not self._here(file)]
-        for _ in _in_parallel(self._fetch, missing):
-            pass
+        deque(_in_parallel(self._fetch, missing), maxlen=0)
 
     def expect(self, paths: Iterable[str]) -> None:
         """Fetch files in the background, in this order, that will be needed; returns at once.
@@ -104,8 +93,7 @@ class Mirror:
         with self._lock:
             self._ahead.extend(file for file in map(self._entry, paths) if not self._here(file))
             self._fetching_ahead = [thread for thread in self._fetching_ahead if thread.is_alive()]
-            wanted = min(FETCHES, len(self._ahead)) - len(self._fetching_ahead)
-            for _ in range(wanted):
+            for _ in range(min(FETCHES, len(self._ahead)) - len(self._fetching_ahead)):
                 # Daemons: a process that has what it came for does not wait for what it only expected.
                 thread = Thread(target=self._fetch_ahead, name="iwsltpack-ahead", daemon=True)
                 self._fetching_ahead.append(thread)
@@ -136,7 +124,7 @@ class Mirror:
         missing = sorted(self.missing(), key=lambda file: -file.bytes)
         size = sum(file.bytes for file in missing)
         self._check_space(size)
-        problems: list[Problem] = []
+        problems = []
         progress.start("fetching", size, "bytes")
         for file, error in _in_parallel(self._fetch_or_tell, missing):
             if error is not None:
@@ -201,7 +189,11 @@ class Mirror:
 
     def _fetch(self, file: File, stop: Event) -> None:
         target = self._target(file)
-        with _turn(self.folder.parent, f"{self.manifest.sha256}/{file.path}"):
+        name = f"{self.manifest.sha256}/{file.path}".encode()
+        number = int.from_bytes(hashlib.sha256(name).digest()[:4]) % LOCKS
+        # So that threads and processes do not fetch a file at once. It only saves traffic: what keeps the cache whole
+        # is that files are renamed into their place when complete. So work goes on without the lock after a while.
+        with locks.held(self.folder.parent / ".locks" / f"{number:03x}", patience=LOCK_PATIENCE_S):
             if self._here(file):  # another was faster
                 return
             with self._slots, self._arriving(target) as arriving:
@@ -245,7 +237,7 @@ class Mirror:
                 path.replace(target)
 
 
-def open_mirror(location: Location) -> Mirror:
+def open_mirror(location: Address) -> Mirror:
     """Fetch and check an artifact's manifest, and nothing else.
 
     Raises
@@ -271,8 +263,8 @@ def open_mirror(location: Location) -> Mirror:
     return mirror
 
 
-def mirror_into(location: Location, folder: Path) -> Mirror:
-    """Do as `open_mirror`, with another folder than one in the cache, whose parent is the caller's alone.
+def mirror_into(location: Address, folder: Path) -> Mirror:
+    """Do as `open_mirror`, with a folder outside of the cache, whose parent is the caller's alone.
 
     The manifest is kept out of the folder until `Mirror.keep_manifest`: what holds one passes for an artifact.
     """
@@ -338,17 +330,6 @@ def _new_file(box: Path) -> Iterator[Path]:
             Path(name).unlink(missing_ok=True)
 
 
-@contextmanager
-def _turn(box: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a file, so that threads and processes do not fetch it at once; go on without it after a while.
-
-    Locks only save traffic. What keeps the cache whole is that files are renamed into their place when complete.
-    """
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % LOCKS
-    with locks.held(box / ".locks" / f"{number:03x}", patience=LOCK_PATIENCE_S):
-        yield
-
-
 def _sweep() -> None:
     """Remove what killed processes left on its way."""
     oldest = time.time() - STALE_S
@@ -359,21 +340,21 @@ def _sweep() -> None:
                     path.unlink()
 
 
-def _note_path(location: Location) -> Path | None:
+def _note_path(location: Address) -> Path | None:
     """Return where it is noted what a hub address led to; of other stores nothing is, they are asked every time."""
-    if not isinstance(location, HubLocation):
+    if not isinstance(location, HubAddress):
         return None
     endpoint = os.environ.get("HF_ENDPOINT", "")
     return _root() / ".known" / fileio.sha256_bytes(f"{endpoint} {location.shown}".encode())
 
 
-def _remember(location: Location, sha256: str) -> None:
+def _remember(location: Address, sha256: str) -> None:
     path = _note_path(location)
     if path is not None and _recall(location) != _root() / sha256:
         fileio.write_bytes(path, sha256.encode())
 
 
-def _recall(location: Location) -> Path | None:
+def _recall(location: Address) -> Path | None:
     """Return the folder of the cache that an address led to last, if it led to one."""
     path = _note_path(location)
     if path is None or not path.is_file():

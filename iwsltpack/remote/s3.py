@@ -13,7 +13,7 @@ from iwsltpack.remote.failure import Failure
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from iwsltpack.remote.location import UrlLocation
+    from iwsltpack.remote.address import UrlAddress
 
 BLOCK = 1 << 16
 
@@ -26,7 +26,7 @@ class BucketFiles:
 
     login = "give credentials as for any AWS tool: AWS_PROFILE, AWS_ACCESS_KEY_ID …, or a role"
 
-    def __init__(self, location: UrlLocation) -> None:
+    def __init__(self, location: UrlAddress) -> None:
         try:
             import botocore  # type: ignore[import-untyped]  # noqa: F401
         except ImportError as error:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError
+from iwsltpack.remote.address import HubAddress, UrlAddress
 from iwsltpack.remote.failure import Failure, as_error, persist
-from iwsltpack.remote.location import HubLocation, UrlLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from threading import Event
 
-    from iwsltpack.remote.location import Location
+    from iwsltpack.remote.address import Address
 
 
 class RemoteFiles(Protocol):
@@ -28,15 +28,9 @@ class RemoteFiles(Protocol):
 
 
 class Store:
-    """An artifact's files at their source.
+    """An artifact's files at their source, `location`."""
 
-    Attributes
-    ----------
-    location
-        Where that is.
-    """
-
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Address) -> None:
         self.location = location
         self._files = _connect(location)
         self._spoken = False
@@ -49,20 +43,10 @@ class Store:
         check: Callable[[Path], None],
         stop: Event | None = None,
     ) -> None:
-        """Write one file to `into`, tried again as long as that makes sense.
+        """Write one file, `relative` to the artifact's top, to `into`; tried again as long as that makes sense.
 
-        Parameters
-        ----------
-        relative
-            Path below the artifact's top.
-        into
-            Overwritten by each try.
-        limit
-            Bytes at most; a store that sends more is cut off.
-        check
-            Looks at what came; raises `Failure` of kind ``damaged`` if it is not what it should be.
-        stop
-            Once set, there is no further try.
+        A store that sends more than `limit` bytes is cut off. `check` looks at what came, and raises a `Failure` of
+        kind ``damaged`` if it is not what it should be. Once `stop` is set there is no further try.
 
         Raises
         ------
@@ -93,11 +77,11 @@ class Store:
         raise as_error(wrong, where, login=self._files.login)
 
 
-def _connect(location: Location) -> RemoteFiles:
-    if isinstance(location, UrlLocation) and location.scheme == "s3":
+def _connect(location: Address) -> RemoteFiles:
+    if isinstance(location, UrlAddress) and location.scheme == "s3":
         from iwsltpack.remote.s3 import BucketFiles
 
         return BucketFiles(location)
     from iwsltpack.remote.http import HubFiles, WebFiles
 
-    return HubFiles(location) if isinstance(location, HubLocation) else WebFiles(location)
+    return HubFiles(location) if isinstance(location, HubAddress) else WebFiles(location)

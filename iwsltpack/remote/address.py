@@ -35,19 +35,11 @@ _SECRETS = (
 
 
 @dataclass(frozen=True)
-class HubLocation:
-    """An artifact in a model repository on the hub.
+class HubAddress:
+    """An artifact in a model repository on the hub, ``OWNER/NAME``.
 
-    Attributes
-    ----------
-    repo
-        ``OWNER/NAME``.
-    revision
-        Branch, tag or commit; None for the main branch.
-    folder
-        Where in the repository the artifact lies; empty for its top.
-    endpoint
-        URL of another hub than HF_ENDPOINT names.
+    `revision` is a branch, tag or commit, None for the main branch; `folder` is where in the repository the artifact
+    lies, empty for its top; `endpoint` the URL of another hub than HF_ENDPOINT names.
     """
 
     repo: str
@@ -69,19 +61,11 @@ class HubLocation:
 
 
 @dataclass(frozen=True)
-class UrlLocation:
-    """An artifact below a URL.
+class UrlAddress:
+    """An artifact below a URL; `shown` is the address as it may be printed.
 
-    Attributes
-    ----------
-    scheme
-        ``s3``, ``http`` or ``https``.
-    base
-        The URL without query, user name and password included; never printed.
-    query
-        What follows the question mark, such as the signature that opens a whole folder; never printed.
-    shown
-        The address, as it may be printed.
+    Never printed are `base`, the URL without query but with user name and password, and `query`, what follows the
+    question mark, such as the signature that opens a whole folder.
     """
 
     scheme: Literal["s3", "http", "https"]
@@ -99,7 +83,7 @@ class UrlLocation:
         return f"{self.base}/{relative}" + (f"?{self.query}" if self.query else "")
 
 
-Location = HubLocation | UrlLocation
+Address = HubAddress | UrlAddress
 
 
 def is_remote(where: object) -> bool:
@@ -125,14 +109,8 @@ def lost_a_slash(where: object) -> bool:
     return _SWALLOWED.match(str(where)) is not None
 
 
-def parse(text: str) -> Location:
-    """Take an address apart.
-
-    Raises
-    ------
-    UsageError
-        No address, of an unknown scheme, or malformed. What it quotes holds no password or signature.
-    """
+def parse(text: str) -> Address:
+    """Take an address apart; one of an unknown scheme or form is a `UsageError` that quotes no secret."""
     found = _SCHEME.fullmatch(text)
     scheme = found["scheme"].lower() if found else ""
     if found is None or scheme not in SCHEMES:
@@ -158,28 +136,27 @@ def without_secrets(text: str) -> str:
     return text
 
 
-def _hub(rest: str, text: str) -> HubLocation:
+def _hub(rest: str, text: str) -> HubAddress:
     found = _HUB.fullmatch(rest)
     if found is None or any(part in (".", "..") for part in found["repo"].split("/")):
         raise _malformed(text, "no OWNER/NAME")
     owner = found["repo"].partition("/")[0]
     if owner in _OTHER_REPOSITORIES:
         raise _malformed(text, f"a repository of {owner}; artifacts lie in model repositories")
-    folder = found["folder"] or ""
+    folder, revision = found["folder"] or "", found["revision"]
     _check_parts(folder, text)
-    revision = found["revision"]
-    return HubLocation(found["repo"], None if revision is None else unquote(revision), folder)
+    return HubAddress(found["repo"], None if revision is None else unquote(revision), folder)
 
 
-def _bucket(rest: str, text: str) -> UrlLocation:
+def _bucket(rest: str, text: str) -> UrlAddress:
     bucket, _, prefix = rest.partition("/")
     if not bucket or "@" in bucket:
         raise _malformed(text, "no bucket" if not bucket else "an @ in the bucket's name")
     _check_parts(prefix, text)
-    return UrlLocation("s3", f"s3://{rest}", "", f"s3://{rest}")
+    return UrlAddress("s3", f"s3://{rest}", "", f"s3://{rest}")
 
 
-def _web(text: str) -> UrlLocation:
+def _web(text: str) -> UrlAddress:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -191,12 +168,8 @@ def _web(text: str) -> UrlLocation:
     _check_parts(path.lstrip("/"), text)
     scheme: Literal["http", "https"] = "https" if parts.scheme.lower() == "https" else "http"
     shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
-    return UrlLocation(
-        scheme,
-        urlunsplit((scheme, parts.netloc, path, "", "")),
-        parts.query,
-        urlunsplit((scheme, shown, path, "", "")),
-    )
+    base, shown = (urlunsplit((scheme, place, path, "", "")) for place in (parts.netloc, shown))
+    return UrlAddress(scheme, base, parts.query, shown)
 
 
 def _check_parts(path: str, text: str) -> None:
