@@ -279,7 +279,7 @@ def one_by_one(builder: Any, translator: Any, clips: list[Any], tokens: int) -> 
 
 def batched(builder: Any, translator: Any, audio: list[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Take the time of all items in batches of like length, the features made ahead."""
-    from iwsltpack.decoding.batching import work_ahead
+    from iwsltpack.decoding.batches import work_ahead
 
     ordered = sorted(audio, key=len, reverse=True)
     batches = [ordered[start : start + options.batch] for start in range(0, len(ordered), options.batch)]

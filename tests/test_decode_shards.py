@@ -29,7 +29,7 @@ from iwsltpack.cli import decode as decode_command
 from iwsltpack.cli import merge as merge_command
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.decoding import decode as decode_module
-from iwsltpack.decoding.batching import plan_batches, plan_digest
+from iwsltpack.decoding.batch_plan import plan_batches, plan_digest
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import Hypothesis
 from iwsltpack.decoding.journal import Journal

@@ -10,7 +10,8 @@ import pytest
 import torch
 from inference_fixtures import RATE, miniature, tone
 
-from iwsltpack.decoding.batching import plan_batches, plan_digest, work_ahead
+from iwsltpack.decoding.batch_plan import plan_batches, plan_digest
+from iwsltpack.decoding.batches import work_ahead
 from iwsltpack.decoding.generation import InputBuilder, Translator, fold, greedy
 from iwsltpack.decoding.hallucination import count_signs, find_signs
 from iwsltpack.errors import ArtifactError, InputError, UsageError

@@ -64,7 +64,8 @@ def command(
     Example: iwsltpack decode test/ --artifact artifacts/q3 --output runs/q3 --device cuda
     """
     from iwsltpack.artifact.location import name_of
-    from iwsltpack.decoding.options import RunRequest, read_per_set, read_template
+    from iwsltpack.decoding.options import RunRequest, read_per_set
+    from iwsltpack.system.fileio import read_text
 
     share = read_sharing(shard, dask)
     request = RunRequest(
@@ -72,7 +73,7 @@ def command(
         artifact=artifact,
         output=output or Path(RUNS_DIR) / name_of(artifact),
         options=DecodeOptions(
-            **options, chat_template=None if chat_template is None else read_template(chat_template)
+            **options, chat_template=None if chat_template is None else read_text(chat_template)
         ),
         per_set={} if per_set is None else read_per_set(per_set),
         shard=share,

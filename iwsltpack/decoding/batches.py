@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
-from iwsltpack.decoding.batching import work_ahead
 from iwsltpack.decoding.journal import Decoded
 from iwsltpack.errors import ResourceError
 from iwsltpack.system.progress import SILENT
 from iwsltpack.testsets.audio import read_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.batch_plan import Batch
     from iwsltpack.decoding.generation import Hypothesis, InputBuilder, Translator
     from iwsltpack.decoding.open_run import OpenRun
     from iwsltpack.documents.run import RunSettings
     from iwsltpack.system.progress import Reporter
     from iwsltpack.testsets.audio import ExaminedFile, Samples
+
+T = TypeVar("T")
+R = TypeVar("R")
+AHEAD = 2
+"""Batches prepared while the model works on another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +50,10 @@ class BatchLimit(Protocol):
 
 
 def translate_batches(run: OpenRun, translator: Translator, reporter: Reporter) -> None:
-    """Decode what is left of a test set, each batch into the journal; audio is read and turned into features ahead of
-    the model.
+    """Decode what is left of a test set, each batch into the journal; audio is read ahead of the model.
 
-    Raises
-    ------
-    ResourceError
-        A single piece does not fit the device's memory.
-    InputError
-        A recording changed since it was examined.
+    A single piece that does not fit the device's memory is a `ResourceError`; a recording that changed since it was
+    examined, an `InputError`.
     """
     job = run.job
     builder = job.input_builder
@@ -62,15 +62,32 @@ def translate_batches(run: OpenRun, translator: Translator, reporter: Reporter) 
     def prepare(batch: Batch) -> PreparedBatch:
         return prepare_batch(batch, job.files_of(batch), builder)
 
-    meter = AudioProgress(reporter, f"decoding {job.name}", run.batches)
+    meter = AudioProgress(reporter, f"decoding {job.name}", ((job.name, batch) for batch in run.batches))
     before = time.perf_counter()
     for batch, prepared in work_ahead(run.batches, prepare):
         hypotheses = decoder.decode(prepared)
         now = time.perf_counter()
         run.journal.record(outputs(batch, hypotheses, now - before))
         before = now
-        meter.advance(batch)
+        meter.advance(job.name, batch)
     reporter.finish()
+
+
+def work_ahead(items: Iterable[T], prepare: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+    """Yield each item with what `prepare` makes of it, preparing the next ones in a thread meanwhile."""
+    pending: deque[tuple[T, Future[R]]] = deque()
+    source = iter(items)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+    try:
+        while True:
+            while len(pending) <= AHEAD and (item := next(source, None)) is not None:
+                pending.append((item, pool.submit(prepare, item)))
+            if not pending:
+                return
+            item, future = pending.popleft()
+            yield item, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def prepare_batch(batch: Batch, files: Iterable[ExaminedFile], builder: InputBuilder) -> PreparedBatch:
@@ -100,29 +117,16 @@ def outputs(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list[
 class AudioProgress:
     """Counts whole segments and the seconds heard, for the person watching.
 
-    Parameters
-    ----------
-    reporter
-        Where it is shown.
-    description
-        Of the stage.
-    batches
-        What is to be decoded; with `names`, of the test sets named, one name a batch.
+    `batches` are what is to be decoded, each with a name of its test set.
     """
 
-    def __init__(
-        self, reporter: Reporter, description: str, batches: list[Batch], names: list[str] | None = None
-    ) -> None:
+    def __init__(self, reporter: Reporter, description: str, batches: Iterable[tuple[str, Batch]]) -> None:
         self._reporter = reporter
-        self._left = Counter(
-            (name, piece.segment)
-            for name, batch in zip(names or [""] * len(batches), batches, strict=True)
-            for piece in batch
-        )
+        self._left = Counter((name, piece.segment) for name, batch in batches for piece in batch)
         self._heard, self._started = 0.0, time.perf_counter()
         reporter.start(description, len(self._left))
 
-    def advance(self, batch: Batch, name: str = "") -> None:
+    def advance(self, name: str, batch: Batch) -> None:
         """Take note of a batch that is decoded."""
         self._heard += sum(piece.duration for piece in batch)
         self._reporter.note(f"{self._heard / (time.perf_counter() - self._started):.1f} s of audio a second")
@@ -131,28 +135,22 @@ class AudioProgress:
         self._reporter.advance(sum(self._left[key] == 0 for key in set(keys)))
 
 
+@dataclass
 class BatchDecoder:
     """Generation that halves the batch when the device's memory runs out, and retries what was cut off."""
 
-    def __init__(
-        self,
-        builder: InputBuilder,
-        translator: Translator,
-        settings: RunSettings,
-        limit: BatchLimit,
-        reporter: Reporter = SILENT,
-    ) -> None:
-        self._builder, self._translator, self._settings = builder, translator, settings
-        self._limit, self._reporter = limit, reporter
+    builder: InputBuilder
+    translator: Translator
+    settings: RunSettings
+    limit: BatchLimit
+    reporter: Reporter = SILENT
 
     def decode(self, prepared: PreparedBatch) -> list[Hypothesis]:
         """Return a hypothesis for every recording of a batch."""
-        found = self._fitting(prepared.audio, self._settings.max_new_tokens, prepared.inputs)
+        found = self._fitting(prepared.audio, self.settings.max_new_tokens, prepared.inputs)
         again = [place for place, hypothesis in enumerate(found) if hypothesis.finish == "length"]
-        if again and self._settings.retry_truncated is not None:
-            retried = self._fitting(
-                [prepared.audio[place] for place in again], self._settings.retry_truncated
-            )
+        if again and self.settings.retry_truncated is not None:
+            retried = self._fitting([prepared.audio[place] for place in again], self.settings.retry_truncated)
             for place, hypothesis in zip(again, retried, strict=True):
                 found[place] = hypothesis
         return found
@@ -162,24 +160,28 @@ class BatchDecoder:
     ) -> list[Hypothesis]:
         """Decode all of `audio` at once, or in as many parts as the device's memory makes needed."""
         while True:
-            size = min(len(audio), self._limit.cap or len(audio))
+            size = min(len(audio), self.limit.cap or len(audio))
             try:
                 return [
                     hypothesis
                     for part in self._parts(audio, size, inputs)
-                    for hypothesis in self._translator.generate(part, limit)
+                    for hypothesis in self.translator.generate(part, limit)
                 ]
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise ResourceError(
                         "one piece of audio alone does not fit the device's memory",
-                        where=self._translator.model.device,
+                        where=self.translator.model.device,
                         fix="decode into another folder with --mode stream or --device cpu"
-                        if self._settings.mode == "int8"
+                        if self.settings.mode == "int8"
                         else "run the same command again with --mode stream, or in another folder with --device cpu",
                     ) from error
             # Outside of the handler: the exception's traceback would keep the failed batch's tensors alive.
-            self._shrink(size)
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.limit.set_cap(size // 2)
+            self.reporter.say(f"out of memory with {size} pieces at once: going on with {size // 2}")
 
     def _parts(
         self, audio: list[Samples], size: int, inputs: dict[str, torch.Tensor] | None
@@ -188,11 +190,4 @@ class BatchDecoder:
             yield inputs
             return
         for start in range(0, len(audio), size):
-            yield self._builder.prepare(audio[start : start + size])
-
-    def _shrink(self, size: int) -> None:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self._limit.set_cap(size // 2)
-        self._reporter.say(f"out of memory with {size} pieces at once: going on with {size // 2}")
+            yield self.builder.prepare(audio[start : start + size])

@@ -28,12 +28,8 @@ LONGEST = 1_000_000
 def render(template: str, messages: str, variables: str) -> str:
     """Return the conversation as the model reads it, up to where its answer begins.
 
-    Parameters
-    ----------
-    template
-        Jinja source.
-    messages, variables
-        As JSON: a list of objects with ``role`` and ``content``; what else the template reads, special tokens among it.
+    `messages` and `variables` are JSON: a list of objects with ``role`` and ``content``; and what else the template
+    reads, special tokens among it.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from iwsltpack.decoding.batches import AudioProgress
 from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.dask_worker import SLOT, device_type, translate_task
 from iwsltpack.decoding.journal import Decoded
-from iwsltpack.decoding.open_run import open_run
+from iwsltpack.decoding.open_run import open_whole
 from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import LIBRARIES
 from iwsltpack.documents.names import MANIFEST_NAME
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from iwsltpack.decoding.options import RunRequest
     from iwsltpack.decoding.prepare import RunJob
     from iwsltpack.decoding.record import DecodedSet
-    from iwsltpack.runtime.weights import TensorSource
     from iwsltpack.system.progress import Reporter
 
 THREADS = 2
@@ -52,16 +51,11 @@ FILES_CHECKED = 64
 
 
 def decode_on_cluster(request: RunRequest, address: str, reporter: Reporter) -> list[DecodedSet]:
-    """Decode the test sets of a request on the workers of a cluster; see `decode.decode` for the rest.
+    """Decode the test sets of a request on the workers of a cluster; see `decode.decode` and `connection.connect`.
 
     Each worker process loads the model once, and reads artifact and audio itself, from where the client does. A batch
     whose worker dies is decoded by another. One that kills every worker is decoded segment by segment; a segment that
     kills its worker alone fails alone, when all others are journaled.
-
-    Parameters
-    ----------
-    address
-        See `cluster.connection.connect`; ``local`` is a worker for each visible GPU, or for each core.
 
     Raises
     ------
@@ -82,10 +76,17 @@ def decode_on_cluster(request: RunRequest, address: str, reporter: Reporter) -> 
         source = open_artifact(request.artifact)
         device = _common_device(client, wanted)
         jobs = prepare_jobs(request, source, device, reporter)
-        runs = [open_run(job, None, stack, reporter) for job in jobs]
+        runs = [open_whole(job, stack, reporter) for job in jobs]
         if any(run.batches for run in runs):
             check_readable(client, _some_files(request.artifact, jobs))
-            setup = _setup(client, request.artifact, source, device, jobs)
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+            setup = WorkerSetup(
+                artifact=str(_everywhere(request.artifact)),
+                sha256=source.manifest.sha256,
+                device=str(device),
+                settings=tuple(job.plan.settings for job in jobs),
+                peers=dict(Counter(urlsplit(worker).hostname or "" for worker in workers)),
+            )
             try:
                 DaskRun(client, setup, runs, reporter).decode()
             finally:
@@ -107,22 +108,14 @@ def _common_device(client: Client, device: str) -> torch.device:
     return torch.device(device if device not in ("auto", "cuda") else next(iter(found.values())))
 
 
-def _setup(
-    client: Client, artifact: Place, source: TensorSource, device: torch.device, jobs: list[RunJob]
-) -> WorkerSetup:
-    workers = client.scheduler_info(n_workers=-1)["workers"]
-    return WorkerSetup(
-        artifact=str(artifact) if is_address(artifact) else str(Path(artifact).resolve()),
-        sha256=source.manifest.sha256,
-        device=str(device),
-        settings=tuple(job.plan.settings for job in jobs),
-        peers=dict(Counter(urlsplit(worker).hostname or "" for worker in workers)),
-    )
+def _everywhere(artifact: Place) -> Place:
+    """Return where an artifact lies, as it is called in every folder of every machine."""
+    return artifact if is_address(artifact) else Path(artifact).resolve()
 
 
 def _some_files(artifact: Place, jobs: list[RunJob]) -> list[Path]:
     """Return files that every worker must see: of the artifact, where it is a folder, and of each test set."""
-    found = [] if is_address(artifact) else [Path(artifact).resolve() / MANIFEST_NAME]
+    found = [place / MANIFEST_NAME] if isinstance(place := _everywhere(artifact), Path) else []
     for job in jobs:
         paths = list(dict.fromkeys(segment.path.resolve() for segment in job.survey.test_set.segments))
         found += paths[:: max(1, len(paths) // FILES_CHECKED)]
@@ -143,19 +136,16 @@ class DaskRun:
         tasks = [self._task(place, batch) for place, run in enumerate(self._runs) for batch in run.batches]
         names = list(dict.fromkeys(self._runs[task.test_set].job.name for task in tasks))
         description = f"decoding {names[0] if len(names) == 1 else f'{len(names)} test sets'}"
-        self._meter = AudioProgress(
-            self._reporter,
-            description,
-            [task.batch for task in tasks],
-            [str(task.test_set) for task in tasks],
-        )
+        batches = ((str(task.test_set), task.batch) for task in tasks)
+        self._meter = AudioProgress(self._reporter, description, batches)
         try:
             lost = self._spread(tasks)
             if lost:
                 self._see_workers_live()
                 lost = self._one_by_one(lost)
         finally:
-            self._note_peaks()
+            for (place, model), peaks in self._peaks.items():
+                self._runs[place].journal.note_peak(self._sessions[place, model], *peaks)
             self._reporter.finish()
         if lost:
             self._give_up(lost)
@@ -180,16 +170,11 @@ class DaskRun:
 
     def _one_by_one(self, lost: list[Lost[BatchTask]]) -> list[Lost[BatchTask]]:
         """Try the pieces of lost batches alone; return the ones that are lost even so."""
-        for entry in lost:
-            if len(entry.item.batch) > 1:
-                self._reporter.say(f"workers die with {self._name(entry.item)}: going on with one at a time")
         single = [entry for entry in lost if len(entry.item.batch) == 1]
-        pieces = [
-            self._task(entry.item.test_set, (piece,))
-            for entry in lost
-            if len(entry.item.batch) > 1
-            for piece in entry.item.batch
-        ]
+        pieces = []
+        for task in (entry.item for entry in lost if entry not in single):
+            self._reporter.say(f"workers die with {self._name(task)}: going on with one at a time")
+            pieces += [self._task(task.test_set, (piece,)) for piece in task.batch]
         return single + (self._spread(pieces) if pieces else [])
 
     def _see_workers_live(self) -> None:
@@ -219,11 +204,7 @@ class DaskRun:
             journal.note_peak(self._sessions[key], *self._peaks[key])
         for cap in result.caps:
             self._reporter.say(f"dask-{number}: out of memory: going on with {cap} pieces at once")
-        self._meter.advance(task.batch, str(task.test_set))
-
-    def _note_peaks(self) -> None:
-        for key, peaks in self._peaks.items():
-            self._runs[key[0]].journal.note_peak(self._sessions[key], *peaks)
+        self._meter.advance(str(task.test_set), task.batch)
 
     def _name(self, task: BatchTask) -> str:
         """Name a batch by its segments."""
@@ -235,7 +216,7 @@ class DaskRun:
     def _give_up(self, lost: list[Lost[BatchTask]]) -> None:
         """Write placeholders for segments that kill their workers, or end with an error that names them."""
         problems = [self._problem(entry) for entry in lost]
-        if all(self._runs[entry.item.test_set].job.keeps_placeholders for entry in lost):
+        if all(run.job.plan.settings.keeps_placeholders for run in self._runs):
             for entry, problem in zip(lost, problems, strict=True):
                 self._reporter.say(str(problem))
                 (piece,) = entry.item.batch

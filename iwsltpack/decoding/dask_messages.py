@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iwsltpack.system.fileio import canonical_json, sha256_bytes
 
 if TYPE_CHECKING:
-    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.batch_plan import Batch
     from iwsltpack.decoding.journal import Decoded, Session
     from iwsltpack.documents.run import RunSettings
     from iwsltpack.testsets.audio import ExaminedFile

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import torch
@@ -61,12 +61,12 @@ class WorkerModel:
         started = time.perf_counter()
         model = load_from(source, device=self._device, mode=settings.mode, dtype=settings.dtype)
         self._translator = Translator(model, self._processor)
-        self._session = {
-            "device_name": device_name(self._device),
-            "mode": settings.mode,
-            "load_seconds": time.perf_counter() - started,
-            "libraries": libraries(),
-        }
+        self._session = Session(
+            device_name=device_name(self._device),
+            mode=settings.mode,
+            load_seconds=time.perf_counter() - started,
+            libraries=libraries(),
+        )
         self._name = uuid.uuid4().hex
         self._builders: dict[RunSettings, InputBuilder] = {}
         self._limit = _Limit()
@@ -79,7 +79,9 @@ class WorkerModel:
         results: list[Decoded] = []
         caps: tuple[int, ...] = ()
         if task.batch:
-            builder = self._builder(settings)
+            if settings not in self._builders:
+                self._builders[settings] = InputBuilder.of_settings(self._processor, settings)
+            builder = self._builders[settings]
             prepared = prepare_batch(task.batch, task.files, builder)
             with self._turn:
                 decoder = BatchDecoder(builder, self._translator, settings, self._limit)
@@ -89,18 +91,9 @@ class WorkerModel:
                 self._last_end = end
                 caps = tuple(self._limit.news)
                 self._limit.news.clear()
-        return BatchResult(results=results, model=self._name, session=self._session_now(), caps=caps)
-
-    def _builder(self, settings: RunSettings) -> InputBuilder:
-        if settings not in self._builders:
-            self._builders[settings] = InputBuilder.of_settings(self._processor, settings)
-        return self._builders[settings]
-
-    def _session_now(self) -> Session:
-        held: dict[str, Any] = self._session
-        return Session(
-            **held, peak_host_bytes=peak_host_bytes(), peak_device_bytes=peak_device_bytes(self._device)
-        )
+        host, device = peak_host_bytes(), peak_device_bytes(self._device)
+        session = replace(self._session, peak_host_bytes=host, peak_device_bytes=device)
+        return BatchResult(results=results, model=self._name, session=session, caps=caps)
 
 
 def share_of_cores(peers: dict[str, int]) -> int:

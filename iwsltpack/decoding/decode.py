@@ -14,7 +14,7 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.decoding.batches import translate_batches
 from iwsltpack.decoding.generation import Translator
 from iwsltpack.decoding.journal import Session
-from iwsltpack.decoding.open_run import open_run
+from iwsltpack.decoding.open_run import open_share, open_whole
 from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import DecodedSet, libraries
 from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
@@ -63,7 +63,10 @@ def decode(
     device = resolve_device(request.options.device)
     jobs = prepare_jobs(request, source, device, reporter)
     with ExitStack() as stack:
-        runs = [open_run(job, request.shard, stack, reporter) for job in jobs]
+        if (shard := request.shard) is None:
+            runs = [open_whole(job, stack, reporter) for job in jobs]
+        else:
+            runs = [open_share(job, shard, stack, reporter) for job in jobs]
         _translate([run for run in runs if run.batches], source, device, reporter)
         return [run.finish() for run in runs]
 

@@ -19,25 +19,11 @@ LOOPED_SHARE = 0.3
 
 
 def find_signs(text: str, language: str, seconds: float, source: str | None = None) -> tuple[str, ...]:
-    """Return the names of the signs found in one hypothesis.
+    """Return the names of the signs found in one hypothesis; `source` is what is said in the audio, where known.
 
-    Parameters
-    ----------
-    text
-        One line.
-    language
-        ``zh`` or ``de``.
-    seconds
-        Length of the audio.
-    source
-        What is said in it, where known.
-
-    Returns
-    -------
-    tuple of str
-        Of ``empty``; ``long`` (over twice the source's characters or, where that is unknown, more characters
-        than anyone can say in the time); ``repeated`` (a stretch that follows itself four times and more); ``script``
-        (no letter of the target language's script).
+    They are ``empty``; ``long`` (over twice the source's characters or, where that is unknown, more characters than
+    anyone can say in the time); ``repeated`` (a stretch that follows itself four times and more); ``script`` (no letter
+    of the target language's script).
     """
     if not text.strip():
         return ("empty",)

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from iwsltpack.documents.run import Finish
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import json_lines, locks
 from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory, read_bytes
@@ -69,18 +68,10 @@ class Session:
 
 
 class Contents:
-    """What a journal holds.
+    """What a journal holds: outputs by segment and part, and every load of the model so far.
 
-    Attributes
-    ----------
-    decoded
-        Outputs by segment and part.
-    sessions
-        Every load of the model so far.
-    owners
-        By segment and part, the index of the session that decoded it.
-    cap
-        Pieces the device could hold at once when it last ran out of memory, or None.
+    `owners` has the index of the session that decoded a piece, `cap` the pieces that the device could hold at once when
+    it last ran out of memory.
     """
 
     def __init__(self) -> None:
@@ -120,12 +111,9 @@ class Contents:
 
 
 class Journal(Contents):
-    """An open, locked journal. Use as a context manager.
+    """An open, locked journal, to be used as a context manager.
 
-    Attributes
-    ----------
-    dropped
-        Bytes cut off the end: the first line that was torn or damaged, and all that followed.
+    `dropped` counts the bytes cut off its end: the first line that was torn or damaged, and all that followed.
     """
 
     def __init__(self, path: Path, binding: dict[str, Any]) -> None:
@@ -149,8 +137,7 @@ class Journal(Contents):
         os.close(self._descriptor)
 
     def record(self, results: list[Decoded], session: int | None = None) -> None:
-        """Append the results of a batch, decoded by the last session or by the one with that index; they are on
-        the disk when this returns."""
+        """Append what the last session, or the one of that index, decoded; it is on the disk when this returns."""
         told = {} if session is None else {"session": session}
         self._add([{"kind": "piece", **asdict(result), **told} for result in results])
 
@@ -190,7 +177,8 @@ class Journal(Contents):
                 _log.warning("%s: %s; what they held is decoded again", self.path, _loss(raw[kept:]))
                 os.ftruncate(self._descriptor, kept)
             if kept == 0:
-                os.write(self._descriptor, canonical_json(_header(binding), indent=None))
+                header = {"format": JOURNAL_FORMAT, "format_version": JOURNAL_VERSION, "binding": binding}
+                os.write(self._descriptor, canonical_json(header, indent=None))
                 fsync_directory(self.path.parent)
             os.fsync(self._descriptor)
 
@@ -205,12 +193,7 @@ def _loss(dropped: bytes) -> str:
 def read_journal(path: Path, binding: dict[str, Any]) -> Contents:
     """Read a journal that another process may be writing; one that is not there yet holds nothing.
 
-    Raises
-    ------
-    UsageError
-        It is bound to something else.
-    InputError
-        It is no journal, or cannot be read.
+    One that is bound to something else is a `UsageError`; what is no journal, or cannot be read, an `InputError`.
     """
     contents = Contents()
     if path.exists():
@@ -222,10 +205,7 @@ def read_journal(path: Path, binding: dict[str, Any]) -> Contents:
 def kept_from_writers(path: Path) -> Iterator[None]:
     """Keep processes from taking over the journal at `path` for the length of the block; several may keep it so.
 
-    Raises
-    ------
-    UsageError
-        A process is writing it.
+    If a process is writing it, that is a `UsageError`.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -258,7 +238,11 @@ def _replay(contents: Contents, raw: bytes, path: Path, binding: dict[str, Any])
         if raw.count(b"\n") > 1:
             raise _foreign(path, "its first line is damaged")
         return 0
-    _check_binding(header, binding, path)
+    if header.get("format") != JOURNAL_FORMAT:
+        raise _foreign(path, "its first line is another file's")
+    if header.get("format_version") != JOURNAL_VERSION:
+        raise _foreign(path, f"it is of version {header.get('format_version')}")
+    check_same(header.get("binding"), binding, path.parent)
     for stop, record in json_lines.read(raw, kept):
         if record is None or not contents.take(record):
             break
@@ -266,17 +250,9 @@ def _replay(contents: Contents, raw: bytes, path: Path, binding: dict[str, Any])
     return kept
 
 
-def _check_binding(header: dict[str, Any], binding: dict[str, Any], path: Path) -> None:
-    if header.get("format") != JOURNAL_FORMAT:
-        raise _foreign(path, "its first line is another file's")
-    if header.get("format_version") != JOURNAL_VERSION:
-        raise _foreign(path, f"it is of version {header.get('format_version')}")
-    check_same(header.get("binding"), binding, path.parent)
-
-
 def check_same(old: Any, new: dict[str, Any], folder: Path) -> None:
     """Refuse to go on with a run that is bound to something else; every difference is named."""
-    if found := differences(old, _through_json(new)):
+    if found := differences(old, json.loads(canonical_json(new))):
         raise UsageError(
             "this folder holds a run with other inputs or settings",
             where=folder,
@@ -296,14 +272,6 @@ def differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]
             for found in differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
         ]
     return [] if old == new else [(name or "everything", old, new)]
-
-
-def _header(binding: dict[str, Any]) -> dict[str, Any]:
-    return {"format": JOURNAL_FORMAT, "format_version": JOURNAL_VERSION, "binding": binding}
-
-
-def _through_json(document: dict[str, Any]) -> Any:
-    return json.loads(canonical_json(document))
 
 
 def _with_peak(session: Session, host_bytes: int, device_bytes: int | None) -> Session:

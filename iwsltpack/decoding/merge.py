@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cluster.shards import Shard
+from iwsltpack.decoding.batch_plan import batches_of, binding
 from iwsltpack.decoding.journal import Contents, Journal, Key, kept_from_writers, read_journal
-from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders
 from iwsltpack.decoding.record import DecodedSet, finish_run, refuse_lost_journal
 from iwsltpack.decoding.shards import shard_journals, shares
 from iwsltpack.documents.decoding_plan import DecodingPlan
@@ -18,21 +18,14 @@ from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iwsltpack.documents.run import RunSettings
+
 
 def merge_shards(output: Path) -> list[DecodedSet]:
     """Write hypotheses, journal and record of every sharded run in `output`, as one process would have.
 
-    Needs neither the recordings nor the artifact. Done twice, or begun again after a kill, it writes the same.
-
-    Parameters
-    ----------
-    output
-        What the shards were given as ``--output``.
-
-    Returns
-    -------
-    list of DecodedSet
-        One a test set, by name.
+    Needs neither the recordings nor the artifact. Done twice, or begun again after a kill, it writes the same. `output`
+    is what the shards were given as ``--output``; a `DecodedSet` is returned for each test set, by name.
 
     Raises
     ------
@@ -57,23 +50,17 @@ def merge_shards(output: Path) -> list[DecodedSet]:
 def take_in_shards(folder: Path, journal: Journal, bound: dict[str, Any], stack: ExitStack) -> None:
     """Append to a run's journal what its shards have decoded and it has not; `stack` keeps the shards locked.
 
-    Raises
-    ------
-    UsageError
-        A shard is at work, or is bound to something else.
+    A shard that is at work, or bound to something else, is a `UsageError`.
     """
     for _, path in shard_journals(folder):
         _take_in(stack.enter_context(Journal(path, bound)), journal)
 
 
-def decoded_anywhere(folder: Path, bound: dict[str, Any], *, with_placeholders: bool) -> set[Key]:
+def decoded_anywhere(folder: Path, bound: dict[str, Any], settings: RunSettings) -> set[Key]:
     """Return what the run's journal and those of all its shards hold, without a lock; see `Contents.settled`."""
     paths = [folder / JOURNAL_NAME, *(path for _, path in shard_journals(folder))]
-    return {
-        key
-        for path in paths
-        for key in read_journal(path, bound).settled(with_placeholders=with_placeholders)
-    }
+    kept = settings.keeps_placeholders
+    return {key for path in paths for key in read_journal(path, bound).settled(with_placeholders=kept)}
 
 
 def _take_in(shard: Contents, journal: Journal) -> None:
@@ -127,23 +114,23 @@ def _merge(folder: Path, plan: DecodingPlan) -> DecodedSet:
 def _missing(folder: Path, plan: DecodingPlan) -> list[Problem]:
     """Return what is not decoded yet, by shard."""
     bound = binding(plan)
-    decoded = decoded_anywhere(folder, bound, with_placeholders=keeps_placeholders(plan))
+    decoded = decoded_anywhere(folder, bound, plan.settings)
     batches = batches_of(plan)
     if all((piece.segment, piece.part) in decoded for batch in batches for piece in batch):
         return []
     begun = dict(shard_journals(folder))
     if not begun:
-        message = f"{plan.test_set.name}: no shard was begun"
-        return [
-            Problem(rule="merge.missing", message=message, fix="iwsltpack decode … --shard 1/4, and so on")
-        ]
+        message, fix = (
+            f"{plan.test_set.name}: no shard was begun",
+            "iwsltpack decode … --shard 1/4, and so on",
+        )
+        return [Problem(rule="merge.missing", message=message, fix=fix)]
     # Where a run was cut anew on the way, those who go on now are the ones of the last cut.
     count = max(begun, key=lambda shard: (begun[shard].stat().st_mtime_ns, shard)).count
     problems = []
     for index, share in enumerate(shares(batches, count, bound["plan"]), 1):
         pieces = [(piece.segment, piece.part) for batch in share for piece in batch]
-        left = sum(key not in decoded for key in pieces)
-        if left:
+        if left := sum(key not in decoded for key in pieces):
             shard = Shard(index=index, count=count)
             state = _state(begun.get(shard))
             share_left = f"{left} of its {len(pieces)} pieces are not decoded"

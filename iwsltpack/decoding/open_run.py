@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from iwsltpack.cluster.shards import Shard
-    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.batch_plan import Batch
     from iwsltpack.decoding.journal import Key
     from iwsltpack.decoding.prepare import RunJob
     from iwsltpack.system.progress import Reporter
@@ -43,33 +43,28 @@ class OpenRun:
         )
 
 
-def open_run(job: RunJob, shard: Shard | None, stack: ExitStack, reporter: Reporter) -> OpenRun:
-    """Open the journal of a test set, or a shard's own; `stack` closes it.
+def open_whole(job: RunJob, stack: ExitStack, reporter: Reporter) -> OpenRun:
+    """Open a test set's journal and take in what shards have decoded; `stack` keeps all of them locked.
 
-    Raises
-    ------
-    UsageError
-        The shard, or a process without a shard, is at work in this folder; or other shards have other settings.
-    InputError
-        The journal holds what the test set does not have.
+    If a shard or another process is at work in this folder, that is a `UsageError`; if the journal holds what the test
+    set does not have, an `InputError`.
     """
-    return _open_whole(job, stack, reporter) if shard is None else _open_share(job, shard, stack, reporter)
-
-
-def _open_whole(job: RunJob, stack: ExitStack, reporter: Reporter) -> OpenRun:
-    """Open a test set's journal and take in what shards have decoded, which `stack` keeps locked, too."""
     journal = stack.enter_context(Journal(job.folder / JOURNAL_NAME, job.binding))
     take_in_shards(job.folder, journal, job.binding, stack)
     job.check(journal.decoded, journal.path)
-    settled = journal.settled(with_placeholders=job.keeps_placeholders)
+    settled = journal.settled(with_placeholders=job.plan.settings.keeps_placeholders)
     if settled:
         share = f"{len(settled)} of {sum(map(len, job.batches))} pieces"
         reporter.say(f"{job.name}: {share} were decoded before; going on")
     return OpenRun(job=job, journal=journal, batches=job.pending(settled))
 
 
-def _open_share(job: RunJob, shard: Shard, stack: ExitStack, reporter: Reporter) -> OpenRun:
-    """Open a shard's journal; what is decoded anywhere in the folder is not decoded again."""
+def open_share(job: RunJob, shard: Shard, stack: ExitStack, reporter: Reporter) -> OpenRun:
+    """Open a shard's journal; what is decoded anywhere in the folder is not decoded again.
+
+    If the shard or a process without one is at work in this folder, or other shards have other settings, that is a
+    `UsageError`; if the journal holds what the test set does not have, an `InputError`.
+    """
     keep_plan(job.folder, job.plan, job.binding)
     journal = stack.enter_context(Journal(shard_journal(job.folder, shard), job.binding))
     # Its own journal first: whoever wants the whole folder locks all of them, so that one of the two sees the other.
@@ -86,4 +81,4 @@ def _open_share(job: RunJob, shard: Shard, stack: ExitStack, reporter: Reporter)
 
 
 def _settled(job: RunJob) -> set[Key]:
-    return decoded_anywhere(job.folder, job.binding, with_placeholders=job.keeps_placeholders)
+    return decoded_anywhere(job.folder, job.binding, job.plan.settings)

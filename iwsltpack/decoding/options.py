@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cluster.shards import Shard, check_sharing
-from iwsltpack.documents.choices import (
-    DEFAULT_PAIR,
-    BadAudio,
-    Dtype,
-    LongAudio,
-    Mode,
-    TestSetKind,
-)
+from iwsltpack.documents.choices import DEFAULT_PAIR, BadAudio, Dtype, LongAudio, Mode, TestSetKind
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
-from iwsltpack.errors import InputError, UsageError
-from iwsltpack.system.fileio import read_bytes
+from iwsltpack.errors import UsageError
+from iwsltpack.system.fileio import read_toml
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.location import Place
@@ -115,11 +107,6 @@ class DecodeOptions:
         if not self.placeholder.strip() or len(self.placeholder.splitlines()) != 1:
             raise UsageError("the placeholder must be one line that is not empty", got=repr(self.placeholder))
 
-    @property
-    def language(self) -> str:
-        """The language translated into."""
-        return PAIRS[self.pair]
-
     def resolved(self, edition: str | None = None, told: Mapping[str, str] | None = None) -> DecodeOptions:
         """Return the same options with prompt and token limit filled in.
 
@@ -132,7 +119,7 @@ class DecodeOptions:
 
             decoding = editions.load(named).decoding(self.pair)
             prompt, limit = decoding.prompt, decoding.max_new_tokens
-        prompt = prompt if told is None else told[self.language]
+        prompt = prompt if told is None else told[PAIRS[self.pair]]
         return replace(
             self,
             prompt=prompt if self.prompt is None else self.prompt,
@@ -216,10 +203,7 @@ def read_per_set(path: Path) -> dict[str, dict[str, Any]]:
     UsageError
         A setting that is not one of `PER_SET`, or of another type.
     """
-    try:
-        document = tomllib.loads(read_bytes(path).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError("not valid TOML", where=path, got=str(error)) from error
+    document = read_toml(path)
     for name, settings in document.items():
         if not isinstance(settings, dict):
             raise UsageError(f"{name!r} is no table", where=path, expected="[TEST SET] tables")
@@ -229,11 +213,3 @@ def read_per_set(path: Path) -> dict[str, dict[str, Any]]:
                 wanted = ", ".join(f"{setting} ({kind.__name__})" for setting, kind in PER_SET.items())
                 raise UsageError(f"[{name}] {key} = {value!r} cannot be set", where=path, expected=wanted)
     return document
-
-
-def read_template(path: Path) -> str:
-    """Read a chat template; what is no text is an `InputError`."""
-    try:
-        return read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError("not UTF-8", where=path, expected="a Jinja chat template", got=str(error)) from error

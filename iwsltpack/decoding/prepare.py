@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from iwsltpack.decoding.batch_plan import batches_of, binding, make_plan
 from iwsltpack.decoding.generation import InputBuilder
-from iwsltpack.decoding.plan import batches_of, binding, keeps_placeholders, make_plan
 from iwsltpack.decoding.record import build_settings, describe_artifact, refuse_lost_journal
 from iwsltpack.documents.places import refuse_above_runs, refuse_inside
 from iwsltpack.errors import InputError, Problem, ValidationFailed
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.batch_plan import Batch
     from iwsltpack.decoding.journal import Key
     from iwsltpack.decoding.options import DecodeOptions, RunRequest
     from iwsltpack.documents.decoding_plan import DecodingPlan
@@ -46,17 +46,10 @@ class RunJob:
         """Name of the test set."""
         return self.plan.test_set.name
 
-    @property
-    def keeps_placeholders(self) -> bool:
-        """Whether pieces that were given up stay so, or are to be decoded again."""
-        return keeps_placeholders(self.plan)
-
     def pending(self, settled: Container[Key], among: Iterable[Batch] | None = None) -> list[Batch]:
         """Return the batches of which a piece is not settled yet; they are searched whole again."""
         batches = self.batches if among is None else among
-        return [
-            batch for batch in batches if any((piece.segment, piece.part) not in settled for piece in batch)
-        ]
+        return [batch for batch in batches if any((p.segment, p.part) not in settled for p in batch)]
 
     def files_of(self, batch: Batch) -> list[ExaminedFile]:
         """Return the recordings of a batch, one a piece, as they were when they were examined."""
@@ -75,23 +68,16 @@ def prepare_jobs(
 ) -> list[RunJob]:
     """Find, examine and plan every test set of a request, in the order they are found; nothing is written.
 
-    `device` is what the model will run on, here or elsewhere.
-
-    Raises
-    ------
-    ValidationFailed
-        Unusable test sets or audio, every problem named.
-    InputError, UsageError, ArtifactError
-        See the functions called.
+    `device` is what the model will run on, here or elsewhere. Unusable test sets or audio are a `ValidationFailed` that
+    names every problem.
     """
     options = request.options
     check_mode(source, options.mode)
     test_sets = find_test_sets(
         request.test_dir, kind=options.kind, name=options.name, segmentation=options.segments
     )
-    folders = {
-        item.name: request.output / item.name if len(test_sets) > 1 else request.output for item in test_sets
-    }
+    several, output = len(test_sets) > 1, request.output
+    folders = {item.name: output / item.name if several else output for item in test_sets}
     for folder in folders.values():
         refuse_inside(folder, "run")
         refuse_above_runs(folder)

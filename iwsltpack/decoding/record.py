@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -47,20 +46,10 @@ JOINT = {"zh": "", "de": " "}
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedSet:
-    """What was decoded of a test set.
+    """What was decoded of a test set, in the folder of its run.
 
-    Attributes
-    ----------
-    folder
-        Of the run.
-    run
-        Its record; None where a shard has decoded its share alone.
-    journal
-        Where every output is noted.
-    pieces
-        Outputs in the journal.
-    left
-        Batches that the run as a whole still lacks.
+    `run` is its record, None where a shard has decoded its share alone. `pieces` are the outputs in the journal, `left`
+    the batches that the run as a whole still lacks.
     """
 
     folder: Path
@@ -117,13 +106,12 @@ def finish_run(folder: Path, plan: DecodingPlan, journal: Journal) -> Run:
     lines, segments = _assemble(plan, journal)
     data = "".join(f"{line}\n" for line in lines).encode()
     digest = fileio.sha256_bytes(data)
-    finished = read_finished(folder)
-    if (
-        finished is not None
-        and finished.output.sha256 == digest
-        and finished.summary.sessions == len(journal.sessions)
-    ):
-        return finished
+    if (folder / RUN_NAME).is_file():
+        finished, text = read_run(folder), folder / text_name
+        same = finished.output.sha256 == digest and finished.summary.sessions == len(journal.sessions)
+        # Its hypotheses may have been edited, or be gone.
+        if same and text.is_file() and fileio.sha256_file(text) == digest:
+            return finished
     run = Run(
         tool=Tool(
             version=__version__, libraries=journal.sessions[-1].libraries if journal.sessions else libraries()
@@ -143,15 +131,6 @@ def finish_run(folder: Path, plan: DecodingPlan, journal: Journal) -> Run:
     return run
 
 
-def read_finished(folder: Path) -> Run | None:
-    """Return the run recorded in `folder` if its hypotheses are still the ones it recorded, else None."""
-    if not (folder / RUN_NAME).is_file():
-        return None
-    run = read_run(folder)
-    text = folder / run.output.path
-    return run if text.is_file() and fileio.sha256_file(text) == run.output.sha256 else None
-
-
 def refuse_lost_journal(folder: Path) -> None:
     """Refuse to write over a finished run that cannot be made again from its journal."""
     if (folder / RUN_NAME).exists() and not (folder / JOURNAL_NAME).exists():
@@ -167,7 +146,10 @@ def _assemble(plan: DecodingPlan, journal: Journal) -> tuple[list[str], tuple[Ru
     language = PAIRS[plan.pair]
     lines, segments = [], []
     for index, segment in enumerate(plan.segments):
-        results = _pieces(journal, index, len(segment.pieces))
+        keys = [(index, part) for part in range(len(segment.pieces))]
+        if missing := [key for key in keys if key not in journal.decoded]:
+            raise InputError("the journal lacks a piece", where=journal.path, got=missing[0])
+        results = [journal.decoded[key] for key in keys]
         finish = _finish(results)
         line = JOINT[language].join(result.text for result in results if result.text)
         line = plan.settings.placeholder if finish == "placeholder" else line
@@ -191,15 +173,6 @@ def _assemble(plan: DecodingPlan, journal: Journal) -> tuple[list[str], tuple[Ru
     return lines, tuple(segments)
 
 
-def _pieces(journal: Journal, segment: int, count: int) -> list[Decoded]:
-    """Return a segment's outputs."""
-    results = [journal.decoded.get((segment, part)) for part in range(count)]
-    for part, result in enumerate(results):
-        if result is None:
-            raise InputError("the journal lacks a piece", where=journal.path, got=(segment, part))
-    return [result for result in results if result is not None]
-
-
 def _finish(results: list[Decoded]) -> Finish:
     """Tell how a segment ended; one without pieces has unusable audio."""
     ends = {result.finish for result in results}
@@ -209,24 +182,14 @@ def _finish(results: list[Decoded]) -> Finish:
 
 
 def _sessions(journal: Journal) -> tuple[RunSession, ...]:
-    """Return every load of the model with what was decoded by it."""
-    pieces = Counter(journal.owners.values())
-    seconds = dict.fromkeys(pieces, 0.0)
-    for key, owner in journal.owners.items():
-        seconds[owner] += journal.decoded[key].seconds
-    return tuple(
-        RunSession(
-            worker=session.worker or None,
-            device_name=session.device_name,
-            mode=session.mode,  # type: ignore[arg-type]
-            load_seconds=session.load_seconds,
-            pieces=pieces[index],
-            seconds=seconds.get(index, 0.0),
-            peak_host_bytes=session.peak_host_bytes,
-            peak_device_bytes=session.peak_device_bytes,
-        )
-        for index, session in enumerate(journal.sessions)
-    )
+    """Return every load of the model with what was decoded by it; the libraries are told by the run's `Tool`."""
+    sessions = []
+    for index, session in enumerate(journal.sessions):
+        told = {name: value for name, value in vars(session).items() if name != "libraries"}
+        seconds = [journal.decoded[key].seconds for key, owner in journal.owners.items() if owner == index]
+        pieces = {"pieces": len(seconds), "seconds": sum(seconds, 0.0)}
+        sessions.append(RunSession(**told | pieces | {"worker": session.worker or None}))
+    return tuple(sessions)
 
 
 def _summarise(plan: DecodingPlan, segments: tuple[RunSegment, ...], journal: Journal) -> RunSummary:

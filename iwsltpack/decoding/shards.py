@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cluster.shards import Shard, deal
+from iwsltpack.decoding.batch_plan import binding
 from iwsltpack.decoding.journal import check_same
-from iwsltpack.decoding.plan import binding
 from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARDS_DIR
 from iwsltpack.system import fileio
@@ -19,7 +19,7 @@ from iwsltpack.system import fileio
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from iwsltpack.decoding.batching import Batch
+    from iwsltpack.decoding.batch_plan import Batch
 
 
 def shard_journal(folder: Path, shard: Shard) -> Path:
@@ -29,12 +29,12 @@ def shard_journal(folder: Path, shard: Shard) -> Path:
 
 def shard_journals(folder: Path) -> list[tuple[Shard, Path]]:
     """Return every shard whose journal is there, in order, with its path."""
-    found = []
-    for path in (folder / SHARDS_DIR).glob(f"*-of-*/{JOURNAL_NAME}"):
-        if name := re.fullmatch(r"([1-9][0-9]{0,5})-of-([1-9][0-9]{0,5})", path.parent.name):
-            shard = Shard(index=int(name[1]), count=int(name[2]))
-            found.append((shard, path))
-    return sorted(found)
+    number = "[1-9][0-9]{0,5}"
+    return sorted(
+        (Shard(index=int(name[1]), count=int(name[2])), path)
+        for path in (folder / SHARDS_DIR).glob(f"*-of-*/{JOURNAL_NAME}")
+        if (name := re.fullmatch(f"({number})-of-({number})", path.parent.name))
+    )
 
 
 def shares(batches: list[Batch], count: int, digest: str) -> list[list[Batch]]:
@@ -56,13 +56,7 @@ def shares(batches: list[Batch], count: int, digest: str) -> list[list[Batch]]:
 
 
 def keep_plan(folder: Path, plan: DecodingPlan, bound: dict[str, Any]) -> None:
-    """Write the plan for `merge`, or find it there already.
-
-    Raises
-    ------
-    UsageError
-        The shards in the folder share another plan; the difference is named.
-    """
+    """Write the plan for `merge`, or find it there already; another one is a `UsageError` that names the difference."""
     path = folder / SHARDS_DIR / PLAN_NAME
     fileio.create_bytes(path, fileio.canonical_json(plan.to_json()))
     check_same(binding(DecodingPlan.read(path)), bound, folder)

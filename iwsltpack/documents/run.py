@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import BadAudio, LongAudio, Mode, TestSetKind
@@ -98,6 +98,11 @@ class RunSettings(Part):
     long: LongAudio
     on_bad_audio: BadAudio
     placeholder: str
+
+    @property
+    def keeps_placeholders(self) -> bool:
+        """Whether pieces that were given up stay so, or are to be decoded again."""
+        return self.on_bad_audio == "placeholder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,15 +233,7 @@ class Run(Document):
 
 
 def read_run(folder: Path) -> Run:
-    """Read and check ``run.json`` of a run's folder.
-
-    Raises
-    ------
-    InputError
-        No run there, or one that was not finished.
-    ValidationFailed
-        It does not fit the schema.
-    """
+    """Read and check ``run.json`` of a run's folder; if there is none, that is an `InputError`."""
     path = folder / RUN_NAME
     if not path.is_file():
         raise InputError(
@@ -245,5 +242,4 @@ def read_run(folder: Path) -> Run:
             expected=f"a folder that holds {RUN_NAME}",
             fix="run the same `iwsltpack decode` again: it goes on where it stopped",
         )
-    data: Any = fileio.read_json(path)
-    return Run.from_json(data, path=path)
+    return Run.from_json(fileio.read_json(path), path=path)

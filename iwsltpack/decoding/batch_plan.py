@@ -1,20 +1,25 @@
-"""The plan of a test set's decoding, and what follows from it: pieces, batches, what its journals are bound to."""
+"""The plan of a test set's decoding, and what follows from it: pieces, batches, what its journals are bound to.
+
+Which pieces are decoded together depends on the test set alone, never on what was done already, so a resumed run
+searches exactly the batches of an unbroken one and writes the same bytes on any device.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.decoding.batching import plan_batches, plan_digest
 from iwsltpack.documents.decoding_plan import DecodingPlan, PlanPiece, PlanSegment
 from iwsltpack.documents.run import RunTestSet
 from iwsltpack.system.fileio import canonical_json, sha256_bytes
 from iwsltpack.testsets.survey import Piece
 
 if TYPE_CHECKING:
-    from iwsltpack.decoding.batching import Batch
+    from collections.abc import Iterable
+
     from iwsltpack.documents.run import RunArtifact, RunSettings
     from iwsltpack.testsets.survey import Survey
 
+Batch = tuple[Piece, ...]
 UNBOUND = ("mode", "on_bad_audio")
 """Settings that may change while a run goes on."""
 
@@ -49,18 +54,14 @@ def make_plan(found: Survey, artifact: RunArtifact, settings: RunSettings, pair:
     )
 
 
-def pieces_of(plan: DecodingPlan) -> list[Piece]:
-    """Return what the model hears, in output order."""
-    return [
+def batches_of(plan: DecodingPlan) -> list[Batch]:
+    """Return the batches; the same for everybody who decodes by this plan."""
+    pieces = (
         Piece(segment=index, part=part, offset=piece.offset, duration=piece.duration)
         for index, segment in enumerate(plan.segments)
         for part, piece in enumerate(segment.pieces)
-    ]
-
-
-def batches_of(plan: DecodingPlan) -> list[Batch]:
-    """Return the batches; the same for everybody who decodes by this plan."""
-    return plan_batches(pieces_of(plan), plan.settings.batch_size, plan.settings.batch_seconds)
+    )
+    return plan_batches(pieces, plan.settings.batch_size, plan.settings.batch_seconds)
 
 
 def binding(plan: DecodingPlan) -> dict[str, Any]:
@@ -88,6 +89,26 @@ def binding(plan: DecodingPlan) -> dict[str, Any]:
     }
 
 
-def keeps_placeholders(plan: DecodingPlan) -> bool:
-    """Tell whether pieces that were given up stay so, or are to be decoded again."""
-    return plan.settings.on_bad_audio == "placeholder"
+def plan_batches(pieces: Iterable[Piece], batch_size: int, batch_seconds: float) -> list[Batch]:
+    """Group pieces of like length, the longest first: what will not fit the device shows at once.
+
+    A batch holds `batch_size` pieces and, padding included, `batch_seconds` of audio at most; a single piece may
+    exceed these.
+    """
+    batches: list[Batch] = []
+    current: list[Piece] = []
+    for piece in sorted(pieces, key=lambda piece: (-piece.duration, piece.segment, piece.part)):
+        longest = current[0].duration if current else piece.duration
+        if current and (len(current) >= batch_size or (len(current) + 1) * longest > batch_seconds):
+            batches.append(tuple(current))
+            current = []
+        current.append(piece)
+    return [*batches, tuple(current)] if current else batches
+
+
+def plan_digest(batches: Iterable[Batch]) -> str:
+    """Return the SHA-256 of a plan: every piece's place and the batch it is in."""
+    rows = [
+        [[piece.segment, piece.part, piece.offset, piece.duration] for piece in batch] for batch in batches
+    ]
+    return sha256_bytes(canonical_json(rows, indent=None))
