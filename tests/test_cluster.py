@@ -169,8 +169,9 @@ def slowly(seconds: float, number: int) -> int:
     return number
 
 
-def test_items_that_kill_are_lost_alone(client: Any) -> None:
-    results, lost = collect(client, die_on_poison, range(24), ahead=5)
+def test_items_that_kill_are_lost_alone(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iwsltpack.cluster.items.AHEAD", 5)
+    results, lost = collect(client, die_on_poison, range(24))
     assert [entry.item for entry in lost] == list(POISON)
     assert all("killed its worker 2 times when tried alone" in entry.reason for entry in lost)
     assert sorted(results) == [number for number in range(24) if number not in POISON]

@@ -42,9 +42,9 @@ def connect(
     Parameters
     ----------
     address
-        ``local``: a worker process of one thread for each core, or with `gpus` one for each visible GPU, which
-        alone it sees; ``local:N``: N worker processes (with `gpus`, dealt over the visible GPUs in turn);
-        ``HOST:PORT``, ``tcp://HOST:PORT``, ``tls://…`` or a scheduler file ``*.json``: a cluster that is running.
+        ``local``: a worker process for each core, or with `gpus` one for each visible GPU, which alone it sees;
+        ``local:N``: N worker processes (with `gpus`, dealt over the visible GPUs in turn); ``HOST:PORT``,
+        ``tcp://HOST:PORT``, ``tls://…`` or a scheduler file ``*.json``: a cluster that is running.
     gpus
         Whether the work wants a GPU. Without one, workers are made as if it did not.
     packages
@@ -68,11 +68,11 @@ def connect(
     check_address(address)
     is_local = address.partition(":")[0] == LOCAL
     with _quiet(), ExitStack() as stack:
+        target: Any
         if is_local:
             from iwsltpack.cluster.local import local_cluster
 
-            cluster = local_cluster(_local_count(address), gpus=gpus, threads=threads)
-            target = stack.enter_context(cluster)
+            target = stack.enter_context(local_cluster(_local_count(address), gpus=gpus, threads=threads))
         else:
             target = _scheduler_address(address)
         client = stack.enter_context(_client(target, address))
@@ -86,13 +86,7 @@ def connect(
 
 
 def check_address(address: str) -> None:
-    """Refuse what cannot be an address, and say so early if the extra is missing.
-
-    Raises
-    ------
-    MissingDependency, UsageError
-        See `connect`.
-    """
+    """Refuse what cannot be an address, and say so early if the extra is missing; see `connect`."""
     try:
         import distributed  # noqa: F401 - asked for before any work is done
     except ImportError as error:
@@ -118,20 +112,17 @@ def _local_count(address: str) -> int | None:
 
 
 def _scheduler_address(address: str) -> str:
-    if address.endswith(".json"):
-        path = Path(address)
-        if not path.is_file():
-            raise InputError(
-                "no such scheduler file",
-                where=path,
-                fix="start the scheduler first: dask scheduler --scheduler-file FILE",
-            )
-        document = fileio.read_json(path, limit=1 << 20)
-        found = document.get("address") if isinstance(document, dict) else None
-        if not isinstance(found, str):
-            raise InputError("not a dask scheduler file", where=path, expected='"address": "tcp://…"')
-        return found
-    return address if "://" in address else f"tcp://{address}"
+    if not address.endswith(".json"):
+        return address if "://" in address else f"tcp://{address}"
+    path = Path(address)
+    if not path.is_file():
+        fix = "start the scheduler first: dask scheduler --scheduler-file FILE"
+        raise InputError("no such scheduler file", where=path, fix=fix)
+    document = fileio.read_json(path, limit=1 << 20)
+    found = document.get("address") if isinstance(document, dict) else None
+    if not isinstance(found, str):
+        raise InputError("not a dask scheduler file", where=path, expected='"address": "tcp://…"')
+    return found
 
 
 @contextmanager

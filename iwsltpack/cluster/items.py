@@ -22,7 +22,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 1
-"""Items handed to the cluster beyond one a thread, for each worker, so that none waits for the client."""
+"""Items handed to the cluster beyond one a thread, for each worker, so that none waits for the client.
+
+More would hide a slow network, fewer balance the end better.
+"""
 HOPELESS = 10
 """Items that killed their workers, with none finished, after which it is not the items."""
 WAKE_S = 1.0
@@ -32,12 +35,7 @@ WAKE_S = 1.0
 class Lost(Generic[Item]):
     """An item that killed its worker whenever it was tried, the last times with nothing else at work.
 
-    Attributes
-    ----------
-    item
-        As given.
-    reason
-        One clause for a person.
+    `reason` says so in one clause for a person.
     """
 
     item: Item
@@ -52,7 +50,6 @@ def run_items(
     key: Callable[[Item], str],
     done: Callable[[Item, Result], None],
     packages: tuple[str, ...] = (),
-    ahead: int = AHEAD,
     patience: float = PATIENCE_S,
     progress: Reporter = SILENT,
 ) -> list[Lost[Item]]:
@@ -65,29 +62,20 @@ def run_items(
 
     Parameters
     ----------
-    client
-        From `connect`.
     function
         Importable by the workers under its name, or a `functools.partial` of such; item and result travel.
     items
-        Any number, in the order they are to be begun; drawn as they are needed.
+        Any number, in the order they are to be begun; drawn as they are needed. The lost ones are returned in it.
     key
         Name of an item, for people.
     done
         Called here, in the calling thread, in order of finishing; what it raises ends the run.
     packages
         As told to `connect`: workers that join later are held to the same versions.
-    ahead
-        Items waiting at each worker while it is busy. More hides a slow network, fewer balance the end better.
     patience
         Seconds a cluster may be without any worker.
     progress
         Shows the item that was last finished; stages and amounts are the caller's.
-
-    Returns
-    -------
-    list of Lost
-        In order of `items`; empty if every item is done.
 
     Raises
     ------
@@ -96,7 +84,7 @@ def run_items(
     ResourceError
         No worker for too long; the scheduler is gone; workers die whatever they are given.
     """
-    run = _Run(client, function, key, done, packages, ahead, patience, progress)
+    run = _Run(client, function, key, done, packages, patience, progress)
     try:
         return run.all(iter(items))
     finally:
@@ -138,7 +126,6 @@ class _Run(Generic[Item, Result]):
     key: Callable[[Item], str]
     done: Callable[[Item, Result], None]
     packages: tuple[str, ...]
-    ahead: int
     patience: float
     progress: Reporter
 
@@ -167,7 +154,12 @@ class _Run(Generic[Item, Result]):
                 self._submit(number, item)
                 while self._flying:
                     lost += [(number, Lost(item=item, reason=reason)) for *_, reason in self._collect()]
-                self._check_hope(lost)
+                if len(lost) >= HOPELESS and not self._finished:
+                    raise ResourceError(
+                        "workers die whatever they are given",
+                        got=f"{self.key(lost[0][1].item)}: {lost[0][1].reason}; and {len(lost) - 1} more",
+                        fix="see the workers' logs; most often they are out of memory",
+                    )
         return [entry for _, entry in sorted(lost, key=lambda pair: pair[0])]
 
     def cancel(self) -> None:
@@ -205,7 +197,7 @@ class _Run(Generic[Item, Result]):
             self._last_worker = now
         elif now - self._last_worker > self.patience:
             raise no_workers(self._address, self.patience)
-        self._room = max(1, found["total_threads"] + self.ahead * found["n_workers"])
+        self._room = max(1, found["total_threads"] + AHEAD * found["n_workers"])
 
     def _collect(self) -> list[tuple[int, Item, str]]:
         """Wait for one item, a second at most; return it if its workers died, else give its result away."""
@@ -249,14 +241,6 @@ class _Run(Generic[Item, Result]):
         self.progress.note(f"{self.key(item)}: {deaths} workers died with it")
         last = error.last_worker.address
         return [(number, item, f"killed its worker {deaths} times when tried alone, lastly {last}")]
-
-    def _check_hope(self, lost: list[tuple[int, Lost[Item]]]) -> None:
-        if len(lost) >= HOPELESS and not self._finished:
-            raise ResourceError(
-                "workers die whatever they are given",
-                got=f"{self.key(lost[0][1].item)}: {lost[0][1].reason}; and {len(lost) - 1} more",
-                fix="see the workers' logs; most often they are out of memory",
-            )
 
     def _scheduler_gone(self) -> ResourceError:
         return ResourceError(

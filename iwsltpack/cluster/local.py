@@ -36,21 +36,10 @@ SPAWN_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 
 @contextmanager
 def local_cluster(count: int | None = None, *, gpus: bool = False, threads: int = 1) -> Iterator[Any]:
-    """Start worker processes and give their `distributed.SpecCluster`.
+    """Start worker processes and give their `distributed.SpecCluster`; one that cannot start is a `ResourceError`.
 
-    Parameters
-    ----------
-    count
-        Workers; default: one for each visible GPU if `gpus` and there is one, else one for each core.
-    gpus
-        Whether each worker is to see one GPU.
-    threads
-        Items that a worker works on at the same time.
-
-    Raises
-    ------
-    ResourceError
-        The processes cannot be started.
+    There are `count` workers, by default one for each visible GPU if each is to see one (`gpus`) and there is one, else
+    one for each core. A worker works on `threads` items at the same time.
     """
     import dask
 

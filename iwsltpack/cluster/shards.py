@@ -33,13 +33,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read ``I/N``.
-
-        Raises
-        ------
-        UsageError
-            It is something else.
-        """
+        """Read ``I/N``; anything else is a `UsageError`."""
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         if found is None:
             raise UsageError(f"not a shard: {text!r}", expected="I/N, counted from 1, say 2/4")

@@ -33,13 +33,7 @@ def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def check(theirs: Mapping[str, str], ours: Mapping[str, str], worker: str) -> None:
-    """Refuse a worker whose versions are not the client's.
-
-    Raises
-    ------
-    UsageError
-        With every difference by name.
-    """
+    """Refuse a worker whose versions are not the client's, with every difference by name."""
     differing = [name for name in ours if theirs.get(name, "none") != ours[name]]
     if differing:
         raise UsageError(
@@ -52,13 +46,7 @@ def check(theirs: Mapping[str, str], ours: Mapping[str, str], worker: str) -> No
 
 
 def check_workers(client: Client, packages: Iterable[str] = ()) -> None:
-    """Check every worker there is; those that join later are checked with their first item.
-
-    Raises
-    ------
-    UsageError
-        See `check`.
-    """
+    """Check every worker there is; those that join later are checked with their first item. See `check`."""
     ours = installed((*PACKAGES, *packages))
     # Asked by distributed itself, so that a worker without iwsltpack can answer, too.
     answers: Any = client.get_versions(packages=[OURS, *PACKAGES, *packages])

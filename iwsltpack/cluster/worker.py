@@ -29,17 +29,9 @@ def keep(slot: str, key: str, make: Callable[[], T]) -> T:
     """Return what `make` returns, made once in this process for as long as `key` stays the same.
 
     For what is heavy to load and serves many items, such as a model: call it from the function that is given
-    to `run_items`. Threads of one worker wait for one another. A slot holds one thing: another key drops the
-    former before the new one is made. What `make` raises is raised here and nothing is kept.
-
-    Parameters
-    ----------
-    slot
-        What it is, say ``model``.
-    key
-        Which one it is: a hash of all that decides what `make` makes.
-    make
-        The factory.
+    to `run_items`. Threads of one worker wait for one another. A slot, such as ``model``, holds one thing: another key,
+    a hash of all that decides what `make` makes, drops the former before the new one is made. What `make` raises is
+    raised here and nothing is kept.
     """
     with _lock:
         if slot in _kept and _kept[slot][0] == key:
