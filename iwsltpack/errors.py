@@ -68,15 +68,9 @@ class IwsltpackError(Exception):
 
     def to_json(self) -> dict[str, Any]:
         """Return the parts as a JSON object (`null` parts left out)."""
-        parts = {
-            "error": type(self).__name__,
-            "what": self.what,
-            "where": self.where,
-            "expected": self.expected,
-            "got": self.got,
-            "fix": self.fix,
-        }
-        return {key: value for key, value in parts.items() if value is not None}
+        parts = {name: getattr(self, name) for name in ("what", "where", "expected", "got", "fix")}
+        told = {name: value for name, value in parts.items() if value is not None}
+        return {"error": type(self).__name__, **told}
 
 
 class UsageError(IwsltpackError):
@@ -173,14 +167,7 @@ class Problem:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object with every attribute."""
-        return {
-            "rule": self.rule,
-            "severity": self.severity,
-            "path": self.path,
-            "line": self.line,
-            "message": self.message,
-            "fix": self.fix,
-        }
+        return dict(vars(self))
 
 
 def has_errors(problems: list[Problem]) -> bool:

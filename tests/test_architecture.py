@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,34 @@ def test_functions_and_files_stay_small() -> None:
                 if (node.end_lineno or 0) - first > 60:
                     long.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}")
     assert long == []
+
+
+STEMS_TWICE = {
+    # A command's file is called as what it calls.
+    *("pull", "push", "report", "decode", "merge", "score", "export", "submissions"),
+    # The same kind of thing in several rooms: a table by name, work cut into shards, work on a dask cluster.
+    *("registry", "shards", "dask"),
+    "__init__",
+}
+"""Names of files that may stand more than once, because they mean the same thing wherever they stand."""
+CLASSES_TWICE: set[str] = set()
+"""The same for names of classes."""
+
+
+def names_twice(paths: list[Path]) -> tuple[set[str], set[str]]:
+    """Return the stems of files, and the names of classes, that occur more than once."""
+    stems = Counter(path.stem for path in paths)
+    nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    classes = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+    return ({n for n, count in stems.items() if count > 1}, {n for n, count in classes.items() if count > 1})
+
+
+def test_one_name_means_one_thing(tmp_path: Path) -> None:
+    assert names_twice(sources()) == (STEMS_TWICE, CLASSES_TWICE)
+    for room, text in (("a", "class Job: ..."), ("b", "class Job: ...\nclass Other: ...")):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "work.py").write_text(text, encoding="utf-8")
+    assert names_twice(sorted(tmp_path.rglob("*.py"))) == ({"work"}, {"Job"})
 
 
 def names_compared(text: str, names: set[str]) -> list[int]:

@@ -52,10 +52,12 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     with fileio.atomic_directory(output) as folder:
         # The side files first: they are small, and a damaged one should not be told after 16 GB.
         _copy_side_files(artifact, folder)
-        names = [SINGLE_NAME] if len(shards) == 1 else _shard_names(len(shards))
+        count = len(shards)
+        names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+        names = names if count > 1 else [SINGLE_NAME]
         for name, shard in zip(names, shards, strict=True):
             _write_shard(artifact, folder / name, shard, progress)
-        if len(shards) > 1:
+        if count > 1:
             _write_index(folder, names, shards)
     progress.finish()
 
@@ -74,10 +76,6 @@ def _shards(tensors: tuple[Tensor, ...]) -> list[list[Tensor]]:
         shards[-1].append(tensor)
         filled += _nbytes(tensor)
     return shards
-
-
-def _shard_names(count: int) -> list[str]:
-    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
 
 
 def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], progress: Reporter) -> None:
@@ -103,15 +101,9 @@ def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], progress: 
 
 
 def _write_index(folder: Path, names: list[str], shards: list[list[Tensor]]) -> None:
-    fileio.write_json(
-        folder / INDEX_NAME,
-        {
-            "metadata": {"total_size": sum(_nbytes(tensor) for shard in shards for tensor in shard)},
-            "weight_map": {
-                tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard
-            },
-        },
-    )
+    size = sum(_nbytes(tensor) for shard in shards for tensor in shard)
+    places = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+    fileio.write_json(folder / INDEX_NAME, {"metadata": {"total_size": size}, "weight_map": places})
 
 
 def _copy_side_files(artifact: Artifact, folder: Path) -> None:

@@ -27,12 +27,7 @@ def verify_artifact(where: Place, progress: Reporter = SILENT) -> list[Problem]:
     """Return every difference between an artifact's files and its manifest; an empty list means it is whole.
 
     Every file is hashed; missing, cut, altered, foreign and linked files are named, chunks with their tensor. Of a
-    remote artifact every file is fetched that the cache does not hold whole.
-
-    Raises
-    ------
-    UsageError, InputError, ResourceError, MissingDependency
-        A remote artifact cannot be fetched; see `local_copy`.
+    remote artifact every file is fetched that the cache does not hold whole; see `local_copy` for its errors.
     """
     try:
         path = local_copy(where, progress, recheck=True)
@@ -62,15 +57,12 @@ def find_foreign(path: Path, listed: set[str]) -> list[Problem]:
     for found in sorted(path.rglob("*")):
         name = found.relative_to(path).as_posix()
         if found.is_symlink():
-            problems.append(
-                Problem(rule="artifact.link", message="a link instead of a file", path=name, fix=FIX)
-            )
-        elif not found.is_dir() and name not in listed and name != MANIFEST_NAME:
-            problems.append(
-                Problem(
-                    rule="artifact.foreign-file", message="not in the manifest", path=name, fix="remove it"
-                )
-            )
+            rule, message, fix = "artifact.link", "a link instead of a file", FIX
+        elif found.is_dir() or name in listed or name == MANIFEST_NAME:
+            continue
+        else:
+            rule, message, fix = "artifact.foreign-file", "not in the manifest", "remove it"
+        problems.append(Problem(rule=rule, message=message, path=name, fix=fix))
     return problems
 
 

@@ -81,12 +81,7 @@ class _Stored:
 class Artifact:
     """An artifact open for reading, in a folder or elsewhere; what lies elsewhere is fetched when it is needed.
 
-    Attributes
-    ----------
-    path
-        Its folder; of a remote one, the folder of the cache that mirrors it and may lack files.
-    manifest
-        As read and checked.
+    `path` is its folder or, of a remote one, the folder of the cache that mirrors it and may lack files.
     """
 
     def __init__(self, located: Located) -> None:
@@ -107,12 +102,10 @@ class Artifact:
     @cached_property
     def model_dir(self) -> Path:
         """Folder of the configuration, tokenizer and processor files, all held against their checksums."""
-        names = [
-            path.removeprefix(f"{MODEL_DIR}/") for path in self._files if path.startswith(f"{MODEL_DIR}/")
-        ]
-        self._need(f"{MODEL_DIR}/{name}" for name in names)
-        for name in names:
-            self.side_file(name)
+        paths = [path for path in self._files if path.startswith(f"{MODEL_DIR}/")]
+        self._need(paths)
+        for path in paths:
+            self.side_file(path.removeprefix(f"{MODEL_DIR}/"))
         return self.path / MODEL_DIR
 
     @property
@@ -131,13 +124,7 @@ class Artifact:
         return self._entries[name]
 
     def side_file(self, name: str) -> bytes | None:
-        """Return one file of `model_dir` as the manifest knows it, or None where the artifact has none.
-
-        Raises
-        ------
-        ArtifactError
-            The file is not the one the manifest describes.
-        """
+        """Return one file of `model_dir` if the artifact has it; another than the manifest's is an `ArtifactError`."""
         file = self._files.get(f"{MODEL_DIR}/{name}")
         if file is None:
             return None
@@ -176,26 +163,13 @@ class Artifact:
         if workers != 1:
             return next(self.tensors([name], workers=workers))[1]
         entry = self.entry(name)
-        result = self._empty(entry)
-        for start in self._whole(entry):
+        result, starts = self._whole(entry)
+        for start in starts:
             self._fill(entry, start, result)
         return result
 
     def tensors(self, names: Iterable[str], *, workers: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield whole tensors by name, in this order; while one is being used, the next are decoded.
-
-        Parameters
-        ----------
-        names
-            Checkpoint names.
-        workers
-            Threads that decode chunks; 0 for a few more than cores.
-
-        Raises
-        ------
-        ArtifactError
-            As `tensor`.
-        """
+        """Yield whole tensors by name, in this order; while one is being used, the next are decoded. See `tensor`."""
         todo, ahead = iter(names), 0
         begun: deque[tuple[str, np.ndarray, list[Future[None]]]] = deque()
         with ThreadPoolExecutor(workers or (os.cpu_count() or 1) + SPARE_READERS) as pool:
@@ -203,10 +177,8 @@ class Artifact:
                 while True:
                     while (not begun or ahead < AHEAD_BYTES) and (name := next(todo, None)) is not None:
                         entry = self.entry(name)
-                        result = self._empty(entry)
-                        chunks = [
-                            pool.submit(self._fill, entry, start, result) for start in self._whole(entry)
-                        ]
+                        result, starts = self._whole(entry)
+                        chunks = [pool.submit(self._fill, entry, start, result) for start in starts]
                         begun.append((name, result, chunks))
                         ahead += result.nbytes
                     if not begun:
@@ -229,17 +201,10 @@ class Artifact:
         return result
 
     def codes(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Return the integer codes of rows `start` to `stop` of a rounded tensor.
+        """Return the integer codes of rows `start` to `stop` of a rounded tensor: int16, or int32 if need be.
 
-        Returns
-        -------
-        ndarray
-            int16, or int32 where they may need it; what they are multiplied by, `quantizer` tells.
-
-        Raises
-        ------
-        ArtifactError
-            As `tensor`; also where the tensor is not rounded, or holds a value that no code stands for.
+        What they are multiplied by, `quantizer` tells. A tensor that is not rounded, or holds a value that no code
+        stands for, is an `ArtifactError`; for others see `tensor`.
         """
         entry = self.entry(name)
         stored = self._stored(entry)
@@ -250,10 +215,8 @@ class Artifact:
             rows = min(entry.chunk_rows, entry.shape[0] - first)
             size = rows * math.prod(entry.shape[1:])
             with self._opened(entry.array, stored.chain, first) as (raw, count):
-                found = quantizer.integers(stored.codes(raw, count, size, first)).reshape(
-                    rows, *entry.shape[1:]
-                )
-            blocks.append(found[max(start - first, 0) : stop - first])
+                found = quantizer.integers(stored.codes(raw, count, size, first))
+            blocks.append(found.reshape(rows, *entry.shape[1:])[max(start - first, 0) : stop - first])
         if len(blocks) == 1:
             return blocks[0]
         none = np.empty((0, *entry.shape[1:]), dtype=np.int32 if entry.wide else np.int16)
@@ -274,13 +237,10 @@ class Artifact:
         """Return what makes weights of a tensor's codes; None for one that is not rounded. See `tensor`."""
         return self._stored(self.entry(name)).quantizer
 
-    def _empty(self, entry: Tensor) -> np.ndarray:
-        return np.empty(entry.shape, dtype=by_name(entry.dtype, entry.name).carrier)
-
-    def _whole(self, entry: Tensor) -> range:
-        """Return the first rows of all chunks of a tensor, once they are here."""
+    def _whole(self, entry: Tensor) -> tuple[np.ndarray, range]:
+        """Return room for a tensor, and the first rows of all its chunks, once they are here."""
         self._need(entry.paths())
-        return entry.array.starts
+        return np.empty(entry.shape, dtype=by_name(entry.dtype, entry.name).carrier), entry.array.starts
 
     def _span(self, entry: Tensor, start: int, stop: int) -> range:
         """Return the first rows of the chunks that hold rows `start` to `stop`, once they are here."""

@@ -75,14 +75,8 @@ def refuse_pointer(path: Path) -> None:
 
 def missing(side: Container[str]) -> list[str]:
     """Return what a model cannot decode speech without, for what a checkpoint's folder lacks."""
-    return [
-        what
-        for what, names in (
-            ("tokenizer", VOCABULARIES),
-            ("feature extractor (preprocessor_config.json)", AUDIO_SETTINGS),
-        )
-        if not any(name in side for name in names)
-    ]
+    kinds = {"tokenizer": VOCABULARIES, "feature extractor (preprocessor_config.json)": AUDIO_SETTINGS}
+    return [what for what, names in kinds.items() if not any(name in side for name in names)]
 
 
 def architecture(config: bytes, where: object) -> str:

@@ -98,12 +98,7 @@ class Sizes:
             "source_parameters": self.source_parameters,
             "side_bytes": self.side_bytes,
             "components": {
-                name: {
-                    "bytes": part.bytes,
-                    "parameters": part.parameters,
-                    "source_bytes": part.source_bytes,
-                    "bits_per_weight": part.bits_per_weight,
-                }
+                name: {**vars(part), "bits_per_weight": part.bits_per_weight}
                 for name, part in self.components.items()
             },
             "selected_bits_per_weight": selected.bits_per_weight if selected.parameters else None,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.documents.names import ARTIFACT_FORMAT, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
-from iwsltpack.system.fileio import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _FILTERS = Lock()
-
-
 METADATA_LIMIT = 1 << 20
 """Bytes of an array's metadata at most; it takes about 1 kB."""
 _LABELS = {"data_type": "type", "chunk_grid": "chunks", "chunk_key_encoding": "chunk names"}
@@ -51,7 +48,7 @@ def create_group(folder: Path, version: int) -> None:
     """Create the group of an artifact of a format version under construction; arrays that are there already stay."""
     import zarr
 
-    with disk_errors(folder):
+    with fileio.disk_errors(folder):
         # A power cut may have left it empty, which zarr would refuse for ever.
         (folder / WEIGHTS_DIR / "zarr.json").unlink(missing_ok=True)
         zarr.open_group(
@@ -74,10 +71,7 @@ def dimension_names(shape: tuple[int, ...]) -> list[str]:
 def create_array(folder: Path, array: ArrayLayout, chain: Chain, attributes: dict[str, Any]) -> bytes:
     """Create one array under `folder` with exactly the codecs of `chain` and no chunks; an older one is replaced.
 
-    Returns
-    -------
-    bytes
-        Its metadata, as zarr-python writes them.
+    Its metadata are returned, as zarr-python writes them.
     """
     settings = {
         "shape": array.shape,
@@ -89,9 +83,12 @@ def create_array(folder: Path, array: ArrayLayout, chain: Chain, attributes: dic
         "attributes": attributes,
         "dimension_names": dimension_names(array.shape),
     }
-    metadata = _metadata(json.dumps(settings))
-    path = folder / array.metadata
-    with disk_errors(path.parent):
+    return _begun(folder / array.metadata, _metadata(json.dumps(settings)))
+
+
+def _begun(path: Path, metadata: bytes) -> bytes:
+    """Write the metadata of an array or group into its folder, made anew, and return them."""
+    with fileio.disk_errors(path.parent):
         shutil.rmtree(path.parent, ignore_errors=True)
         path.parent.mkdir(parents=True)
         path.write_bytes(metadata)
@@ -100,38 +97,32 @@ def create_array(folder: Path, array: ArrayLayout, chain: Chain, attributes: dic
 
 def attributes(entry: Tensor, chain: Chain, quantizer: Quantizer | None) -> Json:
     """Return the attributes of the array that holds a tensor's values or codes."""
-    if (
-        entry.classes is not None
-    ):  # The scales are not in them, so that a code times the step would be no weight.
+    if entry.classes is not None:
+        # The scales are not in them, so that a code times the step would be no weight.
         return chain.scaling(1.0)
     return {"torch_dtype": entry.dtype, **(chain.scaling(quantizer.step) if quantizer else chain.marks)}
 
 
 def _of_group(entry: Tensor) -> Json:
-    """Return the attributes of the group of a tensor whose codes lie by class."""
-    return {
+    """Return the metadata of the group of a tensor whose codes lie by class."""
+    attributes = {
         "torch_dtype": entry.dtype,
         "quantizer": entry.quantizer,
         "step": entry.step,
         "classes": entry.classes,
         "chunk_rows": entry.chunk_rows,
     }
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def create_tensor_group(path: Path, entry: Tensor) -> bytes:
     """Write the metadata of the group of a tensor whose codes lie by class, and return them."""
-    metadata = fileio.canonical_json({"zarr_format": 3, "node_type": "group", "attributes": _of_group(entry)})
-    with disk_errors(path.parent):
-        shutil.rmtree(path.parent, ignore_errors=True)
-        path.parent.mkdir(parents=True)
-        path.write_bytes(metadata)
-    return metadata
+    return _begun(path, fileio.canonical_json(_of_group(entry)))
 
 
 def check_tensor_group(path: Path, entry: Tensor) -> None:
     """Refuse a group's metadata unless it says what the manifest promises; see `check_metadata`."""
-    promised = {"zarr_format": 3, "node_type": "group", "attributes": _of_group(entry)}
-    _compare(path, promised)
+    _compare(path, _of_group(entry))
 
 
 @cache
@@ -152,12 +143,8 @@ def _metadata(settings: str) -> bytes:
 def check_metadata(path: Path, array: ArrayLayout, chain: Chain) -> None:
     """Refuse an array's ``zarr.json`` unless it says what the manifest promises, so that all readers read alike.
 
-    Raises
-    ------
-    InputError
-        It is missing, unreadable, or no JSON.
-    ArtifactError
-        Its shape, type, chunks, codecs or the place of its chunks differ.
+    If it is no JSON that can be read, that is an `InputError`; if shape, type, chunks, codecs or the place of the
+    chunks differ, an `ArtifactError`.
     """
     promised = {
         "zarr_format": 3,

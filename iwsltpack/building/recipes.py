@@ -25,14 +25,12 @@ A recipe file is TOML or JSON:
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from iwsltpack.building import mlp_layers, patterns
 from iwsltpack.codecs.paper import bits_of_digits
 from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe, RecipeFile
-from iwsltpack.errors import InputError, UsageError
+from iwsltpack.errors import UsageError
 from iwsltpack.system import fileio
 
 MLP = mlp_layers.pattern()
@@ -117,21 +115,13 @@ def load_recipe(name_or_file: str) -> Recipe:
             expected=", ".join(BUILT_IN),
             fix="or name a .toml or .json recipe file",
         )
-    recipe = _recipe(RecipeFile.from_json(_parse(path), path=path))
+    document = fileio.read_json(path) if path.suffix == ".json" else fileio.read_toml(path)
+    recipe = _recipe(RecipeFile.from_json(document, path=path))
     for pattern in [rule.pattern for rule in recipe.layers] + (
         [recipe.prune.pattern] if recipe.prune else []
     ):
         patterns.check(pattern, path)
     return recipe
-
-
-def _parse(path: Path) -> Any:
-    if path.suffix == ".json":
-        return fileio.read_json(path)
-    try:
-        return tomllib.loads(fileio.read_bytes(path).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError("not valid TOML", where=path, got=str(error)) from error
 
 
 def _recipe(file: RecipeFile) -> Recipe:

@@ -13,13 +13,12 @@ to that command alone and wins. The command line wins over both.
 
 from __future__ import annotations
 
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.errors import InputError, UsageError
-from iwsltpack.system.fileio import read_bytes
+from iwsltpack.errors import UsageError
+from iwsltpack.system.fileio import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -39,10 +38,7 @@ def read_config(path: Path | None) -> tuple[Path, dict[str, Any]] | None:
         path = Path(CONFIG_NAME)
         if not path.is_file():
             return None
-    try:
-        return path, tomllib.loads(read_bytes(path).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError("not valid TOML", where=path, got=str(error)) from error
+    return path, read_toml(path)
 
 
 def defaults(

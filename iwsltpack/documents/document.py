@@ -94,26 +94,14 @@ class Document(Part):
     SCHEMA: ClassVar[str]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON, checked against the schema: an invalid document is never written.
-
-        Raises
-        ------
-        ValidationFailed
-            With every problem.
-        """
+        """Return the JSON, checked against the schema: an invalid document is never written."""
         data = super().to_json()
         schema.check(data, self.SCHEMA)
         return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any], *, path: object = None) -> Self:
-        """Check `data` against the schema, then build.
-
-        Raises
-        ------
-        ValidationFailed
-            With every problem; `path` is named in them.
-        """
+        """Check `data` against the schema, then build; a `ValidationFailed` holds every problem and names `path`."""
         schema.check(data, cls.SCHEMA, None if path is None else str(path))
         built: Self = _build(cls, data)
         return built

@@ -85,20 +85,15 @@ def parse_manifest(raw: bytes, data: Any, path: object) -> ArtifactManifest:
 
 
 def _not_an_artifact(artifact: Path) -> ArtifactError:
-    if not artifact.exists():
-        partial = artifact.with_name(artifact.name + PARTIAL_SUFFIX)
-        if partial.is_dir():
-            return ArtifactError(
-                "the artifact is only half built",
-                where=partial,
-                fix=f"run the same `iwsltpack build … --output {artifact}` again: it goes on where it stopped",
-            )
-        return ArtifactError(
-            "no such artifact", where=artifact, fix="build one: iwsltpack build SOURCE --output DIR"
-        )
-    return ArtifactError(
-        "not an artifact", where=artifact, expected=f"a folder that holds {MANIFEST_NAME}", got="none there"
-    )
+    if artifact.exists():
+        wanted = f"a folder that holds {MANIFEST_NAME}"
+        return ArtifactError("not an artifact", where=artifact, expected=wanted, got="none there")
+    partial = artifact.with_name(artifact.name + PARTIAL_SUFFIX)
+    if partial.is_dir():
+        fix = f"run the same `iwsltpack build … --output {artifact}` again: it goes on where it stopped"
+        return ArtifactError("the artifact is only half built", where=partial, fix=fix)
+    fix = "build one: iwsltpack build SOURCE --output DIR"
+    return ArtifactError("no such artifact", where=artifact, fix=fix)
 
 
 def find_contradictions(manifest: ArtifactManifest) -> list[Problem]:

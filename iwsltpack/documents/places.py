@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal
 
 from iwsltpack.documents.names import (
     INDEX_NAME,
@@ -32,7 +32,7 @@ DEPTH = 3
 
 def thing_at(folder: Path) -> Thing | None:
     """Tell what a folder is; None where it is nothing that this package makes or reads."""
-    return next((t for t in get_args(Thing) if any((folder / name).is_file() for name in MARKS[t])), None)
+    return next((t for t, names in MARKS.items() if any((folder / name).is_file() for name in names)), None)
 
 
 def things_in(folder: Path, depth: int = DEPTH) -> list[tuple[Thing, Path]]:
@@ -46,13 +46,7 @@ def things_in(folder: Path, depth: int = DEPTH) -> list[tuple[Thing, Path]]:
 
 
 def run_folders(path: Path) -> list[Path]:
-    """Return the runs at or below `path`, begun ones too.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
+    """Return the runs at or below `path`, begun ones too; if there is none, that is an `InputError`."""
     if not path.is_dir():
         raise InputError("no such run", where=path, fix="decode first: iwsltpack decode TESTDIR --output DIR")
     found = [place for thing, place in things_in(path) if thing == "run"]
@@ -71,18 +65,7 @@ def hypothesis_files(path: Path) -> list[Path]:
 
 
 def refuse_inside(folder: Path, allowed: Thing | None = None) -> None:
-    """Refuse to write into a folder that is, or lies in, something that would be damaged.
-
-    Parameters
-    ----------
-    allowed
-        What the folder itself may be.
-
-    Raises
-    ------
-    UsageError
-        It names what lies there.
-    """
+    """Refuse to write into a folder that is, or lies in, something that would be damaged; it may be `allowed`."""
     own = folder.resolve()
     for place in (own, *own.parents)[:DEPTH]:
         if (found := thing_at(place)) is not None and not (place == own and found == allowed):

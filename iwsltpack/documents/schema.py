@@ -67,21 +67,13 @@ def find_problems(document: Any, name: str, path: Path | str | None = None) -> l
         _validator(name).iter_errors(document), key=lambda error: list(map(str, error.absolute_path))
     )
     where = None if path is None else str(path)
-    problems = [
-        Problem(
-            rule=f"schema.{name}",
-            message=f"{'/' + '/'.join(map(str, error.absolute_path))}: {_shorten(error.message)}",
-            path=where,
-        )
+    messages = [
+        f"/{'/'.join(map(str, error.absolute_path))}: {_shorten(error.message)}"
         for error in errors[:MAX_PROBLEMS]
     ]
     if len(errors) > MAX_PROBLEMS:
-        problems.append(
-            Problem(
-                rule=f"schema.{name}", message=f"and {len(errors) - MAX_PROBLEMS} more problems", path=where
-            )
-        )
-    return problems
+        messages.append(f"and {len(errors) - MAX_PROBLEMS} more problems")
+    return [Problem(rule=f"schema.{name}", message=message, path=where) for message in messages]
 
 
 def check(document: Any, name: str, path: Path | str | None = None) -> None:

@@ -83,14 +83,11 @@ class Signature(Part):
     @property
     def text(self) -> str:
         """One line for people and tables; hashes are shortened to eight digits."""
-        return "|".join((self._common(), f"clean:{self.cleaned or 'no'}", f"hyp:{self.hypotheses[:8]}"))
+        return "|".join((self.comparable, f"clean:{self.cleaned or 'no'}", f"hyp:{self.hypotheses[:8]}"))
 
     @property
     def comparable(self) -> str:
         """What two scores must share for their difference to mean anything: all but the hypotheses."""
-        return self._common()
-
-    def _common(self) -> str:
         parts = [self.metric, self.settings]
         if self.checkpoint:
             revision = f"@{self.checkpoint.revision[:8]}" if self.checkpoint.revision else ""
@@ -183,15 +180,7 @@ class Score(Document):
 
 
 def read_score(path: Path) -> Score:
-    """Read and check a score document.
-
-    Raises
-    ------
-    InputError
-        Not readable, another document, or one with segments missing.
-    ValidationFailed
-        It does not fit the schema.
-    """
+    """Read and check a score document; one with segments missing is an `InputError`. See `Document.read`."""
     score = Score.read(path)
     for result in score.metrics:
         if len(result.segments) != score.references.lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.document import OPTIONAL, Document, Part
@@ -151,17 +151,8 @@ class RecordedScores(Document):
 
 
 def read_submission(folder: Path) -> Submission:
-    """Read and check ``submission.json`` of a package.
-
-    Raises
-    ------
-    InputError
-        Not a submission.
-    ValidationFailed
-        It does not fit the schema.
-    """
+    """Read and check ``submission.json`` of a package; if there is none, that is an `InputError`."""
     path = folder / SUBMISSION_NAME
     if not path.is_file():
         raise InputError("not a submission", where=folder, expected=f"a folder that holds {SUBMISSION_NAME}")
-    data: Any = fileio.read_json(path)
-    return Submission.from_json(data, path=path)
+    return Submission.from_json(fileio.read_json(path), path=path)

@@ -36,10 +36,7 @@ def exceeds_cache(nbytes: int) -> bool:
 def read(path: Path, offset: int, length: int, *, past_cache: bool) -> memoryview:
     """Read `length` bytes from `offset`; fewer where the file ends before.
 
-    Returns
-    -------
-    memoryview
-        Of bytes, writable, nobody else's. Begins at a multiple of 8 where `offset` does.
+    The memory is writable and nobody else's. It begins at a multiple of 8 where `offset` does.
     """
     if not (past_cache and _DIRECT):
         return _read(path, offset, length, 0)

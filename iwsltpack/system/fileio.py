@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from iwsltpack.errors import InputError, ResourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HASH_BLOCK = 1 << 20
 CACHE_VARIABLE = "IWSLTPACK_CACHE"
 """Environment variable that names another place for the cache."""
 
@@ -34,10 +34,7 @@ def cache_directory() -> Path:
 def canonical_json(document: Any, *, indent: int | None = 1) -> bytes:
     """Serialise to the one byte sequence used on disk: UTF-8, sorted keys, trailing newline.
 
-    Raises
-    ------
-    ValueError
-        On NaN or infinity, which JSON does not have.
+    NaN and infinity, which JSON does not have, are a `ValueError`.
     """
     separators = (",", ": ") if indent is not None else (",", ":")
     text = json.dumps(
@@ -47,10 +44,7 @@ def canonical_json(document: Any, *, indent: int | None = 1) -> bytes:
 
 
 def read_json(path: Path, *, limit: int | None = None) -> Any:
-    """Read one JSON document; a missing or malformed file is an `InputError` that names the place.
-
-    `limit` is that of `read_bytes`.
-    """
+    """Read one JSON document; a missing or malformed file is an `InputError`. For `limit` see `read_bytes`."""
     return parse_json(read_bytes(path, limit=limit), path)
 
 
@@ -67,6 +61,14 @@ def parse_json(data: bytes, where: object) -> Any:
     except (ValueError, RecursionError) as error:
         # A number of thousands of digits, or brackets nested thousands deep: JSON by grammar, hostile by intent.
         raise InputError("not usable JSON", where=where, got=str(error)) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; one that is missing or malformed is an `InputError`."""
+    try:
+        return tomllib.loads(read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError("not valid TOML", where=path, got=str(error)) from error
 
 
 def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
@@ -102,12 +104,8 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> tuple[str, ...]:
     """Read the lines of a text file as sacrebleu does: white space at the end of a line does not count.
 
-    Only a line feed ends a line, so that the count is that of every other tool.
-
-    Raises
-    ------
-    InputError
-        Not readable, not UTF-8, or without a line.
+    Only a line feed ends a line, so that the count is that of every other tool. A file that is not readable, not UTF-8
+    or without a line is an `InputError`.
     """
     lines = read_text(path).split("\n")
     if lines[-1] == "":
@@ -136,12 +134,9 @@ def sha256_bytes(data: bytes | memoryview) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits, reading block by block."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits; the file is never in memory whole."""
     with path.open("rb") as stream:
-        while block := stream.read(HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def fsync_directory(path: Path) -> None:
@@ -247,12 +242,8 @@ def write_json(path: Path, document: Any) -> None:
 def write_lines(path: Path, lines: list[str]) -> None:
     """Write text lines to `path` atomically: UTF-8, LF, one trailing newline.
 
-    Raises
-    ------
-    ValueError
-        If a line holds a line feed or carriage return: it would shift every line after it.
+    A line that holds a line feed or carriage return is a `ValueError`: it would shift every line after it.
     """
-    for number, line in enumerate(lines, 1):
-        if "\n" in line or "\r" in line:
-            raise ValueError(f"line {number} holds a line break: {line!r}")
+    if broken := next((line for line in lines if "\n" in line or "\r" in line), None):
+        raise ValueError(f"line {lines.index(broken) + 1} holds a line break: {broken!r}")
     write_bytes(path, "".join(f"{line}\n" for line in lines).encode())

@@ -22,10 +22,7 @@ CHECKSUM = "sha256"
 def append(descriptor: int, records: Iterable[dict[str, Any]]) -> None:
     """Append records to a file that was opened for it; the caller decides whether it is synced.
 
-    Raises
-    ------
-    OSError
-        As the operating system puts it; the last line may then be torn.
+    After an `OSError`, which is raised as it comes, the last line may be torn.
     """
     # One write wherever the system allows, so that a kill seldom tears anything.
     data = b"".join(_line({**record, CHECKSUM: sha256_bytes(_line(record))}) for record in records)

@@ -35,28 +35,12 @@ def take(
     patience: float = 0.0,
     waiting: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Lock an open file or folder until its descriptor is closed.
+    """Lock an open file or folder, called `path` in messages, until its descriptor is closed.
 
-    Parameters
-    ----------
-    descriptor
-        Two that were opened apart exclude each other, within one process, too.
-    path
-        Its name, for messages.
-    shared
-        Whether others may hold a shared lock meanwhile.
-    patience, waiting
-        Seconds to wait for whoever holds it, and what is called again and again until then.
-
-    Returns
-    -------
-    bool
-        False if somebody else still holds it; True if it is held, or if the file system has no locks.
-
-    Raises
-    ------
-    ResourceError
-        The operating system refuses for another reason.
+    Two descriptors that were opened apart exclude each other, within one process, too; with `shared`, others may hold
+    a shared lock meanwhile. Whoever holds the lock is waited for `patience` seconds, while `waiting` is called again
+    and again. False is returned if somebody else still holds it then; True if it is held, or if the file system has no
+    locks. If the operating system refuses for another reason, that is a `ResourceError`.
     """
     until = time.monotonic() + patience
     with disk_errors(path):
@@ -91,19 +75,8 @@ def _taken(descriptor: int, path: Path, how: int) -> bool:
 def held(path: Path, busy: str | None = None, **how: Any) -> Iterator[bool]:
     """Hold a lock file, made where there is none, for the length of the block; give what `take` returns.
 
-    Parameters
-    ----------
-    path
-        The lock file; it stays.
-    busy
-        Sentence to refuse with if somebody else holds the lock; without one the block runs all the same.
-    how
-        See `take`.
-
-    Raises
-    ------
-    UsageError
-        Somebody else holds it, and `busy` is given.
+    The file stays. If somebody else holds the lock, `busy` is the sentence of a `UsageError`; without one the block
+    runs all the same. For `how` see `take`.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

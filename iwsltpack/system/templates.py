@@ -10,21 +10,10 @@ if TYPE_CHECKING:
 
 
 def render(template: Path, filters: dict[str, Callable[..., object]] | None = None, **values: Any) -> str:
-    """Fill in a template: Markdown, in which nothing is escaped but by its filters.
+    """Fill in a template file: Markdown, in which nothing is escaped but by its filters.
 
-    Parameters
-    ----------
-    template
-        The file. A line that holds nothing but a block leaves nothing behind.
-    filters
-        Functions that the template calls by name, beside Jinja's own.
-    values
-        What the template speaks of.
-
-    Raises
-    ------
-    jinja2.UndefinedError
-        The template speaks of something else.
+    A line that holds nothing but a block leaves nothing behind. `filters` are functions that the template calls by
+    name, beside Jinja's own. A template that speaks of something else than `values` is a `jinja2.UndefinedError`.
     """
     from jinja2 import Environment, StrictUndefined
 
