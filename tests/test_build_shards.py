@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +181,24 @@ def test_shards_of_different_builds_do_not_mix(tiny: Path, tmp_path: Path) -> No
     for other in ((BUILT_IN["selected-q2"], "zstd"), (RECIPE, "pcodec")):
         with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding"):
             build_shard(tiny, tmp_path / "out", *other, shard=shard(2))
+
+
+def test_shards_of_copies_with_other_weights_do_not_mix(tiny: Path, tmp_path: Path) -> None:
+    """The copies have one size and one time, as `cp -p` leaves them."""
+    for name in ("copy", "other"):
+        shutil.copytree(tiny, tmp_path / name, copy_function=shutil.copy2)
+    path = next((tmp_path / "other").glob("*.safetensors"))
+    found, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1))
+    with pytest.raises(UsageError, match="a copy of the checkpoint that holds other weights"):
+        build_shard(tmp_path / "other", tmp_path / "out", RECIPE, "zstd", shard=shard(2))
+    for number in (2, 3):
+        build_shard(tmp_path / "copy", tmp_path / "out", RECIPE, "zstd", shard=shard(number))
+    merge_build(tmp_path / "out")
+    build_artifact(tiny, tmp_path / "alone", RECIPE, "zstd")
+    assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 
 
 def test_of_two_first_shards_with_different_plans_one_wins(tiny: Path, tmp_path: Path) -> None:

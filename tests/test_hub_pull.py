@@ -210,7 +210,7 @@ def test_a_disk_too_small_is_told_before_the_download(
 ) -> None:
     hub.publish(REPO, ZSTD)
     usage = __import__("shutil").disk_usage(tmp_path)
-    monkeypatch.setattr("iwsltpack.hub.pull.shutil.disk_usage", lambda path: usage._replace(free=3816))
+    monkeypatch.setattr("iwsltpack.remote.mirror.shutil.disk_usage", lambda path: usage._replace(free=3816))
     with pytest.raises(ResourceError, match="no space left for the artifact") as caught:
         pull(hub, tmp_path / "out")
     assert (caught.value.expected, caught.value.got) == ("3,817 bytes free", "3,816 bytes")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.building.partial import STAGING
+from iwsltpack.building.partial import STAGING, sample_digest
 from iwsltpack.building.staging import Bundle, Staged, adopt, bundled, check_source, pack_bundle
 from iwsltpack.cluster import worker
 from iwsltpack.cluster.connection import connect
@@ -34,6 +34,7 @@ class _WorkerSetup:
     partial_folder: str
     coding: Coding
     source: tuple[SourceFile, ...]
+    samples: dict[str, str]
 
 
 def pack_on_cluster(
@@ -72,7 +73,9 @@ def pack_on_cluster(
     """
     partial_folder = partial_folder.resolve()
     plans = [plan.with_whole_paths() for plan in plans]
-    setup = _WorkerSetup(str(partial_folder), coding, source)
+    bundles = bundled(plans)
+    samples = {path.name: sample_digest(path) for path in set().union(*(bundle.paths for bundle in bundles))}
+    setup = _WorkerSetup(str(partial_folder), coding, source, samples)
 
     def take(bundle: Bundle, staged: Staged) -> None:
         adopt(staged, partial_folder)
@@ -83,7 +86,7 @@ def pack_on_cluster(
     (partial_folder / STAGING).mkdir(exist_ok=True)
     with connect(address) as client:
         check_shared(client, partial_folder)
-        lost = run_items(client, partial(_pack, setup), bundled(plans), key=str, done=take, progress=progress)
+        lost = run_items(client, partial(_pack, setup), bundles, key=str, done=take, progress=progress)
     if lost:
         names = [name for entry in lost for name in entry.item.names]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -98,7 +101,7 @@ def pack_on_cluster(
 def _pack(setup: _WorkerSetup, bundle: Bundle) -> Staged:
     """Run on a worker."""
     try:
-        check_source(bundle, setup.source)
+        check_source(bundle, setup.source, setup.samples)
         return pack_bundle(bundle, Path(setup.partial_folder), setup.coding)
     except IwsltpackError as error:
         error.where = f"{error.where or bundle} (on worker {worker.address()})"

@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
 JOURNAL = "build.jsonl"
 LOCK = "build.lock"
 PLAN = "build.json"
+SAMPLE = "source.sha256"
 ARTIFACT = "artifact"
 STAGING = "staging"
 PLAN_LIMIT = 64 << 20
 _log = logging.getLogger(__name__)
+SAMPLES, SAMPLE_BYTES = 256, 1 << 20
 READERS = 8
 """Threads that hash finished files."""
 Written = tuple[Tensor, list[File]]
@@ -50,6 +54,26 @@ class SourceFile(Part):
     name: str
     bytes: int
     mtime_ns: int
+
+
+def sample_digest(path: Path) -> str:
+    """Return a digest that tells copies of a file apart that have one size and one time.
+
+    It is that of a file up to 256 MiB, and of 256 blocks all over a larger one: two trainings of a model differ nearly
+    everywhere, and a shard that read 16 GB to be sure would take longer for that than for its share.
+    """
+    found = path.stat()
+    return _sample(path, found.st_size, found.st_ctime_ns)
+
+
+@lru_cache(4096)
+def _sample(path: Path, size: int, _changed_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for start in range(0, size, max(SAMPLE_BYTES, size // SAMPLES)):
+            stream.seek(start)
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +222,18 @@ def agree(partial_folder: Path, plan: BuildPlan) -> None:
             "an unfinished build of another source, recipe, coding or version lies here",
             where=partial_folder,
             fix="remove that folder, or choose another --output",
+        )
+
+
+def agree_on_source(partial_folder: Path, files: Iterable[Path]) -> None:
+    """Note down which weights shards are packed from, or make sure that these are the same."""
+    digest = fileio.sha256_bytes("".join(map(sample_digest, files)).encode()).encode()
+    fileio.create_bytes(partial_folder / SAMPLE, digest)
+    if fileio.read_bytes(partial_folder / SAMPLE, limit=len(digest)) != digest:
+        raise UsageError(
+            "another shard was packed from a copy of the checkpoint that holds other weights",
+            where=partial_folder,
+            fix="give all shards the same checkpoint: remove that folder and begin anew",
         )
 
 

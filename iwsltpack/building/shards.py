@@ -13,6 +13,7 @@ from iwsltpack.building.partial import (
     PLAN,
     STAGING,
     agree,
+    agree_on_source,
     finished,
     journal_of,
     lock_partial,
@@ -106,6 +107,7 @@ def build_shard(
         lock_shard(output, shard) as partial_folder,
     ):
         agree(partial_folder, job.plan)
+        agree_on_source(partial_folder, (*job.checkpoint.files, *job.matrices.values()))
         publishing.write_side_files(partial_folder / ARTIFACT, job.side)
         (partial_folder / STAGING).mkdir(exist_ok=True)
         sizes, journal, stop = job.plan.sizes, journal_of(partial_folder, shard), threading.Event()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.building.partial import ARTIFACT, STAGING, Written
+from iwsltpack.building.partial import ARTIFACT, STAGING, Written, sample_digest
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import InputError
@@ -21,7 +21,7 @@ from iwsltpack.system.fileio import disk_errors
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from iwsltpack.building.partial import SourceFile
     from iwsltpack.building.plan import TensorPlan
@@ -46,6 +46,12 @@ class Bundle:
     def nbytes(self) -> int:
         """Bytes in the source."""
         return sum(plan.source.nbytes for plan in self.plans)
+
+    @property
+    def paths(self) -> set[Path]:
+        """Files that its tensors are read from."""
+        named = {path for plan in self.plans for path in (plan.source.path, plan.matrix)}
+        return {path for path in named if path is not None}
 
     def __str__(self) -> str:
         first, *others = self.names
@@ -123,17 +129,13 @@ def adopt(staged: Staged, partial_folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_source(bundle: Bundle, source: Sequence[SourceFile]) -> None:
-    """Make sure that this machine sees the checkpoint that was planned with.
+def check_source(bundle: Bundle, source: Sequence[SourceFile], samples: Mapping[str, str]) -> None:
+    """Make sure that this machine sees the checkpoint that was planned with; `samples` are `sample_digest`s by name.
 
-    Raises
-    ------
-    InputError
-        A file is missing or another one.
+    A file that is missing or another one is an `InputError`.
     """
     known = {file.name: file for file in source}
-    paths = {path for plan in bundle.plans for path in (plan.source.path, plan.matrix) if path is not None}
-    for path in sorted(paths):
+    for path in sorted(bundle.paths):
         wanted = known[path.name]
         if not path.is_file():
             raise InputError(
@@ -150,4 +152,12 @@ def check_source(bundle: Bundle, source: Sequence[SourceFile]) -> None:
                 expected=f"{wanted.bytes} bytes, written at {wanted.mtime_ns // 10**9} s",
                 got=f"{found.st_size} bytes, written at {found.st_mtime_ns // 10**9} s",
                 fix="share one folder; if every machine has a copy, copy with times kept (cp -p, rsync -t)",
+            )
+        if (sample := sample_digest(path)) != samples[path.name]:
+            raise InputError(
+                "a copy of a checkpoint file that holds other weights than the build was begun with",
+                where=path,
+                expected=f"a sample of SHA-256 {samples[path.name]}",
+                got=sample,
+                fix="share one folder, or copy the checkpoint anew",
             )

@@ -43,7 +43,7 @@ LOG_EVERY_S = 30.0
 FILE_WIDTH = 160
 """Columns of a table printed into a file or pipe, where there is no window to fit and COLUMNS tells none."""
 
-_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+_piped = (sys.stdout is None or not sys.stdout.isatty()) and "COLUMNS" not in os.environ
 out = Console(highlight=False, soft_wrap=True, width=FILE_WIDTH if _piped else None)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 _quiet = _as_json = _verbose = False

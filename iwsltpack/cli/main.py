@@ -6,15 +6,17 @@ missing; 7 out of disk, memory or network; 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
 import typer
 from rich.text import Text
 
 from iwsltpack.cli import common, console
-from iwsltpack.errors import IwsltpackError, ResourceError
+from iwsltpack.errors import InputError, IwsltpackError, ResourceError
 from iwsltpack.version import __version__
 
 INTERRUPTED = 130
@@ -61,14 +63,29 @@ def main() -> None:
     """Run the command line and exit with the code of the error, if any."""
     # A terminated process cleans up like an interrupted one: temporary files go, journals stay.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    register()
     try:
-        app(standalone_mode=True)
+        if sys.stdout is None:  # whatever file is opened first would take its place
+            raise ResourceError("standard output is closed", fix="send it into a file, or to /dev/null")
+        register()
+        try:
+            app(standalone_mode=True)
+        except SystemExit:
+            if (lost := _flush()) is not None:
+                raise lost from None
+            raise
     except IwsltpackError as error:
-        told = "\n".join([str(error), *getattr(error, "__notes__", [])])
-        console.err.print(Text.assemble(("error: ", "bold red"), told))
-        console.tell_where(error)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except UnicodeEncodeError as error:
+        if error.encoding != sys.stdout.encoding:
+            raise
+        fix = "set PYTHONIOENCODING=utf-8, or a locale of UTF-8"
+        got = f"{error.object[error.start]!r} in {error.encoding}"
+        _fail(ResourceError("standard output cannot take this text", expected="UTF-8", got=got, fix=fix))
+    except BrokenPipeError:  # whoever read it has had enough
+        _flush()
+        sys.exit(1)
+    except OSError as error:
+        _fail(_refusal(error))
     except KeyboardInterrupt:
         _tell_interrupted()
         sys.exit(INTERRUPTED)
@@ -79,6 +96,39 @@ def main() -> None:
     except MemoryError:
         console.err.print(Text.assemble(("error: ", "bold red"), "out of memory"))
         sys.exit(ResourceError.exit_code)
+
+
+def _fail(error: IwsltpackError) -> NoReturn:
+    _flush()
+    with suppress(OSError):  # there may be no way to tell it; the exit code does
+        told = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        console.err.print(Text.assemble(("error: ", "bold red"), told))
+        console.tell_where(error)
+    sys.exit(error.exit_code)
+
+
+def _flush() -> OSError | None:
+    """Send out what was printed; return what went wrong, after which the rest is given up, not tried at exit again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
+
+
+def _refusal(error: OSError) -> IwsltpackError:
+    """Return what is told of a refusal that nothing below expected; one that names no file is standard output's."""
+    if error.filename is None:
+        return ResourceError("standard output cannot be written", got=error.strerror or error)
+    if isinstance(error, PermissionError):
+        fix = "see who owns it, and the folders above it: ls -ld"
+        return InputError(
+            "not allowed to read or write this", where=error.filename, got=error.strerror, fix=fix
+        )
+    what = "the operating system refused a file operation"
+    return ResourceError(what, where=error.filename, got=error.strerror or error)
 
 
 def _tell_interrupted() -> None:

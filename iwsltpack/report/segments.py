@@ -15,6 +15,7 @@ from iwsltpack.cleaning import LANGUAGES, clean_lines
 from iwsltpack.documents.score import DIGITS, TITLES, digest
 from iwsltpack.errors import InputError
 from iwsltpack.scoring.pairing import pair
+from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,14 +192,14 @@ class ClipFolder:
 
 
 def _link(source: Path, target: Path) -> None:
-    if target.exists():
-        if target.samefile(source) or target.stat().st_size == source.stat().st_size:
+    with fileio.disk_errors(target):
+        if target.exists():
+            if target.samefile(source) or target.stat().st_size == source.stat().st_size:
+                return
+            target.unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            os.link(source.resolve(), target)
             return
-        target.unlink()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.copyfile(source, temporary)
-        temporary.replace(target)
+        with fileio.atomic_open(target) as stream, source.open("rb") as clip:
+            shutil.copyfileobj(clip, stream)
