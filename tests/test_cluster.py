@@ -336,7 +336,9 @@ def dask(*arguments: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def test_a_running_cluster_without_workers_then_with_them_then_gone(tmp_path: Path) -> None:
+def test_a_running_cluster_without_workers_then_with_them_then_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "scheduler.json"
     scheduler = dask("scheduler", "--port", "0", "--host", "127.0.0.1", "--scheduler-file", str(file))
     processes = [scheduler]
@@ -344,18 +346,20 @@ def test_a_running_cluster_without_workers_then_with_them_then_gone(tmp_path: Pa
         while not file.exists():
             assert scheduler.poll() is None
             time.sleep(0.05)
-        with (
-            pytest.raises(ResourceError, match="the cluster has had no worker for 0 seconds"),
-            connect(str(file), patience=0.3),
-        ):
-            pass
+        with monkeypatch.context() as hasty:
+            hasty.setattr("iwsltpack.cluster.connection.PATIENCE_S", 0.3)
+            error = pytest.raises(ResourceError, match="the cluster has had no worker for 0 seconds")
+            with error, connect(str(file)):
+                pass
         options = ("--nthreads", "2", "--no-nanny", "--local-directory", str(tmp_path / "scratch"))
         processes.append(dask("worker", "--scheduler-file", str(file), *options))
         with connect(json.loads(file.read_text())["address"].removeprefix("tcp://")) as client:
             assert collect(client, square, range(20)) == ({n: n * n for n in range(20)}, [])
             # Without a nanny a worker that was killed does not come back.
-            with pytest.raises(ResourceError, match="the cluster has had no worker for"):
-                collect(client, die_on_poison, range(7, 9), patience=1.0)
+            with monkeypatch.context() as hasty:
+                hasty.setattr("iwsltpack.cluster.connection.PATIENCE_S", 1.0)
+                with pytest.raises(ResourceError, match="the cluster has had no worker for"):
+                    collect(client, die_on_poison, range(7, 9))
             processes.append(dask("worker", "--scheduler-file", str(file), *options))
 
             def end(item: int, result: int) -> None:

@@ -34,7 +34,6 @@ def connect(
     *,
     gpus: bool = False,
     packages: Sequence[str] = (),
-    patience: float = PATIENCE_S,
     threads: int = 1,
 ) -> Iterator[Client]:
     """Give a client of the cluster at `address`; a local cluster is started for the block and ends with it.
@@ -49,8 +48,6 @@ def connect(
         Whether the work wants a GPU. Without one, workers are made as if it did not.
     packages
         Packages, beside those that every artifact depends on, whose versions must be the same everywhere.
-    patience
-        Seconds to wait for the first worker.
     threads
         Items that a worker of a local cluster works on at the same time.
 
@@ -77,9 +74,9 @@ def connect(
             target = _scheduler_address(address)
         client = stack.enter_context(_client(target, address))
         try:
-            client.wait_for_workers(1, timeout=patience)
+            client.wait_for_workers(1, timeout=PATIENCE_S)
         except TimeoutError as error:
-            raise no_workers(address, patience) from error
+            raise no_workers(address) from error
         if not is_local:
             versions.check_workers(client, packages)
         yield client
@@ -151,10 +148,10 @@ def _client(target: Any, address: str) -> Iterator[Client]:
             client.close(timeout=CONNECT_S)
 
 
-def no_workers(address: str, patience: float) -> ResourceError:
+def no_workers(address: str) -> ResourceError:
     """Return the error for a cluster without workers."""
     return ResourceError(
-        f"the cluster has had no worker for {patience:.0f} seconds",
+        f"the cluster has had no worker for {PATIENCE_S:.0f} seconds",
         where=address,
         fix="start workers (dask worker SCHEDULER --nthreads 1), see their log, then run the same command again",
     )

@@ -8,8 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from iwsltpack.cluster import versions, worker
-from iwsltpack.cluster.connection import PATIENCE_S, no_workers
+from iwsltpack.cluster import connection, versions, worker
 from iwsltpack.errors import IwsltpackError, ResourceError
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -50,7 +49,6 @@ def run_items(
     key: Callable[[Item], str],
     done: Callable[[Item, Result], None],
     packages: tuple[str, ...] = (),
-    patience: float = PATIENCE_S,
     progress: Reporter = SILENT,
 ) -> list[Lost[Item]]:
     """Run `function` on every item on the cluster's workers; hand each result to `done` as it comes.
@@ -72,8 +70,6 @@ def run_items(
         Called here, in the calling thread, in order of finishing; what it raises ends the run.
     packages
         As told to `connect`: workers that join later are held to the same versions.
-    patience
-        Seconds a cluster may be without any worker.
     progress
         Shows the item that was last finished; stages and amounts are the caller's.
 
@@ -84,7 +80,7 @@ def run_items(
     ResourceError
         No worker for too long; the scheduler is gone; workers die whatever they are given.
     """
-    run = _Run(client, function, key, done, packages, patience, progress)
+    run = _Run(client, function, key, done, packages, progress)
     try:
         return run.all(iter(items))
     finally:
@@ -126,7 +122,6 @@ class _Run(Generic[Item, Result]):
     key: Callable[[Item], str]
     done: Callable[[Item, Result], None]
     packages: tuple[str, ...]
-    patience: float
     progress: Reporter
 
     def __post_init__(self) -> None:
@@ -195,8 +190,8 @@ class _Run(Generic[Item, Result]):
         found = self.client.scheduler_info(n_workers=0)
         if found["n_workers"]:
             self._last_worker = now
-        elif now - self._last_worker > self.patience:
-            raise no_workers(self._address, self.patience)
+        elif now - self._last_worker > connection.PATIENCE_S:
+            raise connection.no_workers(self._address)
         self._room = max(1, found["total_threads"] + AHEAD * found["n_workers"])
 
     def _collect(self) -> list[tuple[int, Item, str]]:

@@ -26,12 +26,8 @@ ATTEMPTS_OLD = 3
 def check_shared(client: Client, folder: Path) -> None:
     """Make sure that every worker sees `folder` and what this machine writes into it, and the other way round.
 
-    Raises
-    ------
-    InputError
-        A worker does not see the folder, sees another one of that name, or cannot write to it.
-    ResourceError
-        This machine cannot write to it.
+    A worker that does not see it, sees another one of that name, or cannot write to it is an `InputError`; if this
+    machine cannot write to it, that is a `ResourceError`.
     """
     folder = folder.resolve()
     token = secrets.token_hex(8)
@@ -60,13 +56,7 @@ def check_shared(client: Client, folder: Path) -> None:
 
 
 def check_readable(client: Client, files: Iterable[Path]) -> None:
-    """Make sure that every worker sees these files as this machine does; nothing is written.
-
-    Raises
-    ------
-    InputError
-        A worker does not see one of them, or sees another one of that name.
-    """
+    """Make sure that every worker sees these files as this machine does, else an `InputError`; nothing is written."""
     sizes = {str(path): path.stat().st_size for path in files}
     answers = client.run(_first_unseen, sizes, on_error="return")
     for address, answer in sorted(answers.items()):

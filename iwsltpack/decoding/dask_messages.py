@@ -18,18 +18,10 @@ if TYPE_CHECKING:
 class WorkerSetup:
     """What a worker must know to decode any batch of a run.
 
-    Attributes
-    ----------
-    artifact
-        Absolute path, or address; every worker opens it itself.
-    sha256
-        Of its manifest, as the client read it.
-    device
-        ``cpu``, ``cuda`` or ``cuda:N`` as the worker numbers its devices.
-    settings
-        One a test set; device, dtype and mode are the same in all.
-    peers
-        Workers on each host, between which its cores are shared out.
+    Every worker opens the artifact itself, by its absolute path or address, and finds the manifest of that SHA-256, as
+    the client read it. The device is ``cpu``, ``cuda`` or ``cuda:N`` as the worker numbers its devices. There are
+    settings for each test set; device, dtype and mode are the same in all. `peers` counts the workers on each host,
+    between which its cores are shared out.
     """
 
     artifact: str
@@ -56,8 +48,10 @@ class BatchTask:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchResult:
-    """What comes back: outputs, and by which loaded model; `caps` are the pieces at once to which it had to go down,
-    because its device ran out of memory."""
+    """What comes back: outputs, and by which loaded model.
+
+    `caps` are the pieces at once to which it had to go down, because its device ran out of memory.
+    """
 
     results: list[Decoded]
     model: str

@@ -18,13 +18,7 @@ SLOT = "model"
 
 
 def translate_task(setup: WorkerSetup, task: BatchTask) -> BatchResult:
-    """Decode a batch on this worker; an empty one only has the model loaded.
-
-    Raises
-    ------
-    IwsltpackError
-        As decoding in one process.
-    """
+    """Decode a batch on this worker; an empty one only has the model loaded. Errors are those of one process."""
     from iwsltpack.decoding.dask_model import WorkerModel
 
     model = keep(SLOT, setup.key, lambda: WorkerModel(setup))

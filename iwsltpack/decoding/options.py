@@ -164,13 +164,7 @@ class RunRequest:
     def options_of(
         self, names: list[str], edition: str | None = None, told: Mapping[str, str] | None = None
     ) -> dict[str, DecodeOptions]:
-        """Return the options of every test set, by name; for `edition` and `told` see `DecodeOptions.resolved`.
-
-        Raises
-        ------
-        UsageError
-            Settings for a test set that is not there.
-        """
+        """Return the options of every test set, by name; for `edition` and `told` see `DecodeOptions.resolved`."""
         if unknown := sorted(self.per_set.keys() - set(names)):
             raise UsageError(
                 f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)

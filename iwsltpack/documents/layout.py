@@ -22,16 +22,9 @@ def group_metadata(name: str) -> str:
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """Where a Zarr array lies, and how it is cut into chunks of whole rows.
+    """Where a Zarr array lies, and how it is cut into chunks of `chunk_rows` whole rows, 0 for a scalar.
 
-    Attributes
-    ----------
-    name
-        Its path inside the group, say a tensor's name.
-    shape
-        Of the array.
-    chunk_rows
-        Rows of the first axis in a chunk; 0 for a scalar.
+    `name` is its path inside the group, say a tensor's name.
     """
 
     name: str

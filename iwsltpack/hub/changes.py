@@ -48,10 +48,7 @@ class Changes:
 def compare(artifact: Path, manifest: ArtifactManifest, remote: Mapping[str, RemoteFile]) -> Changes:
     """Compare an artifact on disk with what a repository holds.
 
-    Raises
-    ------
-    UsageError
-        The repository is no artifact's, and holds other files where the artifact's would go.
+    One that is no artifact's, and holds other files where the artifact's would go, is a `UsageError`.
     """
     send: list[File] = []
     keep: list[File] = []

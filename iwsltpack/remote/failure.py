@@ -80,20 +80,11 @@ STEPS, ROWS = _read_rows()
 class Failure(Exception):
     """One request that failed. It stays inside this room: `as_error` makes of it what a caller sees.
 
-    Parameters
-    ----------
-    kind
-        ``unreachable``: no server was spoken to. ``transient``: worth another try. ``silent``: the same, after a
-        long wait for nothing. ``damaged``: it came, and is not what the manifest promised. ``refused``: anything
-        else a server said.
-    got
-        What was found, for a person; passwords, signatures and tokens are taken out of it here.
-    expected
-        What was needed.
-    retry_after
-        Seconds the server asks to be left alone.
-    row
-        What a person is told, where more is known than the kind.
+    Of its kinds, ``unreachable`` says that no server was spoken to, ``transient`` that another try is worth it,
+    ``silent`` the same after a long wait for nothing, ``damaged`` that it came and is not what the manifest promised,
+    ``refused`` anything else a server said. What was found, `got`, is for a person; passwords, signatures and tokens
+    are taken out of it here. `retry_after` is how many seconds the server asks to be left alone, `row` what a person is
+    told where more is known than the kind.
     """
 
     def __init__(

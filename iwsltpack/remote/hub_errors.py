@@ -31,14 +31,9 @@ _STORAGE = re.compile(r"storage|quota|usage limit|limit reached", re.IGNORECASE)
 def hub_errors(where: object) -> Iterator[None]:
     """Turn what huggingface_hub raises inside the block into one clear error about `where`, a repository.
 
-    Raises
-    ------
-    InputError
-        No such repository, revision or file, or a gated or disabled one; not a hub id.
-    UsageError
-        Not logged in, a login that is not accepted or lacks the right; written to by someone else meanwhile.
-    ResourceError
-        No network, offline mode, limits of requests or storage, trouble on the hub's side.
+    An `InputError` says that there is no such repository, revision or file, or a gated or disabled one, or that it is
+    no hub id; a `UsageError`, that the login is missing, not accepted or lacks the right, or that someone else wrote
+    meanwhile; a `ResourceError` is about the network, offline mode, limits, or trouble on the hub's side.
     """
     try:
         with hub_failures():

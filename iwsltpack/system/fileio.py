@@ -78,8 +78,15 @@ def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
     pipe would block for ever, a sparse file fill the memory.
     """
     try:
-        if limit is not None:
-            _check_regular(path, limit)
+        if limit is not None and not stat.S_ISREG((found := path.stat()).st_mode):
+            raise InputError("not a regular file", where=path)
+        if limit is not None and found.st_size > limit:
+            raise InputError(
+                "the file is too large for what it is",
+                where=path,
+                expected=f"at most {limit} bytes",
+                got=f"{found.st_size} bytes",
+            )
         return path.read_bytes()
     except OSError as error:
         raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
@@ -115,19 +122,6 @@ def read_lines(path: Path) -> tuple[str, ...]:
     return tuple(line.rstrip() for line in lines)
 
 
-def _check_regular(path: Path, limit: int) -> None:
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError("not a regular file", where=path)
-    if found.st_size > limit:
-        raise InputError(
-            "the file is too large for what it is",
-            where=path,
-            expected=f"at most {limit} bytes",
-            got=f"{found.st_size} bytes",
-        )
-
-
 def sha256_bytes(data: bytes | memoryview) -> str:
     """Return the SHA-256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
@@ -160,21 +154,15 @@ def disk_errors(path: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        again, fix, where = "run the same command again", None, path
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ResourceError(
-                "no space left to write",
-                where=path,
-                got=error.strerror,
-                fix="free space and run the same command again",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise ResourceError("not allowed to write here", where=path, got=error.strerror) from error
-        raise ResourceError(
-            "the operating system refused a file operation",
-            where=error.filename or path,
-            got=error.strerror or str(error),
-            fix="see that the path is right and its disk is sound, then run the same command again",
-        ) from error
+            what, fix = "no space left to write", f"free space and {again}"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            what = "not allowed to write here"
+        else:
+            what, where = "the operating system refused a file operation", error.filename or path
+            fix = f"see that the path is right and its disk is sound, then {again}"
+        raise ResourceError(what, where=where, got=error.strerror or str(error), fix=fix) from error
 
 
 @contextlib.contextmanager
