@@ -1,4 +1,4 @@
-"""Batches through the model, and the loop of one process: each into the journal before the next is begun."""
+"""Runs batches through the model; in the loop of one process, each is journaled before the next begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run decoded by the workers of a dask cluster: batches out, outputs into the one journal as they come.
+"""Decodes a run on the workers of a dask cluster; their outputs go into the run's one journal as they come.
 
 The client examines the test sets, keeps the journal and writes the documents, as one process does; workers read the
 audio and hold the model. Results are the same bytes, so a run may go on by either way.
@@ -109,7 +109,7 @@ def _common_device(client: Client, device: str) -> torch.device:
 
 
 def _everywhere(artifact: Place) -> Place:
-    """Return where an artifact lies, as it is called in every folder of every machine."""
+    """Return where an artifact lies: an address, or a path that holds in every folder of every machine."""
     return artifact if is_address(artifact) else Path(artifact).resolve()
 
 
@@ -178,7 +178,7 @@ class DaskRun:
         return single + (self._spread(pieces) if pieces else [])
 
     def _see_workers_live(self) -> None:
-        """Have the model loaded with nothing to decode: workers that die even so die of something else."""
+        """Let workers load the model and decode nothing: if they die of that too, no segment is to blame."""
         empty = BatchTask(test_set=0, batch=(), files=())
         if lost := self._spread([empty]):
             raise ResourceError(

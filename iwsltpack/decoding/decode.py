@@ -72,7 +72,7 @@ def decode(
 
 
 def _translate(runs: list[OpenRun], source: TensorSource, device: torch.device, reporter: Reporter) -> None:
-    """Load the model and decode what is left; nothing is loaded where nothing is left."""
+    """Load the model and decode what is left; if nothing is, no model is loaded."""
     if not runs:
         return
     settings = runs[0].job.plan.settings

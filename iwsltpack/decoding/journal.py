@@ -168,7 +168,7 @@ class Journal(Contents):
             self.take(record)
 
     def _open(self, binding: dict[str, Any]) -> None:
-        """Take in what is there and cut off what does not count; write the first line where there is none."""
+        """Take in the sound records and cut off the rest; write the first line if there is none."""
         raw = read_bytes(self.path)
         kept = _replay(self, raw, self.path, binding)
         self.dropped = len(raw) - kept

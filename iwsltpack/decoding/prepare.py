@@ -1,4 +1,4 @@
-"""Test sets made ready to be decoded: found, examined, planned; everything wrong with the input is found here."""
+"""Makes test sets ready to be decoded: finds, examines and plans them, and finds all that is wrong with the input."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RunJob:
         return self.plan.test_set.name
 
     def pending(self, settled: Container[Key], among: Iterable[Batch] | None = None) -> list[Batch]:
-        """Return the batches of which a piece is not settled yet; they are searched whole again."""
+        """Return the batches that hold a piece not settled yet; they are decoded whole again."""
         batches = self.batches if among is None else among
         return [batch for batch in batches if any((p.segment, p.part) not in settled for p in batch)]
 

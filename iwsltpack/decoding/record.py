@@ -1,4 +1,4 @@
-"""From a complete journal to the hypotheses and the record of the run, written in that order."""
+"""Writes, from a complete journal, first the hypotheses and then the record of the run."""
 
 from __future__ import annotations
 

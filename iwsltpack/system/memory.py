@@ -15,7 +15,7 @@ LARGEST_FROM_HEAP = 32 << 20
 
 
 def available() -> int | None:
-    """Return the bytes new programs can take without swapping, caches given up; None where the system does not say."""
+    """Return the bytes that new programs can take without swapping; None if the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:

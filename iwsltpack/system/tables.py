@@ -1,4 +1,4 @@
-"""Tables of which nothing is cut: as columns where they fit, one line a value where they do not."""
+"""Tables that cut nothing: columns where they fit, one line for each value where they do not."""
 
 from __future__ import annotations
 
