@@ -65,7 +65,7 @@ def hypothesis_files(path: Path) -> list[Path]:
 
 
 def refuse_inside(folder: Path, allowed: Thing | None = None) -> None:
-    """Refuse to write into a folder that is, or lies in, something to be damaged; the folder may be an `allowed` one."""
+    """Refuse to write into a folder that is, or lies in, what would be damaged; the folder itself may be `allowed`."""
     own = folder.resolve()
     for place in (own, *own.parents)[:DEPTH]:
         if (found := thing_at(place)) is not None and not (place == own and found == allowed):
