@@ -7,9 +7,10 @@ linear layers alone, in GiB, and called it GB.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from iwsltpack.artifact.location import locate
+from iwsltpack.documents.artifact import Component
 from iwsltpack.documents.kinds import ITEM_BYTES
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 GB = 10**9
 GIB = 2**30
-COMPONENTS = ("selected", "linear", "embedding", "audio_tower", "other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def measure(where: Place) -> Sizes:
 
 def sizes_of(manifest: ArtifactManifest, total_bytes: int) -> Sizes:
     """Work out every measure from a manifest and the size of the whole folder."""
-    parts = {name: [0, 0, 0] for name in COMPONENTS}
+    parts = {name: [0, 0, 0] for name in get_args(Component)}
     linear = source_linear = 0
     entropy = weights = 0.0
     for tensor in manifest.tensors:
