@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -40,15 +40,6 @@ class PreparedBatch:
     inputs: dict[str, torch.Tensor]
 
 
-class BatchLimit(Protocol):
-    """Remembers how many pieces fit the device at once; None while all have."""
-
-    cap: int | None
-
-    def set_cap(self, items: int) -> None:
-        """Remember that at most `items` fit."""
-
-
 def translate_batches(run: OpenRun, translator: Translator, reporter: Reporter) -> None:
     """Decode what is left of a test set, each batch into the journal; audio is read ahead of the model.
 
@@ -57,7 +48,9 @@ def translate_batches(run: OpenRun, translator: Translator, reporter: Reporter) 
     """
     job = run.job
     builder = job.input_builder
-    decoder = BatchDecoder(builder, translator, job.plan.settings, run.journal, reporter)
+    decoder = BatchDecoder(
+        builder, translator, job.plan.settings, run.journal.cap, run.journal.set_cap, reporter
+    )
 
     def prepare(batch: Batch) -> PreparedBatch:
         return prepare_batch(batch, job.files_of(batch), builder)
@@ -137,12 +130,16 @@ class AudioProgress:
 
 @dataclass
 class BatchDecoder:
-    """Generation that halves the batch when the device's memory runs out, and retries what was cut off."""
+    """Generation that halves the batch when the device's memory runs out, and retries what was cut off.
+
+    `cap` is how many pieces fit the device at once, None while all have; `note_cap` is told when it goes down.
+    """
 
     builder: InputBuilder
     translator: Translator
     settings: RunSettings
-    limit: BatchLimit
+    cap: int | None
+    note_cap: Callable[[int], None]
     reporter: Reporter = SILENT
 
     def decode(self, prepared: PreparedBatch) -> list[Hypothesis]:
@@ -160,7 +157,7 @@ class BatchDecoder:
     ) -> list[Hypothesis]:
         """Decode all of `audio` at once, or in as many parts as the device's memory makes needed."""
         while True:
-            size = min(len(audio), self.limit.cap or len(audio))
+            size = min(len(audio), self.cap or len(audio))
             try:
                 return [
                     hypothesis
@@ -180,7 +177,8 @@ class BatchDecoder:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self.limit.set_cap(size // 2)
+            self.cap = size // 2
+            self.note_cap(self.cap)
             self.reporter.say(f"out of memory with {size} pieces at once: going on with {size // 2}")
 
     def _parts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -26,19 +26,6 @@ from iwsltpack.runtime.model import load_from, processor_from, resolve_device
 if TYPE_CHECKING:
     from iwsltpack.decoding.dask_messages import BatchTask, WorkerSetup
     from iwsltpack.documents.run import RunSettings
-
-
-@dataclass
-class _Limit:
-    """How many pieces fit this worker's device; `news` is what nobody was told yet."""
-
-    cap: int | None = None
-    news: list[int] = field(default_factory=list)
-
-    def set_cap(self, items: int) -> None:
-        """Remember that at most `items` fit."""
-        self.cap = items
-        self.news.append(items)
 
 
 class WorkerModel:
@@ -69,7 +56,7 @@ class WorkerModel:
         )
         self._name = uuid.uuid4().hex
         self._builders: dict[RunSettings, InputBuilder] = {}
-        self._limit = _Limit()
+        self._cap: int | None = None
         self._turn = threading.Lock()
         self._last_end = time.perf_counter()
 
@@ -77,23 +64,22 @@ class WorkerModel:
         """Decode a batch; its audio is read while another thread has the model."""
         begun = time.perf_counter()
         results: list[Decoded] = []
-        caps: tuple[int, ...] = ()
+        caps: list[int] = []
         if task.batch:
             if settings not in self._builders:
                 self._builders[settings] = InputBuilder.of_settings(self._processor, settings)
             builder = self._builders[settings]
             prepared = prepare_batch(task.batch, task.files, builder)
             with self._turn:
-                decoder = BatchDecoder(builder, self._translator, settings, self._limit)
+                decoder = BatchDecoder(builder, self._translator, settings, self._cap, caps.append)
                 hypotheses = decoder.decode(prepared)
+                self._cap = decoder.cap
                 end = time.perf_counter()
                 results = outputs(task.batch, hypotheses, end - max(begun, self._last_end))
                 self._last_end = end
-                caps = tuple(self._limit.news)
-                self._limit.news.clear()
         host, device = peak_host_bytes(), peak_device_bytes(self._device)
         session = replace(self._session, peak_host_bytes=host, peak_device_bytes=device)
-        return BatchResult(results=results, model=self._name, session=session, caps=caps)
+        return BatchResult(results=results, model=self._name, session=session, caps=tuple(caps))
 
 
 def share_of_cores(peers: dict[str, int]) -> int:
