@@ -295,12 +295,8 @@ def test_out_of_memory_on_a_worker_halves_its_batches(
 def test_another_artifact_at_the_same_place_is_refused(
     in_process: None, artifact: Path, talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = dask._setup
-    monkeypatch.setattr(
-        dask,
-        "_setup",
-        lambda *arguments: WorkerSetup(**{**vars(real(*arguments)), "sha256": "f" * 64}),
-    )
+    other = {"sha256": "f" * 64}
+    monkeypatch.setattr(dask, "WorkerSetup", lambda **fields: WorkerSetup(**fields | other))
     with pytest.raises(Exception, match="a worker finds another artifact at this place"):
         decode_on("local", talks, artifact, tmp_path / "out", settings())
 
