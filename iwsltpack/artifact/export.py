@@ -34,14 +34,8 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     Rounded tensors come as float16, which holds their values exactly; the configuration's dtype is set to
     float16 then, because bfloat16 would round them again.
 
-    Raises
-    ------
-    UsageError
-        `output` exists.
-    ArtifactError
-        The artifact is damaged.
-    ResourceError
-        The disk is full, or may not be written to; nothing is left behind. Or a remote artifact cannot be fetched.
+    An output that exists is a `UsageError`, a damaged artifact an `ArtifactError`. A disk that is full or may not be
+    written to, after which nothing is left behind, and a remote artifact that cannot be fetched are a `ResourceError`.
     """
     if os.path.lexists(output):
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")

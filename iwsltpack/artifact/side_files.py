@@ -45,11 +45,8 @@ _LOCAL_KEYS = ("_name_or_path", "name_or_path", "tokenizer_file", "cache_dir")
 def collect(folder: Path) -> dict[str, bytes]:
     """Return name -> bytes of the side files of a checkpoint, ready to be packed.
 
-    Raises
-    ------
-    InputError
-        There is no ``config.json``; files of a processor, and no vocabulary; a JSON file is malformed; something is
-        no regular file, or was not fetched by Git LFS.
+    An `InputError` says that there is no ``config.json``, or files of a processor and no vocabulary; that a JSON file
+    is malformed; that something is no regular file, or was not fetched by Git LFS.
     """
     if not os.path.lexists(folder / CONFIG):
         raise InputError("the checkpoint has no configuration", where=folder, expected=CONFIG)

@@ -31,12 +31,8 @@ def render(template: str, messages: str, variables: str) -> str:
     `messages` and `variables` are JSON: a list of objects with ``role`` and ``content``; and what else the template
     reads, special tokens among it.
 
-    Raises
-    ------
-    ArtifactError
-        The template fails, does not come to an end, or makes too long a text.
-    ResourceError
-        The process could not be started.
+    A template that fails, does not come to an end, or makes too long a text is an `ArtifactError`; a process that
+    cannot be started, a `ResourceError`.
     """
     request = {
         **json.loads(variables),

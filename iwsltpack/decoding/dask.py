@@ -57,16 +57,10 @@ def decode_on_cluster(request: RunRequest, address: str, reporter: Reporter) -> 
     whose worker dies is decoded by another. One that kills every worker is decoded segment by segment; a segment that
     kills its worker alone fails alone, when all others are journaled.
 
-    Raises
-    ------
-    ValidationFailed
-        Segments that kill their workers, each named, unless bad audio is to have a placeholder; else as `decode`.
-    UsageError
-        Workers have devices of different types, or other versions of the libraries.
-    InputError
-        A worker does not see the recordings.
-    ResourceError
-        The cluster does not answer or has no workers; they die whatever they are given.
+    Such segments are a `ValidationFailed` that names each, unless bad audio is to have a placeholder. Workers with
+    devices of different types, or other versions of the libraries, are a `UsageError`; one that does not see the
+    recordings, an `InputError`; a cluster that does not answer, has no workers, or whose workers die whatever they are
+    given, a `ResourceError`.
     """
     wanted = request.options.device
     with (

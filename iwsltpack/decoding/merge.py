@@ -27,14 +27,9 @@ def merge_shards(output: Path) -> list[DecodedSet]:
     Needs neither the recordings nor the artifact. Done twice, or begun again after a kill, it writes the same. `output`
     is what the shards were given as ``--output``; a `DecodedSet` is returned for each test set, by name.
 
-    Raises
-    ------
-    InputError
-        No shards there.
-    ValidationFailed
-        Pieces that no shard has decoded; every shard that lacks some is named.
-    UsageError
-        A shard is still at work, or is bound to another artifact, test set, plan or settings.
+    If there are no shards, that is an `InputError`. Pieces that no shard has decoded are a `ValidationFailed` that
+    names every shard that lacks some; a shard that is still at work, or bound to another artifact, test set, plan or
+    settings, is a `UsageError`.
     """
     plans = {folder: DecodingPlan.read(folder / SHARDS_DIR / PLAN_NAME) for folder in _sharded(output)}
     if problems := [problem for folder, plan in plans.items() for problem in _missing(folder, plan)]:

@@ -190,12 +190,7 @@ def read_per_set(path: Path) -> dict[str, dict[str, Any]]:
         prompt = "Translate this English news item into Chinese."
         max_new_tokens = 128
 
-    Raises
-    ------
-    InputError
-        Not TOML.
-    UsageError
-        A setting that is not one of `PER_SET`, or of another type.
+    A setting that is not one of `PER_SET`, or of another type, is a `UsageError`.
     """
     document = read_toml(path)
     for name, settings in document.items():

@@ -108,15 +108,7 @@ class Document(Part):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read and check the document in a file.
-
-        Raises
-        ------
-        InputError
-            Not readable, or another document.
-        ValidationFailed
-            It does not fit the schema.
-        """
+        """Read and check the document in a file; one that cannot be read, or is another, is an `InputError`."""
         data, kind = fileio.read_json(path), f"iwsltpack.{cls.SCHEMA}"
         if not isinstance(data, dict) or data.get("format") != kind:
             raise InputError(f"not a {cls.SCHEMA} document", where=path, expected=f'"format": "{kind}"')

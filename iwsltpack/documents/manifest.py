@@ -35,14 +35,9 @@ MANIFEST_LIMIT = 64 << 20
 def read_manifest(artifact: Path) -> ArtifactManifest:
     """Read and check an artifact's manifest: presence, version, schema, own digest, sense.
 
-    Raises
-    ------
-    ArtifactError
-        Not an artifact, half-built, of a version this program does not know, or altered.
-    InputError
-        The manifest cannot be read, or is no JSON.
-    ValidationFailed
-        The manifest does not fit its schema, or contradicts itself.
+    What is no artifact, half-built, of a version this program does not know, or altered, is an `ArtifactError`; a
+    manifest that cannot be read or is no JSON, an `InputError`; one that does not fit its schema or contradicts itself,
+    a `ValidationFailed`.
     """
     path = artifact / MANIFEST_NAME
     if not path.is_file():

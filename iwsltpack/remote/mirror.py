@@ -114,12 +114,8 @@ class Mirror:
     def fetch_all(self, progress: Reporter = SILENT) -> Path:
         """Complete the folder and return it; what is here counts by its size, see `drop_damaged`.
 
-        Raises
-        ------
-        ValidationFailed
-            Files are missing or damaged at their source; each is named.
-        InputError, ResourceError
-            See `Store.fetch`; what was fetched before stays.
+        Files that are missing or damaged at their source are a `ValidationFailed` that names each; for other errors see
+        `Store.fetch`. What was fetched before stays.
         """
         missing = sorted(self.missing(), key=lambda file: -file.bytes)
         size = sum(file.bytes for file in missing)
@@ -240,14 +236,8 @@ class Mirror:
 def open_mirror(location: Address) -> Mirror:
     """Fetch and check an artifact's manifest, and nothing else.
 
-    Raises
-    ------
-    ArtifactError, InputError, ValidationFailed
-        What lies there is no artifact that can be read; see `read_manifest`.
-    ResourceError
-        The store cannot be reached; see `Store.fetch`.
-    MissingDependency
-        The scheme needs a package that is not here.
+    What lies there may be no artifact that can be read, see `read_manifest`; the store may not be reached, see
+    `Store.fetch`; or the scheme may need a package that is not here, a `MissingDependency`.
     """
     store = Store(location)
     _sweep()

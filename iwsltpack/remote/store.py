@@ -48,15 +48,9 @@ class Store:
         A store that sends more than `limit` bytes is cut off. `check` looks at what came, and raises a `Failure` of
         kind ``damaged`` if it is not what it should be. Once `stop` is set there is no further try.
 
-        Raises
-        ------
-        ArtifactError
-            Missing at its source, or damaged however often it is fetched.
-        InputError
-            The store does not let us in.
-        ResourceError
-            The store cannot be reached, keeps failing or refuses; or there is no space left. `OfflineError` where
-            HF_HUB_OFFLINE forbids to ask.
+        A file that is missing at its source, or damaged however often it is fetched, is an `ArtifactError`; a store
+        that does not let us in, an `InputError`; one that cannot be reached, keeps failing or refuses, a
+        `ResourceError`, as is a full disk. If HF_HUB_OFFLINE forbids to ask, that is an `OfflineError`.
         """
 
         def once() -> None:
