@@ -150,7 +150,8 @@ STEMS_TWICE = {
     *("pull", "push", "report", "decode", "merge", "score", "export", "submissions"),
     # The same kind of thing in several rooms: a table by name, work cut into shards, work on a dask cluster.
     *("registry", "shards", "dask"),
-    "__init__",
+    # What Python itself calls so: a package, and what ``python -m`` runs.
+    *("__init__", "__main__"),
 }
 """Names of files that may stand more than once, because they mean the same thing wherever they stand."""
 CLASSES_TWICE: set[str] = set()
