@@ -69,9 +69,12 @@ def build(arguments: argparse.Namespace) -> None:
     """Build with this package."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
     build_artifact(
-        arguments.source, arguments.work / "artifact", load_recipe(arguments.recipe), arguments.coding
+        BuildRequest(
+            arguments.source, arguments.work / "artifact", load_recipe(arguments.recipe), arguments.coding
+        )
     )
 
 

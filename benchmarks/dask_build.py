@@ -45,12 +45,13 @@ def run_side(side: str, source: Path, output: Path, recipe: str, coding: str) ->
     """Build once; return seconds of the cluster's start and of the build."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
     loaded, started = load_recipe(recipe), time.perf_counter()
     import_all()
     if not side.startswith("dask-"):
         up = time.perf_counter()
-        build_artifact(source, output, loaded, coding, workers=1 if side == "process" else None)
+        build_artifact(BuildRequest(source, output, loaded, coding, workers=1 if side == "process" else None))
         return {"startup": up - started, "seconds": time.perf_counter() - up}
     from distributed import Client
 
@@ -61,7 +62,7 @@ def run_side(side: str, source: Path, output: Path, recipe: str, coding: str) ->
             client.wait_for_workers(int(side.removeprefix("dask-")))
             client.run(import_all)
         up = time.perf_counter()
-        build_artifact(source, output, loaded, coding, cluster=cluster.scheduler_address)
+        build_artifact(BuildRequest(source, output, loaded, coding), cluster=cluster.scheduler_address)
         return {"startup": up - started, "seconds": time.perf_counter() - up}
 
 

@@ -67,8 +67,9 @@ def build(folder: Path) -> Path:
     """Build the miniature into an artifact."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
-    build_artifact(MINIATURE, folder, load_recipe("selected-q3"), "zstd")
+    build_artifact(BuildRequest(MINIATURE, folder, load_recipe("selected-q3"), "zstd"))
     return folder
 
 

@@ -48,6 +48,7 @@ def prepare(work: Path, scale: str, recipe: str) -> dict[str, Any]:
     """Generate the stand-in, give it a processor, build its artifact; return how long each took."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
     from tools.standin.generate import generate
 
     seconds: dict[str, Any] = {}
@@ -58,7 +59,7 @@ def prepare(work: Path, scale: str, recipe: str) -> dict[str, Any]:
         seconds["generate_seconds"] = time.perf_counter() - started
     started = time.perf_counter()
     if not (work / "artifact").exists():
-        build_artifact(work / "standin", work / "artifact", load_recipe(recipe), "zstd")
+        build_artifact(BuildRequest(work / "standin", work / "artifact", load_recipe(recipe), "zstd"))
         seconds["build_seconds"] = time.perf_counter() - started
     return seconds
 

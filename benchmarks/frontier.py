@@ -33,7 +33,7 @@ from benchmarks.frontier_methods import Change, compress, from_matrices, ways
 from benchmarks.frontier_models import DEFAULT_AMOUNT, PACKAGES, SMOL, WHISPER, Whisper, prepare, subject
 from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.towers import Batch
-from iwsltpack.calibration.walk import calibrate
+from iwsltpack.calibration.walk import gather
 from iwsltpack.quantizers.scales import QuantizedMatrix
 from iwsltpack.system import fileio
 
@@ -174,16 +174,12 @@ def _way(
     """Return whose code a way is, and what it does to a matrix."""
     if way in (known := ways()):
         return known[way].code, known[way].prepare(model, data)
-    damages = DAMAGES[judge.name]
-    settings = Settings(steps=tuple(math.sqrt(24 * damage / weights) for damage in damages))
-    names = set(judge.subject.matrices(model))
+    damage = {f"{OURS}, damage {damage:g}": damage for damage in DAMAGES[judge.name]}[way]
+    work, names = folder / f"{judge.name}-{len(data)}", set(judge.subject.matrices(model))
     # All six rates come from one calibration: the first of them pays for it.
-    found = calibrate(
-        model, data, folder / f"{judge.name}-{len(data)}", settings, selected=lambda name: name in names
-    )
-    return "iwsltpack", from_matrices(
-        found[[f"{OURS}, damage {d:g}" for d in damages].index(way)], coded_bytes
-    )
+    moments = gather(model, data, work, Settings(), selected=lambda name: name in names)
+    step = math.sqrt(24 * damage / weights)
+    return "iwsltpack", from_matrices(moments.round(step, work / f"{damage:g}"), coded_bytes)
 
 
 # What comes out

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from iwsltpack.artifact.reader import open_artifact
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
     from iwsltpack.cleaning import clean_lines
     from iwsltpack.decoding.decode import decode
     from iwsltpack.decoding.options import DecodeOptions, RunRequest
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from iwsltpack.system.progress import Reporter
 
 __all__ = [
+    "BuildRequest",
     "DecodeOptions",
     "Reporter",
     "RunRequest",
@@ -47,6 +49,7 @@ __all__ = [
     "verify_artifact",
 ]
 _HOMES = {
+    "BuildRequest": "building.request",
     "DecodeOptions": "decoding.options",
     "Reporter": "system.progress",
     "RunRequest": "decoding.options",

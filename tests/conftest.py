@@ -84,6 +84,7 @@ def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     """Build (once each) the tiny stand-in by recipe and coding ("zstd-1": in format 1); treat it as read-only."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
     from iwsltpack.documents.choices import DEFAULT_VERSION
 
     root = tmp_path_factory.mktemp("artifacts")
@@ -93,7 +94,9 @@ def built(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
         if not output.exists():
             name, _, version = coding.partition("-")
             build_artifact(
-                tiny, output, load_recipe(recipe), name, format_version=int(version or DEFAULT_VERSION)
+                BuildRequest(
+                    tiny, output, load_recipe(recipe), name, format_version=int(version or DEFAULT_VERSION)
+                )
             )
         return output
 

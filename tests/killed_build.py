@@ -1,6 +1,6 @@
-"""Run by a test: a calibrated build that kills itself when it touches a place in its folder the Nth time.
+"""Run by a test: a command that kills itself when it touches a place the Nth time.
 
-python killed_build.py PLACE TIMES BUILD-ARGUMENTS…
+python killed_build.py PLACE TIMES COMMAND ARGUMENTS…
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     sys.addaudithook(hook)
-    sys.argv = ["iwsltpack", "build", *sys.argv[3:]]
+    sys.argv = ["iwsltpack", *sys.argv[3:]]
     main()

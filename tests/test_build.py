@@ -25,6 +25,7 @@ from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.partial import JOURNAL
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError
@@ -53,8 +54,9 @@ BUILD = """
 import sys
 from pathlib import Path
 from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.recipes import BUILT_IN
-build_artifact(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN[sys.argv[3]], sys.argv[4], workers=1)
+build_artifact(BuildRequest(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN[sys.argv[3]], sys.argv[4], workers=1))
 """
 
 
@@ -62,7 +64,7 @@ build_artifact(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN[sys.argv[3]], sys.
 def test_two_builds_give_identical_bytes(
     tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, coding: str
 ) -> None:
-    build_artifact(tiny, tmp_path / "again", BUILT_IN["selected-q3"], coding, workers=3)
+    build_artifact(BuildRequest(tiny, tmp_path / "again", BUILT_IN["selected-q3"], coding, workers=3))
     assert tree(tmp_path / "again") == tree(built("selected-q3", coding))
 
 
@@ -83,7 +85,7 @@ def test_a_format_version_is_what_was_asked_for(checkpoint: Make, tmp_path: Path
         sizes.append(manifest.tensors[0].bytes)
     assert sizes[1] < 0.995 * sizes[0]
     with pytest.raises(UsageError, match="unknown format version\n  expected: 1 or 2\n  got: 3"):
-        build_artifact(source, tmp_path / "3", BUILT_IN["fp16"], format_version=3)
+        build_artifact(BuildRequest(source, tmp_path / "3", BUILT_IN["fp16"], format_version=3))
 
 
 def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(
@@ -105,7 +107,7 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(
                 read_manifest(output)
     assert kills >= 1
     if not output.exists():
-        build_artifact(tiny, output, BUILT_IN["selected-q2"], "zstd")
+        build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q2"], "zstd"))
     assert tree(output) == tree(built("selected-q2", "zstd"))
     assert not partial.exists()
 
@@ -125,13 +127,13 @@ def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
 
     monkeypatch.setattr(pipeline, "write_tensor", failing)
     with pytest.raises(ResourceError, match="no space left"):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1))
     chunk = next((tmp_path / "out.partial" / "artifact" / "weights.zarr" / written[0] / "c").rglob("0"))
     chunk = chunk if chunk.is_file() else chunk / "0"
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     again: list[str] = []
     monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
-    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
+    build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1))
     assert written[0] in again
     assert not set(written[1:]) & set(again)
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
@@ -150,7 +152,7 @@ def test_a_torn_journal_line_is_passed_over(
         pytest.skip("the build was over before it could be killed")
     with journal.open("ab") as stream:
         stream.write(b'{"tensor": {"name": "langu')
-    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+    build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
 
 
@@ -164,9 +166,9 @@ def test_leftovers_of_another_build_are_not_mixed_in(
 
     monkeypatch.setattr(pipeline, "write_tensor", stop)
     with pytest.raises(ResourceError):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
     with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding or version"):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q2"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q2"], "zstd"))
 
 
 def test_two_builders_of_one_artifact_do_not_meet(tiny: Path, tmp_path: Path) -> None:
@@ -178,14 +180,14 @@ def test_two_builders_of_one_artifact_do_not_meet(tiny: Path, tmp_path: Path) ->
         held(tmp_path / "out.partial" / LOCK, "held"),
         pytest.raises(UsageError, match="another build is writing"),
     ):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
 
 
 def test_an_existing_output_is_left_alone(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     with pytest.raises(UsageError, match="the output exists"):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
 
@@ -195,13 +197,16 @@ def test_an_unusable_weight_is_named_with_its_index(checkpoint: Make, tmp_path: 
     weight[6, 2] = value
     source = checkpoint({"block.mlp.weight": weight})
     with pytest.raises(InputError, match=r"block\.mlp\.weight\[6, 2\]: a selected weight is"):
-        build_artifact(source, tmp_path / "out", ALL, "zstd")
+        build_artifact(BuildRequest(source, tmp_path / "out", ALL, "zstd"))
     assert not (tmp_path / "out").exists()
 
 
 def test_nan_is_kept_where_nothing_is_rounded(checkpoint: Make, tmp_path: Path) -> None:
     source = checkpoint({"a.weight": np.full((2, 2), np.nan, dtype=np.float32)})
-    assert build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd").tensors[0].bits is None
+    assert (
+        build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")).tensors[0].bits
+        is None
+    )
 
 
 def test_a_full_disk_is_one_sentence_and_no_artifact(tiny: Path, tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ def test_a_flipped_bit_between_write_and_check_is_caught(
 
     monkeypatch.setattr(tensor_writer, "direct_io", SimpleNamespace(read=read, write=direct_io.write))
     with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1))
     assert caught.value.where == str(flipped[0])
 
 
@@ -262,7 +267,7 @@ def test_a_sound_chunk_of_other_weights_is_caught(
 
     monkeypatch.setattr(ChunkPacker, "pack", pack_other)
     with pytest.raises(ArtifactError, match="a chunk read back is not what was written") as caught:
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1)
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], coding, workers=1))
     assert is_selected(Path(str(caught.value.where))) == selected
 
 
@@ -271,7 +276,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(tiny: Path, tmp_path: Path) 
         name="typo", description="", techniques=("x",), layers=(LayerRule(pattern="mpl", bits=7),)
     )
     with pytest.raises(UsageError, match="mpl: a pattern of recipe 'typo' matches no linear layer"):
-        build_artifact(tiny, tmp_path / "out", recipe, "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", recipe, "zstd"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -331,7 +336,7 @@ def test_a_folder_without_checkpoint_is_told(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "bare", {"a": np.zeros(2)})
     (tmp_path / "bare" / "config.json").unlink()
     with pytest.raises(InputError, match="the checkpoint has no configuration"):
-        build_artifact(tmp_path / "bare", tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(tmp_path / "bare", tmp_path / "out", BUILT_IN["fp16"], "zstd"))
 
 
 def test_tied_weights_named_by_an_old_index_are_accepted(tmp_path: Path) -> None:
@@ -356,7 +361,7 @@ def test_nothing_of_this_machine_enters_an_artifact(tmp_path: Path) -> None:
     config = {"architectures": ["AnyModel"], "_name_or_path": str(tmp_path / "secret"), "model_type": "any"}
     source = write_checkpoint(tmp_path / "source", {"a.weight": bfloat16(np.ones((4, 2)))}, config)
     (source / "modeling_any.py").write_text("raise SystemExit")
-    build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     assert not list((tmp_path / "out").rglob("*.py"))
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file():
@@ -380,9 +385,9 @@ def test_a_build_killed_while_it_is_published_has_nothing_to_do_again(
             return real(path, target)
 
         patch.setattr(Path, "rename", killed)
-        build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
+        build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"))
     monkeypatch.setattr(pipeline, "write_tensor", lambda *_: pytest.fail("a tensor was packed again"))
-    build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
+    build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"))
     assert tree(output) == tree(built("selected-q3", "zstd"))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -400,7 +405,7 @@ def test_a_builder_that_comes_late_leaves_the_finished_artifact_alone(
 
     monkeypatch.setattr(pipeline, "plan_tensors", finished_meanwhile)
     with pytest.raises(UsageError, match="the output exists"):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -417,7 +422,7 @@ def test_a_source_that_changes_while_it_is_packed_is_told(
 
     monkeypatch.setattr(pipeline, "write_tensor", touching)
     with pytest.raises(InputError, match="the checkpoint changed while it was being packed"):
-        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     assert not (tmp_path / "out").exists()
 
 
@@ -464,7 +469,7 @@ def test_a_tensor_whose_journal_record_was_edited_is_packed_again_and_said_so(
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.publishing, "seal", stop)
         with pytest.raises(ResourceError, match="stopped"):
-            build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+            build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
     journal = tmp_path / "out.partial" / JOURNAL
     first, second, third, *others = journal.read_bytes().splitlines(keepends=True)
     wrong = json.loads(first)
@@ -475,7 +480,7 @@ def test_a_tensor_whose_journal_record_was_edited_is_packed_again_and_said_so(
         b"".join([*(json.dumps(line).encode() + b"\n" for line in (wrong, old)), unreadable, *others])
     )
     monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
-    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+    build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
     assert sorted(again) == sorted(json.loads(line)["tensor"]["name"] for line in (first, second, third))
     assert f"{journal}: 3 records are damaged or have no checksum" in caplog.text
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
@@ -488,9 +493,9 @@ def test_group_metadata_lost_in_a_power_cut_do_not_stop_the_next_build(
 
     with monkeypatch.context() as patch, pytest.raises(ResourceError):
         patch.setattr(publishing, "seal", lambda *_: (_ for _ in ()).throw(ResourceError("stopped")))
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     (tmp_path / "out.partial" / "artifact" / "weights.zarr" / "zarr.json").write_bytes(b"")
-    build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     assert verify_artifact(tmp_path / "out") == []
 
 
@@ -510,7 +515,7 @@ def test_names_no_artifact_can_hold_are_refused_before_anything_is_written(
 ) -> None:
     source = checkpoint({name: np.zeros(2, dtype=np.float32) for name in names})
     with pytest.raises(InputError, match=message):
-        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -522,13 +527,13 @@ def test_a_file_where_a_folder_is_needed_is_one_sentence(
     with pytest.raises(
         ResourceError, match=r"the operating system refused(.|\n)*(Not a directory|File exists)"
     ):
-        build_artifact(tiny, tmp_path / name, BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / name, BUILT_IN["fp16"], "zstd"))
 
 
 def test_a_dangling_link_counts_as_an_output_that_exists(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="the output exists"):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
 
 
 @pytest.mark.parametrize(
@@ -547,7 +552,7 @@ def test_a_configuration_that_is_none_is_told(
     source = checkpoint({"a": np.zeros(2)})
     (source / "config.json").write_bytes(raw)
     with pytest.raises(InputError, match=message):
-        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+        build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
 
 
 @pytest.mark.parametrize(
@@ -567,7 +572,9 @@ def test_a_hostile_header_is_one_sentence(tmp_path: Path, header: bytes) -> None
 
 def test_paths_in_the_parts_of_a_configuration_stay_behind(checkpoint: Make, tmp_path: Path) -> None:
     config = {"architectures": ["A"], "text_config": {"_name_or_path": "/home/someone/model", "size": 3}}
-    build_artifact(checkpoint({"a": np.zeros(2)}, config), tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    build_artifact(
+        BuildRequest(checkpoint({"a": np.zeros(2)}, config), tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    )
     written = (tmp_path / "out" / "model" / "config.json").read_text()
     assert "someone" not in written
     assert '"size": 3' in written
@@ -577,6 +584,8 @@ def test_a_linear_layer_without_rows_can_be_selected(checkpoint: Make, tmp_path:
     from iwsltpack.artifact.reader import open_artifact
     from iwsltpack.artifact.sizes import measure
 
-    build_artifact(checkpoint({"a.weight": np.zeros((0, 4), np.float32)}), tmp_path / "out", ALL, "zstd")
+    build_artifact(
+        BuildRequest(checkpoint({"a.weight": np.zeros((0, 4), np.float32)}), tmp_path / "out", ALL, "zstd")
+    )
     assert open_artifact(tmp_path / "out").tensor("a.weight").shape == (0, 4)
     assert measure(tmp_path / "out").parameters == 0

@@ -23,6 +23,7 @@ from iwsltpack.building.partial import JOURNAL, STAGING, SourceFile, sample_dige
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import plan_tensors
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.staging import Bundle, bundled, check_source, pack_bundle
 from iwsltpack.building.tensor_writer import Stopped
 from iwsltpack.cluster.local import local_cluster
@@ -86,7 +87,9 @@ def test_a_cluster_writes_the_bytes_of_one_process(
     address: str, tiny: Path, built: Built, tmp_path: Path, small_bundles: None, packed: str, recipe: str
 ) -> None:
     progress = Counting()
-    build_artifact(tiny, tmp_path / "out", BUILT_IN[recipe], packed, cluster=address, progress=progress)
+    build_artifact(
+        BuildRequest(tiny, tmp_path / "out", BUILT_IN[recipe], packed), cluster=address, progress=progress
+    )
     assert tree(tmp_path / "out") == tree(built(recipe, packed))
     assert progress.done == progress.total > 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -101,8 +104,8 @@ def test_odd_tensors_come_out_as_from_one_process(address: str, tmp_path: Path) 
         "flag": np.array([True, False]),
     }
     source = write_checkpoint(tmp_path / "source", tensors)
-    build_artifact(source, tmp_path / "one", ALL, "zstd")
-    build_artifact(source, tmp_path / "two", ALL, "zstd", cluster=address)
+    build_artifact(BuildRequest(source, tmp_path / "one", ALL, "zstd"))
+    build_artifact(BuildRequest(source, tmp_path / "two", ALL, "zstd"), cluster=address)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
@@ -123,7 +126,7 @@ def test_a_worker_killed_mid_way_costs_nothing(
         real(staged, partial_folder)
 
     monkeypatch.setattr(dask, "adopt", adopt)
-    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", cluster=address)
+    build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"), cluster=address)
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
     assert len(noted) == len(set(noted)) == 66
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -141,7 +144,7 @@ def test_a_tensor_that_kills_is_named_and_the_rest_is_packed(
     with monkeypatch.context() as patch:
         patch.setattr(dask, "_pack", die_of_poison)
         with pytest.raises(ResourceError, match=rf"{POISON}: 1 of 66 tensors could not be packed"):
-            build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd", cluster=address)
+            build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"), cluster=address)
     assert not output.exists()
     # On one machine it goes on with that tensor alone.
     from iwsltpack.building import pipeline
@@ -149,7 +152,7 @@ def test_a_tensor_that_kills_is_named_and_the_rest_is_packed(
     packed: list[str] = []
     real = pipeline.write_tensor
     monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (packed.append(a[1].source.name), real(*a))[1])
-    build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
+    build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"))
     assert packed == [POISON]
     assert tree(output) == tree(built("selected-q3", "zstd"))
 
@@ -174,12 +177,12 @@ def test_a_cluster_goes_on_where_one_process_stopped(
 
     with monkeypatch.context() as patch, pytest.raises(ResourceError, match="no space left"):
         patch.setattr(pipeline, "write_tensor", failing)
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1))
     given: list[str] = []
     monkeypatch.setattr(
         dask, "bundled", lambda plans: (given.extend(p.source.name for p in plans), bundled(plans))[1]
     )
-    build_artifact(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", cluster=address)
+    build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"), cluster=address)
     assert not set(given) & set(begun)
     assert len(given) + len(begun) == 66
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
@@ -190,10 +193,12 @@ import sys
 from pathlib import Path
 from iwsltpack.building import staging
 from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.recipes import BUILT_IN
 if __name__ == "__main__":
     staging.BUNDLE_BYTES = 2048
-    build_artifact(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd", cluster=sys.argv[3])
+    request = BuildRequest(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd")
+    build_artifact(request, cluster=sys.argv[3])
 """
 
 
@@ -225,7 +230,7 @@ def test_a_client_killed_mid_way_leaves_what_any_mode_can_go_on_with(
         assert told.count("Traceback") == 1, told
         assert not list((tmp_path / "scratch").iterdir())
     assert psutil.wait_procs(children, timeout=20)[1] == []
-    build_artifact(tiny, output, BUILT_IN["selected-q3"], "zstd")
+    build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"))
     assert tree(output) == tree(built("selected-q3", "zstd"))
     assert not (tmp_path / "out.partial").exists()
 
@@ -237,7 +242,7 @@ def test_an_error_of_a_worker_names_it(address: str, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"mlp\.weight\[6, 2\] \(on worker tcp://127\.0\.0\.1:\d+\): a selected"
     ):
-        build_artifact(source, tmp_path / "out", ALL, "zstd", cluster=address)
+        build_artifact(BuildRequest(source, tmp_path / "out", ALL, "zstd"), cluster=address)
     assert not (tmp_path / "out").exists()
 
 
@@ -295,7 +300,7 @@ def test_bundles_begin_with_the_largest_and_hold_every_tensor_once(tiny: Path, s
 
 def test_a_recipe_of_another_library_is_not_spread(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="bnb-int8: another library packs this recipe"):
-        build_artifact(tiny, tmp_path / "out", BUILT_IN["bnb-int8"], "zstd", cluster="local:1")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["bnb-int8"], "zstd"), cluster="local:1")
 
 
 def iwsltpack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ from iwsltpack.building import pipeline, shards, staging
 from iwsltpack.building.partial import LOCK, PLAN, lock_shard
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.shards import build_shard, merge_build
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.documents.manifest import read_manifest
@@ -41,7 +42,9 @@ def shard(index: int, count: int = 3) -> Shard:
 def test_shards_in_any_order_merge_into_the_bytes_of_one_process(
     tiny: Path, built: Built, tmp_path: Path, packed: str
 ) -> None:
-    names = [build_shard(tiny, tmp_path / "out", RECIPE, packed, shard=shard(i)) for i in (2, 3, 1)]
+    names = [
+        build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, packed), shard=shard(i)) for i in (2, 3, 1)
+    ]
     assert sorted(name for part in names for name in part) == sorted(
         {name for part in names for name in part}
     )
@@ -56,7 +59,9 @@ def test_a_merge_needs_no_checkpoint(built: Built, tiny: Path, tmp_path: Path) -
 
     source = copytree(tiny, tmp_path / "source")
     for index in (1, 2):
-        build_shard(source, tmp_path / "out", BUILT_IN["prune20-q2"], "zstd", shard=shard(index, 2))
+        build_shard(
+            BuildRequest(source, tmp_path / "out", BUILT_IN["prune20-q2"], "zstd"), shard=shard(index, 2)
+        )
     rmtree(source)
     merge_build(tmp_path / "out")
     assert tree(tmp_path / "out") == tree(built("prune20-q2", "zstd"))
@@ -66,11 +71,14 @@ SHARD = """
 import sys
 from pathlib import Path
 from iwsltpack.building.shards import build_shard
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building import staging
 from iwsltpack.cluster.shards import Shard
 staging.BUNDLE_BYTES = 2048
-build_shard(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd", shard=Shard.parse(sys.argv[3]))
+build_shard(
+    BuildRequest(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN["selected-q3"], "zstd"), shard=Shard.parse(sys.argv[3])
+)
 """
 
 
@@ -87,7 +95,7 @@ def test_shards_at_the_same_time_and_one_killed(tiny: Path, built: Built, tmp_pa
     if processes[2].returncode == -signal.SIGKILL:
         with pytest.raises(ValidationFailed, match=r"shard 2/3: \d+ of \d+ tensors are missing: \S+, \S+"):
             merge_build(output)
-    build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))
+    build_shard(BuildRequest(tiny, output, RECIPE, "zstd"), shard=shard(2))
     merge_build(output)
     assert tree(output) == tree(built("selected-q3", "zstd"))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -107,10 +115,10 @@ def test_a_resumed_shard_packs_only_what_is_missing(
 
     monkeypatch.setattr(shards, "pack_bundle", failing)
     with pytest.raises(ResourceError, match="no space left"):
-        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1), workers=1)
+        build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd", workers=1), shard=shard(1))
     again: list[str] = []
     monkeypatch.setattr(shards, "pack_bundle", lambda b, *a, **o: (again.append(str(b)), real(b, *a, **o))[1])
-    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1), workers=1)
+    build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd", workers=1), shard=shard(1))
     assert again
     assert not set(begun) & set(again)
 
@@ -118,7 +126,7 @@ def test_a_resumed_shard_packs_only_what_is_missing(
 def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_work(
     tiny: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1))
+    done = build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(1))
     packed: list[str] = []
     real = pipeline.write_tensor
 
@@ -130,17 +138,17 @@ def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_wo
 
     monkeypatch.setattr(pipeline, "write_tensor", half)
     with pytest.raises(ResourceError, match="stopped"):
-        build_artifact(tiny, tmp_path / "out", RECIPE, "zstd", workers=1)
+        build_artifact(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd", workers=1))
     assert not set(done) & set(packed)
     # Another number of shards cuts the rest anew.
     for index in (1, 2):
-        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+        build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(index, 2))
     merge_build(tmp_path / "out")
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
 
 
 def test_a_merge_names_every_shard_that_is_not_complete(tiny: Path, tmp_path: Path) -> None:
-    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(2, 4))
+    build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(2, 4))
     with pytest.raises(ValidationFailed, match="not every shard is packed yet") as caught:
         merge_build(tmp_path / "out")
     assert [problem.message.partition(":")[0] for problem in caught.value.problems] == [
@@ -151,7 +159,7 @@ def test_a_merge_names_every_shard_that_is_not_complete(tiny: Path, tmp_path: Pa
 
 def test_a_merge_does_not_take_damaged_work(tiny: Path, tmp_path: Path) -> None:
     for index in (1, 2):
-        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+        build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(index, 2))
     artifact = tmp_path / "out.partial" / "artifact"
     victim = next(path for path in (artifact / "weights.zarr").rglob("*") if path.name == "0")
     data = victim.read_bytes()
@@ -169,7 +177,7 @@ def test_a_merge_without_a_build_or_with_a_damaged_plan_is_told(tiny: Path, tmp_
     with pytest.raises(InputError, match="no build has been begun here"):
         merge_build(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1, 1))
+    build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(1, 1))
     for text in ("[]", "{}", '{"manifest": 1, "source": [], "tensors": [], "side": []}'):
         (tmp_path / "out.partial" / PLAN).write_text(text)
         with pytest.raises(ArtifactError, match="the plan of the build is damaged"):
@@ -177,10 +185,10 @@ def test_a_merge_without_a_build_or_with_a_damaged_plan_is_told(tiny: Path, tmp_
 
 
 def test_shards_of_different_builds_do_not_mix(tiny: Path, tmp_path: Path) -> None:
-    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1))
+    build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(1))
     for other in ((BUILT_IN["selected-q2"], "zstd"), (RECIPE, "pcodec")):
         with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding"):
-            build_shard(tiny, tmp_path / "out", *other, shard=shard(2))
+            build_shard(BuildRequest(tiny, tmp_path / "out", *other), shard=shard(2))
 
 
 def test_shards_of_copies_with_other_weights_do_not_mix(tiny: Path, tmp_path: Path) -> None:
@@ -210,19 +218,19 @@ def test_of_two_first_shards_with_different_plans_one_wins(tiny: Path, tmp_path:
 
 def test_who_may_work_at_the_same_time(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    build_shard(tiny, output, RECIPE, "zstd", shard=shard(1))
+    build_shard(BuildRequest(tiny, output, RECIPE, "zstd"), shard=shard(1))
     with lock_shard(output, shard(2)), lock_shard(output, shard(3)):
         with pytest.raises(UsageError, match="shard 2/3 is being built by another process"):
-            build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))
+            build_shard(BuildRequest(tiny, output, RECIPE, "zstd"), shard=shard(2))
         with pytest.raises(UsageError, match="another build is writing this artifact, or a shard of it"):
             merge_build(output)
         with pytest.raises(UsageError, match="another build is writing this artifact, or a shard of it"):
-            build_artifact(tiny, output, RECIPE, "zstd")
+            build_artifact(BuildRequest(tiny, output, RECIPE, "zstd"))
     with (
         locks.held(output.with_name("out.partial") / LOCK, "held"),
         pytest.raises(UsageError, match="a build or a merge is writing this artifact"),
     ):
-        build_shard(tiny, output, RECIPE, "zstd", shard=shard(2))
+        build_shard(BuildRequest(tiny, output, RECIPE, "zstd"), shard=shard(2))
 
 
 def test_a_file_system_without_locks_is_worked_on_without(
@@ -233,7 +241,7 @@ def test_a_file_system_without_locks_is_worked_on_without(
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     for index in (1, 2):
-        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+        build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(index, 2))
     merge_build(tmp_path / "out")
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
 
@@ -253,11 +261,11 @@ def test_the_same_shard_twice_at_once_does_no_harm_where_there_are_no_locks(
     def overtaken(*arguments: Any) -> Any:
         if not inside:
             inside.append(True)
-            build_shard(tiny, output, RECIPE, "zstd", shard=shard(1, 1))
+            build_shard(BuildRequest(tiny, output, RECIPE, "zstd"), shard=shard(1, 1))
         return real(*arguments)
 
     monkeypatch.setattr(staging, "write_tensor", overtaken)
-    build_shard(tiny, output, RECIPE, "zstd", shard=shard(1, 1), workers=1)
+    build_shard(BuildRequest(tiny, output, RECIPE, "zstd", workers=1), shard=shard(1, 1))
     merge_build(output)
     assert tree(output) == tree(built("selected-q3", "zstd"))
 
@@ -265,10 +273,12 @@ def test_the_same_shard_twice_at_once_does_no_harm_where_there_are_no_locks(
 def test_more_shards_than_tensors_leave_some_with_nothing(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "source", {"a": np.ones(3, dtype=np.float32)})
     fp16 = BUILT_IN["fp16"]
-    done = [build_shard(source, tmp_path / "out", fp16, "zstd", shard=shard(i)) for i in (1, 2, 3)]
+    done = [
+        build_shard(BuildRequest(source, tmp_path / "out", fp16, "zstd"), shard=shard(i)) for i in (1, 2, 3)
+    ]
     assert sorted(done) == [[], [], ["a"]]
     merge_build(tmp_path / "out")
-    build_artifact(source, tmp_path / "one", fp16, "zstd")
+    build_artifact(BuildRequest(source, tmp_path / "one", fp16, "zstd"))
     assert tree(tmp_path / "out") == tree(tmp_path / "one")
 
 
@@ -276,10 +286,12 @@ def test_an_artifact_that_is_whole_is_left_alone(tiny: Path, built: Built, tmp_p
     whole = built("selected-q3", "zstd")
     before = tree(whole)
     manifest = read_manifest(whole)
-    assert build_shard(tiny, whole, RECIPE, "zstd", shard=shard(1)) == [t.name for t in manifest.tensors]
+    assert build_shard(BuildRequest(tiny, whole, RECIPE, "zstd"), shard=shard(1)) == [
+        t.name for t in manifest.tensors
+    ]
     assert merge_build(whole) == manifest
     with pytest.raises(UsageError, match="the output exists, and is another artifact"):
-        build_shard(tiny, whole, BUILT_IN["fp16"], "zstd", shard=shard(1))
+        build_shard(BuildRequest(tiny, whole, BUILT_IN["fp16"], "zstd"), shard=shard(1))
     assert tree(whole) == before
 
 
@@ -287,7 +299,7 @@ def test_a_killed_merge_is_done_again(
     tiny: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in (1, 2):
-        build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(index, 2))
+        build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(index, 2))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shards.publishing, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         merge_build(tmp_path / "out")
@@ -297,7 +309,7 @@ def test_a_killed_merge_is_done_again(
 
 
 def test_leftovers_of_killed_workers_go_with_the_partial_folder(tiny: Path, tmp_path: Path) -> None:
-    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1, 1))
+    build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(1, 1))
     left = tmp_path / "out.partial" / "staging" / "tmpx" / "weights.zarr"
     left.mkdir(parents=True)
     (left / "chunk").write_bytes(b"half")

@@ -86,12 +86,17 @@ def test_it_says_what_the_uncompressed_model_says(artifact: Path, tmp_path: Path
 def test_the_artifact_tells_what_it_was_calibrated_on(artifact: Path, dev: Path) -> None:
     found = read_manifest(artifact).calibration
     assert found is not None
-    assert (found.name, found.segments, found.pair, found.labels) == ("dev", 6, "en-zh", "model")
+    assert (found.name, found.segments, found.pair, found.labels) == ("dev", 5, "en-zh", "model")
     assert (found.step, found.damping, found.references_sha256) == (float(STEP), None, None)
-    assert 6 < found.tokens < 6 * 40
-    said = f"dev, en-zh: 6 segments, {found.tokens} tokens of the model's own outputs; step 3e-07, damping by rule"
+    assert 5 < found.tokens < 5 * 40
+    said = f"dev, en-zh: 5 segments, {found.tokens} tokens of the model's own outputs; step 3e-07, damping by rule"
     assert said in " ".join(typed(inspect, artifact).stdout.split())
+    damage = read_manifest(artifact).damage
+    assert damage is not None
+    assert (damage.data, damage.kl > 0, damage.tokens > 1) == ("dev", True, True)
+    assert str(damage) in " ".join(typed(inspect, artifact).stdout.split())
     card = write_card(read_manifest(artifact), measure(artifact), "team/model")
+    assert str(damage).replace("_", r"\_") in card
     assert said in card and "codes and scales of rows and columns, by calibration" in card
     assert [item.name for item in find_test_sets(dev)] == ["dev"]
 
@@ -134,16 +139,17 @@ def test_killed_in_calibration_and_in_packing_it_ends_in_the_same_bytes(tmp_path
     def build(place: str, times: int, target: Path) -> int:
         given = (MINIATURE, "--recipe", "calibrated", "--calibration", tmp_path / "two", "--step", STEP)
         more = ("--references", tmp_path / "two" / "manifest.csv", "--damping", "0.1", "-o", target)
-        arguments = [sys.executable, script, place, times, *given, *more]
+        arguments = [sys.executable, script, place, times, "build", *given, *more]
         return subprocess.run(list(map(str, arguments)), check=False, capture_output=True).returncode
 
     assert build("nowhere at all", 1, tmp_path / "whole") == 0
-    assert build("/calibration/matrices/", 40, output) == -signal.SIGKILL
+    assert build("/calibration/moments/", 40, output) == -signal.SIGKILL
+    assert build("/matrices/", 40, output) == -signal.SIGKILL
     assert build("/artifact/weights.zarr/", 100, output) == -signal.SIGKILL
     assert build("nowhere at all", 1, output) == 0
     assert tree(output) == tree(tmp_path / "whole")
     found = json.loads((output / "iwsltpack.json").read_text("utf-8"))["calibration"]
-    assert (found["labels"], found["damping"], found["segments"]) == ("references", 0.1, 2)
+    assert (found["labels"], found["damping"], found["segments"]) == ("references", 0.1, 1)
 
 
 def lines(path: Path, text: str) -> Path:

@@ -18,6 +18,7 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.dtypes import to_float32
 from iwsltpack.decoding.prepare import InputBuilder
 from iwsltpack.documents.recipe import LayerRule, Recipe
@@ -62,7 +63,7 @@ def matrices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def artifact(matrices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("calibrated") / "artifact"
-    build_artifact(MINIATURE, output, MIXED, "pcodec", matrices=matrices)
+    build_artifact(BuildRequest(MINIATURE, output, MIXED, "pcodec", matrices=matrices))
     assert verify_artifact(output) == []
     return output
 
@@ -110,7 +111,9 @@ def test_it_is_exported_and_served_bit_by_bit(
 
 
 def test_a_cluster_writes_the_bytes_of_one_process(artifact: Path, matrices: Path, tmp_path: Path) -> None:
-    build_artifact(MINIATURE, tmp_path / "out", MIXED, "pcodec", matrices=matrices, cluster="local:1")
+    build_artifact(
+        BuildRequest(MINIATURE, tmp_path / "out", MIXED, "pcodec", matrices=matrices), cluster="local:1"
+    )
     assert tree(tmp_path / "out") == tree(artifact)
 
 

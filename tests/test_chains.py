@@ -15,6 +15,7 @@ from numcodecs import Quantize
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.documents.choices import DEFAULT_VERSION
 from iwsltpack.documents.recipe import LayerRule, Recipe
@@ -69,7 +70,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     source = write_checkpoint(root / "source", {**LOSSLESS, **WEIGHTS, **brain})
     for name in NAMES:
         coding, _, version = name.partition("-")
-        build_artifact(source, root / name, ROUND, coding, format_version=int(version or DEFAULT_VERSION))
+        build_artifact(
+            BuildRequest(source, root / name, ROUND, coding, format_version=int(version or DEFAULT_VERSION))
+        )
     return {"source": source, **{name: root / name for name in NAMES}}
 
 

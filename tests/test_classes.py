@@ -22,6 +22,7 @@ from iwsltpack.building import plan, shards
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN, load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs import classes as module
 from iwsltpack.codecs.classes import CLASSES, Classes, class_count
@@ -156,7 +157,9 @@ def test_an_artifact_holds_what_a_calibration_made(
     source: Path, matrices: dict[str, QuantizedMatrix], recipe: Any, coding: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    build_artifact(source, output, recipe, coding, format_version=2, matrices=tmp_path / "matrices")
+    build_artifact(
+        BuildRequest(source, output, recipe, coding, format_version=2, matrices=tmp_path / "matrices")
+    )
     artifact = open_artifact(output)
     assert verify_artifact(output) == []
     for name, made in matrices.items():
@@ -194,7 +197,11 @@ warnings.simplefilter("ignore")
 def test_the_reader_on_the_formats_page_reads_it_without_this_package(
     source: Path, matrices: dict[str, QuantizedMatrix], recipe: Any, coding: str, tmp_path: Path
 ) -> None:
-    build_artifact(source, tmp_path / "out", recipe, coding, format_version=2, matrices=tmp_path / "matrices")
+    build_artifact(
+        BuildRequest(
+            source, tmp_path / "out", recipe, coding, format_version=2, matrices=tmp_path / "matrices"
+        )
+    )
     page = (REPOSITORY / "docs" / "format.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len([line for line in code.splitlines() if line]) <= 32
@@ -223,18 +230,21 @@ def test_shards_and_a_build_that_goes_on_give_the_same_bytes(
     source: Path, matrices: dict[str, QuantizedMatrix], recipe: Any, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"format_version": 2, "matrices": tmp_path / "matrices"}
-    build_artifact(source, tmp_path / "whole", recipe, "pcodec", **options)
+    build_artifact(BuildRequest(source, tmp_path / "whole", recipe, "pcodec", **options))
     for index in (2, 1):
         shards.build_shard(
-            source, tmp_path / "parts", recipe, "pcodec", shard=Shard(index=index, count=2), **options
+            BuildRequest(source, tmp_path / "parts", recipe, "pcodec", **options),
+            shard=Shard(index=index, count=2),
         )
     shards.merge_build(tmp_path / "parts")
     assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
     build = tmp_path / "later"
-    shards.build_shard(source, build, recipe, "pcodec", shard=Shard(index=1, count=2), **options)
+    shards.build_shard(
+        BuildRequest(source, build, recipe, "pcodec", **options), shard=Shard(index=1, count=2)
+    )
     matrices[UP].save(tmp_path / "matrices" / f"{UP}.matrix")
     with pytest.raises(UsageError, match="an unfinished build of another source"):
-        build_artifact(source, build, recipe, "pcodec", **options)
+        build_artifact(BuildRequest(source, build, recipe, "pcodec", **options))
 
 
 @pytest.mark.parametrize(
@@ -260,17 +270,17 @@ def test_what_cannot_be_built_is_one_error_before_anything_is_written(
         matrix(*shape).save(tmp_path / "made" / f"{name}.matrix")
     known: dict[str, Any] = {"format_version": 2, "matrices": tmp_path / "made" if files else None, **options}
     with pytest.raises((UsageError, InputError), match=message):
-        build_artifact(source, tmp_path / "out", recipe, **known)
+        build_artifact(BuildRequest(source, tmp_path / "out", recipe, **known))
     assert not list(tmp_path.glob("out*"))
     with pytest.raises(InputError, match="no quantized matrix lies there"):
-        build_artifact(source, tmp_path / "out", recipe, format_version=2, matrices=source)
+        build_artifact(BuildRequest(source, tmp_path / "out", recipe, format_version=2, matrices=source))
 
 
 def test_a_rule_that_names_no_quantizer_is_for_linear_layers_alone(source: Path, tmp_path: Path) -> None:
     for text, selected in (("", False), ('quantizer = "rounding"', True)):
         (tmp_path / "r.toml").write_text(f'name = "r"\n[[layers]]\npattern = "."\nbits = 7\n{text}\n')
         output = tmp_path / f"out{selected}"
-        build_artifact(source, output, load_recipe(str(tmp_path / "r.toml")))
+        build_artifact(BuildRequest(source, output, load_recipe(str(tmp_path / "r.toml"))))
         assert open_artifact(output).entry(EMBED).quantized == selected
         assert open_artifact(output).entry(UP).quantized
 
@@ -281,7 +291,7 @@ def test_matrices_and_pruning_or_another_librarys_recipe_do_not_mix(tiny: Path, 
     matrix(*open_checkpoint(tiny).tensors[name].shape).save(tmp_path / "made" / f"{name}.matrix")
     for recipe, message in (("prune20-q2", "prunes a tensor that was quantized"), ("bnb-int8", "--matrices")):
         with pytest.raises(UsageError, match=message):
-            build_artifact(tiny, tmp_path / "out", BUILT_IN[recipe], matrices=tmp_path / "made")
+            build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN[recipe], matrices=tmp_path / "made"))
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -289,7 +299,9 @@ def test_damage_beside_the_codes_is_told(
     source: Path, matrices: dict[str, QuantizedMatrix], recipe: Any, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    build_artifact(source, output, recipe, "zstd", format_version=2, matrices=tmp_path / "matrices")
+    build_artifact(
+        BuildRequest(source, output, recipe, "zstd", format_version=2, matrices=tmp_path / "matrices")
+    )
     folder = output / "weights.zarr" / UP
     for damaged, told in (
         ("zarr.json", f"the metadata of tensor {UP}"),

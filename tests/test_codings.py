@@ -17,6 +17,7 @@ from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.codes import BIAS16, MAX16, MIN16, TooWide, split_bytes
 from iwsltpack.codecs.dtypes import BY_NAME, DType
@@ -227,7 +228,7 @@ def test_a_coding_needs_its_class_and_one_line_of_registration(
     source = write_checkpoint(tmp_path / "source", tensors)
     monkeypatch.setitem(CODINGS, "plain", Plain())
     for name in ("plain", "zstd"):
-        build_artifact(source, tmp_path / name, BUILT_IN["selected-q2"], name)
+        build_artifact(BuildRequest(source, tmp_path / name, BUILT_IN["selected-q2"], name))
     mine, other = open_artifact(tmp_path / "plain"), open_artifact(tmp_path / "zstd")
     for name in tensors:
         assert mine.tensor(name).tobytes() == other.tensor(name).tobytes()

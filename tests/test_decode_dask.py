@@ -62,9 +62,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
     folder = tmp_path_factory.mktemp("artifact") / "q3"
-    build_artifact(MINIATURE, folder, load_recipe("selected-q3"), "zstd")
+    build_artifact(BuildRequest(MINIATURE, folder, load_recipe("selected-q3"), "zstd"))
     return folder
 
 

@@ -407,8 +407,9 @@ def test_nothing_of_the_machine_is_in_what_shards_write(parrot: Parrot, talks: P
 def test_the_commands_say_what_to_do_next(parrot: Parrot, talks: Path, tmp_path: Path) -> None:
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
-    build_artifact(MINIATURE, tmp_path / "fp16", load_recipe("fp16"), "zstd")
+    build_artifact(BuildRequest(MINIATURE, tmp_path / "fp16", load_recipe("fp16"), "zstd"))
     app = typer.Typer()
     app.command("decode")(decode_command.command)
     app.command("merge")(merge_command.command)

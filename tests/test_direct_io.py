@@ -16,6 +16,7 @@ from iwsltpack.building import checkpoint
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.errors import InputError
 from iwsltpack.system import direct_io, memory
 
@@ -132,10 +133,10 @@ def test_this_machine_tells_its_memory() -> None:
 def test_an_artifact_is_the_same_both_ways(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str
 ) -> None:
-    build_artifact(tiny, tmp_path / "cached", BUILT_IN["selected-q3"], coding)
+    build_artifact(BuildRequest(tiny, tmp_path / "cached", BUILT_IN["selected-q3"], coding))
     monkeypatch.setattr(memory, "available", lambda: 0)
     assert all(tensor.past_cache for tensor in open_checkpoint(tiny).tensors.values())
-    build_artifact(tiny, tmp_path / "direct", BUILT_IN["selected-q3"], coding)
+    build_artifact(BuildRequest(tiny, tmp_path / "direct", BUILT_IN["selected-q3"], coding))
     files = [
         path.relative_to(tmp_path / "cached") for path in (tmp_path / "cached").rglob("*") if path.is_file()
     ]

@@ -119,6 +119,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 def test_tensors_of_every_type_are_exported(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import BUILT_IN
+    from iwsltpack.building.request import BuildRequest
 
     random = np.random.default_rng(0)
     tensors = {
@@ -126,7 +127,7 @@ def test_tensors_of_every_type_are_exported(checkpoint: Callable[..., Path], tmp
         for code, dtype in BY_CODE.items()
     }
     source = checkpoint({**tensors, "scalar": np.array(2.5), "empty": np.zeros((0, 3))})
-    build_artifact(source, tmp_path / "art", BUILT_IN["fp16"])
+    build_artifact(BuildRequest(source, tmp_path / "art", BUILT_IN["fp16"]))
     export.export_checkpoint(tmp_path / "art", tmp_path / "hf")
     exported = open_checkpoint(tmp_path / "hf").tensors
     for name, tensor in open_checkpoint(source).tensors.items():

@@ -82,8 +82,9 @@ def test_every_mode_computes_what_the_checkpoint_computes(gemma: Path, mode: Any
 def test_int8_computes_what_load_computes(gemma: Path, tmp_path: Path) -> None:
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
-    build_artifact(gemma, tmp_path / "q2", load_recipe("global-q2"), "zstd")
+    build_artifact(BuildRequest(gemma, tmp_path / "q2", load_recipe("global-q2"), "zstd"))
     plain = load_model(tmp_path / "q2", device="cpu")
     model = load_model(tmp_path / "q2", device="cpu", mode="int8")
     assert held_as_int8(model).layers > 20

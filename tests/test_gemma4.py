@@ -241,9 +241,10 @@ def test_a_batch_equals_one_by_one(checkpoint: Path) -> None:
 def test_from_checkpoint_to_submission(checkpoint: Path, tmp_path: Path) -> None:
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import BUILT_IN
+    from iwsltpack.building.request import BuildRequest
     from iwsltpack.submission.packaging import prepare
 
-    manifest = build_artifact(checkpoint, tmp_path / "q3", BUILT_IN["selected-q3"], "zstd")
+    manifest = build_artifact(BuildRequest(checkpoint, tmp_path / "q3", BUILT_IN["selected-q3"], "zstd"))
     assert sum(tensor.bits is not None for tensor in manifest.tensors) == 9  # three MLPs
     lengths = {"talk": (1.5, 25.0), "a": (1.0,), "b": (0.8,), "c": (1.2,), "d": (0.5,)}
     for name, seconds in lengths.items():

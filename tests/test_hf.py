@@ -16,6 +16,7 @@ from inference_fixtures import MINIATURE, RATE, tone
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import UsageError
 from iwsltpack.runtime.model import load_model, load_processor
@@ -45,7 +46,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     def build(version: int) -> Path:
         path = root / f"v{version}"
         if not path.exists():
-            build_artifact(MINIATURE, path, load_recipe("global-q2"), "zstd", format_version=version)
+            build_artifact(
+                BuildRequest(MINIATURE, path, load_recipe("global-q2"), "zstd", format_version=version)
+            )
         return path
 
     return build

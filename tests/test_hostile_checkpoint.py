@@ -16,6 +16,7 @@ from conftest import MINIATURE, write_checkpoint
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.errors import InputError, ResourceError
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 7"
@@ -140,7 +141,7 @@ def test_a_hostile_checkpoint_is_refused_by_its_name(source: Path, tmp_path: Pat
     spoil, what, named = HOSTILE[case]
     spoil(source)
     with pytest.raises(InputError) as error:
-        build_artifact(source, tmp_path / "out", BUILT_IN["selected-q3"], "zstd")
+        build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
     assert error.value.what.startswith(what)
     assert named in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -191,13 +192,13 @@ def test_a_build_resumed_over_other_weights_is_no_mixture(
 
     monkeypatch.setattr(pipeline, "write_tensor", failing)
     with pytest.raises(ResourceError, match="no space left"):
-        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd", workers=1)
+        build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd", workers=1))
     monkeypatch.setattr(pipeline, "write_tensor", real)
     before = (source / SINGLE).stat()
     write_checkpoint(source, {name: np.full((4, 4), 2, np.float32) for name in names})
     os.utime(source / SINGLE, ns=(before.st_atime_ns, before.st_mtime_ns))
     after = (source / SINGLE).stat()
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    resumed = build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], "zstd", workers=1)
-    fresh = build_artifact(source, tmp_path / "fresh", BUILT_IN["fp16"], "zstd", workers=1)
+    resumed = build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd", workers=1))
+    fresh = build_artifact(BuildRequest(source, tmp_path / "fresh", BUILT_IN["fp16"], "zstd", workers=1))
     assert resumed == fresh

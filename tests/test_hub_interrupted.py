@@ -17,6 +17,7 @@ from hub_server import REPO, WRITER, HubServer, contents, without_furniture
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import IwsltpackError
 from iwsltpack.hub.pull import pull_artifact
@@ -52,7 +53,7 @@ def two_artifacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
         box / "source", {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
     )
     for recipe in ("selected-q3", "selected-q2"):
-        build_artifact(source, box / recipe, load_recipe(recipe), "zstd")
+        build_artifact(BuildRequest(source, box / recipe, load_recipe(recipe), "zstd"))
     return box / "selected-q3", box / "selected-q2"
 
 

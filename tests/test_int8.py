@@ -12,6 +12,7 @@ from conftest import MINIATURE
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.errors import MissingDependency
 
 
@@ -23,7 +24,7 @@ def test_without_bitsandbytes_one_sentence_names_the_extra(
         MissingDependency,
         match=r"this recipe needs bitsandbytes\n  to do: in the checkout of iwsltpack: pip install '\.\[bnb\]'",
     ):
-        build_artifact(MINIATURE, tmp_path / "out", BUILT_IN["bnb-int8"])
+        build_artifact(BuildRequest(MINIATURE, tmp_path / "out", BUILT_IN["bnb-int8"]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -32,7 +33,7 @@ def test_without_bitsandbytes_one_sentence_names_the_extra(
 def test_the_int8_save_is_packed_as_bitsandbytes_writes_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = build_artifact(MINIATURE, tmp_path / "out", BUILT_IN["bnb-int8"], "paper")
+    manifest = build_artifact(BuildRequest(MINIATURE, tmp_path / "out", BUILT_IN["bnb-int8"], "paper"))
     assert capfd.readouterr().err == ""
     names = {tensor.name: tensor for tensor in manifest.tensors}
     layer = "language_model.model.layers.0.mlp.up_proj.weight"

@@ -17,6 +17,7 @@ from inference_fixtures import MINIATURE, Told, journal_lines, run_request, tone
 from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.paper import PaperChain
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import InputBuilder, Translator
@@ -42,7 +43,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Built:
     def build(recipe: str, coding: str = "zstd") -> Path:
         output = root / f"{recipe}-{coding}"
         if not output.exists():
-            build_artifact(MINIATURE, output, load_recipe(recipe), coding)
+            build_artifact(BuildRequest(MINIATURE, output, load_recipe(recipe), coding))
         return output
 
     return build
@@ -87,7 +88,7 @@ def made(tmp_path: Path, coding: str, bits: int = 10) -> Artifact:
     tensors = {f"block.0.{name.replace(' ', '_')}.weight": value for name, value in TENSORS.items()}
     source = write_checkpoint(tmp_path / "source", tensors)
     recipe = Recipe(name="r", description="", techniques=(), layers=(LayerRule(pattern=".", bits=bits),))
-    build_artifact(source, tmp_path / f"artifact-{coding}-{bits}", recipe, coding)
+    build_artifact(BuildRequest(source, tmp_path / f"artifact-{coding}-{bits}", recipe, coding))
     return open_artifact(tmp_path / f"artifact-{coding}-{bits}")
 
 
@@ -148,7 +149,7 @@ class TestScales:
         source = write_checkpoint(tmp_path / "source", {name: TENSORS["plain"]})
         recipe = Recipe(name="r", description="", techniques=())
         options: dict[str, Any] = {"format_version": 2, "matrices": tmp_path / "matrices"}
-        build_artifact(source, tmp_path / "artifact", recipe, "pcodec", **options)
+        build_artifact(BuildRequest(source, tmp_path / "artifact", recipe, "pcodec", **options))
         return open_artifact(tmp_path / "artifact")
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
@@ -342,7 +343,7 @@ def test_a_layer_at_the_bound_of_outliers_is_still_under_its_share_of_memory(tmp
     values.reshape(-1)[places] = 1.5
     source = write_checkpoint(tmp_path / "source", {"block.0.full.weight": values})
     recipe = Recipe(name="r", description="", techniques=(), layers=(LayerRule(pattern=".", bits=10),))
-    build_artifact(source, tmp_path / "artifact", recipe, "zstd")
+    build_artifact(BuildRequest(source, tmp_path / "artifact", recipe, "zstd"))
     artifact = open_artifact(tmp_path / "artifact")
     codes = read_codes(artifact, artifact.entry("block.0.full.weight"), CPU, torch.float16)
     assert codes is not None
@@ -373,7 +374,7 @@ def test_a_lossless_layer_among_rounded_ones_is_decoded(
 ) -> None:
     rules = (LayerRule(pattern="mlp", bits=7), LayerRule(pattern=r"layers\.1\.mlp\.up_proj", bits=None))
     recipe = Recipe(name="mixed", description="", techniques=(), layers=rules)
-    build_artifact(MINIATURE, tmp_path / "mixed", recipe, "zstd")
+    build_artifact(BuildRequest(MINIATURE, tmp_path / "mixed", recipe, "zstd"))
     told: list[str] = []
     model = load_model(tmp_path / "mixed", device="cpu", mode="int8", reporter=Told(told))
     assert len(layers(model)) == 11

@@ -216,12 +216,14 @@ def test_pruning_leaves_other_towers_alone(checkpoint: Callable[..., Path]) -> N
 
 def test_experts_in_one_stack_are_told(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     from iwsltpack.building.pipeline import build_artifact
+    from iwsltpack.building.request import BuildRequest
 
     stack = bfloat16(np.zeros((2, 4, 4)))
     tensors = {"model.layers.0.mlp.up_proj.weight": matrix(), "model.layers.1.mlp.experts.up_proj": stack}
     told: list[str] = []
     build_artifact(
-        checkpoint(tensors), tmp_path / "out", BUILT_IN["selected-q3"], "zstd", progress=Told(told)
+        BuildRequest(checkpoint(tensors), tmp_path / "out", BUILT_IN["selected-q3"], "zstd"),
+        progress=Told(told),
     )
     assert (
         "kept lossless: experts stacked in one tensor, 1 of them: model.layers.1.mlp.experts.up_proj …"

@@ -15,6 +15,7 @@ from submission_fixtures import CLEANED, LINES, artifact_fixture, request, run_f
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.source import find_source
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.places import refuse_above_runs, refuse_inside, run_folders
@@ -62,22 +63,22 @@ def test_another_request_into_a_finished_build_is_refused(tiny: Path, tmp_path: 
     import shutil
 
     source = Path(shutil.copytree(tiny, tmp_path / "source"))
-    build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny")
+    build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny"))
     for recipe, coding, model in (
         ("selected-q2", "zstd", "me/tiny"), ("fp16", "pcodec", "me/tiny"), ("fp16", "zstd", "you/tiny"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match="another artifact than this request makes"):
-            build_artifact(source, tmp_path / "out", BUILT_IN[recipe], coding, model_id=model)
+            build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN[recipe], coding, model_id=model))
     next(source.glob("*.safetensors")).touch()
     with pytest.raises(UsageError, match="another artifact than this request makes"):
-        build_artifact(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny")
+        build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny"))
 
 
 def test_a_base_model_that_is_not_known_is_told_at_build_and_named_at_submit(
     tiny: Path, artifact: Path, tmp_path: Path
 ) -> None:
     told = Told()
-    build_artifact(tiny, tmp_path / "art", BUILT_IN["fp16"], progress=told)
+    build_artifact(BuildRequest(tiny, tmp_path / "art", BUILT_IN["fp16"]), progress=told)
     assert "--base-model OWNER/NAME here, or later to submit" in told.texts[0]
     assert read_manifest(artifact).base_model.id is None
     run = write_run(tmp_path / "run", artifact)

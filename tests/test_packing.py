@@ -17,6 +17,7 @@ from iwsltpack.building.chunk_packer import ChunkPacker
 from iwsltpack.building.code_counts import COUNT_BLOCK, CodeCounts
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.codes import BIAS16, SPLIT_BLOCK, split_bytes
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.frames import pack_frame, unpack_frame
@@ -220,5 +221,5 @@ def built_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     tensors["language_model.model.norm.weight"] = bfloat16(RANDOM.standard_normal(24))
     source = write_checkpoint(root / "source", tensors)
-    build_artifact(source, root / "out", BUILT_IN["selected-q2"], "zstd")
+    build_artifact(BuildRequest(source, root / "out", BUILT_IN["selected-q2"], "zstd"))
     return root / "out"

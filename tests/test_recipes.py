@@ -17,6 +17,7 @@ from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import CHUNK_VALUES, linear_layers, plan_tensors, rows_per_chunk
 from iwsltpack.building.prune import keep_units, scores
 from iwsltpack.building.recipes import BUILT_IN, load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
 
@@ -177,7 +178,7 @@ def test_pruning_some_layers_only_is_refused_before_anything_is_written(tiny: Pa
         name="p", description="", techniques=("x",), prune=PruneRule(pattern=r"layers\.0\.mlp$", fraction=0.5)
     )
     with pytest.raises(UsageError, match="some gated MLPs and not others"):
-        build_artifact(tiny, tmp_path / "out", recipe, "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", recipe, "zstd"))
     assert not list(tmp_path.iterdir())
 
 
@@ -187,7 +188,7 @@ def test_a_pruning_pattern_that_matches_nothing_is_an_error(checkpoint: Make, tm
         name="p", description="", techniques=("x",), prune=PruneRule(pattern="mlp$", fraction=0.5)
     )
     with pytest.raises(UsageError, match="mlp\\$: the pruning pattern matches no gated MLP"):
-        build_artifact(source, tmp_path / "out", recipe, "zstd")
+        build_artifact(BuildRequest(source, tmp_path / "out", recipe, "zstd"))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_a_pattern_that_does_not_come_to_an_end_is_told(checkpoint: Make, tmp_pa
         name="r", description="", techniques=("x",), layers=(LayerRule(pattern="(a|a)+!$", bits=7),)
     )
     with pytest.raises(UsageError, match="the pattern does not come to an end"):
-        build_artifact(source, tmp_path / "out", recipe, "zstd")
+        build_artifact(BuildRequest(source, tmp_path / "out", recipe, "zstd"))
 
 
 @pytest.mark.parametrize(("fraction", "left"), [(0.001, "every unit"), (1.0, "nothing")])
@@ -220,7 +221,7 @@ def test_pruning_that_leaves_all_or_nothing_is_refused(
         prune=PruneRule(pattern="mlp$", fraction=fraction),
     )
     with pytest.raises(UsageError, match=f"pruning would leave {left} of an MLP"):
-        build_artifact(tiny, tmp_path / "out", recipe, "zstd")
+        build_artifact(BuildRequest(tiny, tmp_path / "out", recipe, "zstd"))
 
 
 def test_weights_whose_magnitude_is_not_at_hand_are_not_pruned(checkpoint: Make, tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_weights_whose_magnitude_is_not_at_hand_are_not_pruned(checkpoint: Make,
         name="p", description="", techniques=("x",), prune=PruneRule(pattern="mlp$", fraction=0.5)
     )
     with pytest.raises(UsageError, match=r"cannot prune weights of this type(.|\n)*got: float8_e4m3fn"):
-        build_artifact(checkpoint(eight), tmp_path / "out", recipe, "zstd")
+        build_artifact(BuildRequest(checkpoint(eight), tmp_path / "out", recipe, "zstd"))
 
 
 @pytest.mark.parametrize("suffix", ["json", "toml"])

@@ -144,9 +144,10 @@ def test_rows_fetch_the_chunks_they_lie_in_alone(built: Callable[..., Path], mon
 def test_chunks_of_a_tensor_come_several_at_a_time(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
     source = checkpoint({"big.weight": np.zeros((8 * 32, 1 << 17), dtype=np.float16)})
-    build_artifact(source, tmp_path / "many", load_recipe("fp16"), "zstd")
+    build_artifact(BuildRequest(source, tmp_path / "many", load_recipe("fp16"), "zstd"))
     with HttpStore(tmp_path / "many") as store:
         store.fail("/c/", times=None, delay=0.2)
         for read in (

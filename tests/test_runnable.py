@@ -50,11 +50,12 @@ def runnable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runnable package of the miniature, moved to where it was not made, and set up there."""
     from iwsltpack.building.pipeline import build_artifact
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
 
     if not (MINIATURE / "config.json").is_file() or not (TESTSET / "manifest.csv").is_file():
         pytest.skip("the miniature is not there")
     made = tmp_path_factory.mktemp("made")
-    build_artifact(MINIATURE, made / "artifact", load_recipe("selected-q3"))
+    build_artifact(BuildRequest(MINIATURE, made / "artifact", load_recipe("selected-q3")))
     folder = make(made / "runnable", made / "artifact", write_run(made / "run", made / "artifact"))
     target = tmp_path_factory.mktemp("elsewhere") / "a folder with spaces"
     shutil.move(folder, target)

@@ -13,6 +13,7 @@ from inference_fixtures import MINIATURE, CheckpointSource, miniature, tone
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.runtime import token_graphs
 from iwsltpack.runtime.model import load_from, load_model
@@ -104,7 +105,7 @@ def test_what_is_not_wholly_on_a_device_is_not_recorded() -> None:
 def test_on_cuda_recorded_steps_give_the_same_tokens(
     clips: list[np.ndarray], mode: Any, tmp_path: Path
 ) -> None:
-    build_artifact(MINIATURE, tmp_path / "artifact", load_recipe("global-q2"), "zstd")
+    build_artifact(BuildRequest(MINIATURE, tmp_path / "artifact", load_recipe("global-q2"), "zstd"))
     _, processor = miniature()
     builder = InputBuilder(processor, PROMPT)
     model: Any = load_model(tmp_path / "artifact", device="cuda", dtype="float32", mode=mode)

@@ -16,6 +16,7 @@ import numpy as np
 from numcodecs import Quantize
 
 from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.quantizers.scales import QuantizedMatrix
 
@@ -60,7 +61,7 @@ def main(version: int, output: Path) -> None:
             matrix.save(made / f"{name}.matrix")
         for coding in CODINGS[version]:
             options = {"format_version": version, "matrices": made if matrices else None}
-            build_artifact(source, output / coding, recipe, coding, **options)
+            build_artifact(BuildRequest(source, output / coding, recipe, coding, **options))
 
 
 def _rounded() -> tuple[Tensors, Tensors]:

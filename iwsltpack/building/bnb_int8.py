@@ -32,10 +32,7 @@ def int8_checkpoint(source: Path, beside: Path, progress: Reporter) -> Iterator[
     progress
         Shows the two steps, which may take minutes each.
 
-    Raises
-    ------
-    MissingDependency
-        bitsandbytes is not installed, or cannot work on this machine.
+    MissingDependency: bitsandbytes is not installed, or cannot work on this machine.
     """
     try:
         with quiet_loggers("bitsandbytes"):

@@ -65,10 +65,7 @@ class SourceTensor:
         ndarray
             ``(stop - start, *shape[1:])``, or ``()`` for a scalar, in the carrier type.
 
-        Raises
-        ------
-        InputError
-            The file ends too early.
+        InputError: the file ends too early.
         """
         shape = (stop - start, *self.shape[1:]) if self.shape else ()
         kind = self.dtype.carrier
@@ -111,11 +108,9 @@ class Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Open a folder as `save_pretrained` or the hub lays it out.
 
-    Raises
-    ------
-    InputError
-        No such folder, no safetensors in it, or more than one checkpoint; a shard missing, truncated or not fetched
-        by Git LFS; a malformed header; a tensor the index names and no shard holds; an adapter beside the weights.
+    InputError: no such folder, no safetensors in it, or more than one checkpoint; a shard missing,
+    truncated or not fetched by Git LFS; a malformed header; a tensor the index names and no shard holds;
+    an adapter beside the weights.
     """
     if not folder.is_dir():
         raise InputError(

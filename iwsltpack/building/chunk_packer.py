@@ -27,10 +27,7 @@ class PackedChunk:
     def matches(self, raw: memoryview) -> bool:
         """Tell whether bytes read back from the file stand for the same, bit by bit.
 
-        Raises
-        ------
-        ValueError, RuntimeError
-            They are so damaged that they cannot be unpacked.
+        ValueError, RuntimeError: they are so damaged that they cannot be unpacked.
         """
         found = self.chain.unpack(raw, self.laid.nbytes // self.chain.packed.itemsize).view(np.uint8)
         laid = self.laid.view(np.uint8)
@@ -74,12 +71,8 @@ class ChunkPacker:
 
         The quantizer has proven its codes, so that what is laid out of them is all there is to compare in the end.
 
-        Raises
-        ------
-        InputError
-            A weight cannot be quantized; its flat index is told.
-        TooWide
-            The chain is too narrow for a code.
+        InputError: a weight cannot be quantized; its flat index is told. TooWide: the chain is too
+        narrow for a code.
         """
         if (quantizer := self.quantizer) is None:
             laid = self.chain.lay(block, self.count)

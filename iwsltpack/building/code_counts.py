@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import BIAS16, SHORT
 
 if TYPE_CHECKING:
@@ -73,6 +74,17 @@ def entropy(classes: Iterable[CodeCounts]) -> float:
     return round(
         float(sum(counts.sum() / total * _entropy(counts / max(counts.sum(), 1)) for counts in counted)), 6
     )
+
+
+def class_entropy(codes: np.ndarray, chunk: int) -> float:
+    """Return the Shannon entropy of a matrix's codes given their class, bits a code, in chunks of so many codes."""
+    classes = Classes.of_blocks([codes], codes.shape, chunk)
+    order = classes.order(0, len(codes))
+    counted = []
+    for part in np.split(order.lay(codes.reshape(-1).astype(np.int32)), np.cumsum(order.sizes)[:-1]):
+        counted.append(CodeCounts())
+        counted[-1].add(part)
+    return entropy(counted)
 
 
 def _entropy(shares: np.ndarray) -> float:

@@ -19,10 +19,7 @@ SECONDS = 1.0
 def select(pattern: str, names: Iterable[str]) -> list[str]:
     """Return the names in which `pattern` is found.
 
-    Raises
-    ------
-    UsageError
-        `pattern` is no regular expression, or one that does not come to an end.
+    UsageError: `pattern` is no regular expression, or one that does not come to an end.
     """
     import regex
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,22 +26,16 @@ from iwsltpack.building.partial import (
     ARTIFACT,
     BuildPlan,
     PlannedTensor,
-    SourceFile,
     agree,
-    check_absent,
     finished,
     journal_of,
     lock_partial,
 )
 from iwsltpack.building.plan import check_storable, plan_tensors, pruned_config
+from iwsltpack.building.request import BuildRequest, stamp
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
-from iwsltpack.codecs.registry import coding_in
-from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Calibration, Tensor, Tool
-from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
-from iwsltpack.documents.manifest import read_manifest
-from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.documents.places import refuse_inside
+from iwsltpack.documents.artifact import ArtifactManifest, Tensor, Tool
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.scales import find_matrices
 from iwsltpack.system import fileio, memory
@@ -55,7 +49,6 @@ if TYPE_CHECKING:
     from iwsltpack.building.partial import BuildJournal, Written
     from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.recipe import Recipe
 
 T = TypeVar("T")
 SPARE_WORKERS = 6
@@ -98,10 +91,7 @@ class BuildJob:
 
     def check_source(self, partial_folder: Path) -> None:
         """Refuse to finish if the checkpoint is not what it was in the beginning."""
-        if (
-            _stamp(self.checkpoint, self.matrices) != self.plan.source
-            or self.checkpoint.state() != self.state
-        ):
+        if stamp(self.checkpoint, self.matrices) != self.plan.source or self.checkpoint.state() != self.state:
             raise InputError(
                 "the checkpoint changed while it was being packed",
                 where=self.checkpoint.folder,
@@ -116,44 +106,17 @@ class BuildJob:
 
 
 def build_artifact(
-    source: Path,
-    output: Path,
-    recipe: Recipe,
-    coding_name: str = DEFAULT_CODING,
-    *,
-    format_version: int = DEFAULT_VERSION,
-    matrices: Path | None = None,
-    calibration: Calibration | None = None,
-    model_id: str | None = None,
-    revision: str | None = None,
-    workers: int | None = None,
-    cluster: str | None = None,
-    progress: Reporter = SILENT,
+    request: BuildRequest, *, cluster: str | None = None, progress: Reporter = SILENT
 ) -> ArtifactManifest:
     """Build the artifact of a checkpoint folder.
 
     Parameters
     ----------
-    source
-        Folder with safetensors, configuration and processor files.
-    output
-        Folder to create; its parent is created if need be.
-    recipe, coding_name
-        What is rounded or pruned, and how the result is packed.
-    format_version
-        Of the artifact's format: 1, or 2, which older versions of this program cannot read.
-    matrices
-        Folder with what a calibration made of tensors, each a `QuantizedMatrix` in ``NAME.matrix``: packed in their
-        place, whatever the recipe says. Needs format 2.
-    calibration
-        What they were made from, for the manifest.
-    model_id, revision
-        Hub name and commit of the source, where the folder does not tell.
-    workers
-        Tensors written at a time; default: six more than cores. Not for a cluster, which has workers of its own.
+    request
+        What to build, and where.
     cluster
         Address of a dask cluster that packs the tensors (see `iwsltpack.cluster.connection.connect`); source and
-        output lie in folders that all its workers see.
+        output lie in folders that all its workers see. It has workers of its own.
 
     Returns
     -------
@@ -163,34 +126,26 @@ def build_artifact(
     Raises
     ------
     UsageError
-        `output` is something else, or a partial build of something else lies there.
+        The output is something else, or a partial build of something else lies there.
     InputError, ArtifactError, ResourceError
         See `open_checkpoint`, `write_tensor` and `pack_on_cluster`. The partial folder stays and is gone on with.
     """
     memory.keep_freed_blocks()
-    packing = check_request(output, recipe, coding_name, format_version)
-    if (manifest := finished_build(source, output, model_id, revision)) is not None:
+    output = request.output
+    request.check()
+    if request.target is not None:
+        raise UsageError("only a calibrated build can meet a size", got=str(request.target))
+    if (manifest := request.finished()) is not None:
         progress.say(f"{output}: built already, of this checkpoint, recipe and coding")
         return manifest
     with (
-        prepared_job(
-            source,
-            output,
-            recipe,
-            packing,
-            model_id,
-            revision,
-            matrices,
-            calibration=calibration,
-            alone=cluster is None,
-            progress=progress,
-        ) as job,
+        prepared_job(request, alone=cluster is None, progress=progress) as job,
         fileio.disk_errors(output),
         lock_partial(output) as partial_folder,
     ):
         agree(partial_folder, job.plan)
         artifact = partial_folder / ARTIFACT
-        written = _write_all(partial_folder, job, workers, cluster, progress)
+        written = _write_all(partial_folder, job, request.workers, cluster, progress)
         job.check_source(partial_folder)
         publishing.write_side_files(artifact, job.side)
         manifest = publishing.seal(artifact, job.plan, written)
@@ -199,60 +154,44 @@ def build_artifact(
 
 
 @contextmanager
-def prepared_job(
-    source: Path,
-    output: Path,
-    recipe: Recipe,
-    packing: Coding,
-    model_id: str | None,
-    revision: str | None,
-    matrices: Path | None,
-    *,
-    calibration: Calibration | None = None,
-    alone: bool,
-    progress: Reporter,
-) -> Iterator[BuildJob]:
+def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> Iterator[BuildJob]:
     """Look at source and recipe and plan the build.
 
     Parameters
     ----------
-    source, output, recipe, packing, model_id, revision, matrices, calibration
-        As for `build_artifact`.
+    request
+        See `BuildRequest`; it has passed its own `check`.
     alone
         Whether this process does all the work; some recipes cannot be shared.
     progress
         Shows what another library does first.
 
-    Raises
-    ------
-    UsageError
-        `output` exists; the recipe does not fit the model, or cannot be shared.
-    InputError
-        See `open_checkpoint`.
+    UsageError: the recipe does not fit the model, or cannot be shared. InputError: see `open_checkpoint`.
     """
-    if recipe.engine != "codec" and (matrices is not None or not alone):
+    recipe, packing = request.recipe, request.coding
+    if recipe.engine != "codec" and (request.matrices is not None or not alone):
         raise UsageError(
             "another library packs this recipe, in one piece",
             where=recipe.name,
             fix="build it without --dask, --shard and --matrices",
         )
-    checkpoint = open_checkpoint(source)
-    files = {} if matrices is None else find_matrices(matrices)
-    stamp, state = _stamp(checkpoint, files), checkpoint.state()
+    checkpoint = open_checkpoint(request.source)
+    files = {} if request.matrices is None else find_matrices(request.matrices)
+    source, state = stamp(checkpoint, files), checkpoint.state()
     draft = ArtifactManifest(
         format_version=packing.format_version,
         tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
-        base_model=_base_model(checkpoint, model_id, revision),
+        base_model=request.base_model(checkpoint),
         recipe=recipe,
         coding=packing.name,
-        calibration=calibration,
+        calibration=request.calibration,
         tensors=(),
         files=(),
     )
     if draft.base_model.id is None:
         progress.say(UNNAMED.format(draft.base_model.architecture))
-    with _prepared(source, recipe, output, progress) as folder:
-        prepared = checkpoint if folder == source else open_checkpoint(folder)
+    with _prepared(request, progress) as folder:
+        prepared = checkpoint if folder == request.source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe, files), side_files.collect(folder)
         check_storable(plans, packing)
         if missing := side_files.missing(side):
@@ -267,7 +206,7 @@ def prepared_job(
             )
         plan = BuildPlan(
             manifest=draft,
-            source=stamp,
+            source=source,
             tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
             side=publishing.describe_side_files(side),
         )
@@ -282,88 +221,17 @@ def prepared_job(
         )
 
 
-def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | None) -> BaseModel:
-    source = checkpoint.folder
-    config = side_files.collect(source)[side_files.CONFIG]
-    known_id, known_revision = side_files.origin(source)
-    return BaseModel(
-        id=model_id or known_id,
-        revision=revision or known_revision,
-        architecture=side_files.architecture(config, source / side_files.CONFIG),
-        bytes=checkpoint.nbytes,
-        parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
-        license=side_files.license_of(source),
-        sha256=checkpoint.sha256,
-    )
-
-
-def check_request(
-    output: Path, recipe: Recipe, coding_name: str, format_version: int = DEFAULT_VERSION
-) -> Coding:
-    """Refuse what needs no look at the source, before hours may be spent on fetching it; return the coding."""
-    packing = coding_in(format_version, coding_name)
-    refuse_inside(output.parent)
-    if not (output / MANIFEST_NAME).is_file():
-        check_absent(output)
-        return packing
-    found = read_manifest(output)
-    if (found.recipe, found.coding, found.format_version) != (recipe, coding_name, format_version):
-        raise _occupied(output, found)
-    return packing
-
-
-def finished_build(
-    source: Path, output: Path, model_id: str | None, revision: str | None
-) -> ArtifactManifest | None:
-    """Return the artifact at `output`, which passed `check_request`, or None where nothing lies there.
-
-    The checkpoint is known again by the headers of its files, and by their times, which are before the artifact's.
-
-    Raises
-    ------
-    UsageError
-        It is another checkpoint's.
-    InputError
-        See `open_checkpoint`.
-    """
-    if not os.path.lexists(output):
-        return None
-    found, checkpoint = read_manifest(output), open_checkpoint(source)
-    newest = max(file.mtime_ns for file in _stamp(checkpoint, {}))
-    older = newest <= (output / MANIFEST_NAME).stat().st_mtime_ns
-    if not older or found.base_model != _base_model(checkpoint, model_id, revision):
-        raise _occupied(output, found)
-    return found
-
-
-def _occupied(output: Path, found: ArtifactManifest) -> UsageError:
-    base, coding = found.base_model, f"{found.coding} in format {found.format_version}"
-    return UsageError(
-        "the output exists, and is another artifact than this request makes",
-        where=output,
-        got=f"recipe {found.recipe.name}, coding {coding}, of {base.id or base.architecture}",
-        fix="choose another --output, or remove it",
-    )
-
-
 @contextmanager
-def _prepared(source: Path, recipe: Recipe, output: Path, progress: Reporter) -> Iterator[Path]:
+def _prepared(request: BuildRequest, progress: Reporter) -> Iterator[Path]:
     """Give the folder whose tensors are packed: the source, or what another library made of it."""
-    if recipe.engine == "codec":
-        yield source
+    if request.recipe.engine == "codec":
+        yield request.source
         return
-    with fileio.disk_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    with int8_checkpoint(source, output.parent, progress) as folder:
+    parent = request.output.parent
+    with fileio.disk_errors(request.output):
+        parent.mkdir(parents=True, exist_ok=True)
+    with int8_checkpoint(request.source, parent, progress) as folder:
         yield folder
-
-
-def _stamp(checkpoint: Checkpoint, matrices: Mapping[str, Path]) -> tuple[SourceFile, ...]:
-    """Tell the state of all files that are packed; it changes when one of them is written to or replaced."""
-    found = [(path.name, path.stat()) for path in (*checkpoint.files, *matrices.values())]
-    return tuple(
-        SourceFile(name=name, bytes=state.st_size, mtime_ns=state.st_mtime_ns) for name, state in found
-    )
 
 
 def _write_all(

@@ -152,13 +152,9 @@ def plan_tensors(
     list of TensorPlan
         One a tensor, in the order of the checkpoint's names.
 
-    Raises
-    ------
-    InputError
-        The checkpoint is empty, or holds a tensor whose name or shape no artifact can hold.
-    UsageError
-        A pattern matches no layer, or one of a type that cannot be rounded; a calibrated tensor has no matrix, or a
-        matrix no tensor.
+    InputError: the checkpoint is empty, or holds a tensor whose name or shape no artifact can hold.
+    UsageError: a pattern matches no layer, or one of a type that cannot be rounded; a calibrated tensor
+    has no matrix, or a matrix no tensor.
     """
     _check_names(checkpoint)
     matrices, layers = matrices or {}, set(linear_layers(checkpoint))

@@ -59,10 +59,7 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
     dict
         Tensor name -> what is kept of it, for weights and biases that lose something.
 
-    Raises
-    ------
-    UsageError
-        No MLP matches, nothing would be left of one, or nothing would go.
+    UsageError: no MLP matches, nothing would be left of one, or nothing would go.
     """
     kept: dict[str, Kept] = {}
     mlps = gated_mlps(checkpoint.tensors)

@@ -22,16 +22,9 @@ from iwsltpack.building.partial import (
     read_plan,
     shards_begun,
 )
-from iwsltpack.building.pipeline import (
-    SPARE_WORKERS,
-    check_request,
-    finished_build,
-    in_threads,
-    prepared_job,
-)
+from iwsltpack.building.pipeline import SPARE_WORKERS, in_threads, prepared_job
 from iwsltpack.building.staging import adopt, bundled, pack_bundle
 from iwsltpack.cluster.shards import Shard, deal
-from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import InputError, Problem, ValidationFailed
@@ -42,36 +35,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.building.partial import BuildPlan
+    from iwsltpack.building.request import BuildRequest
     from iwsltpack.building.staging import Bundle
     from iwsltpack.documents.artifact import ArtifactManifest
-    from iwsltpack.documents.recipe import Recipe
 
 NAMED = 3
 """Missing tensors named for each shard."""
 
 
-def build_shard(
-    source: Path,
-    output: Path,
-    recipe: Recipe,
-    coding_name: str = DEFAULT_CODING,
-    *,
-    shard: Shard,
-    format_version: int = DEFAULT_VERSION,
-    matrices: Path | None = None,
-    model_id: str | None = None,
-    revision: str | None = None,
-    workers: int | None = None,
-    progress: Reporter = SILENT,
-) -> list[str]:
-    """Pack one shard's tensors into the partial folder of `output`, which all shards share.
+def build_shard(request: BuildRequest, *, shard: Shard, progress: Reporter = SILENT) -> list[str]:
+    """Pack one shard's tensors into the partial folder of the output, which all shards share.
 
     Parameters
     ----------
+    request
+        As for `build_artifact`; the same for every shard.
     shard
         Which of how many; a shard's tensors depend on the checkpoint and the number of shards alone.
-    source, output, recipe, coding_name, format_version, matrices, model_id, revision, workers, progress
-        As for `build_artifact`; the same for every shard.
 
     Returns
     -------
@@ -79,30 +59,17 @@ def build_shard(
         Names of the shard's tensors, all packed; of all tensors, where the artifact is made already. `merge_build`
         makes it once every shard is packed.
 
-    Raises
-    ------
-    UsageError
-        Something else is there; another build, a merge or this very shard is at work; the partial folder is that of
-        another build.
-    InputError, ArtifactError, ResourceError
-        See `build_artifact`. Started again, the shard goes on where it stopped.
+    UsageError: something else is there; another build, a merge or this very shard is at work; the partial
+    folder is that of another build. InputError, ArtifactError, ResourceError: see `build_artifact`.
+    Started again, the shard goes on where it stopped.
     """
-    packing = check_request(output, recipe, coding_name, format_version)
-    if (manifest := finished_build(source, output, model_id, revision)) is not None:
+    output = request.output
+    request.check()
+    if (manifest := request.finished()) is not None:
         progress.say(f"{output}: built and merged already")
         return [tensor.name for tensor in manifest.tensors]
     with (
-        prepared_job(
-            source,
-            output,
-            recipe,
-            packing,
-            model_id,
-            revision,
-            matrices,
-            alone=False,
-            progress=progress,
-        ) as job,
+        prepared_job(request, alone=False, progress=progress) as job,
         fileio.disk_errors(output),
         lock_shard(output, shard) as partial_folder,
     ):
@@ -124,7 +91,7 @@ def build_shard(
                 job.note(journal, written)
 
         todo = bundled([plan for plan in job.plans if plan.source.name in own])
-        in_threads(work, todo, workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
+        in_threads(work, todo, request.workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
         progress.finish()
         job.check_source(partial_folder)
     return names
@@ -145,14 +112,8 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     output
         What the shards were given as ``--output``.
 
-    Raises
-    ------
-    InputError
-        No build has been begun there.
-    UsageError
-        A shard or a build is at work.
-    ValidationFailed
-        Tensors are missing; every shard that lacks some is named.
+    InputError: no build has been begun there. UsageError: a shard or a build is at work.
+    ValidationFailed: tensors are missing; every shard that lacks some is named.
     """
     partial_folder = partial_of(output)
     if (output / MANIFEST_NAME).is_file():

@@ -18,12 +18,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def find_source(source: str, revision: str | None = None) -> Path:
     """Return the folder of a checkpoint; a hub id is downloaded, or found in the local cache.
 
-    Raises
-    ------
-    InputError
-        Neither a folder nor a hub id, or the hub has no such model or revision.
-    UsageError, ResourceError
-        See `hub_errors`; without the hub, a model that the local cache holds is found all the same.
+    InputError: neither a folder nor a hub id, or the hub has no such model or revision. UsageError,
+    ResourceError: see `hub_errors`; without the hub, a model that the local cache holds is found all the
+    same.
     """
     path = Path(source)
     if path.is_dir():

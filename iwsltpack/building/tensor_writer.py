@@ -46,14 +46,9 @@ def write_tensor(
     Every chunk is read back from its file and compared bit by bit with what was to be stored; see `ChunkPacker`.
     `stop` is looked at before each. In the end all files are durable; their folders are not yet.
 
-    Raises
-    ------
-    InputError
-        The source ends early, or a weight to be rounded is not finite or too large; tensor and index are told.
-    ArtifactError
-        What was read back is not what was to be written.
-    ResourceError
-        The disk is full.
+    InputError: the source ends early, or a weight to be rounded is not finite or too large; tensor and
+    index are told. ArtifactError: what was read back is not what was to be written. ResourceError: the
+    disk is full.
     """
     entry = plan.entry
     try:

@@ -1,16 +1,21 @@
-"""From what was gathered of a matrix to its codes, in a file of its own."""
+"""What is known of every matrix, kept in files; and the codes that follow from it at any step."""
 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from iwsltpack.building.code_counts import class_entropy
+from iwsltpack.building.plan import rows_per_chunk
 from iwsltpack.calibration.moments import Gathered, Uses
+from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.quantizers.calibrated import RATE_WEIGHT, Factor, factorize, quantize
+from iwsltpack.quantizers.calibrated import Factor, check_sensitivity, factorize, quantize
+from iwsltpack.quantizers.scales import SUFFIX, QuantizedMatrix
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
@@ -19,12 +24,17 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from iwsltpack.calibration.moments import SecondMoment
     from iwsltpack.system.progress import Reporter
 
 OUTPUT_SHARE = 0.7
 """Of the step of a matrix that makes logits: the softmax's curvature says too little of what errors do there."""
 FEW = 1.0
 """Tokens for each input of a layer below which a warning is due."""
+GAUSSIAN = 0.5 * math.log2(2 * math.pi * math.e)
+"""Bits of a Gaussian's codes at a step of one deviation, if steps were fine."""
+SAMPLE = 1 << 16
+"""Weights of a matrix that are rounded to foretell the bits of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,43 +43,20 @@ class Settings:
 
     Attributes
     ----------
-    steps
-        One or more global steps; see `quantizers.calibrated.quantize`. All are rounded to from the same moments: what
-        takes the time is to gather these.
     damping
         None for `default_damping` of each layer.
-    rate_weight, refit
-        See `quantizers.calibrated.quantize`.
-    output_share
-        See `OUTPUT_SHARE`.
     seed
         Of the labels drawn from the model's own distribution.
+
+    UsageError: a damping that is negative or not finite.
     """
 
-    steps: tuple[float, ...]
     damping: float | None = None
-    rate_weight: float = RATE_WEIGHT
-    refit: bool = True
-    output_share: float = OUTPUT_SHARE
     seed: int = 0
 
-
-def check_settings(settings: Settings) -> None:
-    """Refuse what cannot be calibrated with, before any work.
-
-    Raises
-    ------
-    UsageError
-        No step, a step that is not a positive number, or another number that makes no sense.
-    """
-    if not settings.steps or any(not (math.isfinite(step) and step > 0) for step in settings.steps):
-        raise UsageError("the step must be a positive number", got=settings.steps)
-    if settings.damping is not None and not (math.isfinite(settings.damping) and settings.damping >= 0):
-        raise UsageError("the damping must be a number from 0 on", got=settings.damping)
-    if not (math.isfinite(settings.rate_weight) and settings.rate_weight >= 0):
-        raise UsageError("the rate weight must be a number from 0 on", got=settings.rate_weight)
-    if not (math.isfinite(settings.output_share) and settings.output_share > 0):
-        raise UsageError("the output layer's share of the step must be positive", got=settings.output_share)
+    def __post_init__(self) -> None:
+        if self.damping is not None and not (math.isfinite(self.damping) and self.damping >= 0):
+            raise UsageError("the damping must be a number from 0 on", got=self.damping)
 
 
 def default_damping(tokens: int, inputs: int) -> float:
@@ -77,34 +64,42 @@ def default_damping(tokens: int, inputs: int) -> float:
     return 0.05 if tokens >= inputs else 0.2
 
 
-class Rounder:
-    """Rounds matrices and writes them.
+class Moments:
+    """The moments of all matrices, on disk: what takes the time is to gather them, and every step rounds by the same.
 
     Parameters
     ----------
-    folders
-        One for each of the steps: gets ``NAME.matrix``, a `QuantizedMatrix`, and ``NAME.json``: what it was made from.
-        Names are the checkpoint's.
+    folder
+        Gets ``NAME.factor`` and ``NAME.sensitivity``, which tell all that rounding needs, and ``NAME.json``: what
+        they were made from. Names are the checkpoint's.
     settings
         How to calibrate.
-    targets
-        Tokens of the output in the data.
+    layers
+        The layers to be rounded, by the name of their weight.
     outputs
         Names of the output layer's weight, one or more; it is rounded under the first and written under all.
+    targets
+        Tokens of the output in the data.
     reporter
         Is warned.
     """
 
     def __init__(
         self,
-        folders: Sequence[Path],
+        folder: Path,
         settings: Settings,
-        targets: int,
+        layers: Mapping[str, nn.Module],
         outputs: Sequence[str],
+        targets: int,
         reporter: Reporter,
     ) -> None:
-        self.folders, self.settings, self.targets = folders, settings, targets
+        self.folder, self.settings, self.targets = folder, settings, targets
         self.outputs, self.reporter = outputs, reporter
+        self.weights: dict[str, torch.Tensor] = {
+            name: layer.weight.detach()  # type: ignore[operator]
+            for name, layer in layers.items()
+            if name not in outputs[1:]
+        }
         self._told: set[tuple[int, int]] = set()
 
     def check(self, found: Container[str], layers: Iterable[str]) -> None:
@@ -117,75 +112,122 @@ class Rounder:
                     fix="leave it out of the recipe, or calibrate on data that uses it",
                 )
 
-    def round(self, found: dict[str, Gathered], layers: Mapping[str, nn.Module]) -> None:
-        """Round the weights of `layers`, each by what was found of it; what is done is taken out of `found`.
+    def keep(self, found: dict[str, Gathered], layers: Iterable[str]) -> None:
+        """Store what was found of `layers`, and take it out of `found`.
 
-        Raises
-        ------
-        InputError
-            A layer was never run, or what was found of it cannot be used.
+        InputError: a layer was never run, or what was found of it cannot be used.
         """
         self.check(found, layers)
-        factor: tuple[int, Factor] | None = None
-        for name, layer in layers.items():
-            gathered = found.pop(name)
-            weight: Any = layer.weight.detach()  # type: ignore[operator]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shared: tuple[SecondMoment | Uses, str] | None = None
+        for name in layers:
+            gathered, (outputs, inputs) = found.pop(name), self.weights[name].shape
+            tokens = gathered.moment.tokens
             if isinstance(gathered.moment, Uses):
-                self._round_embedding(name, weight, gathered.moment, gathered.gradients)
-                continue
-            tokens, inputs = gathered.moment.tokens, weight.shape[1]
-            damping = self._damping(name, tokens, inputs)
-            if factor is None or factor[0] != id(gathered.moment):
-                factor = id(gathered.moment), factorize(gathered.moment.mean(), damping, name)
-            self._write(name, weight, factor[1], gathered.gradients / self.targets, tokens, damping)
+                # A row matters as often as it is used, a column as its gradients say. Every row is taken as used once
+                # more than it was, so that words the data lacks keep their meaning.
+                if not tokens:
+                    raise InputError("no row of the embedding was used in calibration", where=name)
+                sensitivity = (gathered.moment.total() + 1) * (tokens / (tokens + outputs) / self.targets)
+                damping = self._damping(tokens, 1)
+                self._save(name, factorize(gathered.gradients / tokens, damping, name))
+            else:
+                self._warn(name, tokens, inputs)
+                sensitivity, damping = gathered.gradients / self.targets, self._damping(tokens, inputs)
+                if shared is None or shared[0] is not gathered.moment:
+                    shared = gathered.moment, name
+                    self._save(name, factorize(gathered.moment.mean(), damping, name))
+                else:
+                    self._file(name).unlink(missing_ok=True)
+                    os.link(self._file(shared[1]), self._file(name))
+            check_sensitivity(sensitivity, name)
+            with writing(self.folder / f"{name}.sensitivity") as add:
+                add(sensitivity)
+            facts = {"tokens": tokens, "damping": damping, "sensitivity": float(sensitivity.mean())}
+            fileio.write_json(self.folder / f"{name}.json", facts)
 
-    def _damping(self, name: str, tokens: int, inputs: int) -> float:
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.factor"
+
+    def _damping(self, tokens: int, inputs: int) -> float:
+        return default_damping(tokens, inputs) if self.settings.damping is None else self.settings.damping
+
+    def _warn(self, name: str, tokens: int, inputs: int) -> None:
         if tokens < FEW * inputs and (tokens, inputs) not in self._told:
             self._told.add((tokens, inputs))
             self.reporter.say(
                 f"{name}: {tokens} tokens for {inputs} inputs are few, and so for other layers of its kind; "
                 "more calibration data would help"
             )
-        return default_damping(tokens, inputs) if self.settings.damping is None else self.settings.damping
 
-    def _round_embedding(self, name: str, weight: torch.Tensor, uses: Uses, gradients: torch.Tensor) -> None:
-        """Round an embedding: a row matters as often as it is used, a column as its gradients say; nothing is fed back.
+    def _save(self, name: str, factor: Factor) -> None:
+        with writing(self._file(name)) as add:
+            add(factor.diagonal)
+            if factor.lower is not None:
+                add(torch.cat([row[: number + 1] for number, row in enumerate(factor.lower)]))
 
-        Every row is taken as used once more than it was, so that words the data lacks keep their meaning.
-        """
-        if not uses.tokens:
-            raise InputError("no row of the embedding was used in calibration", where=name)
-        rows = len(weight)
-        share = (uses.total() + 1) * (uses.tokens / (uses.tokens + rows) / self.targets)
-        damping = default_damping(uses.tokens, 1) if self.settings.damping is None else self.settings.damping
-        self._write(
-            name, weight, factorize(gradients / uses.tokens, damping, name), share, uses.tokens, damping
+    def _quantized(
+        self, name: str, step: float, rows: slice = slice(None), scratch: Path | None = None
+    ) -> QuantizedMatrix:
+        weight = self.weights[name]
+        diagonal, *below = (tensor.to(weight.device) for tensor in reading(self._file(name)))
+        lower = None
+        if below:
+            lower = torch.zeros(len(diagonal), len(diagonal), device=weight.device)
+            for number, part in enumerate(torch.split(below[0], list(range(1, len(diagonal) + 1)))):
+                lower[number, : number + 1] = part
+        [sensitivity] = reading(self.folder / f"{name}.sensitivity")
+        return quantize(
+            weight[rows],
+            Factor(diagonal, lower),
+            sensitivity.to(weight.device)[rows],
+            step * (OUTPUT_SHARE if name in self.outputs else 1),
+            scratch=scratch,
+            where=name,
         )
 
-    def _write(
-        self,
-        name: str,
-        weight: torch.Tensor,
-        factor: Factor,
-        sensitivity: torch.Tensor,
-        tokens: int,
-        damping: float,
-    ) -> None:
-        settings = self.settings
-        facts = {"tokens": tokens, "damping": damping, "sensitivity": float(sensitivity.mean())}
-        output = name in self.outputs
-        for step, folder in zip(settings.steps, self.folders, strict=True):
-            folder.mkdir(parents=True, exist_ok=True)
-            matrix = quantize(
-                weight,
-                factor,
-                sensitivity,
-                step * (settings.output_share if output else 1),
-                rate_weight=settings.rate_weight,
-                refit=settings.refit,
-                scratch=folder,
-                where=name,
+    def round(self, step: float, folder: Path) -> Path:
+        """Round every matrix into `folder`, those that are not there yet; return it.
+
+        It gets ``NAME.matrix``, a `QuantizedMatrix`, for each.
+
+        UsageError: `step` is not a positive number, or too small for the weights. InputError: weights
+        are not finite.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.reporter.start("rounding", len(self.weights))
+        for name in self.weights:
+            wanted = [
+                folder / f"{each}{SUFFIX}" for each in (self.outputs if name in self.outputs else [name])
+            ]
+            if not all(path.exists() for path in wanted):
+                matrix = self._quantized(name, step, scratch=folder)
+                for path in wanted:
+                    matrix.save(path)
+            self.reporter.advance()
+        self.reporter.finish()
+        return folder
+
+    def guess(self, bits: float) -> float:
+        """Return the step at which codes would take so many bits a weight if weights were Gaussian and fine steps."""
+        total = weights = 0.0
+        for name, weight in self.weights.items():
+            diagonal, [sensitivity] = (
+                next(reading(self._file(name))),
+                reading(self.folder / f"{name}.sensitivity"),
             )
-            for written in self.outputs if output else [name]:
-                fileio.write_json(folder / f"{written}.json", facts)
-                matrix.save(folder / f"{written}.matrix")
+            deviation = torch.linalg.vector_norm(weight, dtype=torch.float32) / math.sqrt(weight.numel())
+            scales = diagonal.log2().mean() + sensitivity.mean().log2() / 2 + deviation.cpu().log2()
+            total, weights = total + weight.numel() * float(scales), weights + weight.numel()
+        return float(2 ** (total / weights + GAUSSIAN - bits))
+
+    def bits(self, step: float) -> float:
+        """Foretell the bits a weight that codes take at a step, from a sample of every matrix's rows."""
+        bits = weights = 0.0
+        for name, weight in self.weights.items():
+            rows = slice(None, None, max(1, weight.numel() // SAMPLE))
+            share = weight.numel() * (len(self.outputs) if name in self.outputs else 1)
+            chunk = rows_per_chunk(tuple(weight.shape)) * weight.shape[1]
+            bits += share * class_entropy(self._quantized(name, step, rows).codes, chunk)
+            weights += share
+        return bits / weights

@@ -1,100 +1,146 @@
-"""A calibrated build: the checkpoint is calibrated in the folder where the artifact comes into being, then packed."""
+"""A calibrated build: the checkpoint is calibrated in the folder where the artifact comes into being, then packed.
+
+Moments are gathered once. Then a step is chosen, all matrices are rounded by it, and an artifact is built as by any
+other recipe. Where a size is asked for, that artifact is weighed, and the step corrected until the size is met. What
+the compression did to the model's predictions is measured on segments that were held out, and put in the manifest.
+"""
 
 from __future__ import annotations
 
 import gc
+import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from iwsltpack.artifact.location import folder_bytes
 from iwsltpack.building.checkpoint import open_checkpoint
-from iwsltpack.building.partial import partial_of
-from iwsltpack.building.pipeline import build_artifact, check_request
+from iwsltpack.building.partial import lock_partial, partial_of
+from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import rules_of
+from iwsltpack.building.publishing import publish
+from iwsltpack.building.size import goal_of, meet, near
+from iwsltpack.calibration.damage import damage_of, keep_predictions
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
 from iwsltpack.calibration.moments import checkpoint_names
-from iwsltpack.calibration.walk import calibrate
-from iwsltpack.documents.choices import DEFAULT_VERSION
+from iwsltpack.calibration.walk import gather
+from iwsltpack.documents.choices import DEFAULT_STEP
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError
-from iwsltpack.runtime.float_model import load_checkpoint
+from iwsltpack.runtime.model import load_model
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
+    import torch
+
+    from iwsltpack.building.checkpoint import Checkpoint
+    from iwsltpack.building.request import BuildRequest
+    from iwsltpack.building.size import Goal, SizeTarget
+    from iwsltpack.calibration.block_rounding import Moments
+    from iwsltpack.calibration.towers import Batch
     from iwsltpack.documents.artifact import ArtifactManifest, Calibration
-    from iwsltpack.documents.recipe import Recipe
 
 FOLDER = "calibration"
 """In the partial folder; it goes with it when the artifact is published."""
+PREDICTIONS = "predictions.npy"
+"""Of the uncompressed model, on what is held out."""
 
 
 def build_calibrated(
-    source: Path,
-    output: Path,
-    recipe: Recipe,
-    coding_name: str,
-    request: CalibrationRequest,
+    request: BuildRequest,
+    calibration: CalibrationRequest,
     *,
-    format_version: int = DEFAULT_VERSION,
+    work: Path | None = None,
+    cluster: str | None = None,
     progress: Reporter = SILENT,
-    **options: Any,
 ) -> ArtifactManifest:
     """Calibrate a checkpoint by a recipe and build its artifact. Killed anywhere, it goes on where it stopped.
 
     Parameters
     ----------
-    source, output, recipe, coding_name, format_version, progress, options
-        As for `build_artifact`.
     request
+        What to build, and what it is to weigh.
+    calibration
         What to calibrate on, and how.
+    work
+        Folder of the moments, where other builds use them too; default: one that goes when the artifact is there.
+    cluster
+        See `build_artifact`.
+    progress
+        Is told of it.
 
-    Raises
-    ------
-    UsageError
-        A rule selects what cannot be calibrated; the output is something else.
-    IwsltpackError
-        See `CalibrationData`, `load_checkpoint`, `calibrate` and `build_artifact`.
+    UsageError: a rule selects what cannot be calibrated; the output is something else; the size asked for
+    cannot be met. IwsltpackError: see `CalibrationData`, `load_checkpoint`, `gather` and
+    `build_artifact`.
     """
-    check_request(output, recipe, coding_name, format_version)
-    checkpoint = open_checkpoint(source)
-    rules = rules_of(checkpoint, recipe)
-    wanted = {name for name, rule in rules.items() if rule.calibrated}
-    data = CalibrationData(request, source, progress)
-    if (output / MANIFEST_NAME).is_file():
-        _refuse_other(output, data.record(0))
-        return build_artifact(
-            source, output, recipe, coding_name, format_version=format_version, progress=progress, **options
-        )
-    folder = partial_of(output) / FOLDER
-    with fileio.disk_errors(output):
-        matrices, tokens = _calibrated(source, folder, wanted, data, checkpoint.state(), progress)
-    gc.collect()
-    manifest = build_artifact(
-        source,
-        output,
-        recipe,
-        coding_name,
-        format_version=format_version,
-        matrices=matrices,
-        calibration=data.record(tokens),
-        progress=progress,
-        **options,
-    )
-    made = [tensor for tensor in manifest.tensors if tensor.name in wanted]
-    rate = 8 * sum(tensor.bytes for tensor in made) / max(1, sum(tensor.parameters for tensor in made))
+    request.check()
+    if request.target is not None and calibration.step is not None:
+        raise UsageError("a step fixes the size", got=f"step {calibration.step:g}, and {request.target}")
+    data = CalibrationData(calibration, request.source, progress)
+    if (found := request.finished()) is not None:
+        _refuse_other(request, data, found)
+        shutil.rmtree(partial_of(request.output), ignore_errors=True)  # of one killed at its last step
+        progress.say(f"{request.output}: built already, of this checkpoint, recipe and coding")
+        return found
+    return build_on(request, data, calibration.step, work=work, cluster=cluster, progress=progress)
+
+
+def build_on(
+    request: BuildRequest,
+    data: CalibrationData,
+    step: float | None,
+    *,
+    work: Path | None = None,
+    cluster: str | None = None,
+    progress: Reporter = SILENT,
+) -> ArtifactManifest:
+    """Build a calibrated artifact from any model and data; see `build_calibrated`."""
+    target = request.target
+    checkpoint, wanted, [goal] = check_targets(request, [target])
+    with fileio.disk_errors(request.output), lock_partial(request.output) as partial_folder:
+        folder = work or partial_folder / FOLDER
+        trials = _Trials(request, partial_folder / "trials", wanted, cluster, progress)
+        held_out, place, kind = _choose(trials, data, folder, checkpoint.state(), goal, step)
+        gc.collect()  # the two models need not fit the memory at once
+        made, manifest = trials.made, read_manifest(trials.made)
+        if held_out and manifest.damage is None:
+            compressed = load_model(made, device=place, dtype=kind)
+            damage = damage_of(compressed, held_out, folder / PREDICTIONS, data.measured_on, progress)
+            manifest = replace(manifest, damage=damage).sealed()
+            fileio.write_bytes(made / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
+        publish(made, request.output)
+    rate = _bits(manifest, wanted)
     progress.say(f"calibrated matrices take {rate:.2f} bits a weight; half the step would add about one")
+    if target is not None:
+        share = _weighed(target, request.output, manifest, wanted) / target.amount - 1
+        progress.say(f"asked for {target}: {100 * share:+.2f} %")
+    progress.say(str(manifest.damage or "the damage is not measured: one segment leaves none to hold out"))
     return manifest
 
 
-def _calibrated(
-    source: Path, folder: Path, wanted: set[str], data: CalibrationData, state: str, progress: Reporter
-) -> tuple[Path, int]:
-    """Return the folder of the matrices, and the tokens of the output they were calibrated on."""
-    model = load_checkpoint(source)
-    if missing := sorted(wanted - set(checkpoint_names(model).values())):
+def check_targets(
+    request: BuildRequest, targets: Sequence[SizeTarget | None]
+) -> tuple[Checkpoint, set[str], list[Goal | None]]:
+    """Return the checkpoint, what of it is calibrated, and what the targets mean for that; see `goal_of`."""
+    checkpoint = open_checkpoint(request.source)
+    wanted = {name for name, rule in rules_of(checkpoint, request.recipe).items() if rule.calibrated}
+    goals = [
+        None if each is None else goal_of(each, checkpoint, request.recipe, request.coding, wanted)
+        for each in targets
+    ]
+    return checkpoint, wanted, goals
+
+
+def _choose(
+    trials: _Trials, data: CalibrationData, folder: Path, state: str, goal: Goal | None, step: float | None
+) -> tuple[list[Batch], torch.device, torch.dtype]:
+    """Build by the step, or by the one that meets the goal; return what was held out, and how the model was run."""
+    model, progress = data.load(), trials.progress
+    if missing := sorted(trials.wanted - set(checkpoint_names(model).values())):
         raise UsageError(
             "the recipe wants calibrated what is neither a linear layer nor an embedding",
             where=missing[0],
@@ -102,27 +148,104 @@ def _calibrated(
         )
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{state} {model.dtype}"
-    batches = data.batches(model, folder, identity)
-    (matrices,) = calibrate(
+    batches, held_out = data.batches(model, folder, identity)
+    moments = gather(
         model,
         batches,
         folder,
-        data.request.settings,
-        selected=wanted.__contains__,
+        data.settings,
+        selected=trials.wanted.__contains__,
         identity=identity,
         reporter=progress,
     )
-    return matrices, sum(int(batch.targets.sum()) for batch in batches)
+    keep_predictions(model, held_out, folder / PREDICTIONS, progress)
+    tokens = sum(int(batch.targets.sum()) for batch in batches)
+
+    def bits_at(step: float) -> float:
+        return trials.bits_at(step, moments, data.record(tokens, step))
+
+    if goal is None:
+        bits_at(step or DEFAULT_STEP)
+    else:
+        first = trials.remember("first", lambda: near(moments.bits, moments.guess(goal.codes), goal.codes))
+        meet(bits_at, first, goal)
+    return held_out, model.device, model.dtype
 
 
-def _refuse_other(output: Path, asked: Calibration) -> None:
+class _Trials:
+    """Artifacts built by one step after the other, until one weighs what it should.
+
+    What each weighs is written down, and all but the last are removed.
+    """
+
+    def __init__(
+        self, request: BuildRequest, folder: Path, wanted: set[str], cluster: str | None, progress: Reporter
+    ) -> None:
+        self.request, self.folder, self.wanted = request, folder, wanted
+        self.cluster, self.progress = cluster, progress
+        self._path = folder / "trials.json"
+        self._known: dict[str, float] = fileio.read_json(self._path) if self._path.exists() else {}
+        self.made = folder
+
+    def remember(self, name: str, find: Callable[[], float]) -> float:
+        """Return what was found under a name before, or find it now."""
+        if name not in self._known:
+            self._known[name] = find()
+            fileio.write_json(self._path, self._known)
+        return self._known[name]
+
+    def bits_at(self, step: float, moments: Moments, record: Calibration) -> float:
+        """Return what the artifact of a step weighs, in bits a calibrated weight."""
+        place = self.folder / repr(step)
+        self.made = place / "artifact"
+        return self.remember(place.name, lambda: self._build(step, place, moments, record))
+
+    def _build(self, step: float, place: Path, moments: Moments, record: Calibration) -> float:
+        for other in self.folder.glob("*/"):
+            if other != place:
+                shutil.rmtree(other)
+        trial = replace(
+            self.request,
+            output=self.made,
+            matrices=moments.round(step, place / "matrices"),
+            calibration=record,
+            target=None,
+        )
+        again = any(name != "first" for name in self._known)  # what there is to say was said
+        manifest = build_artifact(trial, cluster=self.cluster, progress=SILENT if again else self.progress)
+        if self.request.target is None:
+            return _bits(manifest, self.wanted)
+        weighed = _weighed(self.request.target, self.made, manifest, self.wanted)
+        return self.request.target.in_bits(weighed, _weights(manifest, self.wanted))
+
+
+def _weights(manifest: ArtifactManifest, names: Collection[str]) -> int:
+    return sum(tensor.parameters for tensor in manifest.tensors if tensor.name in names)
+
+
+def _bits(manifest: ArtifactManifest, names: Collection[str]) -> float:
+    """Return the bits a weight that these tensors take, all their files counted."""
+    size = sum(tensor.bytes for tensor in manifest.tensors if tensor.name in names)
+    return 8 * size / max(1, _weights(manifest, names))
+
+
+def _weighed(target: SizeTarget, folder: Path, manifest: ArtifactManifest, names: Collection[str]) -> float:
+    """Return what an artifact weighs, in the target's own unit."""
+    return _bits(manifest, names) if target.bytes is None else folder_bytes(folder)
+
+
+def _refuse_other(request: BuildRequest, data: CalibrationData, found: ArtifactManifest) -> None:
     """Refuse an artifact that was calibrated otherwise; how many tokens there were follows from the rest."""
-    found = read_manifest(output).calibration
-    if found is None or replace(found, tokens=asked.tokens) != asked:
+    known, target = found.calibration, request.target
+    step = known.step if known and target else data.request.step or DEFAULT_STEP
+    asked = data.record(known.tokens if known else 0, step)
+    names = {tensor.name for tensor in found.tensors if tensor.classes is not None}
+    fits = target is None or target.fits(_weighed(target, request.output, found, names))
+    if known != asked or not fits:
         raise UsageError(
             "the output exists, and was calibrated otherwise",
-            where=output,
-            expected=asked.to_json(),
-            got=found and found.to_json(),
+            where=request.output,
+            expected=asked.to_json() if fits else str(target),
+            got=known and known.to_json(),
             fix="choose another --output, or remove it",
         )

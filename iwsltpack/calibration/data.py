@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iwsltpack.calibration.block_rounding import Settings, check_settings
+from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.decoding.batches import prepare_batch
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.decoding.prepare import apply_policy
 from iwsltpack.documents.artifact import Calibration
-from iwsltpack.documents.choices import DEFAULT_PAIR, DEFAULT_STEP
+from iwsltpack.documents.choices import DEFAULT_PAIR
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.runtime.float_model import load_checkpoint
 from iwsltpack.runtime.model import audio_limit, processor_from
 from iwsltpack.scoring.references import read_references
 from iwsltpack.system import fileio
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 LABELS = "labels.json"
 """The model's own outputs, as far as they are made."""
+HELD_OUT = 8
+"""Of the segments, every how manieth is held out to measure the damage on; the last one where there are fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,26 +51,33 @@ class CalibrationRequest:
         What the data set is called in the track's rules; None for the test set's own name.
     pair
         Language pair, which also says what the model is asked.
-    step, damping, seed
+    step
+        The global step, where no size is asked for; see `quantizers.calibrated.quantize`.
+    damping, seed
         See `Settings`.
+    judge
+        Another test set, to measure the damage on; None: segments of `data` are held out for that.
     """
 
     data: Path
     references: Path | None = None
     name: str | None = None
     pair: str = DEFAULT_PAIR
-    step: float = DEFAULT_STEP
+    step: float | None = None
     damping: float | None = None
     seed: int = 0
+    judge: Path | None = None
 
     def __post_init__(self) -> None:
-        check_settings(self.settings)
+        _ = self.settings  # refuses what makes no sense
+        if self.step is not None and not (math.isfinite(self.step) and self.step > 0):
+            raise UsageError("the step must be a positive number", got=self.step)
         DecodeOptions(pair=self.pair)  # refuses an unknown one
 
     @property
     def settings(self) -> Settings:
         """The same for `calibrate`."""
-        return Settings(steps=(self.step,), damping=self.damping, seed=self.seed)
+        return Settings(damping=self.damping, seed=self.seed)
 
 
 class CalibrationData:
@@ -81,14 +92,13 @@ class CalibrationData:
     reporter
         Is told what is left out.
 
-    Raises
-    ------
-    InputError, UsageError, ValidationFailed
-        Not one test set, unusable audio, or references that are not those of its segments.
+    InputError, UsageError, ValidationFailed: not one test set, unusable audio, or references that are not
+    those of its segments.
     """
 
     def __init__(self, request: CalibrationRequest, checkpoint: Path, reporter: Reporter) -> None:
-        self.request, self.reporter = request, reporter
+        self.request, self.checkpoint, self.reporter = request, checkpoint, reporter
+        self.settings = request.settings
         self.options = DecodeOptions(pair=request.pair).resolved()
         self.processor = processor_from(checkpoint)
         self.builder = InputBuilder(self.processor, self.options.prompt or "")
@@ -115,6 +125,16 @@ class CalibrationData:
             )
         if not self.pieces:
             raise InputError("there is nothing to calibrate on", where=request.data)
+        self.judge: CalibrationData | None = None
+        if request.judge is not None:
+            other = replace(request, data=request.judge, name=None, references=None, judge=None)
+            self.judge = CalibrationData(other, checkpoint, reporter)
+            if self.judge.survey.sha256 == self.survey.sha256:
+                raise UsageError(
+                    "the data to measure on is what the model is calibrated on",
+                    where=request.judge,
+                    fix="name another test set",
+                )
 
     def _references(self, path: Path) -> tuple[str, ...]:
         language = PAIRS[self.request.pair]
@@ -131,24 +151,45 @@ class CalibrationData:
             )
         return lines
 
-    def record(self, tokens: int) -> Calibration:
+    @property
+    def name(self) -> str:
+        """What the data set is called."""
+        return self.request.name or self.survey.test_set.name
+
+    def load(self) -> Any:
+        """Return the model that is calibrated."""
+        return load_checkpoint(self.checkpoint)
+
+    def record(self, tokens: int, step: float) -> Calibration:
         """Return what the manifest says of it; `tokens` is known once the batches are made."""
         request = self.request
         return Calibration(
-            name=request.name or self.survey.test_set.name,
+            name=self.name,
             sha256=self.survey.sha256,
-            segments=len({piece.segment for piece in self.pieces}),
+            segments=len({piece.segment for piece in self.pieces} - self._held_out),
             tokens=tokens,
             labels="model" if self.references is None else "references",
             references_sha256=None if request.references is None else fileio.sha256_file(request.references),
             pair=request.pair,
             damping=request.damping,
-            step=request.step,
+            step=step,
             seed=request.seed,
         )
 
-    def batches(self, model: Any, folder: Path, identity: str) -> list[Batch]:
-        """Return one batch a piece: what decoding gives the model, and behind it the answer.
+    @property
+    def measured_on(self) -> str:
+        """What the data is called that the damage is measured on."""
+        return (self.judge or self).name
+
+    @property
+    def _held_out(self) -> set[int]:
+        if self.judge is not None:
+            return set()
+        segments = sorted({piece.segment for piece in self.pieces})
+        return set(segments[HELD_OUT - 1 :: HELD_OUT] or segments[1:][-1:])
+
+    def batches(self, model: Any, folder: Path, identity: str) -> tuple[list[Batch], list[Batch]]:
+        """Return what to calibrate on, and what is held out: a batch a piece, as in decoding, and behind it the answer.
 
         Parameters
         ----------
@@ -164,7 +205,7 @@ class CalibrationData:
             answers = self._kept(folder / LABELS, identity)
             translator = Translator(model, self.processor)
         self.reporter.start("calibration, data", len(self.pieces))
-        batches = []
+        batches: tuple[list[Batch], list[Batch]] = [], []
         for number, piece in enumerate(self.pieces):
             file = self.survey.files[self.survey.test_set.segments[piece.segment].path]
             inputs = prepare_batch((piece,), [file], self.builder).inputs
@@ -178,9 +219,13 @@ class CalibrationData:
                     fileio.write_json(folder / LABELS, kept)
                 answer = answers[number]
             tokens = self.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
-            batches.append(_with_answer(inputs, tokens, model.dtype))
+            batches[piece.segment in self._held_out].append(_with_answer(inputs, tokens, model.dtype))
             self.reporter.advance()
         self.reporter.finish()
+        if self.judge is not None:
+            (folder / "judge").mkdir(exist_ok=True)
+            first, second = self.judge.batches(model, folder / "judge", identity)
+            return batches[0], first + second
         return batches
 
     def _identity(self, model: str) -> list[str]:

@@ -18,20 +18,27 @@ ROWS_AT_ONCE = 512
 """Inputs gathered before they are multiplied: one product of many rows costs less than many of a few."""
 
 
-class SecondMoment:
-    """The sum of ``x xT`` over inputs x.
+class _Sum:
+    """A sum over tokens, and how many there were."""
 
-    Parameters
-    ----------
-    columns
-        Size of an input.
-    device
-        Where it is summed, in float32.
-    """
+    def __init__(self, start: torch.Tensor) -> None:
+        self.tokens, self._sum = 0, start
+
+    def merge(self, total: torch.Tensor, tokens: int) -> None:
+        """Add what was summed before."""
+        self.tokens += tokens
+        self._sum += total.to(self._sum)
+
+    def total(self) -> torch.Tensor:
+        """Return the sum."""
+        return self._sum
+
+
+class SecondMoment(_Sum):
+    """The sum of ``x xT`` over inputs x of so many columns, in float32 on a device."""
 
     def __init__(self, columns: int, device: torch.device) -> None:
-        self.tokens = 0
-        self._sum = torch.zeros(columns, columns, device=device)
+        super().__init__(torch.zeros(columns, columns, device=device))
         self._rows: list[torch.Tensor] = []
         self._waiting = 0
 
@@ -41,22 +48,14 @@ class SecondMoment:
         self._rows.append(rows.float())
         self._waiting += len(rows)
         if self._waiting >= ROWS_AT_ONCE:
-            self._multiply()
+            self.total()
 
-    def _multiply(self) -> None:
+    def total(self) -> torch.Tensor:
+        """Return the sum, to which all that waits is added."""
         if self._rows:
             rows = torch.cat(self._rows)
             self._sum.addmm_(rows.T, rows)
             self._rows, self._waiting = [], 0
-
-    def merge(self, total: torch.Tensor, tokens: int) -> None:
-        """Add what was summed before."""
-        self.tokens += tokens
-        self._sum += total.to(self._sum)
-
-    def total(self) -> torch.Tensor:
-        """Return the sum."""
-        self._multiply()
         return self._sum
 
     def mean(self) -> torch.Tensor:
@@ -64,34 +63,16 @@ class SecondMoment:
         return self.total() / max(1, self.tokens)
 
 
-class Uses:
-    """How often each row of an embedding was used.
-
-    Parameters
-    ----------
-    rows
-        Of the embedding.
-    device
-        Where it is counted.
-    """
+class Uses(_Sum):
+    """How often each of an embedding's rows was used; on a device."""
 
     def __init__(self, rows: int, device: torch.device) -> None:
-        self.tokens = 0
-        self._counts = torch.zeros(rows, dtype=torch.float64, device=device)
+        super().__init__(torch.zeros(rows, dtype=torch.float64, device=device))
 
     def add(self, ids: torch.Tensor) -> None:
         """Count rows once more, shape (tokens,)."""
         self.tokens += len(ids)
-        self._counts += torch.bincount(ids, minlength=len(self._counts))
-
-    def merge(self, total: torch.Tensor, tokens: int) -> None:
-        """Add what was counted before."""
-        self.tokens += tokens
-        self._counts += total.to(self._counts)
-
-    def total(self) -> torch.Tensor:
-        """Return the counts, shape (rows,)."""
-        return self._counts
+        self._sum += torch.bincount(ids, minlength=len(self._sum))
 
 
 @dataclass(eq=False)

@@ -39,10 +39,7 @@ def writing(path: Path) -> Iterator[Callable[[torch.Tensor], None]]:
 def reading(path: Path) -> Iterator[torch.Tensor]:
     """Return the tensors of a file that `writing` made, one at a time, on the CPU.
 
-    Raises
-    ------
-    ArtifactError
-        The file is gone or damaged.
+    ArtifactError: the file is gone or damaged.
     """
     import torch
 

@@ -65,10 +65,7 @@ class Call:
     def run(self, block: nn.Module, hidden: torch.Tensor, tensors: dict[int, torch.Tensor]) -> torch.Tensor:
         """Compute the block.
 
-        Raises
-        ------
-        UsageError
-            It left something for later blocks in a shared argument.
+        UsageError: it left something for later blocks in a shared argument.
         """
         shared: list[Any] = []
         args = _filled(self.args, tensors, shared)
@@ -175,7 +172,7 @@ class Joints:
         self._outputs, self._new, self._recorded, self._passed = outputs, None, None, None
         with self._stand_ins():
             try:
-                with self._targets_only(batch.targets):
+                with targets_only(self.model, batch.targets):
                     logits = self.model(**batch.inputs, **self._settings).logits
             except _Reached:
                 return self._recorded, None
@@ -203,19 +200,6 @@ class Joints:
         finally:
             for block in blocks:
                 vars(block).pop("forward", None)
-
-    @contextmanager
-    def _targets_only(self, targets: torch.Tensor) -> Iterator[None]:
-        """Let the output layer see nothing but the targets: a vocabulary is wide and most positions predict nothing."""
-
-        def narrow(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            return args[0][targets.to(args[0].device)][None], *args[1:]
-
-        handle = self.model.get_output_embeddings().register_forward_pre_hook(narrow)
-        try:
-            yield
-        finally:
-            handle.remove()
 
     def _stand_in(self, tower: Tower, index: int) -> Any:
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -288,6 +272,20 @@ class Joints:
                 raise _Reached
         length = self._tuples[tower.name]
         return (hidden, *[None] * (length - 1)) if length else hidden
+
+
+@contextmanager
+def targets_only(model: Any, targets: torch.Tensor) -> Iterator[None]:
+    """Let the output layer see nothing but the targets: a vocabulary is wide and most positions predict nothing."""
+
+    def narrow(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return args[0][targets.to(args[0].device)][None], *args[1:]
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(narrow)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _emptied(value: Any, tensors: list[torch.Tensor], seen: dict[int, int]) -> Any:

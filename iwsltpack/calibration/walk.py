@@ -1,8 +1,8 @@
-"""Calibration of a whole model, block by block: forward, backward, and the rounding of each block once it is known.
+"""What calibration data says of a whole model, gathered block by block: forward, then backward.
 
 Forward, the hidden state between blocks is written to files. Backward, from the last block to the first, each block is
 computed again from the file in front of it; its gradients give the sensitivities and go on to the block before, its
-inputs give the second moments, and its matrices are rounded at once. So the moments of one block are held at a time.
+inputs give the second moments, and both are stored at once. So the moments of one block are held at a time.
 The model itself is held whole, as floats.
 
 Every step ends with a rename: what is stopped at any moment goes on from the last whole step, to the same bytes.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from iwsltpack.calibration.block_rounding import Rounder, Settings, check_settings
+from iwsltpack.calibration.block_rounding import Moments, Settings
 from iwsltpack.calibration.gradients import Gradients
 from iwsltpack.calibration.moments import Collector, Gathered, checkpoint_names, weight_layers
 from iwsltpack.calibration.streams import reading, writing
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-MATRICES = "matrices"
-"""Folder of the results, one folder a step; see `Rounder`."""
 
-
-def calibrate(
+def gather(
     model: Any,
     batches: Sequence[Batch],
     folder: Path,
@@ -45,8 +42,8 @@ def calibrate(
     selected: Callable[[str], bool],
     identity: str = "",
     reporter: Reporter = SILENT,
-) -> list[Path]:
-    """Round a model's weight matrices by what calibration data says of them.
+) -> Moments:
+    """Gather what calibration data says of a model's weight matrices.
 
     Parameters
     ----------
@@ -55,11 +52,11 @@ def calibrate(
     batches
         The calibration data.
     folder
-        Where work and results go. What is there already is gone on from.
+        Where the work goes. What is there already is gone on from.
     settings
         How to calibrate.
     selected
-        Which matrices to round, by the name that a checkpoint has for them; of linear layers and embeddings.
+        Which matrices are to be rounded, by the name that a checkpoint has for them; of linear layers and embeddings.
     identity
         Of the model, say a checksum: work begun on another is refused.
     reporter
@@ -67,28 +64,27 @@ def calibrate(
 
     Returns
     -------
-    list of Path
-        The folder of the matrices for each of the steps.
+    Moments
+        Which rounds the matrices, at any step.
 
-    Raises
-    ------
-    InputError
-        No data, or a layer whose inputs, gradients or weights cannot be used; the folder holds other work.
-    UsageError
-        A model that cannot be walked block by block; a step that is none.
+    InputError: no data, or a layer whose inputs, gradients or weights cannot be used; the folder holds
+    other work. UsageError: a model that cannot be walked block by block.
     """
     if not batches or not any(int(batch.targets.sum()) for batch in batches):
         raise InputError("there is nothing to calibrate on", expected="at least one batch with targets")
-    check_settings(settings)
     folder.mkdir(parents=True, exist_ok=True)
     with locks.held(folder / "calibration.lock", "this calibration is at work in another process"):
         _bind(folder, batches, settings, identity)
         names = {name: stored for name, stored in checkpoint_names(model).items() if selected(stored)}
-        walk = _Walk(model, batches, folder, settings, names, reporter)
-        with _frozen(model):
-            walk.forward()
-            walk.backward()
-    return walk.folders
+        walk, done = _Walk(model, batches, folder, settings, names, reporter), folder / "gathered"
+        if not done.exists():
+            with _frozen(model):
+                walk.forward()
+                walk.backward()
+            fileio.write_bytes(done, b"")
+        for left in ("states", "gradients"):
+            shutil.rmtree(folder / left, ignore_errors=True)
+    return walk.moments
 
 
 def _bind(folder: Path, batches: Sequence[Batch], settings: Settings, identity: str) -> None:
@@ -101,7 +97,7 @@ def _bind(folder: Path, batches: Sequence[Batch], settings: Settings, identity: 
     purpose = {
         "data": digest.hexdigest(),
         "model": identity,
-        "settings": asdict(settings) | {"steps": list(settings.steps)},
+        "settings": asdict(settings),
     }
     path = folder / "calibration.json"
     if path.exists() and (found := fileio.read_json(path)) != purpose:
@@ -159,14 +155,16 @@ class _Walk:
         self.device = next(model.parameters()).device
         self.joints = Joints(model)
         self.given: list[list[_Given]] = []
-        self.targets = sum(int(batch.targets.sum()) for batch in batches)
         self.output = model.get_output_embeddings()
         blocks = {id(part) for tower in self.joints.candidates for part in tower.blocks.modules()}
         beside = [(name, part) for name, part in model.named_modules() if id(part) not in blocks]
         self.beside = weight_layers(beside, names)
         self.first_met: dict[str, int] = {}
-        self.folders = [folder / MATRICES / f"{number:02d}" for number in range(len(settings.steps))]
-        self.rounder = Rounder(self.folders, settings, self.targets, self._tie(), reporter)
+        layers, targets = (
+            weight_layers(model.named_modules(), names),
+            sum(int(b.targets.sum()) for b in batches),
+        )
+        self.moments = Moments(folder / "moments", settings, layers, self._tie(), targets, reporter)
 
     def _tie(self) -> list[str]:
         """Return the names of the output layer's weight, which is done once if an embedding shares it."""
@@ -271,7 +269,7 @@ class _Walk:
                     output = call.run(layer, self._leaf(next(states)), tensors)
                     self._check_finite(output, f"{self.joints.towers[tower].name}.{block}")
                     add(output)
-                self.rounder.check(run, layers)
+                self.moments.check(run, layers)
         finally:
             for handle in handles:
                 handle.remove()
@@ -293,9 +291,9 @@ class _Walk:
     # Backward
 
     def backward(self) -> None:
-        """Gather what is needed of every matrix, from the loss to the inputs, and round each once it is complete."""
+        """Gather what is needed of every matrix, from the loss to the inputs, and store each once it is complete."""
         steps = self._plan()
-        self.reporter.start("calibration, backward and rounding", len(steps))
+        self.reporter.start("calibration, backward", len(steps))
         done = 1 + max((index for index in range(len(steps)) if self._gradients(index).exists()), default=-1)
         self.reporter.advance(done)
         for index in range(done, len(steps)):
@@ -346,20 +344,20 @@ class _Walk:
         found, last = collector.found, len(self.joints.towers)
         if known == last:
             self._check_all_met(found)
-            for name in self.rounder.outputs[:1]:
+            for name in self.moments.outputs[:1]:
                 found[name].gradients = curvature
         gradients.merge_partial(found)
         ready = {name for name in self.beside if self.first_met.get(name, last) == known}
         gradients.keep_partial({name: found[name] for name in found if name not in ready})
-        self.rounder.round(found, {name: layer for name, layer in self.beside.items() if name in ready})
+        self.moments.keep(found, [name for name in self.beside if name in ready])
 
     def _check_all_met(self, found: dict[str, Gathered]) -> None:
-        """Refuse to begin with the rounding where a matrix would be left over in the end."""
+        """Refuse to begin where a matrix would be left over in the end."""
         layers = {name: layer for name, layer in self.beside.items() if name not in self.first_met}
         for tower in self.joints.candidates:
             if tower not in self.joints.towers:
                 layers |= weight_layers(tower.blocks.named_modules(prefix=tower.name), self.names)
-        self.rounder.check(found, layers)
+        self.moments.check(found, layers)
 
     def _through_loss(self, logits: torch.Tensor, batch: int) -> torch.Tensor:
         """Draw labels from the model's own distribution and go back from their loss; return ``sum p (1 - p)``."""
@@ -391,4 +389,4 @@ class _Walk:
         finally:
             collector.close()
         gradients.carry_partial()
-        self.rounder.round(collector.found, layers)
+        self.moments.keep(collector.found, layers)

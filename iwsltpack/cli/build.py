@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from iwsltpack.documents.names import ARTIFACTS_DIR, PAIRS
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
+    from iwsltpack.building.size import SizeTarget
     from iwsltpack.calibration.data import CalibrationRequest
     from iwsltpack.cluster.shards import Shard
     from iwsltpack.documents.recipe import Recipe
@@ -64,8 +66,19 @@ def command(
     step: Annotated[
         float | None,
         typer.Option(
-            help=f"Of the calibration; half of it adds about one bit a weight; default: {DEFAULT_STEP:g}."
+            help=f"Of the calibration; half of it adds about one bit a weight; default: {DEFAULT_STEP:g}, "
+            "or what a size asks for."
         ),
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What the whole artifact may weigh: 3.0GB, 2.8GiB, bytes; sets the step."
+        ),
+    ] = None,
+    bits: Annotated[
+        float | None,
+        typer.Option(help="The same by the bits a calibrated weight may take, all its files counted."),
     ] = None,
     damping: Annotated[
         float | None,
@@ -97,41 +110,49 @@ def command(
 
     Example: iwsltpack build Qwen/Qwen2-Audio-7B-Instruct --recipe selected-q3 --output artifacts/q3
 
-    Calibrated: iwsltpack build CHECKPOINT --recipe calibrated --calibration DEVSET --pair en-zh --output artifacts/c
+    Calibrated: iwsltpack build CHECKPOINT --recipe calibrated --calibration DEVSET --target-size 3.0GB -o artifacts/c
     """
     if list_:
         _list()
         return
-    from iwsltpack.building.pipeline import build_artifact, check_request
     from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
     from iwsltpack.building.source import find_source
 
     share = _check_sharing(shard, dask, workers)
     loaded = load_recipe(recipe)
+    size = _target(target_size, bits)
     settings = {"pair": pair, "step": step, "damping": damping, "references": references}
-    request = _calibration(loaded, calibration, {**settings, "name": calibration_name}, matrices, share)
+    data = _calibration(loaded, calibration, {**settings, "name": calibration_name}, size, matrices, share)
     target = output or Path(ARTIFACTS_DIR) / f"{loaded.name}-{coding}"
-    check_request(target, loaded, coding, format_version)
+    request = BuildRequest(
+        Path(source),
+        target,
+        loaded,
+        coding,
+        format_version=format_version,
+        matrices=matrices,
+        model_id=base_model or (None if Path(source).is_dir() else source),
+        revision=revision,
+        workers=workers,
+        target=size,
+    )
+    request.check()
     names: list[str] = []
     with console.reporter() as reporter:
-        folder = find_source(source, revision)
-        known: dict[str, Any] = {
-            "format_version": format_version,
-            "model_id": base_model or (None if Path(source).is_dir() else source),
-            "revision": revision,
-            "workers": workers,
-            "progress": reporter,
-        }
-        if request is not None:
+        request = replace(request, source=find_source(source, revision))
+        if data is not None:
             from iwsltpack.calibration.calibrated_build import build_calibrated
 
-            build_calibrated(folder, target, loaded, coding, request, cluster=dask, **known)
+            build_calibrated(request, data, cluster=dask, progress=reporter)
         elif share is None:
-            build_artifact(folder, target, loaded, coding, matrices=matrices, cluster=dask, **known)
+            from iwsltpack.building.pipeline import build_artifact
+
+            build_artifact(request, cluster=dask, progress=reporter)
         else:
             from iwsltpack.building.shards import build_shard
 
-            names = build_shard(folder, target, loaded, coding, shard=share, matrices=matrices, **known)
+            names = build_shard(request, shard=share, progress=reporter)
     if share is None:
         tell_artifact(target)
     else:
@@ -140,15 +161,37 @@ def command(
         )
 
 
+def _target(size: str | None, bits: float | None) -> SizeTarget | None:
+    """Return what the artifact is to weigh, or None; two sizes are refused."""
+    from iwsltpack.building.size import SizeTarget, parse_size
+
+    if size is not None and bits is not None:
+        raise UsageError("--target-size and --bits are two sizes for one artifact", fix="give one of them")
+    if size is None and bits is None:
+        return None
+    return SizeTarget(bytes=None if size is None else parse_size(size), bits=bits)
+
+
 def _calibration(
     recipe: Recipe,
     data: Path | None,
     settings: dict[str, Any],
+    size: SizeTarget | None,
     matrices: Path | None,
     shard: Shard | None,
 ) -> CalibrationRequest | None:
     """Return what is to be calibrated on, or None; refuse what would be ignored, before anything is read."""
     given = {name: value for name, value in settings.items() if value is not None}
+    if size is not None:
+        if not recipe.calibrated or matrices is not None:
+            raise UsageError(
+                "a size is met by the step of a calibration, and this build has none to choose",
+                where="--matrices" if recipe.calibrated else recipe.name,
+                got=str(size),
+                fix="build with --recipe calibrated --calibration DEVSET",
+            )
+        if "step" in given:
+            raise UsageError("--step fixes the size, and a size is asked for", got=str(size), fix="give one")
     if data is None:
         # The pair may be a setting for every command of the folder.
         given.pop("pair", None)

@@ -41,6 +41,7 @@ def command(
             "recipe": manifest.recipe.to_json(),
             "coding": manifest.coding,
             "calibration": manifest.calibration and manifest.calibration.to_json(),
+            "damage": manifest.damage and manifest.damage.to_json(),
             **sizes.to_json(),
         },
         *(_identity(manifest), "", _measures(sizes), "", _components(sizes), "", UNITS),
@@ -61,6 +62,7 @@ def _identity(manifest: ArtifactManifest) -> Table:
             ("recipe", f"{manifest.recipe.name}: {manifest.recipe.description}"),
             ("coding", manifest.coding),
             *((("calibrated on", str(manifest.calibration)),) if manifest.calibration else ()),
+            *((("damage", str(manifest.damage)),) if manifest.damage else ()),
             ("manifest SHA-256", manifest.sha256),
         ),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from iwsltpack.documents.document import OPTIONAL, Document, Part
-from iwsltpack.documents.kinds import Count, DType, Keywords, Sha256, Text, TrackPair, whole
+from iwsltpack.documents.kinds import Amount, Count, DType, Keywords, Sha256, Text, TrackPair, whole
 from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import ARTIFACT_FORMAT, ARTIFACT_VERSIONS
 from iwsltpack.documents.recipe import Bits, Recipe, Step
@@ -212,6 +212,31 @@ class Calibration(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Damage(Part):
+    """What compression did to a model's predictions, measured on data that was held out from calibration.
+
+    Attributes
+    ----------
+    kl, kl_error
+        Kullback-Leibler divergence of the artifact's predictions from the uncompressed model's, in nats a token, and
+        its standard error over the tokens.
+    tokens
+        Of answers that were predicted, each from the true ones before it.
+    data
+        Name of the data set.
+    """
+
+    kl: Amount
+    kl_error: Amount
+    tokens: Count
+    data: Text
+
+    def __str__(self) -> str:
+        """Return all of it as a phrase."""
+        return f"KL {self.kl:.4g} ± {self.kl_error:.2g} nats a token, on {self.tokens:,} held-out tokens of {self.data}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class File(Part):
     """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256."""
 
@@ -238,6 +263,7 @@ class ArtifactManifest(Document):
     recipe: Recipe
     coding: CodingName
     calibration: Calibration | None = field(default=None, metadata=OPTIONAL)
+    damage: Damage | None = field(default=None, metadata=OPTIONAL)
     tensors: tuple[Tensor, ...]
     files: tuple[File, ...]
     sha256: Sha256 = field(default="")

@@ -171,15 +171,7 @@ def quantize(
     if not (math.isfinite(step) and step > 0):
         raise UsageError("the step must be a positive number", where=where or None, got=step)
     sensitivity = sensitivity.to(torch.float64)
-    mean = float(sensitivity.mean())
-    if not math.isfinite(mean) or mean <= 0:
-        raise InputError(
-            "no output of the layer matters to the loss, or the gradients are not finite",
-            where=where or None,
-            expected="a positive mean of squared gradients",
-            got=mean,
-            fix="leave the layer out of the recipe, or calibrate on data that uses it",
-        )
+    mean = check_sensitivity(sensitivity, where)
     delta = float(np.float32(step / (math.sqrt(mean) * factor.scale)))
     columns = _half(factor.scale / factor.diagonal, where)
     rows = _half((mean / (sensitivity * (1 - FLOOR) + mean * FLOOR)).sqrt(), where)
@@ -201,6 +193,20 @@ def quantize(
     return QuantizedMatrix(
         codes=codes, row_scale=rows.cpu().numpy(), column_scale=columns.cpu().numpy(), delta=delta
     )
+
+
+def check_sensitivity(sensitivity: torch.Tensor, where: str = "") -> float:
+    """Return the mean of a layer's sensitivities; refuse one that no step can follow from."""
+    mean = float(sensitivity.mean())
+    if not math.isfinite(mean) or mean <= 0:
+        raise InputError(
+            "no output of the layer matters to the loss, or the gradients are not finite",
+            where=where or None,
+            expected="a positive mean of squared gradients",
+            got=mean,
+            fix="leave the layer out of the recipe, or calibrate on data that uses it",
+        )
+    return mean
 
 
 def _array(shape: Sequence[int], kind: type, scratch: Path | None) -> NDArray[np.integer]:

@@ -21,6 +21,7 @@ import iwsltpack
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN, MLP
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.system import fileio
 from tools.miniature import speech, voices
@@ -44,7 +45,7 @@ def score_recipe(recipe: Recipe, quiet: Sequence[Pair], noisy: Sequence[Pair]) -
     """Build one recipe, load the artifact, score it on both sets."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "artifact"
-        build_artifact(MODEL, output, recipe)
+        build_artifact(BuildRequest(MODEL, output, recipe))
         sizes = measure(output)
         model, processor = iwsltpack.load_model(output, device="cpu"), iwsltpack.load_processor(output)
         result = score_pairs(model, processor, quiet)

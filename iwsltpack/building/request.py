@@ -1,0 +1,141 @@
+"""What is asked of a build, whoever does the work; and whether it is done already."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iwsltpack.artifact import side_files
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.partial import SourceFile, check_absent
+from iwsltpack.codecs.registry import coding_in
+from iwsltpack.documents.artifact import BaseModel
+from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
+from iwsltpack.documents.manifest import read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.documents.places import refuse_inside
+from iwsltpack.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from iwsltpack.building.checkpoint import Checkpoint
+    from iwsltpack.building.size import SizeTarget
+    from iwsltpack.codecs.chain import Coding
+    from iwsltpack.documents.artifact import ArtifactManifest, Calibration
+    from iwsltpack.documents.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What is to be built, and where: the same for a whole build, for every shard and on a cluster.
+
+    Attributes
+    ----------
+    source
+        Folder with safetensors, configuration and processor files.
+    output
+        Folder to create; its parent is created if need be.
+    recipe, coding_name
+        What is rounded or pruned, and how the result is packed.
+    format_version
+        Of the artifact's format: 1, or 2, which older versions of this program cannot read.
+    matrices
+        Folder with what a calibration made of tensors, each a `QuantizedMatrix` in ``NAME.matrix``: packed in their
+        place, whatever the recipe says. Needs format 2.
+    calibration
+        What they were made from, for the manifest.
+    model_id, revision
+        Hub name and commit of the source, where the folder does not tell.
+    workers
+        Tensors written at a time; default: six more than cores.
+    target
+        What the artifact is to weigh, which a calibrated build alone can meet.
+    """
+
+    source: Path
+    output: Path
+    recipe: Recipe
+    coding_name: str = DEFAULT_CODING
+    _: KW_ONLY
+    format_version: int = DEFAULT_VERSION
+    matrices: Path | None = None
+    calibration: Calibration | None = None
+    model_id: str | None = None
+    revision: str | None = None
+    workers: int | None = None
+    target: SizeTarget | None = None
+
+    @property
+    def coding(self) -> Coding:
+        """The coding; see `coding_in` for what is raised."""
+        return coding_in(self.format_version, self.coding_name)
+
+    def base_model(self, checkpoint: Checkpoint) -> BaseModel:
+        """Return what the manifest says of the source."""
+        source = checkpoint.folder
+        config = side_files.collect(source)[side_files.CONFIG]
+        known_id, known_revision = side_files.origin(source)
+        return BaseModel(
+            id=self.model_id or known_id,
+            revision=self.revision or known_revision,
+            architecture=side_files.architecture(config, source / side_files.CONFIG),
+            bytes=checkpoint.nbytes,
+            parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
+            license=side_files.license_of(source),
+            sha256=checkpoint.sha256,
+        )
+
+    def check(self) -> None:
+        """Refuse what needs no look at the source, before hours may be spent on fetching it."""
+        _ = self.coding
+        if self.recipe.calibrated and self.format_version == 1:
+            raise UsageError(
+                "format 1 holds multiples of 2^-b alone",
+                where=self.recipe.name,
+                expected="no calibrated rule in the recipe",
+                fix="build with --format-version 2",
+            )
+        refuse_inside(self.output.parent)
+        if not (self.output / MANIFEST_NAME).is_file():
+            check_absent(self.output)
+            return
+        found = read_manifest(self.output)
+        asked = self.recipe, self.coding_name, self.format_version
+        if (found.recipe, found.coding, found.format_version) != asked:
+            raise self._occupied(found)
+
+    def finished(self) -> ArtifactManifest | None:
+        """Return the artifact at `output`, which passed `check`, or None where nothing lies there.
+
+        The checkpoint is known again by the headers of its files, and by their times, which are before the artifact's.
+
+        UsageError: it is another checkpoint's. InputError: see `open_checkpoint`.
+        """
+        if not os.path.lexists(self.output):
+            return None
+        found, checkpoint = read_manifest(self.output), open_checkpoint(self.source)
+        newest = max(file.mtime_ns for file in stamp(checkpoint, {}))
+        older = newest <= (self.output / MANIFEST_NAME).stat().st_mtime_ns
+        if not older or found.base_model != self.base_model(checkpoint):
+            raise self._occupied(found)
+        return found
+
+    def _occupied(self, found: ArtifactManifest) -> UsageError:
+        base, coding = found.base_model, f"{found.coding} in format {found.format_version}"
+        return UsageError(
+            "the output exists, and is another artifact than this request makes",
+            where=self.output,
+            got=f"recipe {found.recipe.name}, coding {coding}, of {base.id or base.architecture}",
+            fix="choose another --output, or remove it",
+        )
+
+
+def stamp(checkpoint: Checkpoint, matrices: Mapping[str, Path]) -> tuple[SourceFile, ...]:
+    """Tell the state of all files that are packed; it changes when one of them is written to or replaced."""
+    found = [(path.name, path.stat()) for path in (*checkpoint.files, *matrices.values())]
+    return tuple(
+        SourceFile(name=name, bytes=state.st_size, mtime_ns=state.st_mtime_ns) for name, state in found
+    )
