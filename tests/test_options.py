@@ -14,6 +14,8 @@ from conftest import REPOSITORY
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
+from iwsltpack.calibration.data import CalibrationRequest
 from iwsltpack.cleaning import clean_file
 from iwsltpack.cli import commands
 from iwsltpack.cluster.shards import Shard
@@ -33,7 +35,14 @@ from iwsltpack.submission.validation import Options
 Home = tuple[Callable[..., Any], dict[str, str]]
 
 LIBRARY: dict[str, tuple[Home, ...]] = {
-    "build": ((build_artifact, {"coding": "coding_name", "base_model": "model_id", "dask": "cluster"}),),
+    "build": (
+        (BuildRequest, {"coding": "coding_name", "base_model": "model_id"}),
+        (build_artifact, {"dask": "cluster"}),
+    ),
+    "frontier": (
+        (BuildRequest, {"coding": "coding_name", "base_model": "model_id"}),
+        (CalibrationRequest, {"calibration_name": "name"}),
+    ),
     "decode": ((DecodeOptions, {"format": "kind"}), (RunRequest, {"dask": "cluster"})),
     "clean": ((clean_file, {}),),
     "submit": ((Request, {}), (add, {"replace": "replace_existing"})),
@@ -51,6 +60,9 @@ LIBRARY: dict[str, tuple[Home, ...]] = {
 CONSTANTS: dict[tuple[str, str], Any] = {
     ("build", "source"): choices.DEFAULT_SOURCE,
     ("build", "recipe"): choices.DEFAULT_RECIPE,
+    ("frontier", "source"): choices.DEFAULT_SOURCE,
+    ("frontier", "recipe"): BUILT_IN["calibrated"].name,
+    ("frontier", "output"): Path("frontier"),
     ("submit", "pair"): choices.DEFAULT_PAIR,
     ("submit", "condition"): choices.DEFAULT_CONDITION,
     ("submit", "edition"): DEFAULT,

@@ -16,6 +16,7 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
         decode,
         demo,
         export,
+        frontier,
         inspect,
         merge,
         pull,
@@ -30,6 +31,7 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
 
     return [
         ("build", build.command),
+        ("frontier", frontier.command),
         ("decode", decode.command),
         ("merge", merge.command),
         ("clean", clean.command),

@@ -42,6 +42,10 @@ coding = "zstd"
 output = "artifact"
 base_model = "iwsltpack/miniature"
 
+[frontier]
+source = "checkpoint"
+base_model = "iwsltpack/miniature"
+
 [decode]
 output = "runs/demo"
 name = "demo"
@@ -101,6 +105,8 @@ def comparison(*, comet: bool = False) -> tuple[Step, ...]:
         steps.append(Step(purpose=f"the same by recipe {recipe}", arguments=build))
         steps.append(Step(purpose=f"decode with {recipe}", arguments=decode))
         steps.append(Step(purpose=f"score {recipe}", arguments=("-q", "score", run, *scoring)))
+    sizes = ("frontier", "--sizes", "2MB,1.3MB", "--calibration", "halves/first", "--data", "halves/second")
+    steps.append(Step(purpose="what two sizes cost", arguments=sizes))
     report = ("report", "runs", "--reference", REFERENCES, "--audio", "test", "--output", "report")
     steps.append(Step(purpose="quality beside size", arguments=report))
     return tuple(steps)
@@ -141,6 +147,16 @@ def lay_out(folder: Path) -> None:
                     )
                 shutil.copytree(source, folder / target)
         fileio.write_bytes(folder / "iwsltpack.toml", SETTINGS.encode())
+        _halve(folder)
+
+
+def _halve(folder: Path) -> None:
+    """Make two test sets of one: to calibrate on, and to measure on."""
+    heading, *rows = fileio.read_bytes(folder / "test" / "manifest.csv").splitlines(keepends=True)
+    middle = len(rows) // 2
+    for name, half in (("first", rows[:middle]), ("second", rows[middle:])):
+        shutil.copytree(folder / "test" / "wavs", folder / "halves" / name / "wavs")
+        fileio.write_bytes(folder / "halves" / name / "manifest.csv", b"".join([heading, *half]))
 
 
 def make_tiny_comet(folder: Path, progress: Reporter) -> None:

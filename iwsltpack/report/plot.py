@@ -15,6 +15,8 @@ from iwsltpack.report.render import size_unit
 from iwsltpack.report.systems import MEASURE_TITLES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iwsltpack.report.table import ReportRow, ReportTable
 
 BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#1A1A1A"
@@ -41,7 +43,15 @@ def can_plot(table: ReportTable) -> bool:
 
 
 def draw(table: ReportTable) -> dict[str, bytes]:
-    """Return the graph of one table as ``{"png": …, "svg": …}``; `MissingDependency` without matplotlib."""
+    """Return the graph of one table; see `images`."""
+    return images(lambda figure, axes: _fill(figure, axes, table))
+
+
+def images(fill: Callable[[Any, Any], None]) -> dict[str, bytes]:
+    """Return what `fill` draws, given figure and axes, as ``{"png": …, "svg": …}``.
+
+    `MissingDependency` without matplotlib.
+    """
     try:
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -51,13 +61,13 @@ def draw(table: ReportTable) -> dict[str, bytes]:
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
-        _fill(figure, figure.subplots(), table)
-        images = {}
+        fill(figure, figure.subplots())
+        made = {}
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "iwsltpack"})):
             stream = io.BytesIO()
             figure.savefig(stream, format=kind, metadata=metadata)
-            images[kind] = stream.getvalue()
-    return images
+            made[kind] = stream.getvalue()
+    return made
 
 
 def _fill(figure: Any, axes: Any, table: ReportTable) -> None:

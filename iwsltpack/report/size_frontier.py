@@ -1,0 +1,187 @@
+"""What each of several sizes costs: one calibration, an artifact for every size, each measured on other data.
+
+Every artifact can be used as soon as it has its name. A command that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from iwsltpack.artifact.location import folder_bytes
+from iwsltpack.artifact.sizes import GB
+from iwsltpack.building.size import SizeTarget, parse_size
+from iwsltpack.calibration.calibrated_build import build_calibrated, check_targets
+from iwsltpack.decoding.decode import decode
+from iwsltpack.decoding.options import DecodeOptions, RunRequest
+from iwsltpack.documents.score import DIGITS, TITLES
+from iwsltpack.errors import ArtifactError, MissingDependency, UsageError
+from iwsltpack.report.plot import BLACK, BLUE, images
+from iwsltpack.scoring.comet_env import is_built
+from iwsltpack.scoring.references import read_references
+from iwsltpack.scoring.score import score
+from iwsltpack.scoring.texts import read_hypotheses
+from iwsltpack.system import fileio
+from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.system.tables import Column, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from iwsltpack.building.request import BuildRequest
+    from iwsltpack.calibration.data import CalibrationRequest
+    from iwsltpack.documents.artifact import Damage
+
+RESULT = "frontier.json"
+NEAR = 3
+"""Published systems are drawn up to so many times the largest size, and down to that part of the smallest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeRow:
+    """An artifact, by the name of its folder and its digest; the bytes asked for and got; what it costs."""
+
+    name: str
+    sha256: str
+    asked: int
+    bytes: int
+    bits_per_weight: float
+    damage: Damage
+    scores: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {**vars(self), "damage": self.damage.to_json()}
+
+
+def size_frontier(
+    request: BuildRequest,
+    calibration: CalibrationRequest,
+    sizes: Sequence[str],
+    data: Path,
+    references: Path | None = None,
+    progress: Reporter = SILENT,
+) -> list[SizeRow]:
+    """Build and measure an artifact of each size; write ``frontier.json`` and the picture ``frontier.{png,svg}``.
+
+    Parameters
+    ----------
+    request
+        Its output is the folder of everything.
+    calibration
+        Data to calibrate on.
+    sizes
+        As people write them; each becomes the name of an artifact.
+    data
+        Another test set, to measure on.
+    references
+        What its segments should say: for chrF, and COMET where its environment is built.
+
+    Returns
+    -------
+    list of SizeRow
+        The largest first.
+
+    Raises
+    ------
+    UsageError
+        Sizes that are none, or that cannot be met.
+    IwsltpackError
+        See `build_calibrated`, `decode` and `score`.
+    """
+    targets = {"".join(text.split()): SizeTarget(bytes=parse_size(text)) for text in sizes}
+    if len(set(targets.values())) < len(sizes):
+        raise UsageError("a size is asked for twice", got=", ".join(sizes))
+    check_targets(request, list(targets.values()))
+    calibration = replace(calibration, judge=data)
+    output, work, rows = request.output, request.output / "work", []
+    for name, target in sorted(targets.items(), key=lambda item: -item[1].amount):
+        build = replace(request, output=output / name, target=target)
+        manifest = build_calibrated(build, calibration, work=work, progress=progress)
+        size = folder_bytes(output / name)
+        if manifest.damage is None:
+            raise ArtifactError("another artifact than this command makes: its damage is unknown", where=name)
+        rows.append(
+            SizeRow(
+                name=name,
+                sha256=manifest.sha256,
+                asked=int(target.amount),
+                bytes=size,
+                bits_per_weight=8 * size / manifest.parameters,
+                damage=manifest.damage,
+                scores={}
+                if references is None
+                else _scores(output, name, data, references, calibration.pair, progress),
+            )
+        )
+        document = {"rows": [row.to_json() for row in rows], "published": peers()}
+        fileio.write_json(output / RESULT, document)
+    try:
+        for kind, image in images(lambda _, axes: _fill(axes, rows)).items():
+            fileio.write_bytes(output / f"frontier.{kind}", image)
+    except MissingDependency as error:
+        progress.say(f"no picture: {error.what}: {error.fix}")
+    shutil.rmtree(work, ignore_errors=True)
+    return rows
+
+
+def _scores(
+    output: Path, name: str, data: Path, references: Path, pair: str, progress: Reporter
+) -> dict[str, float]:
+    options, run = DecodeOptions(pair=pair), output / "runs" / name
+    decode(RunRequest(test_dir=data, artifact=output / name, output=run, options=options), progress)
+    found = score(
+        read_hypotheses(run),
+        read_references(references, language=options.language),
+        metrics=("chrf", "comet") if is_built() else ("chrf",),
+        progress=progress,
+    )
+    return {result.metric: result.score for result in found.metrics}
+
+
+def peers() -> list[dict[str, Any]]:
+    """Return the published systems: name, size in 10^9 bytes, and quality in words."""
+    text = (resources.files("iwsltpack.report") / "data" / "peers.toml").read_text("utf-8")
+    return list(tomllib.loads(text)["system"])
+
+
+def table(rows: Sequence[SizeRow]) -> Table:
+    """Return the rows for a terminal of 80 columns."""
+    metrics = list(rows[0].scores)
+    headings = ("asked", "bytes", "off", "bits", "KL", "± s.e.", *(TITLES[name] for name in metrics))
+    cells = [
+        (
+            row.name,
+            f"{row.bytes:,}",
+            f"{100 * (row.bytes / row.asked - 1):+.2f} %",
+            f"{row.bits_per_weight:.2f}",
+            f"{row.damage.kl:.4f}",
+            f"{row.damage.kl_error:.4f}",
+            *(f"{row.scores[name]:.{DIGITS[name]}f}" for name in metrics),
+        )
+        for row in rows
+    ]
+    return Table([Column(heading=text, figures=bool(number)) for number, text in enumerate(headings)], cells)
+
+
+def _fill(axes: Any, rows: Sequence[SizeRow]) -> None:
+    sizes, losses = [row.bytes / GB for row in rows], [row.damage.kl for row in rows]
+    axes.errorbar(sizes, losses, [row.damage.kl_error for row in rows], marker="o", capsize=3, color=BLUE)
+    for row, *place in zip(rows, sizes, losses, strict=True):
+        axes.annotate(row.name, place, xytext=(6, 6), textcoords="offset points", fontsize=8.5)
+    shown = [peer for peer in peers() if min(sizes) / NEAR <= peer["gb"] <= max(sizes) * NEAR]
+    for peer in shown:
+        axes.axvline(peer["gb"], color=BLACK, linewidth=0.8, linestyle=":")
+        text, place = f"{peer['name']}: {peer['quality']}", [peer["gb"], 0.98]
+        look: dict[str, Any] = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 6}
+        axes.annotate(text, place, xycoords=("data", "axes fraction"), **look)
+    marked = "; dotted: sizes that others published, and their quality, measured by them on other data"
+    axes.set_title(f"Damage by size{marked if shown else ''}", loc="left", fontsize=9)
+    axes.set_yscale("log")
+    axes.set_xlabel("Size, whole folder [GB] (smaller is better)")
+    axes.set_ylabel("KL from the uncompressed model, nats a token (lower is better)")
+    axes.grid(visible=True, which="both", color="#E3E3E3", linewidth=0.8)
