@@ -199,13 +199,13 @@ def test_shards_of_copies_with_other_weights_do_not_mix(tiny: Path, tmp_path: Pa
     found, data = path.stat(), path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-    build_shard(tiny, tmp_path / "out", RECIPE, "zstd", shard=shard(1))
+    build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(1))
     with pytest.raises(UsageError, match="a copy of the checkpoint that holds other weights"):
-        build_shard(tmp_path / "other", tmp_path / "out", RECIPE, "zstd", shard=shard(2))
+        build_shard(BuildRequest(tmp_path / "other", tmp_path / "out", RECIPE, "zstd"), shard=shard(2))
     for number in (2, 3):
-        build_shard(tmp_path / "copy", tmp_path / "out", RECIPE, "zstd", shard=shard(number))
+        build_shard(BuildRequest(tmp_path / "copy", tmp_path / "out", RECIPE, "zstd"), shard=shard(number))
     merge_build(tmp_path / "out")
-    build_artifact(tiny, tmp_path / "alone", RECIPE, "zstd")
+    build_artifact(BuildRequest(tiny, tmp_path / "alone", RECIPE, "zstd"))
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 
 

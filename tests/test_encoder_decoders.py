@@ -15,6 +15,7 @@ from inference_fixtures import tone, write_tone
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
@@ -233,7 +234,7 @@ def test_from_build_to_submission(
 
 def test_a_whisper_of_english_alone_is_told_nothing(tmp_path: Path) -> None:
     whisper(tmp_path / "checkpoint", ("en",))
-    build_artifact(tmp_path / "checkpoint", tmp_path / "artifact", load_recipe("fp16"), "zstd")
+    build_artifact(BuildRequest(tmp_path / "checkpoint", tmp_path / "artifact", load_recipe("fp16"), "zstd"))
     model, processor = load_model(tmp_path / "artifact", device="cpu"), load_processor(tmp_path / "artifact")
     assert family_of(processor) is WHISPER_ENGLISH is not WHISPER
     builder = InputBuilder(processor, "")

@@ -17,6 +17,7 @@ from iwsltpack.building.size import SizeTarget, parse_size
 from iwsltpack.calibration.calibrated_build import build_calibrated, check_targets
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
+from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import DIGITS, TITLES
 from iwsltpack.errors import ArtifactError, MissingDependency, UsageError
 from iwsltpack.report.plot import BLACK, BLUE, images
@@ -136,7 +137,7 @@ def _scores(
     decode(RunRequest(test_dir=data, artifact=output / name, output=run, options=options), progress)
     found = score(
         read_hypotheses(run),
-        read_references(references, language=options.language),
+        read_references(references, language=PAIRS[pair]),
         metrics=("chrf", "comet") if is_built() else ("chrf",),
         progress=progress,
     )
