@@ -19,6 +19,7 @@ from typing import Any
 import calibration_fixtures as small
 import torch
 from killed_calibration import EVENTS
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from iwsltpack.artifact.location import folder_bytes
 from iwsltpack.building.recipes import BUILT_IN
@@ -30,6 +31,15 @@ from iwsltpack.calibration.towers import Batch
 from iwsltpack.documents.artifact import Calibration
 from iwsltpack.documents.manifest import read_manifest
 
+VOCABULARY = 4096
+
+
+def model() -> Any:
+    """Return a model large enough for half a percent of it to be some bytes."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, initializer_range=0.3, **sizes)).eval()
+
 
 class Data:
     """A small model and its data, in the place of `CalibrationData`."""
@@ -37,10 +47,10 @@ class Data:
     settings, measured_on = Settings(), "text"
 
     def load(self) -> Any:
-        return small.llama(layers=1)
+        return model()
 
     def batches(self, *_: object) -> tuple[list[Batch], list[Batch]]:
-        batches = small.text(3)
+        batches = small.text(3, VOCABULARY)
         return batches[:2], batches[2:]
 
     def record(self, tokens: int, step: float) -> Calibration:
@@ -89,6 +99,9 @@ def attempt(output: Path, size: int, kill_at: int) -> int:
     try:
         build(output, size)
         os.write(writer, str(events).encode())
+    except BaseException as error:
+        os.write(writer, repr(error).encode())
+        raise
     finally:
         os._exit(0 if sys.exc_info()[0] is None else 1)
 
@@ -100,7 +113,7 @@ def result(folder: Path) -> dict[str, bytes]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     ROOT, moments = Path(sys.argv[1]), int(sys.argv[2])
-    small.llama(layers=1).save_pretrained(ROOT / "checkpoint")
+    model().save_pretrained(ROOT / "checkpoint")
     build(ROOT / "middle", None, 0.002)
     size = int(0.98 * folder_bytes(ROOT / "middle"))
     total = attempt(ROOT / "whole", size, 0)

@@ -130,10 +130,10 @@ def goal_of(
         reserve, beside = RESERVE, beside + _rest(checkpoint, recipe, coding, calibrated)
     low, high = (1 - SLACK) * target.amount, target.amount - reserve
     codes = AIM * target.in_bits(high, weights) - 8 * beside / weights
-    if not LEAST_BITS <= codes <= MOST_BITS:
-        small = codes < LEAST_BITS
+    if not LEAST_BITS <= codes <= MOST_BITS or low > high:
+        small = codes < LEAST_BITS or low > high
         bound = (LEAST_BITS if small else MOST_BITS) + 8 * beside / weights
-        size = math.ceil(bound / AIM * weights / 8) + reserve
+        size = max(math.ceil(bound / AIM * weights / 8) + reserve, math.ceil(2 * reserve / SLACK))
         told = (
             SizeTarget(bits=math.ceil(100 * bound / AIM) / 100) if target.bytes is None else SizeTarget(size)
         )
