@@ -15,13 +15,16 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
         clean,
         decode,
         demo,
+        doctor,
         export,
+        init,
         inspect,
         merge,
         pull,
         push,
         report,
         score,
+        status,
         submissions,
         submit,
         validate,
@@ -29,6 +32,9 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
     )
 
     return [
+        ("init", init.command),
+        ("doctor", doctor.command),
+        ("status", status.command),
         ("build", build.command),
         ("decode", decode.command),
         ("merge", merge.command),
