@@ -261,6 +261,10 @@ CHINESE = "我们提出了一种无需额外训练的简单方法，并在三个
 def test_no_table_cuts_anything(width: int) -> None:
     from rich.console import Console
 
+    told = Table(
+        (Column(heading="state"), Column(heading="found", prose=True), Column(heading="to do", prose=True)),
+        [("ok", f"files of {LONG[:40]} are whole", "look at each of them " * 8)],
+    )
     columns = (
         Column(heading="#", figures=True), Column(heading="name"), Column(heading="said", prose=True),
         Column(heading="model"),
@@ -270,9 +274,11 @@ def test_no_table_cuts_anything(width: int) -> None:
     console = Console(width=width, soft_wrap=True, highlight=False, file=io.StringIO())
     with console.capture() as captured:
         console.print(table, soft_wrap=False, crop=False)
+        console.print(told, soft_wrap=False, crop=False)
     text = captured.get()
     assert LONG in text
     assert CHINESE in text
+    assert f" {LONG[:40]} " in f"{text} "
     assert all(word in text for word in said.split())
     assert "…" not in text
 
