@@ -49,6 +49,7 @@ ELSEWHERE = {
     r"^bash ": "stands in a runnable package: tests/test_runnable.py runs it",
     r"benchmarks[./]": "measures, at full size or on a GPU: tests/test_benchmarks.py runs what it can",
     r"standin": "needs a checkpoint of 1 or 17 GB: tests/test_benchmarks.py makes a tiny one",
+    r"iwsltpack\.hf": "runs a script of the organisers: tests/test_hf.py runs one",
     r"pytest": "runs the tests themselves",
 }
 """Commands that are not run here, and why."""
