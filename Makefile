@@ -21,10 +21,13 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "iwsltpack needs Python 3.11 or newer; PYTHON=/path/to/python make …" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[dev]'
+	@echo "Installing iwsltpack and what it needs into $(VENV)/: about 140 packages, 3 GB on disk (more where torch brings CUDA), some 5 minutes."
+	@echo "The network is asked for packages alone; once, until pyproject.toml or constraints.txt change."
+	$(BIN)/python -m pip install --disable-pip-version-check $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)
+	@echo "The demo works with a miniature model in iwsltpack-demo/: 40 MB, a few minutes; no network, no GPU. iwsltpack demo runs it again."
 	$(BIN)/iwsltpack demo
 
 lint: $(STAMP)

@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 PACKAGE = REPOSITORY / "iwsltpack"
 FLOORS = [
     {"cli"},
-    {"demo"},
+    {"demo", "workplace"},
     {"hf", "hub", "report"},
     {"calibration"},
     {"submission", "decoding", "scoring"},

@@ -16,8 +16,9 @@ from iwsltpack.errors import IwsltpackError
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.comet import Comet
 from iwsltpack.scoring.comet_env import CometEnvironment, ensure_environment
+from iwsltpack.scoring.options import CometOptions
 from iwsltpack.scoring.references import References
-from iwsltpack.scoring.score import CometOptions, score
+from iwsltpack.scoring.score import score
 from iwsltpack.scoring.texts import Hypotheses
 
 pytestmark = pytest.mark.slow

@@ -142,7 +142,7 @@ def test_a_missing_torchvision_is_told_before_anything_is_decoded(checkpoint: Pa
     write_tone(tmp_path / "talk" / "a.wav", 1.0)
     request = run_request(tmp_path / "talk", "x", tmp_path / "run", DecodeOptions(device="cpu"))
     with pytest.raises(
-        MissingDependency, match=r"a package that is not here\n.*torchvision(.|\n)*iwsltpack.gemma"
+        MissingDependency, match=r"a package that is not here\n.*torchvision(.|\n)*pip install '\.\[gemma\]'"
     ):
         decode(request, source=CheckpointSource(checkpoint))
     assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from submission_fixtures import CLEANED, LINES, artifact_fixture, request, run_fixture, write_run  # noqa: F401
 
@@ -94,6 +95,65 @@ def test_a_mistyped_folder_is_not_taken_for_a_hub_id(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"(?s)no such folder here.*did you mean checkpoints/qwen\?"):
         find_source("checkpoints/qwem")
+
+
+def test_a_checkpoint_of_configuration_and_weights_alone_is_refused(tmp_path: Path) -> None:
+    import shutil
+
+    from conftest import MINIATURE, write_checkpoint
+
+    bare = tmp_path / "bare"
+    shutil.copytree(MINIATURE, bare, ignore=shutil.ignore_patterns("*token*", "processor*", "*.jinja"))
+    done = iwsltpack("build", "bare", "-o", "art", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "the checkpoint has no tokenizer and no feature extractor" in done.stderr
+    assert "to do: fetch the checkpoint anew" in done.stderr
+    assert not (tmp_path / "art").exists()
+    shutil.copy(MINIATURE / "tokenizer.json", bare)
+    with pytest.raises(InputError, match="no feature extractor"):
+        build_artifact(bare, tmp_path / "art", BUILT_IN["fp16"])
+    # A model that hears nothing needs neither to be what it is.
+    told = Told()
+    write_checkpoint(tmp_path / "deaf", {"a.weight": np.zeros((2, 2), dtype=np.float32)})
+    build_artifact(tmp_path / "deaf", tmp_path / "art", BUILT_IN["fp16"], model_id="me/x", progress=told)
+    assert "can be inspected, but not decoded with" in told.texts[0]
+
+
+def test_several_sets_tell_which_one_and_the_time_left_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from iwsltpack.system import progress
+
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    class Noted(Reporter):
+        def __init__(self) -> None:
+            self.stages: list[str] = []
+            self.notes: list[str] = []
+
+        def start(self, description: str, total: float, unit: progress.Unit = "items") -> None:
+            self.stages.append(description)
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    shown = Noted()
+    sets = progress.SetsReporter(shown, [100, 300])
+    sets.next_set()
+    sets.start("decoding tv", 10)
+    sets.advance(5)
+    now[0] = 50.0
+    sets.note("3.0 s of audio a second")
+    assert shown.notes[-1] == "3.0 s of audio a second, 5 min 50 s left for all sets"  # an eighth took 50 s
+    sets.next_set()
+    now[0] = 100.0
+    sets.start("decoding talks", 10)
+    assert shown.stages == ["set 1 of 2: decoding tv", "set 2 of 2: decoding talks"]
+    assert shown.notes[-1] == "5 min 0 s left for all sets"
+    alone = progress.SetsReporter(shown, [100])
+    alone.next_set()
+    alone.start("decoding tv", 10)
+    alone.note("x")
+    assert (shown.stages[-1], shown.notes[-1]) == ("decoding tv", "x")
 
 
 def test_nothing_is_written_into_another_thing(artifact: Path, tmp_path: Path) -> None:
@@ -202,6 +262,10 @@ CHINESE = "我们提出了一种无需额外训练的简单方法，并在三个
 def test_no_table_cuts_anything(width: int) -> None:
     from rich.console import Console
 
+    told = Table(
+        (Column(heading="state"), Column(heading="found", prose=True), Column(heading="to do", prose=True)),
+        [("ok", f"files of {LONG[:40]} are whole", "look at each of them " * 8)],
+    )
     columns = (
         Column(heading="#", figures=True), Column(heading="name"), Column(heading="said", prose=True),
         Column(heading="model"),
@@ -211,33 +275,74 @@ def test_no_table_cuts_anything(width: int) -> None:
     console = Console(width=width, soft_wrap=True, highlight=False, file=io.StringIO())
     with console.capture() as captured:
         console.print(table, soft_wrap=False, crop=False)
+        console.print(told, soft_wrap=False, crop=False)
     text = captured.get()
     assert LONG in text
     assert CHINESE in text
+    assert f" {LONG[:40]} " in f"{text} "
     assert all(word in text for word in said.split())
     assert "…" not in text
 
 
-def test_commands_cut_nothing_at_80_columns(artifact: Path, run: Path, tmp_path: Path) -> None:
-    text = f"edition = 'demo'\nteam = 'A_TEAM_OF_MANY_PEOPLE'\nartifact = '{artifact}'\n[submit]\nrun = '{run}'\n"
+RUN_ALL = """
+import json, sys
+from iwsltpack.cli.main import main
+for arguments in json.load(sys.stdin):
+    sys.argv = ["iwsltpack", *arguments]
+    try:
+        main()
+    except SystemExit:
+        pass
+    print("\\x00", flush=True)
+"""
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_twelve_commands_cut_nothing(artifact: Path, tmp_path: Path, width: int) -> None:
+    """Names, scores, digests and rules stand there whole, at every width and in a pipe."""
+    pytest.importorskip("sacrebleu", reason="one of the commands is score")
+    spoilt = (LINES[0], "The translation is: it is better", "", *LINES[3:])
+    run = write_run(tmp_path / "runs" / "a-system-of-a-rather-long-name" / "demo", artifact)
+    other = write_run(tmp_path / "runs" / "another-system-of-a-long-name" / "demo", artifact, lines=spoilt)
+    (tmp_path / "references.txt").write_text("".join(f"{line}\n" for line in CLEANED), encoding="utf-8")
+    text = (
+        f"edition = 'demo'\nteam = 'A_TEAM_OF_MANY_PEOPLE'\nartifact = '{artifact}'\n"
+        f"[decode]\noutput = '{run.parent}'\n[submit]\nrun = '{run.parent}'\n"
+        "[score]\nreference = 'references.txt'\n"
+    )
     settings(tmp_path, text)
     assert iwsltpack("-q", "submit", "--primary", cwd=tmp_path).returncode == 0
     name = next((tmp_path / "submissions").iterdir()).name
-    (run / "demo.en-zh.txt").write_text("x\n")
-    commands = {
-        ("submissions",): name,
-        ("inspect",): read_manifest(artifact).sha256,
-        ("build", "--list"): "up-down-q2",
-        ("validate", run): f"{run / 'demo.en-zh.txt'}",
-        ("report", artifact): "selected-q2",
+    digest = read_manifest(artifact).sha256
+    wanted: dict[tuple[object, ...], tuple[str, ...]] = {
+        ("build", "--list"): ("up-down-q2", "pcodec"),
+        ("inspect", artifact): (digest, "selected-q2"),
+        ("verify", artifact): (str(artifact),),
+        ("validate", "runs"): (
+            f"{other.relative_to(tmp_path)}/demo.en-zh.txt",
+            "alignment.skipped",
+            "hyp.empty-line",
+        ),
+        ("validate", "submissions"): ("submissions",),
+        ("submissions",): (name, "contrastive" if "contrastive" in name else "PRIMARY"),
+        ("submit", "--primary", "--dry-run"): (name, "demo.en-zh.txt"),
+        ("score", run, "--baseline", other, "--metric", "chrf"): ("chrF", "p randomisation"),
+        ("clean", other, "-o", "clean.txt", "--diff"): ("The translation is",),
+        ("report", "runs"): ("selected-q2", "another-system-of-a-long-name"),
+        ("status",): (name, str(run)),
+        ("doctor",): (str(artifact), "A_TEAM_OF_MANY_PEOPLE"),
     }
-    for arguments, wanted in commands.items():
-        done = subprocess.run(
-            [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
-            cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"},
-        )  # fmt: skip
-        assert wanted in done.stdout, (arguments, done.stdout, done.stderr)
-        assert "…" not in done.stdout, arguments
+    assert len(wanted) == 12
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL], input=json.dumps([list(map(str, command)) for command in wanted]),
+        cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": str(width)},
+    )  # fmt: skip
+    outputs = done.stdout.split("\x00\n")[:-1]
+    assert len(outputs) == len(wanted)
+    for (command, parts), output in zip(wanted.items(), outputs, strict=True):
+        assert "…" not in output, (command, output)
+        for part in parts:
+            assert part in output, (command, output, done.stderr[-1500:])
 
 
 def test_a_folder_of_runs_is_cleaned_and_scored_set_by_set(artifact: Path, tmp_path: Path) -> None:
@@ -266,6 +371,10 @@ def test_a_folder_of_runs_is_cleaned_and_scored_set_by_set(artifact: Path, tmp_p
     for name in ("tst.one", "two"):
         score = json.loads((tmp_path / "runs" / "q2" / name / "score.json").read_text())
         assert score["metrics"][0]["score"] == 100.0
+    reported = iwsltpack("report", "runs", cwd=tmp_path)
+    assert reported.returncode == 0, reported.stderr
+    titles = [line for line in reported.stdout.splitlines() if line.endswith(", en-zh")]
+    assert titles == ["tst.one, en-zh", "two, en-zh", "mean of 2 test sets, en-zh"]
     assert iwsltpack(*arguments, "-o", "x.json", cwd=tmp_path).returncode == 2
     (tmp_path / "refs" / "tst.one.zh.txt").unlink()
     missing = iwsltpack(*arguments, cwd=tmp_path)
@@ -273,7 +382,8 @@ def test_a_folder_of_runs_is_cleaned_and_scored_set_by_set(artifact: Path, tmp_p
     assert "one file of references for tst.one" in missing.stderr
 
 
-def test_the_page_of_commands_is_what_the_command_line_says() -> None:
+@pytest.mark.parametrize("name", ["commands", "settings"])
+def test_the_pages_of_commands_and_keys_are_what_the_command_line_says(name: str) -> None:
     from importlib.metadata import version
 
     from conftest import REPOSITORY
@@ -281,9 +391,9 @@ def test_the_page_of_commands_is_what_the_command_line_says() -> None:
     if f"typer=={version('typer')}" not in (REPOSITORY / "constraints.txt").read_text():
         pytest.skip("another version of typer words its help differently")
     done = subprocess.run(
-        [sys.executable, "-m", "tools.commands"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-m", f"tools.{name}"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert done.stdout == (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert done.stdout == (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
 def test_runnable_packages_of_two_labels_lie_side_by_side(artifact: Path, run: Path, tmp_path: Path) -> None:

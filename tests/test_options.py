@@ -17,7 +17,7 @@ from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.calibration.data import CalibrationRequest
 from iwsltpack.cleaning import clean_file
-from iwsltpack.cli import commands
+from iwsltpack.cli import commands, config
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
@@ -27,7 +27,8 @@ from iwsltpack.errors import UsageError
 from iwsltpack.hub.pull import pull_artifact
 from iwsltpack.hub.push import push_artifact
 from iwsltpack.report.report import write_report
-from iwsltpack.scoring.score import CometOptions, score
+from iwsltpack.scoring.options import CometOptions
+from iwsltpack.scoring.score import score
 from iwsltpack.submission.ledger import add
 from iwsltpack.submission.packaging import Request
 from iwsltpack.submission.validation import Options
@@ -58,6 +59,11 @@ LIBRARY: dict[str, tuple[Home, ...]] = {
 """What a command calls or fills in, and under which names it takes the command's options."""
 
 CONSTANTS: dict[tuple[str, str], Any] = {
+    ("init", "source"): choices.DEFAULT_SOURCE,
+    ("init", "recipe"): choices.DEFAULT_RECIPE,
+    ("init", "condition"): choices.DEFAULT_CONDITION,
+    ("init", "edition"): DEFAULT,
+    ("init", "output"): Path(config.CONFIG_NAME),
     ("build", "source"): choices.DEFAULT_SOURCE,
     ("build", "recipe"): choices.DEFAULT_RECIPE,
     ("frontier", "source"): choices.DEFAULT_SOURCE,

@@ -410,3 +410,42 @@ def test_the_command_prints_the_table_and_names_the_page(tmp_path: Path) -> None
     refused = CliRunner().invoke(app, ["--published", "palomino2026", "--format", "html"])
     assert refused.exit_code == 2
     assert "'html' is not one of 'terminal'" in refused.stderr
+
+
+def on_sets(name: str, scores: dict[str, float], references: str = "") -> list[System]:
+    return [
+        System(
+            name=name,
+            setting="zstd",
+            test_set=test_set,
+            pair="en-zh",
+            scores={
+                "chrf": SystemScore(
+                    score=score,
+                    signature="",
+                    comparable=f"chrF2|nrefs:1|reseg:no|ref:{references}{test_set}",
+                )
+            },
+        )
+        for test_set, score in scores.items()
+    ]
+
+
+def test_the_mean_over_test_sets_is_a_row_for_each_system() -> None:
+    from iwsltpack.report.mean import means
+
+    whole, half = on_sets("q3", {"a": 40.0, "b": 51.0}), on_sets("q2", {"a": 30.0})
+    found = means([*whole, *half])
+    assert [(s.name, s.test_set) for s in found] == [
+        ("q3", "mean of 2 test sets"), ("q2", "mean of 2 test sets")
+    ]  # fmt: skip
+    assert found[0].scores["chrf"].score == 45.5
+    assert found[0].scores["chrf"].signature.startswith("chrF2|nrefs:1|reseg:no|mean:2|sets:")
+    assert (found[1].scores, found[1].note) == ({}, "no mean, not decoded: b")
+    other = means([*whole, *on_sets("q2", {"a": 40.0, "b": 51.0}, "x")])
+    assert other[0].scores["chrf"].comparable != other[1].scores["chrf"].comparable
+    table = make_tables([*whole, *half, *found])[-1]
+    assert (table.title, [row.system.name for row in table.rows]) == (
+        "mean of 2 test sets, en-zh", ["q3", "q2"]
+    )  # fmt: skip
+    assert means(whole[:1]) == means([*on_sets("q3", {"a": 1.0}), *on_sets("q2", {"b": 1.0})]) == []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.artifact.location import Place
-    from iwsltpack.documents.artifact import File
+    from iwsltpack.documents.artifact import ArtifactManifest, File
 
 FIX = "build or download the artifact again"
 
@@ -66,9 +66,14 @@ def find_foreign(path: Path, listed: set[str]) -> list[Problem]:
     return problems
 
 
-def _check(path: Path, file: File) -> Problem | None:
+def check_sizes(path: Path, manifest: ArtifactManifest) -> list[Problem]:
+    """Return the files that are missing or of another size: what can be told without reading them."""
+    return [found for file in manifest.files if (found := _check(path, file, read=False))]
+
+
+def _check(path: Path, file: File, *, read: bool = True) -> Problem | None:
     try:
-        fault = _fault(path / file.path, file)
+        fault = _fault(path / file.path, file, read=read)
     except OSError as error:
         fault = "artifact.unreadable", f"cannot be read: {error.strerror or error}"
     if fault is None:
@@ -76,7 +81,7 @@ def _check(path: Path, file: File) -> Problem | None:
     return Problem(rule=fault[0], message=f"{_what(file.path)} {fault[1]}", path=file.path, fix=FIX)
 
 
-def _fault(path: Path, file: File) -> tuple[str, str] | None:
+def _fault(path: Path, file: File, *, read: bool) -> tuple[str, str] | None:
     """Return the rule that a file breaks, and what is wrong with it."""
     if path.is_symlink():
         return None  # told by find_foreign already
@@ -84,7 +89,9 @@ def _fault(path: Path, file: File) -> tuple[str, str] | None:
         return "artifact.missing-file", "is missing"
     if (size := path.stat().st_size) != file.bytes:
         return "artifact.size", f"has {size} bytes instead of {file.bytes}"
-    return None if fileio.sha256_file(path) == file.sha256 else ("artifact.checksum", "is damaged")
+    return (
+        None if not read or fileio.sha256_file(path) == file.sha256 else ("artifact.checksum", "is damaged")
+    )
 
 
 def _what(path: str) -> str:

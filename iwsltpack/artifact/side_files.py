@@ -70,6 +70,11 @@ def refuse_pointer(path: Path) -> None:
     raise InputError("a pointer of Git LFS lies in place of the file", where=path, fix="git lfs pull")
 
 
+def hears(config: bytes) -> bool:
+    """Tell whether a model takes in audio: its configuration speaks of it."""
+    return any(re.search("audio|speech|mel_bins", key) for key in parse(config))
+
+
 def missing(side: Container[str]) -> list[str]:
     """Return what a model cannot decode speech without, for what a checkpoint's folder lacks."""
     kinds = {"tokenizer": VOCABULARIES, "feature extractor (preprocessor_config.json)": AUDIO_SETTINGS}

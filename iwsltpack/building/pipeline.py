@@ -194,10 +194,7 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
         prepared = checkpoint if folder == request.source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe, files), side_files.collect(folder)
         check_storable(plans, packing)
-        if missing := side_files.missing(side):
-            progress.say(
-                f"without {' and '.join(missing)} this artifact can be inspected, but not decoded with"
-            )
+        publishing.check_side_files(side, source, progress)
         side[side_files.CONFIG] = pruned_config(side[side_files.CONFIG], plans)
         stacked = stacked_experts({name: tensor.shape for name, tensor in prepared.tensors.items()})
         if stacked and recipe.layers:

@@ -8,15 +8,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iwsltpack.artifact import side_files
 from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
-from iwsltpack.errors import ArtifactError
+from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
     from iwsltpack.building.partial import BuildPlan, Written
+    from iwsltpack.system.progress import Reporter
 
 SYNCERS = 8
+
+
+def check_side_files(side: dict[str, bytes], source: Path, progress: Reporter) -> None:
+    """Refuse a model of speech that could not be decoded with; of any other, say what it lacks."""
+    if not (missing := side_files.missing(side)):
+        return
+    lacking = " and no ".join(missing)
+    if side_files.hears(side[side_files.CONFIG]):
+        raise InputError(
+            f"the checkpoint has no {lacking}: nothing could be decoded with it",
+            where=source,
+            expected="configuration, weights, tokenizer and processor, as save_pretrained writes them",
+            got=", ".join(side),
+            fix="fetch the checkpoint anew, with all its files",
+        )
+    progress.say(f"with no {lacking} this artifact can be inspected, but not decoded with")
 
 
 def describe_side_files(side: dict[str, bytes]) -> tuple[File, ...]:

@@ -12,6 +12,8 @@ from iwsltpack.errors import InputError
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.system import fileio
 
+WANTED = ["*.safetensors", INDEX_NAME, "README.md", *SIDE_FILES]
+"""Files of a checkpoint that are fetched from the hub."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -22,6 +24,37 @@ def find_source(source: str, revision: str | None = None) -> Path:
     ResourceError: see `hub_errors`; without the hub, a model that the local cache holds is found all the
     same.
     """
+    if (folder := _folder(source)) is not None:
+        return folder
+    try:
+        return _from_hub(source, revision)
+    except InputError as error:
+        raise InputError(
+            f"no such folder here, and {error.what}", where=error.where, got=error.got, fix=error.fix
+        ) from error
+
+
+def find_local(source: str) -> Path | None:
+    """Return the folder of a checkpoint, None for a model of the hub that is not on this machine; nothing is fetched.
+
+    Raises
+    ------
+    InputError
+        Neither a folder nor a hub id.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if (folder := _folder(source)) is not None:
+        return folder
+    try:
+        return Path(snapshot_download(source, allow_patterns=WANTED, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _folder(source: str) -> Path | None:
+    """Return the folder that `source` names, None where it can only be a hub id; refuse what is neither."""
     path = Path(source)
     if path.is_dir():
         return path
@@ -34,23 +67,17 @@ def find_source(source: str, revision: str | None = None) -> Path:
             expected="a folder, or OWNER/NAME on the hub",
             fix=f"did you mean {path.parent / near[0]}?" if near else None,
         )
-    try:
-        return _from_hub(source, revision)
-    except InputError as error:
-        raise InputError(
-            f"no such folder here, and {error.what}", where=error.where, got=error.got, fix=error.fix
-        ) from error
+    return None
 
 
 def _from_hub(source: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.safetensors", INDEX_NAME, "README.md", *SIDE_FILES]
     where = source if revision is None else f"{source}@{revision}"
     with fileio.disk_errors(where):
         return Path(
             ask_hub(
-                lambda: snapshot_download(source, revision=revision, allow_patterns=wanted),
+                lambda: snapshot_download(source, revision=revision, allow_patterns=WANTED),
                 where,
                 patient=False,
             )

@@ -15,14 +15,17 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
         clean,
         decode,
         demo,
+        doctor,
         export,
         frontier,
+        init,
         inspect,
         merge,
         pull,
         push,
         report,
         score,
+        status,
         submissions,
         submit,
         validate,
@@ -30,6 +33,9 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
     )
 
     return [
+        ("init", init.command),
+        ("doctor", doctor.command),
+        ("status", status.command),
         ("build", build.command),
         ("frontier", frontier.command),
         ("decode", decode.command),

@@ -44,6 +44,20 @@ WORDS: dict[Any, str] = {bool: "", Path: "PATH", int: "NUMBER", float: "NUMBER",
 """What an option takes, by its type; a switch takes nothing."""
 FILE = "iwsltpack.settings"
 """Where a context keeps the settings file that was read."""
+SPREAD = "iwsltpack.spread"
+"""Where it keeps the settings of every command."""
+
+
+def settings_of(context: typer.Context, name: str) -> dict[str, Any]:
+    """Return what another command would be given if it were typed bare in this folder: settings, then defaults."""
+    command = context.parent.command.commands[name]  # type: ignore[union-attr]
+    given = {}
+    if FILE in context.meta:
+        given = config.values(context.meta[FILE], context.meta[SPREAD][name], command)
+    return {
+        str(item.name): given.get(item.name, None if item.required else item.default)
+        for item in command.params
+    }
 
 
 def _given(context: typer.Context, name: str, value: Any) -> Any:
@@ -69,9 +83,9 @@ def _settings(context: typer.Context, value: Path | None) -> Path | None:
     if (found := config.read_config(_given(context, "config", value))) is not None:
         commands = getattr(parent.command, "commands", {})
         path, names = found[0], {name: config.named(each) for name, each in commands.items()}
-        mine = config.defaults(*found, names)[str(context.info_name)]
-        context.default_map = config.values(path, mine, command)  # type: ignore[arg-type]
-        context.meta[FILE] = path
+        spread = config.defaults(*found, names)
+        context.default_map = config.values(path, spread[str(context.info_name)], command)  # type: ignore[arg-type]
+        context.meta[FILE], context.meta[SPREAD] = path, spread
     return value
 
 
@@ -179,7 +193,7 @@ def with_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def group_option(name: str, annotation: Any) -> None:
     """Put an option into its group, and name its values by a word of its own instead of Python's type."""
-    kind, option = get_args(annotation)[:2]
+    kind, option = (*get_args(annotation), None, None)[:2]
     if not isinstance(option, OptionInfo):
         return
     option.rich_help_panel = PANEL_OF.get(name)

@@ -154,13 +154,17 @@ class _Log(_Talk):
     """One line now and then, for stderr that is a file."""
 
     def __init__(self) -> None:
-        self._description, self._total, self._done = "", 0.0, 0.0
+        self._description, self._note, self._total, self._done = "", "", 0.0, 0.0
         self._unit: Unit = "items"
         self._started = self._last = time.monotonic()
 
     def start(self, description: str, total: float, unit: Unit = "items") -> None:
-        self._description, self._total, self._done, self._unit = description, total, 0.0, unit
+        self._description, self._note = description, ""
+        self._total, self._done, self._unit = total, 0.0, unit
         self._started = self._last = time.monotonic()
+
+    def note(self, text: str) -> None:
+        self._note = text
 
     def advance(self, amount: float = 1) -> None:
         self._done += amount
@@ -172,7 +176,8 @@ class _Log(_Talk):
         left = (self._total - self._done) / rate if rate else 0.0
         shown = f"{rate / 1e6:.1f} MB/s" if self._unit == "bytes" else f"{rate:.1f}/s"
         share = 100 * self._done / self._total if self._total else 100.0
-        say(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left")
+        note = f"; {self._note}" if self._note else ""
+        say(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left{note}")
 
 
 def _figure() -> Column:

@@ -11,7 +11,8 @@ from iwsltpack.cli import console
 from iwsltpack.documents.choices import Device
 from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import UsageError
-from iwsltpack.scoring.score import DEFAULT_METRICS, METRICS, CometOptions
+from iwsltpack.scoring.options import DEFAULT_METRICS, METRICS, CometOptions
+from iwsltpack.system.progress import SetsReporter
 from iwsltpack.system.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -102,9 +103,12 @@ def command(
         refuse_inside(output.parent, "run")
     results, documents = [], []
     with console.reporter() as reporter:
-        for job in jobs:
+        texts = [read_hypotheses(job.hypotheses, test_set) for job in jobs]
+        sets = SetsReporter(reporter, [len(text.lines) for text in texts])
+        for job, text in zip(jobs, texts, strict=True):
+            sets.next_set()
             result = score(
-                read_hypotheses(job.hypotheses, test_set),
+                text,
                 _references(job.reference, source_text, language, split),
                 metrics=[name.strip().lower() for name in metric.split(",") if name.strip()],
                 language=language,
@@ -114,7 +118,7 @@ def command(
                 baseline=None if job.baseline is None else read_hypotheses(job.baseline, test_set),
                 comet=CometOptions(model=comet_model, batch_size=comet_batch_size, device=comet_device),
                 cache=None if cache else ScoreCache(None),
-                progress=reporter,
+                progress=sets,
             )
             # A run's own documents hold what it wrote; the server's view of it goes where it is told.
             target = output or (None if as_server else _place_in_run(job.hypotheses, cleaned=clean))

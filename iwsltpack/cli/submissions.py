@@ -28,6 +28,12 @@ def command(
         Path | None,
         typer.Option(help="Record this score document with the submission whose lines it scored."),
     ] = None,
+    uploaded: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Note down that this submission was handed in: `status` knows it then."
+        ),
+    ] = None,
     edition: Annotated[
         str | None,
         typer.Option(
@@ -53,6 +59,8 @@ def command(
     if score is not None:
         for name in ledger.record_score(submissions, score):
             console.say(f"recorded with {name}")
+    if uploaded is not None:
+        console.say(f"{ledger.note_upload(submissions, uploaded).name}: noted down as handed in")
     entries, problems = ledger.open_ledger(submissions)
     listed = sorted(entries, key=lambda entry: (entry.number is None, entry.number))
     console.result(

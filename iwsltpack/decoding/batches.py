@@ -83,6 +83,11 @@ def work_ahead(items: Iterable[T], prepare: Callable[[T], R]) -> Iterator[tuple[
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def audio_seconds(batches: Iterable[Batch]) -> float:
+    """Return how much audio the batches hold."""
+    return sum(piece.duration for batch in batches for piece in batch)
+
+
 def prepare_batch(batch: Batch, files: Iterable[ExaminedFile], builder: InputBuilder) -> PreparedBatch:
     """Read a batch's audio and make the model's inputs of it; `files` are its recordings, one a piece."""
     audio = [
@@ -121,7 +126,7 @@ class AudioProgress:
 
     def advance(self, name: str, batch: Batch) -> None:
         """Take note of a batch that is decoded."""
-        self._heard += sum(piece.duration for piece in batch)
+        self._heard += audio_seconds([batch])
         self._reporter.note(f"{self._heard / (time.perf_counter() - self._started):.1f} s of audio a second")
         keys = [(name, piece.segment) for piece in batch]
         self._left.subtract(keys)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.decoding.batches import translate_batches
+from iwsltpack.decoding.batches import audio_seconds, translate_batches
 from iwsltpack.decoding.generation import Translator
 from iwsltpack.decoding.journal import Session
 from iwsltpack.decoding.open_run import open_share, open_whole
@@ -19,7 +19,7 @@ from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import DecodedSet, libraries
 from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
 from iwsltpack.runtime.model import load_from, resolve_device
-from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.system.progress import SILENT, Reporter, SetsReporter
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,10 @@ def _translate(runs: list[OpenRun], source: TensorSource, device: torch.device, 
     load_seconds = time.perf_counter() - started
     reporter.finish()
     translator = Translator(model, runs[0].job.input_builder.processor)
+    # Audio is what takes the time; the model is loaded once, so its time is no part of the rate.
+    sets = SetsReporter(reporter, [audio_seconds(run.batches) for run in runs])
     for run in runs:
+        sets.next_set()
         session = run.journal.begin_session(
             Session(
                 device_name=device_name(device),
@@ -94,5 +97,5 @@ def _translate(runs: list[OpenRun], source: TensorSource, device: torch.device, 
                 peak_device_bytes=peak_device_bytes(device),
             )
         )
-        translate_batches(run, translator, reporter)
+        translate_batches(run, translator, sets)
         run.journal.note_peak(session, peak_host_bytes(), peak_device_bytes(device))

@@ -181,11 +181,7 @@ class Edition(Document):
                 f"{self.name} has not published how models are to be named",
                 fix="write an edition file of your own with the pattern you want and pass its path as --edition",
             )
-        if TEAM.fullmatch(team) is None or DEVICE_NAME.fullmatch(team):
-            raise UsageError(
-                f"not a usable team name: {team!r}",
-                expected="letters, digits, '.', '+', '-' and single '_' within; no device of Windows such as CON",
-            )
+        check_team(team)
         if type not in self.types:
             raise UsageError(f"no submission type {type!r} in {self.name}", expected=", ".join(self.types))
         values = {
@@ -199,6 +195,15 @@ class Edition(Document):
                 raise UsageError(f"model names of {self.name} hold the size bin: the model's size is needed")
             values["SIZE_BIN"] = self.size_bin(size_bytes) or ""
         return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], self.model_name_pattern)
+
+
+def check_team(team: str) -> None:
+    """Refuse a team name that cannot be part of a model's name."""
+    if TEAM.fullmatch(team) is None or DEVICE_NAME.fullmatch(team):
+        raise UsageError(
+            f"not a usable team name: {team!r}",
+            expected="letters, digits, '.', '+', '-' and single '_' within; no device of Windows such as CON",
+        )
 
 
 @cache

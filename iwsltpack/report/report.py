@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iwsltpack.errors import MissingDependency, UsageError
+from iwsltpack.report.mean import means
 from iwsltpack.report.page import make_page
 from iwsltpack.report.plot import can_plot, draw
 from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown
@@ -45,14 +46,15 @@ class Report:
 
 
 def collect(paths: Sequence[Place], tables: Sequence[str] = ()) -> list[System]:
-    """Return the systems under `paths` and in the published `tables`.
+    """Return the systems under `paths`, also on the mean of their test sets, and in the published `tables`.
 
     Neither given is a `UsageError`, a path with nothing to report on an `InputError`.
     """
     if not paths and not tables:
         fix = "name runs, artifacts or scores; or --published palomino2026"
         raise UsageError("nothing to report on", fix=fix)
-    return [*gather(paths), *(system for name in tables for system in published(name))]
+    found = gather(paths)
+    return [*found, *means(found), *(system for name in tables for system in published(name))]
 
 
 def write_report(

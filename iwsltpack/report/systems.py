@@ -322,6 +322,7 @@ def _told_apart(placed: list[tuple[System, Path]]) -> list[System]:
 
     systems = [system for system, _ in placed]
     systems = told(systems, ["cleaned" if system.cleaned else "" for system in systems], all_of_them=True)
-    systems = told(systems, [place.name for _, place in placed])
+    folders = [place.parent if place.name == system.test_set else place for system, place in placed]
+    systems = told(systems, [folder.name for folder in folders])
     titles = [(system.pair, system.test_set, system.title) for system in systems]
     return told(systems, [f"no. {titles[: place + 1].count(title)}" for place, title in enumerate(titles)])

@@ -23,6 +23,7 @@ from iwsltpack.scoring.comet_env import (
     last_words,
     worker_environment,
 )
+from iwsltpack.scoring.options import BATCH_SIZE
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ SILENCE_SECONDS = 1800.0
 """Longest wait between two signs of life: loading a checkpoint, or one batch."""
 SILENCE_VARIABLE = "IWSLTPACK_COMET_TIMEOUT"
 NETWORK_WORDS = ("Connection", "offline", "resolve", "Max retries", "couldn't connect")
-BATCH_SIZE = 16
 
 
 class Comet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,22 +81,33 @@ def _local(path: Path, name: str, revision: str | None, *, reload: bool) -> Loca
     )
 
 
-def _snapshot(model: str, progress: Reporter) -> Path:
-    """Return the folder of a hub id: the hub library's copy, downloaded if it is missing or not whole."""
+def on_this_machine(model: str) -> bool:
+    """Tell whether a checkpoint, a file, a folder or a hub id, is here already."""
+    return Path(model).exists() or _whole(model, offline=True) is not None
+
+
+def _whole(model: str, *, offline: bool) -> Path | None:
+    """Return the hub library's copy of a checkpoint; None where it is not whole, or offline not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def whole(*, offline: bool) -> Path | None:
+    try:
         folder = Path(snapshot_download(model, allow_patterns=list(_FILES), local_files_only=offline))
-        return folder if all((folder / name).is_file() for name in _FILES) else None
+    except LocalEntryNotFoundError:
+        if not offline:
+            raise
+        return None
+    return folder if all((folder / name).is_file() for name in _FILES) else None
 
-    with suppress(LocalEntryNotFoundError):
-        if found := whole(offline=True):
-            return found
+
+def _snapshot(model: str, progress: Reporter) -> Path:
+    """Return the folder of a hub id: the hub library's copy, downloaded if it is missing or not whole."""
+    if found := _whole(model, offline=True):
+        return found
     progress.start(f"downloading {model} (once; 2.3 GB for wmt22-comet-da)", 1)
     cause: Exception | None = None
     try:
-        if not is_offline() and (found := whole(offline=False)):
+        if not is_offline() and (found := _whole(model, offline=False)):
             return found
         reason = "HF_HUB_OFFLINE is set" if is_offline() else f"it has no {_FILES[0]}"
     except Exception as error:  # noqa: BLE001 - the hub library has a dozen ways to say that it failed

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from iwsltpack import cleaning
 from iwsltpack.documents.artifact import Tool
-from iwsltpack.documents.choices import Device
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import (
-    TITLES,
     Comparison,
     MetricCheckpoint,
     MetricResult,
@@ -24,8 +22,8 @@ from iwsltpack.documents.score import (
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring.cache import ScoreCache, default_cache
-from iwsltpack.scoring.comet import BATCH_SIZE, Comet
-from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL
+from iwsltpack.scoring.comet import Comet
+from iwsltpack.scoring.options import DEFAULT_METRICS, METRICS, CometOptions
 from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.significance import (
     BOOTSTRAP_SAMPLES,
@@ -44,20 +42,8 @@ if TYPE_CHECKING:
     from iwsltpack.scoring.references import References
     from iwsltpack.scoring.texts import Hypotheses
 
-METRICS = tuple(TITLES)
-DEFAULT_METRICS = ("chrf", "bleu")
-"""COMET is left out: its environment is a gigabyte and more."""
 NO_SPACES = ("zh", "ja")
 """Languages whose lines are joined without a space between them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CometOptions:
-    """Which COMET: hub id, folder or file; segments a batch; ``auto``, ``cuda`` or ``cpu``."""
-
-    model: str = DEFAULT_MODEL
-    batch_size: int = BATCH_SIZE
-    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

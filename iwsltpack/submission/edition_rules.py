@@ -12,7 +12,6 @@ from iwsltpack.submission.validation_rules import problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iwsltpack.documents.submission import SubmissionArtifact
     from iwsltpack.editions import Condition, Edition
     from iwsltpack.errors import Problem
 
@@ -34,19 +33,17 @@ def check_datasets(condition: Condition, datasets: Sequence[str]) -> list[Proble
     ]
 
 
-def check_base_model(edition: Edition, artifact: SubmissionArtifact) -> list[Problem]:
+def check_base_model(edition: Edition, base_model: str | None, architecture: str) -> list[Problem]:
     """Return what is wrong with the model that was compressed, and whether it is an unusual one."""
     allowed, usual = edition.base_models, edition.usual_architectures
-    if allowed is not None and artifact.base_model is None:
-        message = f"{artifact.architecture}, allowed: {', '.join(allowed)}"
+    if allowed is not None and base_model is None:
+        message = f"{architecture}, allowed: {', '.join(allowed)}"
         return [problem("submit.base-model-unknown", message)]
-    if allowed is not None and artifact.base_model not in allowed:
-        message = f"built from {artifact.base_model}, allowed: {', '.join(allowed)}"
+    if allowed is not None and base_model not in allowed:
+        message = f"built from {base_model}, allowed: {', '.join(allowed)}"
         return [problem("submit.base-model", message)]
-    if usual is not None and artifact.architecture not in usual:
-        message = (
-            f"{artifact.base_model or 'a model'} of class {artifact.architecture}, usual: {', '.join(usual)}"
-        )
+    if usual is not None and architecture not in usual:
+        message = f"{base_model or 'a model'} of class {architecture}, usual: {', '.join(usual)}"
         return [problem("submit.base-model-unusual", message)]
     return []
 

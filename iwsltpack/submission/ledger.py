@@ -162,6 +162,15 @@ def _record(folder: Path, document: Score) -> bool:
     return True
 
 
+def note_upload(root: Path, name: str) -> Path:
+    """Note down that a submission, by name, label or number, was handed in as it is now; return its folder."""
+    with locked(root):
+        folder = _chosen(root, name, None)
+        checksums = fileio.sha256_file(folder / naming.CHECKSUMS)
+        fileio.write_json(folder / naming.UPLOADED, {"checksums": checksums})
+    return folder
+
+
 def check_addition(root: Path, submission: Submission) -> list[Problem]:
     """Return what speaks against adding a submission to those that are there."""
     if submission.type != "primary" or not root.is_dir():

@@ -18,6 +18,8 @@ UPLOAD: Final = "UPLOAD.md"
 CHECKSUMS: Final = "CHECKSUMS.sha256"
 SCORES: Final = "scores.json"
 """Written beside the package when it is scored: no part of it, neither checksummed nor archived."""
+UPLOADED: Final = "uploaded.json"
+"""Beside the package, too: the digest of the checksums of what was handed in."""
 RAW_FOLDER: Final = "raw"
 AUDIT_FOLDER: Final = "audit"
 

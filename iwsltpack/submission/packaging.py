@@ -178,7 +178,8 @@ def _check_artifact(
         coding=manifest.coding,
         techniques=manifest.recipe.techniques,
     )
-    return problems + check_base_model(request.edition, artifact), manifest, artifact
+    problems += check_base_model(request.edition, artifact.base_model, artifact.architecture)
+    return problems, manifest, artifact
 
 
 def _collect_runs(request: Request) -> tuple[list[tuple[Path, Run]], list[Problem]]:
@@ -217,9 +218,7 @@ def _check_against_artifact(folder: Path, run: Run, artifact: SubmissionArtifact
     if artifact is None:
         return []
     if used.sha256 != artifact.sha256:
-        message = (
-            f"decoded with artifact {used.sha256[:12]}… ({used.recipe}), this is {artifact.sha256[:12]}…"
-        )
+        message = f"decoded with artifact {used.sha256} ({used.recipe}), this is {artifact.sha256}"
         return [problem("submit.other-artifact", message, path=path)]
     if used.bytes != artifact.bytes:
         message = f"the run says {used.bytes} bytes, the artifact has {artifact.bytes}"

@@ -49,10 +49,12 @@ class Table:
         rows = [[_shown(item) for item in row] for row in self.rows]
         if self.title:
             yield Text(printable(self.title), style="bold")
-        yield from [self._drawn(rows)] if self._width(rows) <= options.max_width else self._stacked(rows)
+        widths = self._widths(rows)
+        fits = sum(widths) + GAP * (len(widths) - 1) <= options.max_width
+        yield from [self._drawn(rows, widths)] if fits else self._stacked(rows)
 
-    def _width(self, rows: Sequence[Sequence[Any]]) -> int:
-        """Return the columns of a terminal that the table takes at least."""
+    def _widths(self, rows: Sequence[Sequence[Any]]) -> list[int]:
+        """Return the columns of a terminal that each column of the table takes at least."""
         from rich.cells import cell_len
 
         widths = []
@@ -60,17 +62,23 @@ class Table:
             texts = [column.heading, *(row[index].plain for row in rows)]
             parts = [part for text in texts for part in (text.split() if column.prose else text.split("\n"))]
             widths.append(max(map(cell_len, parts), default=0))
-        return sum(widths) + GAP * (len(widths) - 1)
+        return widths
 
-    def _drawn(self, rows: Sequence[Sequence[Any]]) -> Any:
+    def _drawn(self, rows: Sequence[Sequence[Any]], widths: Sequence[int]) -> Any:
         from rich.table import Table as Drawn
 
         drawn = Drawn(
             box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=any(c.heading for c in self.columns)
         )
-        for column in self.columns:
-            justify: Any = "right" if column.figures else "left"
-            drawn.add_column(column.heading, justify=justify, no_wrap=not column.prose, header_style="bold")
+        for column, width in zip(self.columns, widths, strict=True):
+            # Left to itself, rich makes room by cutting a long word of one column of prose for another's sake.
+            drawn.add_column(
+                column.heading,
+                justify="right" if column.figures else "left",
+                no_wrap=not column.prose,
+                header_style="bold",
+                min_width=width,
+            )
         for row in rows:
             drawn.add_row(*row)
         return drawn

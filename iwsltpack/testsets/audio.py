@@ -7,6 +7,7 @@ Channels are averaged.
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from iwsltpack.testsets.containers import MP3_PADDING, BadAudio, check_container
 from iwsltpack.testsets.testset import UNREADABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -78,6 +80,20 @@ def examine(path: Path) -> Recording:
     infinity or samples far outside full scale; or is of a format without a header, or one that cannot be read in
     parts.
     """
+    with _opened(path, sha256_file) as (sound, file):
+        frames, energy = _read_through(sound, path)
+        return Recording(frames=frames, rate=sound.samplerate, file=file, energy=energy)
+
+
+def glance(path: Path) -> float:
+    """Return the seconds a recording says it has; `BadAudio` where that alone tells that it cannot be used."""
+    with _opened(path, lambda _: "") as (sound, _):
+        return float(sound.frames / sound.samplerate)
+
+
+@contextmanager
+def _opened(path: Path, digest: Callable[[Path], str]) -> Iterator[tuple[Any, ExaminedFile]]:
+    """Open a recording, its container checked and no sample read; errors inside the block are `BadAudio`, too."""
     import soundfile
 
     try:
@@ -88,7 +104,7 @@ def examine(path: Path) -> Recording:
         stamp = _stamp(path)
         if path.stat().st_size == 0:
             raise BadAudio("empty", "the file is empty")
-        digest = sha256_file(path)
+        file = ExaminedFile(path=path, sha256=digest(path), stamp=stamp)
         check_container(path)
         with soundfile.SoundFile(path) as sound:
             # libsndfile reads anything called .au or .snd without a header as noise.
@@ -96,9 +112,7 @@ def examine(path: Path) -> Recording:
                 raise BadAudio("unreadable", "cannot be decoded: it has no header")
             if not sound.seekable():
                 raise _unsupported(f"{sound.subtype_info} cannot be read in parts")
-            frames, energy = _read_through(sound, path)
-            file = ExaminedFile(path=path, sha256=digest, stamp=stamp)
-            return Recording(frames=frames, rate=sound.samplerate, file=file, energy=energy)
+            yield sound, file
     except soundfile.LibsndfileError as error:
         raise BadAudio("unreadable", f"cannot be decoded: {error.error_string.strip()}") from error
     except OSError as error:

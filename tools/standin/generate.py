@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from tools.standin.fit import TABLE, round_to_bfloat16
 
 BLOCK = 1 << 22
 SHARDS = 5
+MINIATURE = Path(__file__).parents[2] / "iwsltpack" / "demo" / "miniature"
 PREFIX = "language_model.model"
 
 
@@ -248,6 +250,9 @@ def generate(output: Path, scale_name: str) -> None:
     fileio.write_json(
         output / "generation_config.json", {"eos_token_id": [min(151645, scale.vocabulary - 2)]}
     )
+    # The weights are random: any tokenizer and processor of the family will do, and a build wants both.
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "chat_template.jinja"):
+        shutil.copyfile(MINIATURE / name, output / name)
     print(f"{scale_name}: {len(tensors)} tensors, {total:,} bytes in {len(files)} shards")
 
 

@@ -87,7 +87,8 @@ def read_package(folder: Path) -> tuple[dict[str, bytes], list[Problem]]:
         hostile.append((f"{len(found)} files", folder))
     if hostile:
         return {}, [problem("submission.hostile", message, path=path) for message, path in hostile]
-    return {name: fileio.read_bytes(path) for name, path in found.items() if name != naming.SCORES}, []
+    beside = (naming.SCORES, naming.UPLOADED)
+    return {name: fileio.read_bytes(path) for name, path in found.items() if name not in beside}, []
 
 
 def _check_files(
@@ -205,7 +206,7 @@ def _check_rules(item: Submission, edition: Edition) -> list[Problem]:
         # The edition lacks this pair, condition, type or size: it has no rules to apply.
         return [problem("submission.model-name", error.what)]
     problems = check_datasets(edition.condition(item.condition), item.datasets)
-    problems += check_base_model(edition, item.artifact)
+    problems += check_base_model(edition, item.artifact.base_model, item.artifact.architecture)
     problems += check_test_sets(edition, item.pair, [test_set.name for test_set in item.test_sets])
     if item.model_name != expected:
         problems.append(problem("submission.model-name", f"{item.model_name!r} instead of {expected!r}"))

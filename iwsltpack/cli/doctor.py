@@ -1,0 +1,38 @@
+"""``iwsltpack doctor``."""
+
+from __future__ import annotations
+
+import typer
+
+from iwsltpack.cli import console
+from iwsltpack.system.tables import Column, Table
+
+COLUMNS = (
+    Column(heading="state"),
+    Column(heading="what"),
+    Column(heading="found", prose=True),
+    Column(heading="to do", prose=True),
+)
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+def command(context: typer.Context) -> None:
+    """Say what will and will not work, before hours are spent on it: settings, model, test sets, machine.
+
+    Reads the settings of this folder and what they name; nothing is fetched, loaded or written. It takes less than
+    10 s. Exit code 0: no error (warnings may be printed). 5: at least one error.
+
+    Example: iwsltpack doctor
+    """
+    from rich.text import Text
+
+    from iwsltpack.cli.job import job_of
+    from iwsltpack.errors import ValidationFailed
+    from iwsltpack.workplace.doctor import examine
+
+    checks = examine(job_of(context))
+    rows = [(Text(i.state, style=COLOURS[i.state]), i.name, i.told, i.fix or "") for i in checks]
+    console.result([check.to_json() for check in checks], Table(COLUMNS, rows))
+    if any(check.state == "error" for check in checks):
+        raise typer.Exit(ValidationFailed.exit_code)
+    console.say("nothing here stands in the way; iwsltpack status says what to type")

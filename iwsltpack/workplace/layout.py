@@ -1,0 +1,61 @@
+"""The settings file of a new working folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path, PurePath
+
+from iwsltpack import editions
+from iwsltpack.documents.names import ARTIFACTS_DIR, RUNS_DIR
+from iwsltpack.errors import UsageError
+from iwsltpack.system import fileio
+from iwsltpack.system.templates import render
+
+TEMPLATE = Path(__file__).with_name("iwsltpack.toml.jinja")
+
+
+def write_settings(
+    path: Path, *, team: str, pair: str, condition: str, edition: str, recipe: str, **known: str | Path | None
+) -> None:
+    """Write the settings of a job, commented.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    team, pair, condition, edition, recipe
+        What names are made of.
+    known
+        ``source``, ``base_model``, ``test_dir`` and ``reference``; None is switched off in the file.
+
+    Raises
+    ------
+    UsageError
+        The file is there already; or a team, pair, condition or edition that cannot be.
+    """
+    if os.path.lexists(path):
+        raise UsageError(
+            "there are settings here already", where=path, fix="edit them, or give --output another name"
+        )
+    rules = editions.load(edition)
+    editions.check_team(team)
+    sets, allowed = rules.pair(pair).test_sets, rules.condition(condition).datasets
+    domains = f": {', '.join(sets.domains)}" if sets.domains else ""
+    name = PurePath(recipe).stem
+    text = render(
+        TEMPLATE,
+        {"text": lambda value: json.dumps(str(value), ensure_ascii=False)},
+        team=team,
+        pair=pair,
+        condition=condition,
+        edition=edition,
+        recipe=recipe,
+        title=rules.title,
+        sets=f"{sets.count or '?'} test sets{domains}",
+        data=f"data that may support the compression: {', '.join(allowed or ()) or 'not public'}",
+        built=f"{ARTIFACTS_DIR}/{name}",
+        runs=f"{RUNS_DIR}/{name}-{pair}",
+        **known,
+    )
+    fileio.create_bytes(path, text.encode())
