@@ -33,7 +33,7 @@ from iwsltpack.building.partial import (
     journal_of,
     lock_partial,
 )
-from iwsltpack.building.plan import check_storable, plan_tensors, pruned_config
+from iwsltpack.building.plan import adapt_side_files, check_storable, plan_tensors
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
 from iwsltpack.codecs.registry import coding_in
@@ -110,7 +110,7 @@ class BuildJob:
 
     def note(self, journal: BuildJournal, written: Written) -> Written:
         """Record a finished tensor; return it as recorded."""
-        tensor, files = _from_origin(written[0], self.checkpoint), written[1]
+        tensor, files = from_origin(written[0], self.checkpoint), written[1]
         journal.add((tensor, files), self.state)
         return tensor, files
 
@@ -239,16 +239,8 @@ def prepared_job(
     checkpoint = open_checkpoint(source)
     files = {} if matrices is None else find_matrices(matrices)
     stamp, state = _stamp(checkpoint, files), checkpoint.state()
-    draft = ArtifactManifest(
-        format_version=packing.format_version,
-        tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
-        base_model=_base_model(checkpoint, model_id, revision),
-        recipe=recipe,
-        coding=packing.name,
-        calibration=calibration,
-        tensors=(),
-        files=(),
-    )
+    base = _base_model(checkpoint, model_id, revision)
+    draft = replace(draft_manifest(checkpoint, recipe, packing), base_model=base, calibration=calibration)
     if draft.base_model.id is None:
         progress.say(UNNAMED.format(draft.base_model.architecture))
     with _prepared(source, recipe, output, progress) as folder:
@@ -259,14 +251,15 @@ def prepared_job(
             progress.say(
                 f"without {' and '.join(missing)} this artifact can be inspected, but not decoded with"
             )
-        side[side_files.CONFIG] = pruned_config(side[side_files.CONFIG], plans)
+        if (vocabulary := adapt_side_files(side, plans)) is not None:
+            progress.say(f"dropped tokens: {vocabulary}")
         stacked = stacked_experts({name: tensor.shape for name, tensor in prepared.tensors.items()})
         if stacked and recipe.layers:
             progress.say(
                 f"kept lossless: experts stacked in one tensor, {len(stacked)} of them: {stacked[0]} …"
             )
         plan = BuildPlan(
-            manifest=draft,
+            manifest=replace(draft, vocabulary=vocabulary),
             source=stamp,
             tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
             side=publishing.describe_side_files(side),
@@ -280,6 +273,19 @@ def prepared_job(
             plan=plan,
             state=state,
         )
+
+
+def draft_manifest(checkpoint: Checkpoint, recipe: Recipe, packing: Coding) -> ArtifactManifest:
+    """Return what the manifest will say before a tensor is planned."""
+    return ArtifactManifest(
+        format_version=packing.format_version,
+        tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
+        base_model=_base_model(checkpoint, None, None),
+        recipe=recipe,
+        coding=packing.name,
+        tensors=(),
+        files=(),
+    )
 
 
 def _base_model(checkpoint: Checkpoint, model_id: str | None, revision: str | None) -> BaseModel:
@@ -427,7 +433,7 @@ def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop
             raise
 
 
-def _from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
+def from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
     """Name the checkpoint's own tensor as the source, also where another library came between."""
     origin = checkpoint.tensors.get(tensor.name)
     if origin is None:

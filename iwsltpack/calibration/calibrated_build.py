@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.dropped_tokens import find_dropped
 from iwsltpack.building.partial import partial_of
 from iwsltpack.building.pipeline import build_artifact, check_request
 from iwsltpack.building.plan import rules_of
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
+from iwsltpack.calibration.dropping import measure_dropping
 from iwsltpack.calibration.moments import checkpoint_names
 from iwsltpack.calibration.walk import calibrate
 from iwsltpack.documents.choices import DEFAULT_VERSION
@@ -24,7 +26,7 @@ from iwsltpack.system.progress import SILENT, Reporter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from iwsltpack.documents.artifact import ArtifactManifest, Calibration
+    from iwsltpack.documents.artifact import ArtifactManifest, Calibration, Vocabulary
     from iwsltpack.documents.recipe import Recipe
 
 FOLDER = "calibration"
@@ -70,7 +72,9 @@ def build_calibrated(
         )
     folder = partial_of(output) / FOLDER
     with fileio.disk_errors(output):
-        matrices, tokens = _calibrated(source, folder, wanted, data, checkpoint.state(), progress)
+        rule = recipe.vocabulary
+        vocabulary = None if rule is None else find_dropped(rule, checkpoint)[0]
+        matrices, tokens = _calibrated(source, folder, wanted, data, checkpoint.state(), vocabulary, progress)
     gc.collect()
     manifest = build_artifact(
         source,
@@ -90,7 +94,13 @@ def build_calibrated(
 
 
 def _calibrated(
-    source: Path, folder: Path, wanted: set[str], data: CalibrationData, state: str, progress: Reporter
+    source: Path,
+    folder: Path,
+    wanted: set[str],
+    data: CalibrationData,
+    state: str,
+    vocabulary: Vocabulary | None,
+    progress: Reporter,
 ) -> tuple[Path, int]:
     """Return the folder of the matrices, and the tokens of the output they were calibrated on."""
     model = load_checkpoint(source)
@@ -103,6 +113,8 @@ def _calibrated(
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{state} {model.dtype}"
     batches = data.batches(model, folder, identity)
+    if vocabulary is not None:
+        progress.say(str(measure_dropping(model, batches, vocabulary)))
     (matrices,) = calibrate(
         model,
         batches,

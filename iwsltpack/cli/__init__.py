@@ -15,6 +15,7 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
         clean,
         decode,
         demo,
+        estimate,
         export,
         inspect,
         merge,
@@ -29,6 +30,7 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
     )
 
     return [
+        ("estimate", estimate.command),
         ("build", build.command),
         ("decode", decode.command),
         ("merge", merge.command),

@@ -41,6 +41,7 @@ def command(
             "recipe": manifest.recipe.to_json(),
             "coding": manifest.coding,
             "calibration": manifest.calibration and manifest.calibration.to_json(),
+            "vocabulary": manifest.vocabulary and manifest.vocabulary.to_json(),
             **sizes.to_json(),
         },
         *(_identity(manifest), "", _measures(sizes), "", _components(sizes), "", UNITS),
@@ -61,6 +62,7 @@ def _identity(manifest: ArtifactManifest) -> Table:
             ("recipe", f"{manifest.recipe.name}: {manifest.recipe.description}"),
             ("coding", manifest.coding),
             *((("calibrated on", str(manifest.calibration)),) if manifest.calibration else ()),
+            *((("dropped tokens", str(manifest.vocabulary)),) if manifest.vocabulary else ()),
             ("manifest SHA-256", manifest.sha256),
         ),
     )
@@ -105,7 +107,9 @@ def _components(sizes: Sizes) -> Table:
         )
     )
     if sizes.parameters != sizes.source_parameters:
-        rows.append(("before pruning", "", f"{sizes.source_parameters:,}", "", ""))
+        rows.append(("in the source", "", f"{sizes.source_parameters:,}", "", ""))
+    if sizes.saved_by_dropping:
+        rows.append(("saved by dropping tokens, about", f"{sizes.saved_by_dropping:,}", "", "", ""))
     if sizes.entropy_bits is not None:
         above = (
             100 * (sizes.components["selected"].bits_per_weight / sizes.entropy_bits - 1)
