@@ -66,6 +66,8 @@ def object_schema(part: type[Part], definitions: dict[str, Schema]) -> Schema:
     properties: dict[str, Schema] = {}
     required = []
     for field in dataclasses.fields(part):  # type: ignore[arg-type]
+        if field.metadata.get("internal"):
+            continue
         kind = hints[field.name]
         if field.metadata.get("optional"):
             kind = without_none(kind) if field.default is None else kind

@@ -57,7 +57,7 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
 
 
 def _nbytes(tensor: Tensor) -> int:
-    return tensor.parameters * by_name(tensor.dtype, tensor.name).carrier.itemsize
+    return tensor.values * by_name(tensor.dtype, tensor.name).carrier.itemsize
 
 
 def _shards(tensors: tuple[Tensor, ...]) -> list[list[Tensor]]:

@@ -96,7 +96,7 @@ class Artifact:
     def _past_cache(self) -> bool:
         """Whether chunks and the tensors made of them are too much for the page cache, by the manifest."""
         stored = sum(file.bytes for file in self.manifest.files)
-        decoded = sum(tensor.parameters * ITEM_BYTES[tensor.dtype] for tensor in self.manifest.tensors)
+        decoded = sum(tensor.values * ITEM_BYTES[tensor.dtype] for tensor in self.manifest.tensors)
         return direct_io.exceeds_cache(stored + decoded)
 
     @cached_property

@@ -11,7 +11,7 @@ from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -110,6 +110,13 @@ def with_dtype(config: bytes, dtype: str) -> bytes:
         for key in ("dtype", "torch_dtype"):
             if key in part or (part is document and key == "dtype" and "torch_dtype" not in part):
                 part[key] = dtype
+    return fileio.canonical_json(document)
+
+
+def with_suppressed(generation_config: bytes, tokens: Iterable[int]) -> bytes:
+    """Return generation settings under which no output holds any of `tokens`."""
+    document = parse(generation_config, GENERATION_CONFIG)
+    document["suppress_tokens"] = sorted({*(document.get("suppress_tokens") or ()), *tokens})
     return fileio.canonical_json(document)
 
 

@@ -55,6 +55,8 @@ class Sizes:
     entropy_bits
         Mean Shannon entropy of the codes, given their class where there are classes, bits a weight, over the rounded
         layers; None without any.
+    saved_by_dropping
+        About what the rows of dropped tokens would take, had they been stored as the others.
     """
 
     total_bytes: int
@@ -67,6 +69,7 @@ class Sizes:
     parameters: int
     source_parameters: int
     source_bytes: int
+    saved_by_dropping: int
 
     @property
     def bytes_above_entropy(self) -> int | None:
@@ -97,6 +100,7 @@ class Sizes:
             "parameters": self.parameters,
             "source_parameters": self.source_parameters,
             "side_bytes": self.side_bytes,
+            "saved_by_dropping_bytes": self.saved_by_dropping,
             "components": {
                 name: {**vars(part), "bits_per_weight": part.bits_per_weight}
                 for name, part in self.components.items()
@@ -121,15 +125,16 @@ def sizes_of(manifest: ArtifactManifest, total_bytes: int) -> Sizes:
     """Work out every measure from a manifest and the size of the whole folder."""
     parts = {name: [0, 0, 0] for name in get_args(Component)}
     linear = source_linear = 0
-    entropy = weights = 0.0
+    entropy = weights = saved = 0.0
     for tensor in manifest.tensors:
         source_bytes = tensor.source_parameters * ITEM_BYTES[tensor.source_dtype]
         for index, amount in enumerate((tensor.bytes, tensor.parameters, source_bytes)):
             parts[tensor.component][index] += amount
+        saved += tensor.bytes * (tensor.values - tensor.parameters) / max(tensor.parameters, 1)
         if tensor.linear:
             linear, source_linear = linear + tensor.bytes, source_linear + source_bytes
         if tensor.entropy_bits is not None:
-            entropy, weights = entropy + tensor.entropy_bits * tensor.parameters, weights + tensor.parameters
+            entropy, weights = entropy + tensor.entropy_bits * tensor.values, weights + tensor.parameters
     return Sizes(
         total_bytes=total_bytes,
         linear_bytes=linear,
@@ -138,10 +143,11 @@ def sizes_of(manifest: ArtifactManifest, total_bytes: int) -> Sizes:
             name: ComponentSize(bytes=stored, parameters=values, source_bytes=source)
             for name, (stored, values, source) in parts.items()
         },
-        state_dict_bytes=sum(tensor.parameters * ITEM_BYTES[tensor.dtype] for tensor in manifest.tensors),
+        state_dict_bytes=sum(tensor.values * ITEM_BYTES[tensor.dtype] for tensor in manifest.tensors),
         side_bytes=total_bytes - sum(tensor.bytes for tensor in manifest.tensors),
         entropy_bits=entropy / weights if weights else None,
         parameters=manifest.parameters,
         source_parameters=manifest.base_model.parameters,
         source_bytes=manifest.base_model.bytes,
+        saved_by_dropping=round(saved),
     )

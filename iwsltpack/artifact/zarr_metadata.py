@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from contextlib import contextmanager
 from functools import cache
@@ -68,11 +67,8 @@ def dimension_names(shape: tuple[int, ...]) -> list[str]:
     return [f"axis{axis}_{length}" for axis, length in enumerate(shape)]
 
 
-def create_array(folder: Path, array: ArrayLayout, chain: Chain, attributes: dict[str, Any]) -> bytes:
-    """Create one array under `folder` with exactly the codecs of `chain` and no chunks; an older one is replaced.
-
-    Its metadata are returned, as zarr-python writes them.
-    """
+def array_metadata(array: ArrayLayout, chain: Chain, attributes: Json) -> bytes:
+    """Return the metadata of an array with exactly the codecs of `chain`, as zarr-python writes them."""
     settings = {
         "shape": array.shape,
         "chunks": array.chunk,
@@ -83,16 +79,7 @@ def create_array(folder: Path, array: ArrayLayout, chain: Chain, attributes: dic
         "attributes": attributes,
         "dimension_names": dimension_names(array.shape),
     }
-    return _begun(folder / array.metadata, _metadata(json.dumps(settings)))
-
-
-def _begun(path: Path, metadata: bytes) -> bytes:
-    """Write the metadata of an array or group into its folder, made anew, and return them."""
-    with fileio.disk_errors(path.parent):
-        shutil.rmtree(path.parent, ignore_errors=True)
-        path.parent.mkdir(parents=True)
-        path.write_bytes(metadata)
-    return metadata
+    return _metadata(json.dumps(settings))
 
 
 def attributes(entry: Tensor, chain: Chain, quantizer: Quantizer | None) -> Json:
@@ -103,7 +90,7 @@ def attributes(entry: Tensor, chain: Chain, quantizer: Quantizer | None) -> Json
     return {"torch_dtype": entry.dtype, **(chain.scaling(quantizer.step) if quantizer else chain.marks)}
 
 
-def _of_group(entry: Tensor) -> Json:
+def tensor_group(entry: Tensor) -> Json:
     """Return the metadata of the group of a tensor whose codes lie by class."""
     attributes = {
         "torch_dtype": entry.dtype,
@@ -115,14 +102,9 @@ def _of_group(entry: Tensor) -> Json:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def create_tensor_group(path: Path, entry: Tensor) -> bytes:
-    """Write the metadata of the group of a tensor whose codes lie by class, and return them."""
-    return _begun(path, fileio.canonical_json(_of_group(entry)))
-
-
 def check_tensor_group(path: Path, entry: Tensor) -> None:
     """Refuse a group's metadata unless it says what the manifest promises; see `check_metadata`."""
-    _compare(path, _of_group(entry))
+    _compare(path, tensor_group(entry))
 
 
 @cache

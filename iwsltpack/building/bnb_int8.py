@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from iwsltpack.artifact.side_files import CONFIG, SIDE_FILES, architecture
+from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
+from iwsltpack.building.plan import linear_layers
+from iwsltpack.codecs.dtypes import ROUNDABLE, by_name, to_float32
 from iwsltpack.errors import MissingDependency, UsageError, how_to_install
 from iwsltpack.system.fileio import read_bytes
 from iwsltpack.system.quiet import quiet_loggers, quiet_transformers
@@ -17,6 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iwsltpack.system.progress import Reporter
+
+_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|proj_out)$")
+"""What transformers leaves in float16."""
+_FEW = 1 << 20
+"""Values of a matrix from which an estimate takes the rows' largest."""
 
 
 @contextmanager
@@ -72,3 +84,48 @@ def _save_int8(source: Path, folder: Path, progress: Reporter) -> None:
         model.save_pretrained(folder)
         progress.advance()
     progress.finish()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Converted(SourceTensor):
+    """What becomes of a tensor, or is stored beside it, computed row by row as bitsandbytes would."""
+
+    of: SourceTensor
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Return int8 codes, the largest magnitude of each row, or float16, as the type asks for."""
+        if not self.shape:
+            return np.zeros((), self.dtype.carrier)  # the layout of the codes: by rows
+        of, kind = self.of, self.dtype.name
+        few = kind == "float32" and of.count > _FEW
+        values = to_float32(of.rows(start, start + _FEW // of.row if few else stop), of.dtype.name)
+        if kind == "float16":
+            return values.astype(np.float16)
+        largest = np.abs(values.astype(np.float16)).max(1, initial=0).astype(np.float32)
+        if few:  # alike, but no two the same: a whole matrix is not read for the sake of so few bytes
+            spread = np.random.default_rng(0).uniform(0.95, 1.05, stop - start)
+            return (np.resize(largest, stop - start) * spread).astype(np.float16).astype(np.float32)
+        if kind == "float32":
+            return np.asarray(largest)
+        codes: np.ndarray = np.rint(values * (127 / np.maximum(largest, 1e-30))[:, None])
+        return codes.astype(np.int8)
+
+
+def converted(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint as bitsandbytes would save it, without the hours and the memory: for an estimate."""
+    tensors = dict(checkpoint.tensors)
+
+    def add(name: str, of: SourceTensor, dtype: str, shape: tuple[int, ...]) -> None:
+        known = {field.name: getattr(of, field.name) for field in fields(SourceTensor)}
+        tensors[name] = _Converted(**(known | {"name": name, "dtype": by_name(dtype), "shape": shape}), of=of)
+
+    for name, tensor in checkpoint.tensors.items():
+        if tensor.dtype.name in ROUNDABLE:
+            add(name, tensor, "float16", tensor.shape)
+    for layer in linear_layers(checkpoint):
+        weight = checkpoint.tensors[f"{layer}.weight"]
+        if weight.dtype.name in ROUNDABLE and not _OUTPUT_LAYER.search(layer):
+            add(f"{layer}.weight", weight, "int8", weight.shape)
+            add(f"{layer}.SCB", weight, "float32", weight.shape[:1])
+            add(f"{layer}.weight_format", weight, "uint8", ())
+    return replace(checkpoint, tensors=tensors)

@@ -31,7 +31,7 @@ from iwsltpack.building.partial import (
     journal_of,
     lock_partial,
 )
-from iwsltpack.building.plan import check_storable, plan_tensors, pruned_config
+from iwsltpack.building.plan import adapt_side_files, check_storable, plan_tensors
 from iwsltpack.building.request import BuildRequest, stamp
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
@@ -100,7 +100,7 @@ class BuildJob:
 
     def note(self, journal: BuildJournal, written: Written) -> Written:
         """Record a finished tensor; return it as recorded."""
-        tensor, files = _from_origin(written[0], self.checkpoint), written[1]
+        tensor, files = from_origin(written[0], self.checkpoint), written[1]
         journal.add((tensor, files), self.state)
         return tensor, files
 
@@ -178,31 +178,23 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
     checkpoint = open_checkpoint(request.source)
     files = {} if request.matrices is None else find_matrices(request.matrices)
     source, state = stamp(checkpoint, files), checkpoint.state()
-    draft = ArtifactManifest(
-        format_version=packing.format_version,
-        tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
-        base_model=request.base_model(checkpoint),
-        recipe=recipe,
-        coding=packing.name,
-        calibration=request.calibration,
-        tensors=(),
-        files=(),
-    )
+    draft = draft_manifest(request, checkpoint)
     if draft.base_model.id is None:
         progress.say(UNNAMED.format(draft.base_model.architecture))
     with _prepared(request, progress) as folder:
         prepared = checkpoint if folder == request.source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe, files), side_files.collect(folder)
         check_storable(plans, packing)
-        publishing.check_side_files(side, source, progress)
-        side[side_files.CONFIG] = pruned_config(side[side_files.CONFIG], plans)
+        publishing.check_side_files(side, request.source, progress)
+        if (vocabulary := adapt_side_files(side, plans)) is not None:
+            progress.say(f"dropped tokens: {vocabulary}")
         stacked = stacked_experts({name: tensor.shape for name, tensor in prepared.tensors.items()})
         if stacked and recipe.layers:
             progress.say(
                 f"kept lossless: experts stacked in one tensor, {len(stacked)} of them: {stacked[0]} …"
             )
         plan = BuildPlan(
-            manifest=draft,
+            manifest=replace(draft, vocabulary=vocabulary),
             source=source,
             tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
             side=publishing.describe_side_files(side),
@@ -216,6 +208,20 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
             plan=plan,
             state=state,
         )
+
+
+def draft_manifest(request: BuildRequest, checkpoint: Checkpoint) -> ArtifactManifest:
+    """Return what the manifest will say before a tensor is planned."""
+    return ArtifactManifest(
+        format_version=request.coding.format_version,
+        tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
+        base_model=request.base_model(checkpoint),
+        recipe=request.recipe,
+        coding=request.coding_name,
+        calibration=request.calibration,
+        tensors=(),
+        files=(),
+    )
 
 
 @contextmanager
@@ -292,7 +298,7 @@ def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop
             raise
 
 
-def _from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
+def from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
     """Name the checkpoint's own tensor as the source, also where another library came between."""
     origin = checkpoint.tensors.get(tensor.name)
     if origin is None:

@@ -8,7 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from iwsltpack.artifact import side_files
+from iwsltpack.building.dropped_tokens import dropped_rows, find_dropped
 from iwsltpack.building.mlp_layers import GATE, gated_mlps, title
 from iwsltpack.building.patterns import select
 from iwsltpack.building.prune import plan_pruning
@@ -26,12 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    import numpy as np
-
     from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
     from iwsltpack.building.prune import Kept
     from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.artifact import Component
+    from iwsltpack.documents.artifact import Component, Vocabulary
     from iwsltpack.documents.recipe import LayerRule, Recipe
     from iwsltpack.quantizers.quantizer import Quantizer
 
@@ -55,6 +56,8 @@ class TensorPlan:
         See `iwsltpack.documents.artifact.Tensor`.
     matrix
         File with the codes that a calibration made of it, which are packed in its place.
+    vocabulary
+        The tokens whose rows become zero.
     """
 
     source: SourceTensor
@@ -63,6 +66,7 @@ class TensorPlan:
     component: Component
     linear: bool
     matrix: Path | None = None
+    vocabulary: Vocabulary | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,6 +90,7 @@ class TensorPlan:
             **({} if quantizer is None else quantizer.described()),
             classes=class_count(rows * shape[1]) if by_class else None,
             chunk_rows=rows,
+            zero_rows=None if self.vocabulary is None else len(dropped_rows(self.vocabulary)),
         )
 
     def with_whole_paths(self) -> TensorPlan:
@@ -102,10 +107,15 @@ class TensorPlan:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read the values of rows `start` to `stop` after pruning, in the carrier type; or their codes."""
         if self.matrix is not None:
-            return QuantizedMatrix.load(self.matrix).codes[start:stop]
-        if self.kept is None:
-            return self.source.rows(start, stop)
-        return self.kept.read(self.source, start, stop)
+            block = QuantizedMatrix.load(self.matrix).codes[start:stop]
+        elif self.kept is not None:
+            block = self.kept.read(self.source, start, stop)
+        else:
+            block = self.source.rows(start, stop)
+        if self.vocabulary is not None:
+            rows, block = dropped_rows(self.vocabulary), block.copy()
+            block[rows[slice(*np.searchsorted(rows, (start, stop)))] - start] = 0
+        return block
 
 
 def rows_per_chunk(shape: tuple[int, ...]) -> int:
@@ -136,7 +146,11 @@ def linear_layers(checkpoint: Checkpoint) -> list[str]:
 
 
 def plan_tensors(
-    checkpoint: Checkpoint, recipe: Recipe, matrices: Mapping[str, Path] | None = None
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    matrices: Mapping[str, Path] | None = None,
+    *,
+    sampled: bool = False,
 ) -> list[TensorPlan]:
     """Apply a recipe to a checkpoint.
 
@@ -146,6 +160,8 @@ def plan_tensors(
         What, and how.
     matrices
         Files with a `QuantizedMatrix` by tensor; these are packed, whatever the recipe says of the tensor.
+    sampled
+        Whether pruning may look at a part of the weights alone: enough for an estimate.
 
     Returns
     -------
@@ -159,7 +175,10 @@ def plan_tensors(
     _check_names(checkpoint)
     matrices, layers = matrices or {}, set(linear_layers(checkpoint))
     rules = rules_of(checkpoint, recipe)
-    kept = plan_pruning(checkpoint, recipe.prune) if recipe.prune else {}
+    kept = plan_pruning(checkpoint, recipe.prune, sampled=sampled) if recipe.prune else {}
+    vocabulary, tables = (
+        find_dropped(recipe.vocabulary, checkpoint) if recipe.vocabulary else (None, frozenset[str]())
+    )
     plans = []
     for name in sorted(checkpoint.tensors):
         source = checkpoint.tensors[name]
@@ -173,6 +192,7 @@ def plan_tensors(
                 component=_component(name, selected=quantizer is not None, linear=layer in layers),
                 linear=layer in layers,
                 matrix=matrices.get(name),
+                vocabulary=vocabulary if name in tables else None,
             )
         )
     _check_matrices(plans, matrices)
@@ -298,6 +318,15 @@ def _check_matrices(plans: list[TensorPlan], matrices: Mapping[str, Path]) -> No
                 where=plan.source.name,
                 fix="prune the checkpoint first, then calibrate the pruned one",
             )
+
+
+def adapt_side_files(side: dict[str, bytes], plans: list[TensorPlan]) -> Vocabulary | None:
+    """Let the configuration say what was pruned, and the generation settings suppress the tokens that are returned."""
+    side[side_files.CONFIG] = pruned_config(side[side_files.CONFIG], plans)
+    vocabulary = next((plan.vocabulary for plan in plans if plan.vocabulary), None)
+    if vocabulary is not None and (settings := side.get(side_files.GENERATION_CONFIG)) is not None:
+        side[side_files.GENERATION_CONFIG] = side_files.with_suppressed(settings, vocabulary.ids())
+    return vocabulary
 
 
 def pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:

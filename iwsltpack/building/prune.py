@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PROJECTIONS = (GATE, UP, DOWN)
 BLOCK_ROWS = 512
+PIECES, SAMPLED_ROWS = 16, 32
+"""Places in a tensor that a sample is taken from, and rows scored at each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,8 @@ class Kept:
         return source.rows(first, int(units[-1]) + 1)[units - first]
 
 
-def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
-    """Choose the units to keep in every MLP whose name matches.
+def plan_pruning(checkpoint: Checkpoint, rule: PruneRule, *, sampled: bool = False) -> dict[str, Kept]:
+    """Choose the units to keep in every MLP whose name matches; see `scores` for `sampled`.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def plan_pruning(checkpoint: Checkpoint, rule: PruneRule) -> dict[str, Kept]:
             expected=f"a regular expression over names such as {mlps[0] if mlps else '(none here)'}",
         )
     for mlp in matched:
-        units = keep_units(scores(checkpoint, mlp), rule.fraction)
+        units = keep_units(scores(checkpoint, mlp, sampled=sampled), rule.fraction)
         total = checkpoint.tensors[f"{mlp}.{GATE}.weight"].shape[0]
         if len(units) in (0, total):
             raise UsageError(
@@ -100,8 +102,10 @@ def keep_units(magnitudes: NDArray[np.float64], fraction: float) -> NDArray[np.i
     return np.sort(np.argsort(magnitudes, kind="stable")[dropped:]).astype(np.int64)
 
 
-def scores(checkpoint: Checkpoint, mlp: str) -> NDArray[np.float64]:
+def scores(checkpoint: Checkpoint, mlp: str, *, sampled: bool = False) -> NDArray[np.float64]:
     """Return the magnitude of every intermediate unit: the sum of |weight| over its gate row, up row, down column.
+
+    With `sampled` over a part of large tensors: the units that are kept are about as large then, if not the same.
 
     Returns
     -------
@@ -127,14 +131,27 @@ def scores(checkpoint: Checkpoint, mlp: str) -> NDArray[np.float64]:
                 expected=", ".join(ROUNDABLE),
                 got=tensor.dtype.name,
             )
+    if sampled and min(gate.shape) > 2 * PIECES * SAMPLED_ROWS:
+        first = down.shape[0] // 8  # not where an estimate takes its samples from
+        columns = _sums(down, axis=0, rows=range(first, first + SAMPLED_ROWS)) * (
+            down.shape[0] / SAMPLED_ROWS
+        )
+        places = sample_places(len(columns))[:, None] + np.arange(SAMPLED_ROWS)
+        rows = np.concatenate(
+            [_sums(gate, 1, range(*p)) + _sums(up, 1, range(*p)) for p in places[:, [0, -1]] + [0, 1]]
+        )
+        # The rows of other units are taken to be like those.
+        total = np.resize(rows, len(columns))
+        total[places.ravel()] = rows
+        return total + columns
     return _sums(gate, axis=1) + _sums(up, axis=1) + _sums(down, axis=0)
 
 
-def _sums(tensor: SourceTensor, axis: int) -> NDArray[np.float64]:
+def _sums(tensor: SourceTensor, axis: int, rows: range | None = None) -> NDArray[np.float64]:
     """Sum |weight| over one axis of a matrix, block of rows by block of rows."""
-    total = np.zeros(tensor.shape[1 - axis])
-    for start in range(0, tensor.shape[0], BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, tensor.shape[0])
+    total, rows = np.zeros(tensor.shape[1 - axis]), rows or range(tensor.shape[0])
+    for start in rows[::BLOCK_ROWS]:
+        stop = min(start + BLOCK_ROWS, rows.stop)
         part = np.abs(to_float32(tensor.rows(start, stop), tensor.dtype.name)).sum(
             axis=axis, dtype=np.float64
         )
@@ -142,4 +159,9 @@ def _sums(tensor: SourceTensor, axis: int) -> NDArray[np.float64]:
             total[start:stop] = part
         else:
             total += part
-    return total
+    return total[rows.start : rows.stop] if axis == 1 else total
+
+
+def sample_places(rows: int) -> NDArray[np.int64]:
+    """Return the first rows of a sample, between the ends: the first tokens of a vocabulary are unlike all others."""
+    return rows * (2 * np.arange(PIECES) + 1) // (2 * PIECES)

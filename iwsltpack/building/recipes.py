@@ -21,6 +21,9 @@ A recipe file is TOML or JSON:
     [[layers]]
     pattern = 'self_attn'
     quantizer = "calibrated"          # needs format 2 and `iwsltpack build --calibration DEVSET`, or `--matrices`
+
+    [vocabulary]                      # docs/vocabulary.md
+    pair = "en-de"                    # tokens with letters of other scripts go
 """
 
 from __future__ import annotations
@@ -29,8 +32,17 @@ from pathlib import Path
 
 from iwsltpack.building import mlp_layers, patterns
 from iwsltpack.codecs.paper import bits_of_digits
-from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe, RecipeFile
-from iwsltpack.errors import UsageError
+from iwsltpack.documents.names import SCRIPTS
+from iwsltpack.documents.recipe import (
+    DataFile,
+    LayerRule,
+    PruneRule,
+    Recipe,
+    RecipeFile,
+    VocabularyEntry,
+    VocabularyRule,
+)
+from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
 MLP = mlp_layers.pattern()
@@ -116,7 +128,7 @@ def load_recipe(name_or_file: str) -> Recipe:
             fix="or name a .toml or .json recipe file",
         )
     document = fileio.read_json(path) if path.suffix == ".json" else fileio.read_toml(path)
-    recipe = _recipe(RecipeFile.from_json(document, path=path))
+    recipe = _recipe(RecipeFile.from_json(document, path=path), path.parent)
     for pattern in [rule.pattern for rule in recipe.layers] + (
         [recipe.prune.pattern] if recipe.prune else []
     ):
@@ -124,7 +136,30 @@ def load_recipe(name_or_file: str) -> Recipe:
     return recipe
 
 
-def _recipe(file: RecipeFile) -> Recipe:
+def _vocabulary(entry: VocabularyEntry, folder: Path) -> VocabularyRule:
+    """Read the files that an entry names."""
+
+    def read(name: str | None, title: str | None = None) -> DataFile | None:
+        if name is None:
+            return None
+        raw = fileio.read_bytes(folder / name)
+        try:
+            lines = tuple(raw.decode("utf-8").splitlines())
+        except UnicodeDecodeError as error:
+            raise InputError("not a text in UTF-8", where=folder / name) from error
+        return DataFile(name=title or Path(name).name, sha256=fileio.sha256_bytes(raw), lines=lines)
+
+    languages = () if entry.pair is None else entry.pair.split("-")
+    return VocabularyRule(
+        scripts=entry.scripts or tuple(dict.fromkeys(SCRIPTS[language] for language in languages)),
+        text=read(entry.text, entry.text_name),
+        at_least=entry.at_least,
+        keep=read(entry.keep),
+        drop=read(entry.drop),
+    )
+
+
+def _recipe(file: RecipeFile, folder: Path) -> Recipe:
     rules = tuple(
         LayerRule(
             pattern=entry.pattern,
@@ -135,11 +170,13 @@ def _recipe(file: RecipeFile) -> Recipe:
         for entry in file.layers
     )
     coded = _CALIBRATED if any(rule.calibrated for rule in rules) else _CODEC
-    techniques = (*(("structured pruning",) if file.prune else ()), *(coded if rules else _CODEC[1:]))
+    cut = (("structured pruning", file.prune), ("vocabulary reduction", file.vocabulary))
+    techniques = (*(name for name, rule in cut if rule), *(coded if rules else _CODEC[1:]))
     return Recipe(
         name=file.name,
         description=file.description,
         techniques=file.techniques or techniques,
         layers=rules,
         prune=file.prune,
+        vocabulary=None if file.vocabulary is None else _vocabulary(file.vocabulary, folder),
     )

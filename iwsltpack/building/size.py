@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from iwsltpack.codecs.chain import Coding
     from iwsltpack.documents.recipe import Recipe
 
-UNITS = {"": 1, "B": 1} | {
+UNITS = {"": 1, "B": 1, "BYTES": 1} | {
     f"{letter}{kind}B": base ** (power + 1)
     for power, letter in enumerate("KMGT")
     for kind, base in (("", 1000), ("I", 1024))

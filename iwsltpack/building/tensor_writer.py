@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def _write(
         )
         files += _write_sides(folder, entry, quantizer, classes, coding)
     attributes = zarr_metadata.attributes(entry, chain, quantizer)
-    files.append(_describe(array.metadata, zarr_metadata.create_array(folder, array, chain, attributes)))
+    files.append(_create(folder, array.metadata, zarr_metadata.array_metadata(array, chain, attributes)))
     packer = ChunkPacker(chain, math.prod(array.chunk), quantizer, classes)
     done = 0
     try:
@@ -102,12 +103,13 @@ def _write_sides(
     folder: Path, entry: Tensor, quantizer: Quantizer, classes: Classes, coding: Coding
 ) -> list[File]:
     """Write what lies beside codes by class: the group's metadata, the scales, the classes."""
-    path = group_metadata(entry.name)
-    files = [_describe(path, zarr_metadata.create_tensor_group(folder / path, entry))]
+    group = fileio.canonical_json(zarr_metadata.tensor_group(entry))
+    files = [_create(folder, group_metadata(entry.name), group)]
     sides = quantizer.scales, np.concatenate([classes.rows, classes.columns])
     for array, values, dtype in zip(entry.side_arrays, sides, SIDE_DTYPES.values(), strict=True):
         chain = coding.lossless(by_name(dtype, array.name))
-        files.append(_describe(array.metadata, zarr_metadata.create_array(folder, array, chain, chain.marks)))
+        metadata = zarr_metadata.array_metadata(array, chain, chain.marks)
+        files.append(_create(folder, array.metadata, metadata))
         packed = ChunkPacker(chain, math.prod(array.chunk), None).pack(np.asarray(values), 0)
         files.append(_put(folder, array.path(0), packed, past_cache=False))
     return files
@@ -139,6 +141,15 @@ def _locate(error: InputError, plan: TensorPlan, start: int) -> None:
     index = np.unravel_index(int(error.where or 0), plan.shape or (1,))
     place = [int(index[0]) + start, *(int(axis) for axis in index[1:])]
     error.where = f"{plan.source.name}{place}{' after pruning' if plan.kept else ''}"
+
+
+def _create(folder: Path, path: str, metadata: bytes) -> File:
+    """Create an array without chunks, or a group, by its metadata; an older one is replaced."""
+    with disk_errors(folder / path):
+        shutil.rmtree((folder / path).parent, ignore_errors=True)
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_bytes(metadata)
+    return _describe(path, metadata)
 
 
 def _describe(path: str, data: bytes | memoryview) -> File:

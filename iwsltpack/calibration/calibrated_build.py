@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.location import folder_bytes
 from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.dropped_tokens import find_dropped
 from iwsltpack.building.partial import lock_partial, partial_of
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import rules_of
@@ -21,6 +22,7 @@ from iwsltpack.building.publishing import publish
 from iwsltpack.building.size import goal_of, meet, near
 from iwsltpack.calibration.damage import damage_of, keep_predictions
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
+from iwsltpack.calibration.dropping import measure_dropping
 from iwsltpack.calibration.moments import checkpoint_names
 from iwsltpack.calibration.walk import gather
 from iwsltpack.documents.choices import DEFAULT_STEP
@@ -109,7 +111,9 @@ def build_on(
         made, manifest = trials.made, read_manifest(trials.made)
         if held_out and manifest.damage is None:
             compressed = load_model(made, device=place, dtype=kind)
-            damage = damage_of(compressed, held_out, folder / PREDICTIONS, data.measured_on, progress)
+            damage = damage_of(
+                compressed, held_out, folder / PREDICTIONS, data.measured_on, progress, manifest.vocabulary
+            )
             manifest = replace(manifest, damage=damage).sealed()
             fileio.write_bytes(made / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
         publish(made, request.output)
@@ -149,6 +153,9 @@ def _choose(
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{state} {model.dtype}"
     batches, held_out = data.batches(model, folder, identity)
+    if (rule := trials.request.recipe.vocabulary) is not None:
+        vocabulary, _ = find_dropped(rule, open_checkpoint(trials.request.source))
+        progress.say(str(measure_dropping(model, batches, vocabulary)))
     moments = gather(
         model,
         batches,

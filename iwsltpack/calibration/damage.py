@@ -9,7 +9,7 @@ import torch
 
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.calibration.towers import targets_only
-from iwsltpack.documents.artifact import Damage
+from iwsltpack.documents.artifact import Damage, Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,14 @@ def keep_predictions(model: Any, batches: Sequence[Batch], path: Path, reporter:
     reporter.finish()
 
 
-def damage_of(model: Any, batches: Sequence[Batch], path: Path, data: str, reporter: Reporter) -> Damage:
+def damage_of(
+    model: Any,
+    batches: Sequence[Batch],
+    path: Path,
+    data: str,
+    reporter: Reporter,
+    vocabulary: Vocabulary | None = None,
+) -> Damage:
     """Compare the predictions of a compressed model with those that `keep_predictions` wrote down.
 
     Parameters
@@ -49,11 +56,16 @@ def damage_of(model: Any, batches: Sequence[Batch], path: Path, data: str, repor
         What the data set is called.
     reporter
         Is told of progress.
+    vocabulary
+        Of the tokens that were dropped: suppressed on both sides, as at generation.
     """
+    kept = None if vocabulary is None else sorted({*range(vocabulary.tokens)} - {*vocabulary.ids()})
     reporter.start("measuring the damage", len(batches))
     losses = []
     for batch, expected in zip(batches, reading(path), strict=True):
         found = _log_chances(model, batch)
+        if kept is not None:
+            expected, found = (torch.log_softmax(each[:, kept], -1) for each in (expected, found))
         losses.append((expected.double().exp() * (expected.double() - found.double())).sum(-1))
         reporter.advance()
     reporter.finish()

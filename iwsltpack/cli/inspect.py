@@ -42,6 +42,7 @@ def command(
             "coding": manifest.coding,
             "calibration": manifest.calibration and manifest.calibration.to_json(),
             "damage": manifest.damage and manifest.damage.to_json(),
+            "vocabulary": manifest.vocabulary and manifest.vocabulary.to_json(),
             **sizes.to_json(),
         },
         *(_identity(manifest), "", _measures(sizes), "", _components(sizes), "", UNITS),
@@ -63,6 +64,7 @@ def _identity(manifest: ArtifactManifest) -> Table:
             ("coding", manifest.coding),
             *((("calibrated on", str(manifest.calibration)),) if manifest.calibration else ()),
             *((("damage", str(manifest.damage)),) if manifest.damage else ()),
+            *((("dropped tokens", str(manifest.vocabulary)),) if manifest.vocabulary else ()),
             ("manifest SHA-256", manifest.sha256),
         ),
     )
@@ -107,7 +109,9 @@ def _components(sizes: Sizes) -> Table:
         )
     )
     if sizes.parameters != sizes.source_parameters:
-        rows.append(("before pruning", "", f"{sizes.source_parameters:,}", "", ""))
+        rows.append(("in the source", "", f"{sizes.source_parameters:,}", "", ""))
+    if sizes.saved_by_dropping:
+        rows.append(("saved by dropping tokens, about", f"{sizes.saved_by_dropping:,}", "", "", ""))
     if sizes.entropy_bits is not None:
         above = (
             100 * (sizes.components["selected"].bits_per_weight / sizes.entropy_bits - 1)

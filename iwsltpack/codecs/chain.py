@@ -56,8 +56,11 @@ class Chain:
         The three stages of a Zarr v3 codec list, as JSON.
     rotated
         Whether the array holds the bits of floats, each word rotated left by one; see `iwsltpack.codecs.codes`.
+    sample
+        Values that take as many bits each as those of a whole chunk do: one block of Zstandard.
     """
 
+    sample: ClassVar[int] = 1 << 17
     kind: np.dtype[np.generic]
     filters: tuple[Json, ...] = ()
     serializer: Json

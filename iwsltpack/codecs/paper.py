@@ -29,7 +29,9 @@ def digits_of_bits(bits: int) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class PaperChain(Chain):
-    """Values, rounded before they come here, that the filters cast to float16."""
+    """Values, rounded before they come here, that the filters cast to float16; Zstandard looks far back among them."""
+
+    sample: ClassVar[int] = 1 << 20
 
     @property
     def packed(self) -> np.dtype[np.generic]:

@@ -6,6 +6,8 @@ from collections import Counter
 
 import regex
 
+from iwsltpack.documents.names import SCRIPTS
+
 RATIO_LIMIT = 2.0
 """Output characters per source character, the sister track's measure of hallucination."""
 SPEECH_LIMIT = {"zh": 12.0, "de": 40.0}
@@ -13,7 +15,7 @@ SPEECH_LIMIT = {"zh": 12.0, "de": 40.0}
 REPEATS = 4
 """Times a stretch must follow itself to count as a loop."""
 _LOOP = regex.compile(rf"(.{{1,40}}?)\1{{{REPEATS - 1},}}")
-_SCRIPT = {"zh": regex.compile(r"\p{Han}"), "de": regex.compile(r"\p{Latin}")}
+_SCRIPT = {language: regex.compile(rf"\p{{{script}}}") for language, script in SCRIPTS.items()}
 LOOPED_SHARE = 0.3
 """Share of the line a loop must take up; "......" at the end of a sentence is none."""
 

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from iwsltpack.documents.document import OPTIONAL, Document, Part
-from iwsltpack.documents.kinds import Amount, Count, DType, Keywords, Sha256, Text, TrackPair, whole
+from iwsltpack.documents.kinds import (
+    Amount,
+    Count,
+    DType,
+    Keywords,
+    PositiveCount,
+    Sha256,
+    Text,
+    TrackPair,
+    whole,
+)
 from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import ARTIFACT_FORMAT, ARTIFACT_VERSIONS
 from iwsltpack.documents.recipe import Bits, Recipe, Step
+from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
@@ -23,6 +34,8 @@ CodingName = Annotated[str, whole("[a-z0-9-]{1,40}")]
 """Any: the registry of codings knows which there are."""
 SIDE_DTYPES = {"scales": "float16", "classes": "int8"}
 """Arrays beside codes that lie by class, and their types."""
+Ranges = Annotated[str, whole(r"\d+(-\d+)?(,\d+(-\d+)?)*")]
+"""Ascending numbers, and ranges of them with both ends: ``3,7-12``."""
 Component = Literal["selected", "linear", "embedding", "audio_tower", "other"]
 Shape = Annotated[tuple[Count, ...], Keywords(maxItems=16)]
 TensorName = Annotated[str, whole(r"(?!zarr\.json(?![\s\S]))[A-Za-z0-9_][A-Za-z0-9_.-]*", maxLength=250)]
@@ -99,6 +112,8 @@ class Tensor(Part):
         What else quantized it, and the step; since format 2. A tensor with neither is stored losslessly.
     classes
         Where the codes of a matrix lie class by class, beside its scales: the classes at most; since format 2.
+    zero_rows
+        Rows that are zero because their tokens were dropped.
     wide
         Whether the codes take 32 bits in the store because one does not fit 16.
     entropy_bits
@@ -121,6 +136,7 @@ class Tensor(Part):
     quantizer: QuantizerName | None = field(default=None, metadata=OPTIONAL)
     step: Step | None = field(default=None, metadata=OPTIONAL)
     classes: Annotated[int, Keywords(minimum=1, maximum=127)] | None = field(default=None, metadata=OPTIONAL)
+    zero_rows: PositiveCount | None = field(default=None, metadata=OPTIONAL)
     wide: bool = False
     entropy_bits: Annotated[float, Keywords(minimum=0, maximum=32)] | None = None
     chunk_rows: Count = 0
@@ -154,9 +170,14 @@ class Tensor(Part):
         yield from self.array.paths(self.array.starts if starts is None else starts)
 
     @property
-    def parameters(self) -> int:
+    def values(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
+
+    @property
+    def parameters(self) -> int:
+        """Number of values outside of the rows of dropped tokens."""
+        return self.values - (self.zero_rows or 0) * math.prod(self.shape[1:])
 
     @property
     def source_parameters(self) -> int:
@@ -237,6 +258,52 @@ class Damage(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vocabulary(Part):
+    """The tokens that were dropped: their rows are zero, and no output may hold them.
+
+    Attributes
+    ----------
+    tokens
+        Rows of the embedding.
+    dropped
+        Ids of the tokens that were dropped.
+    text_tokens, text_dropped
+        Tokens of the recipe's text, and how many of them were dropped.
+    """
+
+    tokens: Annotated[int, Keywords(minimum=1, maximum=1 << 24)]
+    dropped: Ranges
+    text_tokens: Count | None = field(default=None, metadata=OPTIONAL)
+    text_dropped: Count | None = field(default=None, metadata=OPTIONAL)
+
+    def ids(self) -> list[int]:
+        """Return the dropped tokens, ascending.
+
+        Raises
+        ------
+        ArtifactError
+            They are not, or are beyond the vocabulary.
+        """
+        found: list[int] = []
+        for low, dash, high in (part.partition("-") for part in self.dropped.split(",")):
+            first, last = int(low), int(high or low)
+            if not (found[-1] if found else -1) < first <= last < self.tokens:
+                raise ArtifactError(
+                    "the dropped tokens are no ascending ids of the vocabulary",
+                    expected=f"ids below {self.tokens}",
+                    got=low + dash + high,
+                )
+            found += range(first, last + 1)
+        return found
+
+    def __str__(self) -> str:
+        """Return it as a phrase."""
+        count = len(self.ids())
+        used = f"; {self.text_dropped} of the text's {self.text_tokens}" if self.text_tokens else ""
+        return f"{count} of {self.tokens} ({100 * count / self.tokens:.1f} %){used}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class File(Part):
     """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256."""
 
@@ -264,6 +331,7 @@ class ArtifactManifest(Document):
     coding: CodingName
     calibration: Calibration | None = field(default=None, metadata=OPTIONAL)
     damage: Damage | None = field(default=None, metadata=OPTIONAL)
+    vocabulary: Vocabulary | None = field(default=None, metadata=OPTIONAL)
     tensors: tuple[Tensor, ...]
     files: tuple[File, ...]
     sha256: Sha256 = field(default="")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OPTIONAL = {"optional": True}
 """Metadata of a field that JSON may lack. A default of None stands for that, and is not written."""
+INTERNAL = {"internal": True}
+"""Metadata of a field with a default that is no part of the document."""
 
 
 @cache
@@ -27,7 +29,11 @@ def _field_types(cls: type) -> dict[str, Any]:
 
 def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        fields = {
+            field: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if not field.metadata.get("internal")
+        }
         return {
             field.name: _encode(item)
             for field, item in fields.items()

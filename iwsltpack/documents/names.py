@@ -53,6 +53,8 @@ TYPES = ("primary", "contrastive")
 DEVICE_NAME = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 """What no file or folder can be called on Windows, with any suffix."""
 LANGUAGE_NAMES = {"zh": "Chinese", "de": "German"}
+SCRIPTS = {"en": "Latin", "zh": "Han", "de": "Latin"}
+"""What each language is written in, by Unicode's name."""
 
 
 def pair_in(name: str) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from iwsltpack.documents.document import OPTIONAL, Document, Part
-from iwsltpack.documents.kinds import Keywords, Text, whole
+from iwsltpack.documents.document import INTERNAL, OPTIONAL, Document, Part
+from iwsltpack.documents.kinds import Keywords, PositiveCount, Sha256, Text, TrackPair, whole
 
 Bits = Annotated[int, Keywords(minimum=0, maximum=14)]
 """Fractional bits b of a rounding step 2^-b: with more, float16 does not hold the multiples."""
@@ -62,6 +62,46 @@ class PruneRule(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataFile(Part):
+    """A text file that a recipe names, as it was read.
+
+    Attributes
+    ----------
+    name
+        What the track's rules call it.
+    sha256
+        Of its bytes.
+    """
+
+    name: Text
+    sha256: Sha256
+    lines: tuple[str, ...] = field(default=(), compare=False, repr=False, metadata=INTERNAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyRule(Part):
+    """Which tokens a model keeps. The others' rows of embedding and output layer become zero.
+
+    Attributes
+    ----------
+    scripts
+        Tokens with a letter of another script go; empty for no such rule.
+    text
+        What tokens are counted in.
+    at_least
+        Times that a token must occur in the text to stay.
+    keep, drop
+        Tokens that stay, and that go, whatever the other rules say.
+    """
+
+    scripts: tuple[Text, ...] = ()
+    text: DataFile | None = field(default=None, metadata=OPTIONAL)
+    at_least: PositiveCount | None = field(default=None, metadata=OPTIONAL)
+    keep: DataFile | None = field(default=None, metadata=OPTIONAL)
+    drop: DataFile | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(Part):
     """Layer selection + transform, independent of the coding that packs the result.
 
@@ -75,6 +115,8 @@ class Recipe(Part):
         Rounding rules; the last that matches a layer wins.
     prune
         Pruning applied before rounding, or None.
+    vocabulary
+        Which tokens stay; None for all.
     engine
         ``codec`` for this package's chains; ``bitsandbytes`` for that library's own int8 checkpoint.
     """
@@ -85,6 +127,7 @@ class Recipe(Part):
     layers: tuple[LayerRule, ...] = ()
     prune: PruneRule | None = None
     engine: Literal["codec", "bitsandbytes"] = "codec"
+    vocabulary: VocabularyRule | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def calibrated(self) -> bool:
@@ -129,6 +172,41 @@ class LayerEntry(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VocabularyEntry(Part):
+    """Which tokens stay, as people write it; files lie where the recipe says, seen from its folder.
+
+    Attributes
+    ----------
+    pair
+        Tokens with a letter that neither language of this pair is written with go.
+    scripts
+        The same, by Unicode's names of scripts.
+    text
+        File of a text: what of it is dropped is counted and told; with `at_least`, the tokens that it seldom uses go.
+    text_name
+        What the track's rules call that text; default: the file's name.
+    at_least
+        Times that a token must occur in the text to stay.
+    keep, drop
+        Files of tokens, one a line as the tokenizer writes them, that stay, or go, whatever the other rules say.
+    """
+
+    RULES: ClassVar[dict[str, Any]] = {
+        "anyOf": [{"required": [key]} for key in ("pair", "scripts", "at_least", "drop")],
+        "not": {"required": ["pair", "scripts"]},
+        "dependentRequired": {"at_least": ["text"], "text_name": ["text"]},
+    }
+
+    pair: TrackPair | None = field(default=None, metadata=OPTIONAL)
+    scripts: Annotated[tuple[Text, ...], Keywords(minItems=1)] | None = field(default=None, metadata=OPTIONAL)
+    text: Text | None = field(default=None, metadata=OPTIONAL)
+    text_name: Text | None = field(default=None, metadata=OPTIONAL)
+    at_least: PositiveCount | None = field(default=None, metadata=OPTIONAL)
+    keep: Text | None = field(default=None, metadata=OPTIONAL)
+    drop: Text | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeFile(Document):
     """A recipe file of iwsltpack (TOML or JSON).
 
@@ -138,12 +216,14 @@ class RecipeFile(Document):
         For people.
     techniques
         Of compression; where none are named, what the rules do.
-    layers, prune
+    layers, prune, vocabulary
         What is done: one of them at least.
     """
 
     SCHEMA: ClassVar[str] = "recipe"
-    RULES: ClassVar[dict[str, Any]] = {"anyOf": [{"required": ["layers"]}, {"required": ["prune"]}]}
+    RULES: ClassVar[dict[str, Any]] = {
+        "anyOf": [{"required": [key]} for key in ("layers", "prune", "vocabulary")]
+    }
 
     name: Annotated[str, whole("[A-Za-z0-9][A-Za-z0-9._-]*", maxLength=60)]
     description: str = field(default="", metadata=OPTIONAL)
@@ -154,3 +234,4 @@ class RecipeFile(Document):
     prune: Annotated[PruneRule, Keywords(properties={"pattern": {"minLength": 1}})] | None = field(
         default=None, metadata=OPTIONAL
     )
+    vocabulary: VocabularyEntry | None = field(default=None, metadata=OPTIONAL)

@@ -101,8 +101,12 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     naming.check_label(request.label)
     request.edition.pair(request.pair)
     problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, progress), progress)
-    if manifest is not None and manifest.calibration is not None:
-        used = (*request.datasets, manifest.calibration.name)
+    if manifest is not None:
+        rule = manifest.recipe.vocabulary
+        used = (
+            *request.datasets,
+            *(data.name for data in (manifest.calibration, rule and rule.text) if data),
+        )
         request = replace(request, datasets=tuple(dict.fromkeys(used)))
     problems += check_datasets(request.edition.condition(request.condition), request.datasets)
     runs, run_problems = _collect_runs(request)

@@ -1,0 +1,345 @@
+"""How large an artifact will be, and what it takes to build it, from a sample of each tensor: nothing is built.
+
+The sample goes through the quantizer and the coding of a real build; metadata, manifest and side files are made as they
+will be, so that only the chunks of large tensors are an estimate. Few bytes of a checkpoint are read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iwsltpack.artifact import side_files, zarr_metadata
+from iwsltpack.artifact.sizes import Sizes, sizes_of
+from iwsltpack.building.bnb_int8 import converted
+from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.chunk_packer import ChunkPacker
+from iwsltpack.building.dropped_tokens import dropped_rows
+from iwsltpack.building.pipeline import SPARE_WORKERS, draft_manifest, from_origin, in_threads
+from iwsltpack.building.plan import adapt_side_files, check_storable, plan_tensors, rules_of
+from iwsltpack.building.prune import PIECES, sample_places
+from iwsltpack.building.publishing import describe_side_files
+from iwsltpack.building.request import BuildRequest
+from iwsltpack.codecs.chain import Chain
+from iwsltpack.codecs.classes import Classes
+from iwsltpack.codecs.codes import TooWide
+from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.codecs.registry import coding_in
+from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
+from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_STEP, DEFAULT_VERSION
+from iwsltpack.documents.document import Part
+from iwsltpack.documents.kinds import ITEM_BYTES
+from iwsltpack.documents.layout import GROUP_METADATA, group_metadata
+from iwsltpack.documents.recipe import LayerRule
+from iwsltpack.quantizers.scales import Scaled, find_matrices
+from iwsltpack.system import fileio, memory
+from iwsltpack.system.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from iwsltpack.building.checkpoint import Checkpoint
+    from iwsltpack.building.plan import TensorPlan
+    from iwsltpack.codecs.chain import Coding
+    from iwsltpack.documents.recipe import Recipe
+
+BUDGET = 1 << 26
+"""Values looked at in all, about: a checkpoint of no more is packed whole. `Chain.sample` says how many of a tensor."""
+OF_CLASSES = 8
+"""How much larger a sample is whose codes are packed class by class: each class has a table of its own."""
+DEFAULT_BITS = 3.0
+"""Of a calibrated weight at the default step: 2.5 and 3.6 on the two models it was measured on."""
+LEAST_BITS = 1.8
+"""Of a calibrated weight: the least that was measured."""
+DISK_RATE = 1e9
+"""Bytes a second that a local disk reads or writes."""
+BASE_MEMORY, COPIES = 200 << 20, 5
+"""Memory of the program, and how often it holds the values of a chunk; together they meet what a full build took."""
+CALIBRATION_SECONDS = 3e-6
+"""Of one core, a weight, with some 8,000 tokens: projected from two small models."""
+INT8_COPIES = 1.5
+"""Memory that bitsandbytes' conversion takes, in sizes of the checkpoint."""
+_NO_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What is expected of a recipe's artifact.
+
+    Attributes
+    ----------
+    recipe, sizes
+        As `iwsltpack inspect` will tell it.
+    seconds
+        Time to build it on this machine.
+    memory
+        Bytes of memory that takes.
+    guessed
+        Weights that a calibration is still to round, at `DEFAULT_BITS` for the time being; the rest is no guess.
+    """
+
+    recipe: Recipe
+    sizes: Sizes
+    seconds: float
+    memory: int
+    guessed: int
+
+    def bits_for(self, size: int) -> float | None:
+        """Return the bits a calibrated weight that make the artifact so large; None where nothing is calibrated."""
+        if not self.guessed:
+            return None
+        return DEFAULT_BITS + 8 * (size - self.sizes.total_bytes) / self.guessed
+
+    def fits(self, size: int) -> bool:
+        """Tell whether the artifact will be no larger, if need be with a larger step than by default."""
+        return self.sizes.total_bytes <= size or (self.bits_for(size) or 0) >= LEAST_BITS
+
+
+def step_for(bits: float) -> float:
+    """Return about the step of a calibration that takes so many bits a weight."""
+    return DEFAULT_STEP * math.exp2(DEFAULT_BITS - bits)
+
+
+def estimate(
+    source: Path,
+    recipes: Sequence[Recipe],
+    coding_name: str = DEFAULT_CODING,
+    *,
+    format_version: int = DEFAULT_VERSION,
+    matrices: Path | None = None,
+    progress: Reporter = SILENT,
+) -> list[Estimate]:
+    """Estimate the artifacts of a checkpoint folder, one a recipe.
+
+    Parameters
+    ----------
+    source, recipes, coding_name, format_version
+        As for a build.
+    matrices
+        Folder with what a calibration made of tensors, for recipes that want it.
+    progress
+        Shows the tensors that are sampled.
+
+    Raises
+    ------
+    IwsltpackError
+        What the build would be refused for before a tensor is packed.
+    """
+    memory.keep_freed_blocks()
+    coding, checkpoint = coding_in(format_version, coding_name), open_checkpoint(source)
+    # What is read here may stay in the cache: it is little, and wanted again by the next estimate.
+    cached = {name: replace(tensor, past_cache=False) for name, tensor in checkpoint.tensors.items()}
+    checkpoint = replace(checkpoint, tensors=cached)
+    files = {} if matrices is None else find_matrices(matrices)
+    planned = [_plan(checkpoint, recipe, files if recipe.calibrated else {}) for recipe in recipes]
+    plans = {_key(plan): plan for each in planned for plan in each.plans}
+    for each in planned:
+        check_storable(each.plans, coding)
+    found: dict[Hashable, _Packed] = {}
+    share = -(-sum(tensor.count for tensor in checkpoint.tensors.values()) // BUDGET)
+    progress.start("sampling", len(plans))
+
+    def work(item: tuple[Hashable, TensorPlan]) -> None:
+        found[item[0]] = _measure(item[1], coding, share)
+        progress.advance()
+
+    ordered = sorted(plans.items(), key=lambda item: -item[1].source.nbytes)
+    in_threads(work, ordered, os.cpu_count() or 1, threading.Event())
+    progress.finish()
+    return [_sum_up(each, [found[_key(plan)] for plan in each.plans], checkpoint, coding) for each in planned]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """A recipe, what becomes of each tensor, and those whose codes are not known before a calibration."""
+
+    recipe: Recipe
+    plans: list[TensorPlan]
+    guessed: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Packed:
+    """A tensor as the manifest will describe it, its files, and the processor time that packing a value took."""
+
+    entry: Tensor
+    files: list[File]
+    seconds: float
+
+
+def _plan(checkpoint: Checkpoint, recipe: Recipe, matrices: dict[str, Path]) -> _Planned:
+    if recipe.engine != "codec":
+        checkpoint = converted(checkpoint)
+    guessed: frozenset[str] = frozenset()
+    planned = recipe
+    if not matrices and recipe.calibrated:
+        guessed = frozenset(name for name, rule in rules_of(checkpoint, recipe).items() if rule.calibrated)
+        lossless = [
+            LayerRule(pattern=rule.pattern, bits=None, quantizer="rounding") if rule.calibrated else rule
+            for rule in recipe.layers
+        ]
+        planned = replace(recipe, layers=tuple(lossless))
+    plans = plan_tensors(checkpoint, planned, matrices, sampled=True)
+    return _Planned(recipe=recipe, plans=plans, guessed=guessed)
+
+
+def _key(plan: TensorPlan) -> Hashable:
+    """Tell apart what has to be packed apart: many recipes do the same to most tensors."""
+    quantizer = () if plan.quantizer is None else tuple(sorted(plan.quantizer.described().items()))
+    return plan.source.name, plan.source.dtype, plan.shape, quantizer, plan.matrix, plan.vocabulary
+
+
+def _measure(plan: TensorPlan, coding: Coding, share: int) -> _Packed:
+    try:
+        return _pack(plan, plan.entry, coding, share)
+    except TooWide:
+        return _pack(plan, replace(plan.entry, wide=True), coding, share)
+
+
+def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packed:
+    """Pack a tensor, or a sample of it: one value of `share`."""
+    array, chain, quantizer, classes = entry.array, coding.chain(entry), plan.quantizer, None
+    wanted = max(chain.sample * (OF_CLASSES if entry.classes else 1), entry.values // share)
+    whole = entry.values <= 2 * wanted
+    blocks = [(start, plan.read(start, stop)) for start, stop in plan.blocks()] if whole else []
+    if not whole:
+        rows, block = _sample(plan, wanted)
+        if quantizer is not None and quantizer.scales is not None:
+            height, scales = plan.shape[0], quantizer.scales
+            quantizer = Scaled(quantizer.step, scales[:height][rows], scales[height:])
+        else:
+            block = block.reshape(-1)[: block.size // chain.sample * chain.sample]
+        blocks = [(0, block)]
+    count = math.prod(array.chunk) if whole else blocks[0][1].size
+    if quantizer is not None and entry.classes is not None:
+        shape = entry.shape if whole else blocks[0][1].shape
+        classes = Classes.of_blocks((block for _, block in blocks), shape, math.prod(array.chunk))
+    packer = ChunkPacker(chain, count, quantizer, classes)
+    sizes, begun = [], time.thread_time()
+    for first, block in blocks:
+        packed = packer.pack(block, first)
+        # As a build does, for the time it takes.
+        fileio.sha256_bytes(packed.data)
+        packed.matches(memoryview(packed.data))
+        sizes.append(len(packed.data))
+    seconds = (time.thread_time() - begun) / max(sum(block.size for _, block in blocks), 1)
+    if not whole:
+        sizes = [round(sizes[0] / count * entry.values / len(array.starts))] * len(array.starts)
+    files = [_file(array.path(start), size) for start, size in zip(array.starts, sizes, strict=True)]
+    metadata = zarr_metadata.array_metadata(array, chain, zarr_metadata.attributes(entry, chain, quantizer))
+    files.append(_file(array.metadata, len(metadata)))
+    if plan.quantizer is not None and classes is not None:
+        files += _sides(entry, plan.quantizer.scales, classes, coding)
+    done = replace(
+        entry,
+        entropy_bits=None if quantizer is None else packer.entropy(),
+        bytes=sum(file.bytes for file in files),
+    )
+    return _Packed(entry=done, files=files, seconds=seconds)
+
+
+def _sample(plan: TensorPlan, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows, spread over the tensor, and their values: `wanted` or more, dropped tokens in their proportion."""
+    kept = np.arange(plan.shape[0])
+    if plan.vocabulary is not None:
+        kept = np.delete(kept, dropped_rows(plan.vocabulary))
+    size = min(-(-wanted // (math.prod(plan.shape[1:]) * PIECES)), len(kept))
+    source = plan.kept.units if plan.kept is not None and plan.kept.axis == 0 else kept
+    starts = np.minimum(np.searchsorted(source, sample_places(plan.source.shape[0])), len(kept) - size)
+    pieces = [kept[start : start + size] for start in np.unique(starts)]
+    blocks = [plan.read(rows[0], rows[-1] + 1)[rows - rows[0]] for rows in pieces]
+    rows, values = np.concatenate(pieces), np.concatenate(blocks)
+    gone = round(len(rows) * (plan.shape[0] / len(kept) - 1))
+    between = np.linspace(0, len(rows), gone, dtype=int)
+    return np.insert(rows, between, 0), np.insert(values, between, 0, axis=0)
+
+
+def _sides(entry: Tensor, scales: np.ndarray | None, classes: Classes, coding: Coding) -> list[File]:
+    """Return the files beside codes by class; those of a sample's classes as long as they will be."""
+    files = [_file(group_metadata(entry.name), len(fileio.canonical_json(zarr_metadata.tensor_group(entry))))]
+    found = np.concatenate([classes.rows, classes.columns])
+    for array, values, dtype in zip(entry.side_arrays, (scales, found), SIDE_DTYPES.values(), strict=True):
+        chain = coding.lossless(by_name(dtype, array.name))
+        size = len(ChunkPacker(chain, values.size, None).pack(values, 0).data)  # type: ignore[union-attr, arg-type]
+        files.append(_file(array.path(0), round(size * array.shape[0] / values.size)))  # type: ignore[union-attr]
+        files.append(_file(array.metadata, len(zarr_metadata.array_metadata(array, chain, chain.marks))))
+    return files
+
+
+def _file(path: str, size: int) -> File:
+    return File(path=path, bytes=size, sha256=_NO_DIGEST)
+
+
+def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint, coding: Coding) -> Estimate:
+    """Put the manifest together, and measure it as `iwsltpack inspect` does."""
+    request = BuildRequest(
+        checkpoint.folder,
+        checkpoint.folder,
+        each.recipe,
+        coding.name,
+        format_version=coding.format_version,
+    )
+    side = side_files.collect(checkpoint.folder)
+    vocabulary = adapt_side_files(side, each.plans)
+    entries = [from_origin(item.entry, checkpoint) for item in packed]
+    for place, entry in enumerate(entries):
+        if entry.name in each.guessed:
+            size = round(DEFAULT_BITS * entry.values / 8)
+            entries[place] = replace(entry, component="selected", bytes=size)
+    with tempfile.TemporaryDirectory() as folder:
+        zarr_metadata.create_group(Path(folder), coding.format_version)
+        group = _file(GROUP_METADATA, (Path(folder) / GROUP_METADATA).stat().st_size)
+    files = [*describe_side_files(side), group]
+    files += [file for item in packed for file in item.files]
+    manifest = replace(
+        draft_manifest(request, checkpoint),
+        vocabulary=vocabulary,
+        tensors=tuple(entries),
+        files=tuple(files),
+        sha256=_NO_DIGEST,
+    )
+    own = len(fileio.canonical_json(Part.to_json(manifest)))
+    beside = sum(file.bytes for file in files[: len(side) + 1])
+    sizes = sizes_of(manifest, own + beside + sum(entry.bytes for entry in entries))
+    guessed = sum(entry.values for entry in entries if entry.name in each.guessed)
+    return Estimate(
+        recipe=each.recipe,
+        sizes=sizes,
+        seconds=_seconds(each, packed, sizes),
+        memory=_memory(each, packed, sizes),
+        guessed=guessed,
+    )
+
+
+def _seconds(each: _Planned, packed: list[_Packed], sizes: Sizes) -> float:
+    """Return how long a build takes: packing, at the usual rate of each kind of tensor, or the disk if it is slower."""
+    kinds: dict[Hashable, list[_Packed]] = {}
+    for item in packed:
+        kinds.setdefault((item.entry.dtype, item.entry.bits, item.entry.quantizer), []).append(item)
+    busy = 0.0
+    for kind in kinds.values():
+        # Of a small tensor, most of the time is not that of its values.
+        rates = [item.seconds for item in kind if item.entry.values >= Chain.sample] or [0.0]
+        busy += median(rates) * sum(item.entry.values for item in kind)
+    if each.guessed:
+        busy += CALIBRATION_SECONDS * sizes.source_parameters
+    return max(busy / (os.cpu_count() or 1), (sizes.source_bytes + sizes.total_bytes) / DISK_RATE)
+
+
+def _memory(each: _Planned, packed: list[_Packed], sizes: Sizes) -> int:
+    workers = (os.cpu_count() or 1) + SPARE_WORKERS
+    taken = BASE_MEMORY + COPIES * workers * max(
+        math.prod(item.entry.array.chunk) * ITEM_BYTES[item.entry.dtype] for item in packed
+    )
+    if each.guessed:
+        taken += 4 * sizes.source_parameters
+    return taken if each.recipe.engine == "codec" else taken + round(INT8_COPIES * sizes.source_bytes)

@@ -1,0 +1,146 @@
+"""``iwsltpack estimate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from iwsltpack.cli import console
+from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_SOURCE, DEFAULT_VERSION
+from iwsltpack.errors import UsageError
+from iwsltpack.system.tables import Column, Table
+
+if TYPE_CHECKING:
+    from iwsltpack.building.size_estimate import Estimate
+
+
+def command(
+    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")] = DEFAULT_SOURCE,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="Built-in recipe or a .toml/.json file; may be repeated. Default: all built-in."),
+    ] = None,
+    target_size: Annotated[
+        list[str] | None,
+        typer.Option(help="A size such as 3.5GB or 3GiB: what fits is told. May be repeated."),
+    ] = None,
+    coding: Annotated[str, typer.Option(help="How it is packed; see `build --list`.")] = DEFAULT_CODING,
+    format_version: Annotated[int, typer.Option(help="Of the artifact's format.")] = DEFAULT_VERSION,
+    matrices: Annotated[
+        Path | None, typer.Option(help="Folder with what a calibration made of tensors, NAME.matrix.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
+) -> None:
+    """Tell how large artifacts will be, and what building them takes, before building any.
+
+    A sample of each tensor goes through the real quantizer and coding.
+
+    Example: iwsltpack estimate Qwen/Qwen2-Audio-7B-Instruct --recipe selected-q3 --target-size 4GB
+    """
+    from iwsltpack.building.recipes import BUILT_IN, load_recipe
+    from iwsltpack.building.size import parse_size
+    from iwsltpack.building.size_estimate import estimate
+    from iwsltpack.building.source import find_source
+
+    targets = {text: parse_size(text) for text in target_size or ()}
+    recipes = [load_recipe(name) for name in dict.fromkeys(recipe or BUILT_IN)]
+    if matrices is not None and not any(each.calibrated for each in recipes):
+        raise UsageError("no recipe takes the matrices", where=matrices, fix="add --recipe calibrated")
+    with console.reporter() as reporter:
+        found = estimate(
+            find_source(source, revision),
+            recipes,
+            coding,
+            format_version=format_version,
+            matrices=matrices,
+            progress=reporter,
+        )
+    document = {
+        "coding": coding,
+        "format_version": format_version,
+        "recipes": {each.recipe.name: _described(each) for each in found},
+        "targets": {text: _fitting(found, size) for text, size in targets.items()},
+    }
+    shown: list[Any] = [_table(found), ""]
+    if any(each.guessed for each in found):
+        shown += _guess(found)
+    if targets:
+        shown += ["", _target_table(found, targets)]
+    console.result(document, *shown)
+
+
+def _guess(found: list[Estimate]) -> list[str]:
+    from iwsltpack.building.size_estimate import DEFAULT_BITS
+
+    names = ", ".join(each.recipe.name for each in found if each.guessed)
+    return [
+        f"~ {names}: at {DEFAULT_BITS:g} bits a calibrated weight, about what the",
+        "  default --step gave on two models; time and memory are projected",
+    ]
+
+
+def _described(each: Estimate) -> dict[str, Any]:
+    return {
+        **each.sizes.to_json(),
+        "seconds": each.seconds,
+        "memory_bytes": each.memory,
+        "guessed_weights": each.guessed,
+    }
+
+
+def _fitting(found: list[Estimate], size: int) -> dict[str, Any]:
+    """Return which recipes fit a size, and the bits and the step with which those to be calibrated would."""
+    from iwsltpack.building.size_estimate import step_for
+
+    bits = {each.recipe.name: value for each in found if (value := each.bits_for(size)) is not None}
+    return {
+        "bytes": size,
+        "fits": [each.recipe.name for each in found if each.fits(size)],
+        "calibrated": {name: {"bits": value, "step": step_for(value)} for name, value in bits.items()},
+    }
+
+
+def _table(found: list[Estimate]) -> Table:
+    from iwsltpack.artifact.sizes import GB, GIB
+
+    large = max(each.sizes.total_bytes for each in found) >= GB
+    unit, title = (GB, "sizes in GB = 10^9 bytes") if large else (GB // 1000, "sizes in MB = 10^6 bytes")
+    names = {"selected": "selected", "linear": "linear", "embedding": "embed.", "audio_tower": "audio"}
+    figures = [*names.values(), "rest", "all", "time", "memory"]
+    rows = []
+    for each in sorted(found, key=lambda each: -each.sizes.total_bytes):
+        sizes, mark = each.sizes, "~" if each.guessed else ""
+        parts = [sizes.components[name].bytes for name in names]
+        rest = sizes.total_bytes - sum(parts)
+        cells = [f"{size / unit:.3f}" for size in (*parts, rest)]
+        total, memory = f"{mark}{sizes.total_bytes / unit:.3f}", f"{mark}{each.memory / GIB:.1f}"
+        rows.append((each.recipe.name, *cells, total, f"{mark}{_duration(each.seconds)}", memory))
+    columns = [Column(heading="recipe"), *(Column(heading=name, figures=True) for name in figures)]
+    return Table(columns, rows, title=f"{title}; memory in GiB; time here, from a local disk")
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return (
+        f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} min" if minutes < 100 else f"{hours:.1f} h"
+    )
+
+
+def _target_table(found: list[Estimate], targets: dict[str, int]) -> Table:
+    from iwsltpack.building.size_estimate import LEAST_BITS
+
+    rows = []
+    for text, size in targets.items():
+        told = _fitting(found, size)
+        calibrated = "; ".join(
+            f"{name}: {item['bits']:.2f} bits, step about {item['step']:.1e}"
+            if item["bits"] >= LEAST_BITS
+            else f"{name}: {item['bits']:.2f} bits, below any that was measured"
+            for name, item in told["calibrated"].items()
+        )
+        rows.append((text, ", ".join(told["fits"]) or "none", calibrated))
+    headings = ("target", "recipes that fit", "calibrated to meet it")
+    columns = [Column(heading=heading, prose=heading != "target") for heading in headings]
+    return Table(columns, rows)
