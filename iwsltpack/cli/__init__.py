@@ -16,13 +16,13 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
         decode,
         demo,
         export,
-        frontier,
         inspect,
         merge,
         pull,
         push,
         report,
         score,
+        size_frontier,
         submissions,
         submit,
         validate,
@@ -31,7 +31,7 @@ def commands() -> list[tuple[str, Callable[..., None]]]:
 
     return [
         ("build", build.command),
-        ("frontier", frontier.command),
+        ("frontier", size_frontier.command),
         ("decode", decode.command),
         ("merge", merge.command),
         ("clean", clean.command),
