@@ -29,7 +29,7 @@ from iwsltpack.calibration.damage import damage_of, keep_predictions
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
 from iwsltpack.calibration.walk import gather
 from iwsltpack.cli import build as command
-from iwsltpack.cli import frontier
+from iwsltpack.cli import size_frontier
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import InputError, UsageError
@@ -262,7 +262,7 @@ def test_a_frontier_is_the_same_when_it_was_killed(halves: Path, tmp_path: Path)
     assert {row["damage"]["data"] for row in found["rows"]} == {"second"}
     assert any(peer["gb"] == 3.98 for peer in found["published"])
     assert not (whole / "work").exists()
-    printed = typed(frontier, *given[1:], whole)
+    printed = typed(size_frontier, *given[1:], whole)
     assert printed.exit_code == 0
     assert all(len(line) <= 80 for line in printed.stdout.splitlines())
     assert "1.6MB" in printed.stdout
@@ -291,7 +291,7 @@ def test_what_makes_no_frontier_is_told_at_once(
         "-o",
         tmp_path / "out",
     )
-    result = typed(frontier, MINIATURE, *given)
+    result = typed(size_frontier, MINIATURE, *given)
     assert isinstance(result.exception, kind), result.exception
     assert message in str(result.exception)
     assert not list((tmp_path / "out").glob("*"))

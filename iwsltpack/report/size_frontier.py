@@ -160,8 +160,8 @@ def table(rows: Sequence[SizeRow]) -> Table:
             f"{row.bytes:,}",
             f"{100 * (row.bytes / row.asked - 1):+.2f} %",
             f"{row.bits_per_weight:.2f}",
-            f"{row.damage.kl:.4f}",
-            f"{row.damage.kl_error:.4f}",
+            f"{row.damage.kl:.3g}",
+            f"{row.damage.kl_error:.1g}",
             *(f"{row.scores[name]:.{DIGITS[name]}f}" for name in metrics),
         )
         for row in rows
