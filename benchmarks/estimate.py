@@ -17,6 +17,7 @@ from pathlib import Path
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN, load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.size_estimate import estimate
 
 
@@ -43,7 +44,9 @@ def main() -> None:
     output = options.work / "artifact"
     for each in found:
         build_artifact(
-            options.checkpoint, output, each.recipe, options.coding, format_version=options.format_version
+            BuildRequest(
+                options.checkpoint, output, each.recipe, options.coding, format_version=options.format_version
+            )
         )
         told, real = each.sizes.total_bytes, measure(output).total_bytes
         print(f"| {each.recipe.name} | {told:,} | {real:,} | {100 * (told / real - 1):+.3f} % |", flush=True)

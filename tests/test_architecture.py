@@ -147,7 +147,20 @@ def test_functions_and_files_stay_small() -> None:
 
 STEMS_TWICE = {
     # A command's file is called as what it calls.
-    *("pull", "push", "report", "decode", "merge", "score", "export", "submissions", "size_frontier"),
+    *(
+        "pull",
+        "push",
+        "report",
+        "decode",
+        "merge",
+        "score",
+        "export",
+        "submissions",
+        "doctor",
+        "status",
+        "job",
+        "size_frontier",
+    ),
     # The same kind of thing in several rooms: a table by name, work cut into shards, work on a dask cluster.
     *("registry", "shards", "dask"),
     # What Python itself calls so: a package, and what ``python -m`` runs.

@@ -13,7 +13,7 @@ from iwsltpack.errors import InputError, MissingDependency, ResourceError, Usage
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.comet import Comet
 from iwsltpack.scoring.comet_checkpoint import find_checkpoint
-from iwsltpack.scoring.options import CometOptions
+from iwsltpack.scoring.metric_options import CometOptions
 from iwsltpack.scoring.references import References
 from iwsltpack.scoring.score import score
 from iwsltpack.scoring.texts import Hypotheses

@@ -18,6 +18,7 @@ from iwsltpack.artifact.sizes import measure
 from iwsltpack.building import size_estimate as estimation
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN, load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.size_estimate import DEFAULT_BITS, Estimate, estimate, step_for
 from iwsltpack.cli import console
 from iwsltpack.cli import estimate as command
@@ -52,7 +53,7 @@ def test_a_model_of_small_tensors_is_foretold_to_the_byte(
     recipes = [load_recipe(name) for name in names]
     for found in estimate(folder, recipes, coding[0], format_version=coding[1]):
         output = tmp_path / found.recipe.name
-        build_artifact(folder, output, found.recipe, coding[0], format_version=coding[1])
+        build_artifact(BuildRequest(folder, output, found.recipe, coding[0], format_version=coding[1]))
         assert set(wrong(found, output).values()) == {0.0}, found.recipe.name
         assert found.sizes.entropy_bits == measure(output).entropy_bits
 
@@ -87,7 +88,7 @@ def test_large_tensors_are_foretold_from_a_sample(
     ]
     for found in estimate(source, recipes, coding[0], format_version=coding[1]):
         output = tmp_path / found.recipe.name
-        build_artifact(source, output, found.recipe, coding[0], format_version=coding[1])
+        build_artifact(BuildRequest(source, output, found.recipe, coding[0], format_version=coding[1]))
         off = wrong(found, output)
         assert abs(off["all"]) < 0.01, off
         assert max(map(abs, off.values())) < 0.02, off
@@ -118,7 +119,7 @@ def test_calibrated_matrices_are_foretold(
     source = checkpoint(tensors)
     folder = matrices(tmp_path / "matrices", {name: value[1].shape for name, value in tensors.items()})
     (found,) = estimate(source, [BUILT_IN["calibrated"]], coding, matrices=folder)
-    build_artifact(source, tmp_path / "out", found.recipe, coding, matrices=folder)
+    build_artifact(BuildRequest(source, tmp_path / "out", found.recipe, coding, matrices=folder))
     assert found.guessed == 0
     off = wrong(found, tmp_path / "out")
     assert 0 < abs(off["all"]) < 0.01, off

@@ -24,6 +24,7 @@ from iwsltpack.building.dropped_tokens import find_dropped
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import plan_tensors
 from iwsltpack.building.recipes import load_recipe
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.size_estimate import estimate
 from iwsltpack.calibration.dropping import measure_dropping
 from iwsltpack.decoding.decode import decode
@@ -220,7 +221,9 @@ def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text").write_text("\n".join(lines[1:]), "utf-8")
     table = 'text = "text"\ntext_name = "dev"\nat_least = 1'
     layers = "[[layers]]\npattern = 'mlp'\nbits = 10"
-    build_artifact(MINIATURE, folder / "out", load_recipe(str(recipe_file(folder, table, layers))))
+    build_artifact(
+        BuildRequest(MINIATURE, folder / "out", load_recipe(str(recipe_file(folder, table, layers))))
+    )
     return folder / "out"
 
 
@@ -261,7 +264,7 @@ def test_rows_are_zero_parameters_do_not_count_them_and_bytes_are_saved(
     ids = artifact.manifest.vocabulary.ids()  # type: ignore[union-attr]
     for name, values in artifact.tensors(TABLES):
         assert not values[ids].any() and values.any(1).sum() >= len(values) - len(ids) - 70, name
-    build_artifact(MINIATURE, whole, replace(artifact.manifest.recipe, vocabulary=None))
+    build_artifact(BuildRequest(MINIATURE, whole, replace(artifact.manifest.recipe, vocabulary=None)))
     found, before = measure(reduced), measure(whole)
     assert found.parameters == before.parameters - 2 * len(ids) * 192
     assert found.state_dict_bytes == before.state_dict_bytes
@@ -299,10 +302,10 @@ def test_a_finished_build_is_known_again_and_another_text_is_another_build(
     copy = tmp_path / "copy"
     shutil.copytree(reduced.parent, copy)
     recipe = str(copy / "small-vocabulary.toml")
-    build_artifact(MINIATURE, copy / "out", load_recipe(recipe))
+    build_artifact(BuildRequest(MINIATURE, copy / "out", load_recipe(recipe)))
     (copy / "text").write_text("another", "utf-8")
     with pytest.raises(UsageError, match="another artifact"):
-        build_artifact(MINIATURE, copy / "out", load_recipe(recipe))
+        build_artifact(BuildRequest(MINIATURE, copy / "out", load_recipe(recipe)))
 
 
 @pytest.mark.parametrize("tied", [False, True])

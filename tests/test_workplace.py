@@ -16,7 +16,7 @@ import pytest
 from conftest import MINIATURE, TESTSET, write_checkpoint
 
 from iwsltpack.errors import UsageError
-from iwsltpack.workplace.layout import write_settings
+from iwsltpack.workplace.new_settings import write_settings
 
 SETS = ("business-news", "calls", "talks", "tv", "youtube")
 

@@ -36,7 +36,7 @@ def command(
 
     Example: iwsltpack init --team APG --pair en-zh --test-dir test
     """
-    from iwsltpack.workplace.layout import write_settings
+    from iwsltpack.workplace.new_settings import write_settings
 
     write_settings(
         output,

@@ -11,7 +11,7 @@ from iwsltpack.cli import console
 from iwsltpack.documents.choices import Device
 from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import UsageError
-from iwsltpack.scoring.options import DEFAULT_METRICS, METRICS, CometOptions
+from iwsltpack.scoring.metric_options import DEFAULT_METRICS, METRICS, CometOptions
 from iwsltpack.system.progress import SetsReporter
 from iwsltpack.system.tables import Column, Table
 

@@ -23,7 +23,7 @@ from iwsltpack.scoring.comet_env import (
     last_words,
     worker_environment,
 )
-from iwsltpack.scoring.options import BATCH_SIZE
+from iwsltpack.scoring.metric_options import BATCH_SIZE
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import Comet
-from iwsltpack.scoring.options import DEFAULT_METRICS, METRICS, CometOptions
+from iwsltpack.scoring.metric_options import DEFAULT_METRICS, METRICS, CometOptions
 from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.significance import (
     BOOTSTRAP_SAMPLES,

@@ -30,7 +30,7 @@ State = Literal["done", "begun", "missing", "outdated", "unreadable"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class JobStep:
     """One thing of the job: what it is, where it lies, its state, and what there is to say of it."""
 
     step: Literal["built", "decoded", "scored", "packaged", "handed in"]
@@ -43,7 +43,7 @@ class Step:
 class Status:
     """Everything that is there or begun, the next command to type (None: nothing is left), and why that one."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[JobStep, ...]
     next: str | None
     why: str
 
@@ -53,7 +53,7 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class _RunFound:
     """A run of the job's pair: its folder, test set, state, and its record where it is finished."""
 
     folder: Path
@@ -71,7 +71,7 @@ def survey(job: Job) -> Status:
     packages = _packages(job, runs, digest)
     steps = [
         artifact,
-        *(Step(step="decoded", where=str(run.folder), state=run.state, told=run.told) for run in runs),
+        *(JobStep(step="decoded", where=str(run.folder), state=run.state, told=run.told) for run in runs),
         *scores,
         *packages,
     ]
@@ -80,7 +80,7 @@ def survey(job: Job) -> Status:
 
 
 def _next(
-    job: Job, artifact: Step, runs: list[_Run], scores: list[Step], packages: list[Step]
+    job: Job, artifact: JobStep, runs: list[_RunFound], scores: list[JobStep], packages: list[JobStep]
 ) -> tuple[str | None, str]:
     if job.settings is None and artifact.state == "missing":
         return job.typed["init"], "no settings here yet: they save typing every option again"
@@ -130,38 +130,38 @@ def _left_to_decode(job: Job, finished: set[str]) -> tuple[bool, str]:
     )
 
 
-def _artifact(job: Job) -> tuple[Step, str | None]:
+def _artifact(job: Job) -> tuple[JobStep, str | None]:
     """Return the artifact's state, and its digest where it is there."""
     where = shown(job.artifact)
     if is_address(job.artifact):
-        return Step(step="built", where=where, state="done", told="elsewhere; not looked at"), None
+        return JobStep(step="built", where=where, state="done", told="elsewhere; not looked at"), None
     folder = Path(job.artifact)
     if (folder / MANIFEST_NAME).is_file():
         try:
             data = fileio.read_json(folder / MANIFEST_NAME)
             told = f"{folder_bytes(folder):,} bytes, {data['recipe']['name']}, {data['coding']}"
-            return Step(step="built", where=where, state="done", told=told), str(data["sha256"])
+            return JobStep(step="built", where=where, state="done", told=told), str(data["sha256"])
         except (IwsltpackError, LookupError, TypeError):
             told = f"its manifest cannot be read: iwsltpack verify {folder}"
-            return Step(step="built", where=where, state="unreadable", told=told), None
+            return JobStep(step="built", where=where, state="unreadable", told=told), None
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     if not partial.is_dir():
-        return Step(step="built", where=where, state="missing", told="not built yet"), None
+        return JobStep(step="built", where=where, state="missing", told="not built yet"), None
     names = {
         record["tensor"]["name"]
         for path in partial.glob("build*.jsonl")
         for _, record in json_lines.read(fileio.read_bytes(path))
         if record is not None and "tensor" in record
     }
-    return Step(step="built", where=where, state="begun", told=f"{len(names)} tensors packed"), None
+    return JobStep(step="built", where=where, state="begun", told=f"{len(names)} tensors packed"), None
 
 
-def _runs(job: Job, digest: str | None) -> list[_Run]:
+def _runs(job: Job, digest: str | None) -> list[_RunFound]:
     found = [_run(folder, digest) for thing, folder in things_in(job.runs) if thing == "run"]
     return [run for run in found if run.record.get("pair", job.pair) == job.pair]
 
 
-def _run(folder: Path, digest: str | None) -> _Run:
+def _run(folder: Path, digest: str | None) -> _RunFound:
     """Read what a run is; its record is the journal's header where it is not finished."""
     try:
         if (folder / RUN_NAME).is_file():
@@ -179,14 +179,16 @@ def _run(folder: Path, digest: str | None) -> _Run:
                 if piece is not None and piece.get("kind") == "piece"
             }
             state, told = "begun", f"{len(pieces)} of {record['test_set']['segments']} segments"
-        return _Run(folder=folder, name=record["test_set"]["name"], state=state, told=told, record=record)
+        return _RunFound(
+            folder=folder, name=record["test_set"]["name"], state=state, told=told, record=record
+        )
     except (IwsltpackError, LookupError, TypeError):
-        return _Run(
+        return _RunFound(
             folder=folder, name=folder.name, state="unreadable", told="its record cannot be read", record={}
         )
 
 
-def _score(run: _Run) -> Step:
+def _score(run: _RunFound) -> JobStep:
     """Return the figures of a run, or that there are none of what it wrote."""
     told: list[str] = []
     for name, text in ((SCORE_NAME, ""), (CLEANED_SCORE_NAME, "cleaned ")):
@@ -200,12 +202,12 @@ def _score(run: _Run) -> Step:
         except (InputError, LookupError, TypeError):
             continue
     state: State = "done" if told else "missing"
-    return Step(step="scored", where=str(run.folder), state=state, told=", ".join(told) or "not scored")
+    return JobStep(step="scored", where=str(run.folder), state=state, told=", ".join(told) or "not scored")
 
 
-def _packages(job: Job, runs: list[_Run], digest: str | None) -> list[Step]:
+def _packages(job: Job, runs: list[_RunFound], digest: str | None) -> list[JobStep]:
     """Return the PRIMARY of the job, if it is there, then whether it was handed in."""
-    steps: list[Step] = []
+    steps: list[JobStep] = []
     for thing, folder in things_in(job.submissions, 1):
         record = _record(folder) if thing == "submission" else {}
         same = [record.get(key) for key in ("team", "pair", "condition", "type")]
@@ -216,7 +218,7 @@ def _packages(job: Job, runs: list[_Run], digest: str | None) -> list[Step]:
         current = digest in (None, record["artifact"]["sha256"]) and packaged == ours
         told = f"PRIMARY, {len(packaged)} test sets"
         steps.append(
-            Step(
+            JobStep(
                 step="packaged",
                 where=str(folder),
                 state="done" if current else "outdated",
@@ -235,12 +237,12 @@ def _record(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _upload(folder: Path) -> Step:
+def _upload(folder: Path) -> JobStep:
     noted = folder / naming.UPLOADED
     if not noted.is_file():
-        return Step(
+        return JobStep(
             step="handed in", where=str(folder), state="missing", told="not handed in, as far as is known"
         )
     same = fileio.read_json(noted) == {"checksums": fileio.sha256_file(folder / naming.CHECKSUMS)}
     told = "handed in" if same else "changed since it was handed in: upload it again"
-    return Step(step="handed in", where=str(folder), state="done" if same else "outdated", told=told)
+    return JobStep(step="handed in", where=str(folder), state="done" if same else "outdated", told=told)
