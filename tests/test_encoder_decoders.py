@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 from inference_fixtures import tone, write_tone
+from typer.testing import CliRunner
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
@@ -22,14 +23,15 @@ from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.errors import UsageError
 from iwsltpack.runtime.families import SEAMLESS, WHISPER, WHISPER_ENGLISH, family_of
 from iwsltpack.runtime.model import load_model, load_processor
+from iwsltpack.system.progress import SILENT
 
 
-def main(arguments: list[str]) -> int:
-    done = subprocess.run(
-        [sys.executable, "-m", "iwsltpack", *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.returncode
+def main(arguments: list[str]) -> None:
+    """Run a command in this process: a program of its own would import torch anew each time."""
+    app = typer.Typer()
+    app.command()(import_module(f"iwsltpack.cli.{arguments[0]}").command)
+    done = CliRunner().invoke(app, arguments[1:])
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
 
 
 LETTERS = [chr(code) for code in range(33, 127)] + ["Ġ", "▁", "Ċ"]
@@ -142,7 +144,7 @@ def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "--recipe",
         "global-q2",
     ]
-    assert main([*build, "--base-model", f"tiny/{request.param}", "-q"]) == 0
+    main([*build, "--base-model", f"tiny/{request.param}"])
     return folder / "artifact"
 
 
@@ -199,37 +201,27 @@ def test_the_language_of_the_pair_is_told(artifact: Path, test_set: Path, tmp_pa
         InputBuilder(processor, told["de"], system_prompt="You are a translator.")
 
 
-@pytest.mark.parametrize("pair", ["en-de", "en-zh"])
+@pytest.mark.parametrize(("pair", "sets"), [("en-de", 6), ("en-zh", 5)])
 def test_from_build_to_submission(
-    artifact: Path, test_set: Path, tmp_path: Path, pair: str, monkeypatch: pytest.MonkeyPatch
+    artifact: Path, tmp_path: Path, pair: str, sets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = [
-        "decode",
-        str(test_set),
-        "--artifact",
-        str(artifact),
-        "--output",
-        "runs/a",
-        "--pair",
-        pair,
-        "--device",
-        "cpu",
-    ]
-    assert main([*run, "--max-new-tokens", "12", "-q"]) == 0
-    submit = [
-        "submit",
-        "runs/a",
-        "--artifact",
-        str(artifact),
-        "--team",
-        "TINY",
-        "--condition",
-        "unconstrained",
-    ]
-    assert main([*submit, "--contrastive", "c1", "-q"]) == 0
+    for number in range(sets):
+        write_tone(tmp_path / "test" / f"set{number}" / "a.wav", 0.6 + 0.2 * number)
+    model = ["--artifact", str(artifact), "--pair", pair]
+    main(["decode", "test", *model, "--output", "runs/a", "--device", "cpu", "--max-new-tokens", "12"])
+    team = ["--team", "TINY", "--condition", "unconstrained", "--dataset", "none", "--contrastive"]
+    main(["submit", "--run", "runs/a", *model, *team])
     (folder,) = (tmp_path / "submissions").iterdir()
-    assert main(["validate", str(folder), "-q"]) == 0
+    assert len(list(folder.glob(f"*.{pair}.txt"))) == sets
+    main(["validate", str(folder)])
+
+
+def test_a_calibration_is_refused_before_anything_is_read(artifact: Path, test_set: Path) -> None:
+    from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
+
+    with pytest.raises(UsageError, match="not asked in a conversation cannot be calibrated"):
+        CalibrationData(CalibrationRequest(data=test_set), artifact.parent / "checkpoint", SILENT)
 
 
 def test_a_whisper_of_english_alone_is_told_nothing(tmp_path: Path) -> None:

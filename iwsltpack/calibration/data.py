@@ -18,6 +18,7 @@ from iwsltpack.documents.artifact import Calibration
 from iwsltpack.documents.choices import DEFAULT_PAIR
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.float_model import load_checkpoint
 from iwsltpack.runtime.model import audio_limit, processor_from
 from iwsltpack.scoring.references import read_references
@@ -101,6 +102,13 @@ class CalibrationData:
         self.settings = request.settings
         self.options = DecodeOptions(pair=request.pair).resolved()
         self.processor = processor_from(checkpoint)
+        if family_of(self.processor).told is not None:
+            raise UsageError(
+                "models that are not asked in a conversation cannot be calibrated on a test set yet",
+                where=checkpoint,
+                got=type(self.processor).__name__,
+                fix="use a recipe without calibration, such as global-q2",
+            )
         self.builder = InputBuilder(self.processor, self.options.prompt or "")
         found = find_test_sets(request.data)
         if len(found) != 1:
@@ -203,7 +211,7 @@ class CalibrationData:
         answers: list[str] = []
         if self.references is None:
             answers = self._kept(folder / LABELS, identity)
-            translator = Translator(model, self.processor)
+            translator = Translator(model, self.processor, graphs=False)  # the model goes on to other work
         self.reporter.start("calibration, data", len(self.pieces))
         batches: tuple[list[Batch], list[Batch]] = [], []
         for number, piece in enumerate(self.pieces):
