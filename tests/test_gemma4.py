@@ -191,7 +191,8 @@ def test_the_family_is_asked_text_first_without_thinking_and_hears_18_seconds() 
         for name, asked in (("gemma", of_the_family(processor)), ("other", processor))
     }
     assert said == {"gemma": "Say.<|AUDIO|>False", "other": "<|AUDIO|>Say.unset"}
-    assert {audio_limit(of_the_family(processor, name)) for name in FAMILIES} == {18.0}
+    gemmas = [name for name, family in FAMILIES.items() if family is GEMMA4]
+    assert {audio_limit(of_the_family(processor, name)) for name in gemmas} == {18.0}
     assert family_of(processor).hears_seconds is None
 
 

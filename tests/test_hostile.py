@@ -133,14 +133,19 @@ def test_a_manifest_that_is_no_document_is_told(victim: Path, raw: bytes, messag
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [(b'"entropy_bits": null', b'"entropy_bits": NaN'), (b'"AnyModel"', b'"\\ud800"')],
+    ("old", "new", "error", "message"),
+    [
+        (b'"entropy_bits": null', b'"entropy_bits": NaN', ValidationFailed, "does not fit"),
+        (b'"AnyModel"', b'"\\ud800"', ArtifactError, "the manifest was altered"),
+    ],
 )
-def test_what_canonical_json_cannot_hold_is_an_altered_manifest(victim: Path, old: bytes, new: bytes) -> None:
+def test_what_canonical_json_cannot_hold_is_refused(
+    victim: Path, old: bytes, new: bytes, error: type[Exception], message: str
+) -> None:
     path = victim / MANIFEST_NAME
     assert old in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(old, new))
-    with pytest.raises(ArtifactError, match="the manifest was altered"):
+    with pytest.raises(error, match=message):
         read_manifest(victim)
 
 

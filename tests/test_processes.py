@@ -149,7 +149,8 @@ def test_a_process_that_is_stopped_while_it_starts_says_so_or_nothing(seconds: f
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert "Traceback" not in told
-    assert process.returncode in (0, 130, -signal.SIGTERM)
+    # Before the command's own handling is up, Python ends by the signal itself: of its own interrupt, or of this one.
+    assert process.returncode in (0, 130, -signal.SIGTERM, -signal.SIGINT)
 
 
 def limited() -> None:
