@@ -29,11 +29,15 @@ DOCUMENTS: list[type[Document]] = sorted(
 
 MAY_LACK = {
     "Run": {"sessions"},
-    "RecipeFile": {"description", "techniques", "layers", "prune"},
+    "RecipeFile": {"description", "techniques", "layers", "prune", "vocabulary"},
     "LayerEntry": {"bits", "digits", "lossless", "step", "quantizer"},
     "LayerRule": {"step", "quantizer"},
-    "Tensor": {"quantizer", "step", "classes"},
-    "ArtifactManifest": {"calibration"},
+    "Tensor": {"quantizer", "step", "classes", "zero_rows"},
+    "Recipe": {"vocabulary"},
+    "Vocabulary": {"text_tokens", "text_dropped"},
+    "VocabularyRule": {"text", "at_least", "drop", "keep"},
+    "VocabularyEntry": {"text", "text_name", "at_least", "scripts", "drop", "keep", "pair"},
+    "ArtifactManifest": {"calibration", "damage", "vocabulary"},
     "Edition": {"usual_architectures"},
     "ScoredRun": {"output_sha256"},
     "SubmissionArtifact": {"state_dict_bytes"},

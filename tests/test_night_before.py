@@ -111,11 +111,13 @@ def test_a_checkpoint_of_configuration_and_weights_alone_is_refused(tmp_path: Pa
     assert not (tmp_path / "art").exists()
     shutil.copy(MINIATURE / "tokenizer.json", bare)
     with pytest.raises(InputError, match="no feature extractor"):
-        build_artifact(bare, tmp_path / "art", BUILT_IN["fp16"])
+        build_artifact(BuildRequest(bare, tmp_path / "art", BUILT_IN["fp16"]))
     # A model that hears nothing needs neither to be what it is.
     told = Told()
     write_checkpoint(tmp_path / "deaf", {"a.weight": np.zeros((2, 2), dtype=np.float32)})
-    build_artifact(tmp_path / "deaf", tmp_path / "art", BUILT_IN["fp16"], model_id="me/x", progress=told)
+    build_artifact(
+        BuildRequest(tmp_path / "deaf", tmp_path / "art", BUILT_IN["fp16"], model_id="me/x"), progress=told
+    )
     assert "can be inspected, but not decoded with" in told.texts[0]
 
 

@@ -19,7 +19,7 @@ from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import DIGITS, TITLES
-from iwsltpack.errors import ArtifactError, MissingDependency, UsageError
+from iwsltpack.errors import ArtifactError, MissingDependency, ResourceError, UsageError
 from iwsltpack.report.plot import BLACK, BLUE, images
 from iwsltpack.scoring.comet_env import is_built
 from iwsltpack.scoring.references import read_references
@@ -135,13 +135,14 @@ def _scores(
 ) -> dict[str, float]:
     options, run = DecodeOptions(pair=pair), output / "runs" / name
     decode(RunRequest(test_dir=data, artifact=output / name, output=run, options=options), progress)
-    found = score(
-        read_hypotheses(run),
-        read_references(references, language=PAIRS[pair]),
-        metrics=("chrf", "comet") if is_built() else ("chrf",),
-        progress=progress,
-    )
-    return {result.metric: result.score for result in found.metrics}
+    texts = read_hypotheses(run), read_references(references, language=PAIRS[pair])
+    found = list(score(*texts, metrics=("chrf",), progress=progress).metrics)
+    if is_built():
+        try:
+            found += score(*texts, metrics=("comet",), progress=progress).metrics
+        except ResourceError as error:  # its checkpoint is neither here nor to be had
+            progress.say(f"no COMET: {error.what}")
+    return {result.metric: result.score for result in found}
 
 
 def peers() -> list[dict[str, Any]]:
