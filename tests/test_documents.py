@@ -15,7 +15,7 @@ import iwsltpack.documents
 import iwsltpack.editions
 from iwsltpack.documents import schema
 from iwsltpack.documents.artifact import ArtifactManifest
-from iwsltpack.documents.document import Document
+from iwsltpack.documents.document import INTERNAL, Document
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
 from iwsltpack.system import fileio
 
@@ -72,7 +72,7 @@ def test_schema_and_dataclass_have_the_same_properties(cls: type[Document]) -> N
             f"{cls.__name__}{key}": value for key, value in document["$defs"].items()
         } | document["$defs"]
         described = document if part is cls else parts_described[name]
-        fields = {field.name for field in dataclasses.fields(part)}
+        fields = {field.name for field in dataclasses.fields(part) if field.metadata != INTERNAL}
         assert set(described["properties"]) == fields, name
         assert described["additionalProperties"] is False, name
         assert set(described["required"]) == fields - MAY_LACK.get(name, set()), name
