@@ -13,6 +13,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ from iwsltpack.calibration.walk import gather
 EVENTS = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
-def attempt(folder: Path, kill_at: int) -> int:
-    """Calibrate in a fork that kills itself at an event (0: never); return how it ended, or the number of events."""
+def attempt(work: Callable[[], None], folder: Path, kill_at: int) -> int:
+    """Work in a fork that kills itself at an event in `folder` (0: never); return how it ended, or their number."""
     reader, writer = os.pipe()
     child = os.fork()
     if child:
@@ -49,12 +51,20 @@ def attempt(folder: Path, kill_at: int) -> int:
 
     sys.addaudithook(hook)
     try:
-        moments = gather(MODEL, BATCHES, folder, Settings(), selected=lambda name: "position" not in name)
-        for name, step in (("fine", 0.05), ("coarse", 0.2)):
-            moments.round(step, folder / "matrices" / name)
+        work()
         os.write(writer, str(events).encode())
+    except BaseException as error:
+        os.write(writer, repr(error).encode())
+        raise
     finally:
         os._exit(0 if sys.exc_info()[0] is None else 1)
+
+
+def calibrate(folder: Path) -> None:
+    """Gather the moments of the small model and round by two steps."""
+    moments = gather(MODEL, BATCHES, folder, Settings(), selected=lambda name: "position" not in name)
+    for name, step in (("fine", 0.05), ("coarse", 0.2)):
+        moments.round(step, folder / "matrices" / name)
 
 
 def result(folder: Path) -> dict[str, bytes]:
@@ -68,13 +78,14 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     MODEL, BATCHES = small.whisper(), small.speech()
     root, moments = Path(sys.argv[1]), int(sys.argv[2])
-    total = attempt(root / "whole", 0)
+    total = attempt(partial(calibrate, root / "whole"), root / "whole", 0)
     expected = result(root / "whole")
     outcome = []
     for number in range(moments):
         at = 1 + round(number * (total - 1) / (moments - 1))
         folder = root / f"killed-{number}"
-        killed = attempt(folder, at) == -signal.SIGKILL
-        attempt(folder, 0)
+        work = partial(calibrate, folder)
+        killed = attempt(work, folder, at) == -signal.SIGKILL
+        attempt(work, folder, 0)
         outcome.append([at, killed, result(folder) == expected])
     sys.stdout.write(json.dumps({"events": total, "files": len(expected), "outcome": outcome}) + "\n")

@@ -10,15 +10,15 @@ same bytes, and for every moment whether the kill came and whether what went on 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import calibration_fixtures as small
 import torch
-from killed_calibration import EVENTS
+from killed_calibration import attempt
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from iwsltpack.artifact.location import folder_bytes
@@ -73,39 +73,6 @@ def build(output: Path, size: int | None, step: float | None = None) -> None:
     build_on(request, Data(), step)  # type: ignore[arg-type]
 
 
-def attempt(output: Path, size: int, kill_at: int) -> int:
-    """Build in a fork that kills itself at an event (0: never); return how it ended, or the number of events."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            told = pipe.read()
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
-            return -os.WTERMSIG(status)
-        assert status == 0, told
-        return int(told)
-    events = 0
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal events
-        if event in EVENTS and str(output) in str(args[0]):
-            events += 1
-            if events == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    try:
-        build(output, size)
-        os.write(writer, str(events).encode())
-    except BaseException as error:
-        os.write(writer, repr(error).encode())
-        raise
-    finally:
-        os._exit(0 if sys.exc_info()[0] is None else 1)
-
-
 def result(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -116,7 +83,7 @@ if __name__ == "__main__":
     model().save_pretrained(ROOT / "checkpoint")
     build(ROOT / "middle", None, 0.002)
     size = int(0.98 * folder_bytes(ROOT / "middle"))
-    total = attempt(ROOT / "whole", size, 0)
+    total = attempt(partial(build, ROOT / "whole", size), ROOT / "whole", 0)
     weighed = [size, folder_bytes(ROOT / "whole")]
     expected, manifest = result(ROOT / "whole"), read_manifest(ROOT / "whole")
     assert manifest.calibration is not None
@@ -126,9 +93,10 @@ if __name__ == "__main__":
     for number in range(moments):
         at = 1 + round(number * (total - 1) / (moments - 1))
         output = ROOT / f"killed-{number}"
-        killed = attempt(output, size, at) == -signal.SIGKILL
+        work = partial(build, output, size)
+        killed = attempt(work, output, at) == -signal.SIGKILL
         if not output.exists():  # else it was killed with nothing left to do but to sweep up
-            attempt(output, size, 0)
+            attempt(work, output, 0)
         outcome.append([at, killed, result(output) == expected])
     told = {
         "events": total,

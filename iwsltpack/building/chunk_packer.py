@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from iwsltpack.building.code_counts import CodeCounts, entropy
+from iwsltpack.codecs.codes import TooWide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iwsltpack.codecs.chain import Chain
     from iwsltpack.codecs.classes import Classes
+    from iwsltpack.documents.artifact import Tensor
     from iwsltpack.quantizers.quantizer import Quantizer
+
+T = TypeVar("T")
+
+
+def as_narrow_as_can_be(entry: Tensor, work: Callable[[Tensor], T]) -> T:
+    """Pack a tensor by narrow codes, and all over again by wide ones where one of its codes needs them."""
+    try:
+        return work(entry)
+    except TooWide:
+        return work(replace(entry, wide=True))
 
 
 @dataclass(frozen=True)

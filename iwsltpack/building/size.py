@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from iwsltpack.artifact import side_files
-from iwsltpack.building.chunk_packer import ChunkPacker
+from iwsltpack.building.chunk_packer import ChunkPacker, as_narrow_as_can_be
 from iwsltpack.building.plan import plan_tensors, rows_per_chunk
 from iwsltpack.codecs.classes import class_count
-from iwsltpack.codecs.codes import TooWide
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from iwsltpack.building.checkpoint import Checkpoint
     from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chain import Coding
+    from iwsltpack.documents.artifact import Tensor
     from iwsltpack.documents.recipe import Recipe
 
 UNITS = {"": 1, "B": 1, "BYTES": 1} | {
@@ -156,14 +156,12 @@ def _rest(checkpoint: Checkpoint, recipe: Recipe, coding: Coding, calibrated: Co
 
 def _packed(plan: TensorPlan, coding: Coding) -> int:
     """Return the bytes of a tensor's chunks."""
-    for wide in (False, True):
-        entry = replace(plan.entry, wide=wide)
+
+    def pack(entry: Tensor) -> int:
         packer = ChunkPacker(coding.chain(entry), math.prod(entry.array.chunk), plan.quantizer)
-        try:
-            return sum(len(packer.pack(plan.read(*block), block[0]).data) for block in plan.blocks())
-        except TooWide:
-            continue
-    raise AssertionError("a wide chain holds every code")
+        return sum(len(packer.pack(plan.read(*block), block[0]).data) for block in plan.blocks())
+
+    return as_narrow_as_can_be(plan.entry, pack)
 
 
 def near(bits_at: Callable[[float], float], start: float, bits: float) -> float:

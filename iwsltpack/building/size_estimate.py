@@ -22,7 +22,7 @@ from iwsltpack.artifact import side_files, zarr_metadata
 from iwsltpack.artifact.sizes import Sizes, sizes_of
 from iwsltpack.building.bnb_int8 import converted
 from iwsltpack.building.checkpoint import open_checkpoint
-from iwsltpack.building.chunk_packer import ChunkPacker
+from iwsltpack.building.chunk_packer import ChunkPacker, as_narrow_as_can_be
 from iwsltpack.building.dropped_tokens import dropped_rows
 from iwsltpack.building.pipeline import SPARE_WORKERS, draft_manifest, from_origin, in_threads
 from iwsltpack.building.plan import adapt_side_files, check_storable, plan_tensors, rules_of
@@ -31,7 +31,6 @@ from iwsltpack.building.publishing import describe_side_files
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.chain import Chain
 from iwsltpack.codecs.classes import Classes
-from iwsltpack.codecs.codes import TooWide
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
@@ -149,7 +148,8 @@ def estimate(
     progress.start("sampling", len(plans))
 
     def work(item: tuple[Hashable, TensorPlan]) -> None:
-        found[item[0]] = _measure(item[1], coding, share)
+        key, plan = item
+        found[key] = as_narrow_as_can_be(plan.entry, lambda entry: _pack(plan, entry, coding, share))
         progress.advance()
 
     ordered = sorted(plans.items(), key=lambda item: -item[1].source.nbytes)
@@ -196,13 +196,6 @@ def _key(plan: TensorPlan) -> Hashable:
     """Tell apart what has to be packed apart: many recipes do the same to most tensors."""
     quantizer = () if plan.quantizer is None else tuple(sorted(plan.quantizer.described().items()))
     return plan.source.name, plan.source.dtype, plan.shape, quantizer, plan.matrix, plan.vocabulary
-
-
-def _measure(plan: TensorPlan, coding: Coding, share: int) -> _Packed:
-    try:
-        return _pack(plan, plan.entry, coding, share)
-    except TooWide:
-        return _pack(plan, replace(plan.entry, wide=True), coding, share)
 
 
 def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
-from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk
+from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk, as_narrow_as_can_be
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import TooWide
 from iwsltpack.codecs.dtypes import by_name
@@ -51,11 +51,7 @@ def write_tensor(
     index are told. ArtifactError: what was read back is not what was to be written. ResourceError: the
     disk is full.
     """
-    entry = plan.entry
-    try:
-        return _write(folder, plan, entry, coding, progress, stop)
-    except TooWide:
-        return _write(folder, plan, replace(entry, wide=True), coding, progress, stop)
+    return as_narrow_as_can_be(plan.entry, lambda entry: _write(folder, plan, entry, coding, progress, stop))
 
 
 def _write(

@@ -106,7 +106,7 @@ def build_on(
     with fileio.disk_errors(request.output), lock_partial(request.output) as partial_folder:
         folder = work or partial_folder / FOLDER
         trials = _Trials(request, partial_folder / "trials", wanted, cluster, progress)
-        held_out, place, kind = _choose(trials, data, folder, checkpoint.state(), goal, step)
+        held_out, place, kind = _choose(trials, data, folder, checkpoint, goal, step)
         gc.collect()  # the two models need not fit the memory at once
         made, manifest = trials.made, read_manifest(trials.made)
         if held_out and manifest.damage is None:
@@ -140,7 +140,12 @@ def check_targets(
 
 
 def _choose(
-    trials: _Trials, data: CalibrationData, folder: Path, state: str, goal: Goal | None, step: float | None
+    trials: _Trials,
+    data: CalibrationData,
+    folder: Path,
+    checkpoint: Checkpoint,
+    goal: Goal | None,
+    step: float | None,
 ) -> tuple[list[Batch], torch.device, torch.dtype]:
     """Build by the step, or by the one that meets the goal; return what was held out, and how the model was run."""
     model, progress = data.load(), trials.progress
@@ -151,10 +156,10 @@ def _choose(
             fix="leave it out of the pattern",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    identity = f"{state} {model.dtype}"
+    identity = f"{checkpoint.state()} {model.dtype}"
     batches, held_out = data.batches(model, folder, identity)
     if (rule := trials.request.recipe.vocabulary) is not None:
-        vocabulary, _ = find_dropped(rule, open_checkpoint(trials.request.source))
+        vocabulary, _ = find_dropped(rule, checkpoint)
         progress.say(str(measure_dropping(model, batches, vocabulary)))
     moments = gather(
         model,

@@ -52,23 +52,19 @@ READERS: tuple[Any, ...] = (
 PASSED_ON = frozenset({"attn_implementation", "config", "output_loading_info"})
 MEANINGLESS = frozenset(
     {
-        *(
-            "adapter_kwargs",
-            "cache_dir",
-            "code_revision",
-            "force_download",
-            "local_files_only",
-            "low_cpu_mem_usage",
-        ),
-        *(
-            "proxies",
-            "revision",
-            "subfolder",
-            "token",
-            "trust_remote_code",
-            "use_safetensors",
-            "weights_only",
-        ),
+        "adapter_kwargs",
+        "cache_dir",
+        "code_revision",
+        "force_download",
+        "local_files_only",
+        "low_cpu_mem_usage",
+        "proxies",
+        "revision",
+        "subfolder",
+        "token",
+        "trust_remote_code",
+        "use_safetensors",
+        "weights_only",
     }
 )
 """Options about fetching and reading checkpoint files, of which an artifact has none; no code of it is ever run."""
@@ -159,12 +155,5 @@ def _reading_artifacts(plain: Callable[..., Any]) -> Callable[..., Any]:
     return from_pretrained
 
 
-def _teach() -> None:
-    """Put the reading of artifacts in front of each class's own `from_pretrained`, once."""
-    for reader in READERS:
-        plain = vars(reader)["from_pretrained"].__func__
-        if not hasattr(plain, "__wrapped__") or plain.__module__ != __name__:
-            reader.from_pretrained = classmethod(_reading_artifacts(plain))
-
-
-_teach()
+for reader in READERS:
+    reader.from_pretrained = classmethod(_reading_artifacts(vars(reader)["from_pretrained"].__func__))
