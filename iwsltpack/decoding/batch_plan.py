@@ -6,18 +6,13 @@ searches exactly the batches of an unbroken one and writes the same bytes on any
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from iwsltpack.documents.decoding_plan import DecodingPlan, PlanPiece, PlanSegment
-from iwsltpack.documents.run import RunTestSet
+from iwsltpack.documents.run import RunArtifact, RunSettings, RunTestSet
 from iwsltpack.system.fileio import canonical_json, sha256_bytes
-from iwsltpack.testsets.survey import Piece
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from iwsltpack.documents.run import RunArtifact, RunSettings
-    from iwsltpack.testsets.survey import Survey
+from iwsltpack.testsets.survey import Piece, Survey
 
 Batch = tuple[Piece, ...]
 UNBOUND = ("mode", "on_bad_audio")

@@ -6,7 +6,6 @@ import threading
 import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import torch
@@ -15,17 +14,14 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.cluster import worker as cluster_worker
 from iwsltpack.cluster.local import cores
 from iwsltpack.decoding.batches import BatchDecoder, outputs, prepare_batch
-from iwsltpack.decoding.dask_messages import BatchResult
+from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.journal import Decoded, Session
 from iwsltpack.decoding.record import libraries
+from iwsltpack.documents.run import RunSettings
 from iwsltpack.errors import ArtifactError
 from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
 from iwsltpack.runtime.model import load_from, processor_from, resolve_device
-
-if TYPE_CHECKING:
-    from iwsltpack.decoding.dask_messages import BatchTask, WorkerSetup
-    from iwsltpack.documents.run import RunSettings
 
 
 class WorkerModel:

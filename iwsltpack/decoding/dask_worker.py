@@ -6,12 +6,8 @@ seconds. The model and its libraries are loaded by the thread that decodes; see 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from iwsltpack.cluster.worker import keep
-
-if TYPE_CHECKING:
-    from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
+from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 
 SLOT = "model"
 """What a worker keeps the loaded model under."""

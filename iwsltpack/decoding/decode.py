@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+
+import torch
 
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.decoding.batches import audio_seconds, translate_batches
 from iwsltpack.decoding.generation import Translator
 from iwsltpack.decoding.journal import Session
-from iwsltpack.decoding.open_run import open_share, open_whole
+from iwsltpack.decoding.open_run import OpenRun, open_share, open_whole
+from iwsltpack.decoding.options import RunRequest
 from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import DecodedSet, libraries
 from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
 from iwsltpack.runtime.model import load_from, resolve_device
+from iwsltpack.runtime.weights import TensorSource
 from iwsltpack.system.progress import SILENT, Reporter, SetsReporter
-
-if TYPE_CHECKING:
-    import torch
-
-    from iwsltpack.decoding.open_run import OpenRun
-    from iwsltpack.decoding.options import RunRequest
-    from iwsltpack.runtime.weights import TensorSource
 
 
 def decode(

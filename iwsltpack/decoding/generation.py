@@ -6,19 +6,17 @@ import copy
 import json
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
 from iwsltpack.decoding.chat_template import render
+from iwsltpack.documents.run import RunSettings
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, sampling_rate
 from iwsltpack.runtime.token_graphs import TokenGraphs, suits
-
-if TYPE_CHECKING:
-    from iwsltpack.documents.run import RunSettings
-    from iwsltpack.testsets.audio import Samples
+from iwsltpack.testsets.audio import Samples
 
 Finish = Literal["stop", "length"]
 SHOWN = 500

@@ -10,19 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
+from iwsltpack.documents.run import Finish
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import json_lines, locks
 from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory, read_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from iwsltpack.documents.run import Finish
 
 JOURNAL_FORMAT = "iwsltpack.journal"
 JOURNAL_VERSION = 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.decoding.batch_plan import batches_of, binding
@@ -13,12 +14,8 @@ from iwsltpack.decoding.record import DecodedSet, finish_run, refuse_lost_journa
 from iwsltpack.decoding.shards import shard_journals, shares
 from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARDS_DIR
+from iwsltpack.documents.run import RunSettings
 from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.documents.run import RunSettings
 
 
 def merge_shards(output: Path) -> list[DecodedSet]:

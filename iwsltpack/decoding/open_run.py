@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from iwsltpack.decoding.journal import Journal, kept_from_writers
+from iwsltpack.cluster.shards import Shard
+from iwsltpack.decoding.batch_plan import Batch
+from iwsltpack.decoding.journal import Journal, Key, kept_from_writers
 from iwsltpack.decoding.merge import decoded_anywhere, take_in_shards
+from iwsltpack.decoding.prepare import RunJob
 from iwsltpack.decoding.record import DecodedSet, finish_run
 from iwsltpack.decoding.shards import keep_plan, shard_journal, shares
 from iwsltpack.documents.names import JOURNAL_NAME
-
-if TYPE_CHECKING:
-    from contextlib import ExitStack
-
-    from iwsltpack.cluster.shards import Shard
-    from iwsltpack.decoding.batch_plan import Batch
-    from iwsltpack.decoding.journal import Key
-    from iwsltpack.decoding.prepare import RunJob
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 
 @dataclass(frozen=True, kw_only=True)

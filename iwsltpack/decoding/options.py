@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from iwsltpack.artifact.location import Place
 from iwsltpack.cluster.shards import Shard, check_sharing
 from iwsltpack.documents.choices import DEFAULT_PAIR, BadAudio, Dtype, LongAudio, Mode, TestSetKind
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.errors import UsageError
 from iwsltpack.system.fileio import read_toml
-
-if TYPE_CHECKING:
-    from iwsltpack.artifact.location import Place
 
 DEFAULT_MAX_NEW_TOKENS = 64
 """The paper's."""

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from iwsltpack.decoding.batch_plan import batches_of, binding, make_plan
+import torch
+
+from iwsltpack.decoding.batch_plan import Batch, batches_of, binding, make_plan
 from iwsltpack.decoding.generation import InputBuilder
+from iwsltpack.decoding.journal import Key
+from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.decoding.record import build_settings, describe_artifact, refuse_lost_journal
+from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.places import refuse_above_runs, refuse_inside
 from iwsltpack.errors import InputError, Problem, ValidationFailed
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, check_mode, processor_from
+from iwsltpack.runtime.weights import TensorSource
+from iwsltpack.system.progress import Reporter
+from iwsltpack.testsets.audio import ExaminedFile
 from iwsltpack.testsets.discovery import find_test_sets
 from iwsltpack.testsets.survey import Survey, survey
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
-    from pathlib import Path
-
-    import torch
-
-    from iwsltpack.decoding.batch_plan import Batch
-    from iwsltpack.decoding.journal import Key
-    from iwsltpack.decoding.options import DecodeOptions, RunRequest
-    from iwsltpack.documents.decoding_plan import DecodingPlan
-    from iwsltpack.runtime.weights import TensorSource
-    from iwsltpack.system.progress import Reporter
-    from iwsltpack.testsets.audio import ExaminedFile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
 from iwsltpack.decoding.generation import greedy
 from iwsltpack.decoding.hallucination import count_signs, find_signs
-from iwsltpack.decoding.options import DEFAULT_MAX_NEW_TOKENS
+from iwsltpack.decoding.journal import Decoded, Journal
+from iwsltpack.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeOptions
 from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.names import JOURNAL_NAME, PAIRS, RUN_NAME
 from iwsltpack.documents.run import (
     Finish,
@@ -28,16 +30,9 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.configuration import generation_config
 from iwsltpack.runtime.device import device_name, peak_host_bytes
 from iwsltpack.runtime.model import resolve_dtype
+from iwsltpack.runtime.weights import TensorSource
 from iwsltpack.system import fileio
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.decoding.journal import Decoded, Journal
-    from iwsltpack.decoding.options import DecodeOptions
-    from iwsltpack.documents.decoding_plan import DecodingPlan
-    from iwsltpack.runtime.weights import TensorSource
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr")
 JOINT = {"zh": "", "de": " "}

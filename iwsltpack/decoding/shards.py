@@ -7,19 +7,15 @@ has decoded. A share depends on the plan and on N alone.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from iwsltpack.cluster.shards import Shard, deal
-from iwsltpack.decoding.batch_plan import binding
+from iwsltpack.decoding.batch_plan import Batch, binding
 from iwsltpack.decoding.journal import check_same
 from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARDS_DIR
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.decoding.batch_plan import Batch
 
 
 def shard_journal(folder: Path, shard: Shard) -> Path:

@@ -8,8 +8,9 @@ the holders for `CodedLinear` or `Int8Linear` after. What reaches a holder is th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -17,15 +18,10 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from iwsltpack.documents.artifact import ArtifactManifest, Tensor
 from iwsltpack.errors import ArtifactError
 from iwsltpack.runtime.int8 import Int8Linear, read_codes
-from iwsltpack.runtime.weights import LazyTensor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from iwsltpack.documents.artifact import ArtifactManifest, Tensor
-    from iwsltpack.runtime.weights import TensorSource
+from iwsltpack.runtime.weights import LazyTensor, TensorSource
 
 METHOD = "iwsltpack"
 Keep = Literal["cache", "stream", "int8"]

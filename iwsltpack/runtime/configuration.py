@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from iwsltpack.errors import ArtifactError
 from iwsltpack.runtime.environment import refuse_environment
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def architecture(model_dir: Path) -> tuple[Any, Any]:

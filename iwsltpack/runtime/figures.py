@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from iwsltpack.artifact.side_files import CONFIG, GENERATION_CONFIG, SIZE_LIMIT, parse
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 LARGEST = 2**63
 """Integers of tensors and of the libraries' C parts are smaller."""

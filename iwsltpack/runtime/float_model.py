@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,9 +11,6 @@ from iwsltpack.errors import ArtifactError, ResourceError
 from iwsltpack.runtime.configuration import architecture, generation_config
 from iwsltpack.runtime.model import resolve_device
 from iwsltpack.system.quiet import quiet_transformers
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def load_checkpoint(folder: Path, *, device: str | torch.device = "auto") -> Any:

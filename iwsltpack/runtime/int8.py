@@ -10,20 +10,18 @@ scratch: there the library's matrix product is the better one, and the decoding 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from iwsltpack.documents.artifact import Tensor
-    from iwsltpack.quantizers.quantizer import Quantizer
-    from iwsltpack.runtime.weights import TensorSource
+from iwsltpack.documents.artifact import Tensor
+from iwsltpack.quantizers.quantizer import Quantizer
+from iwsltpack.runtime.weights import TensorSource
 
 try:
     from iwsltpack.runtime import int8_kernel as kernel

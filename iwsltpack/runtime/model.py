@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 
@@ -21,14 +22,9 @@ from iwsltpack.runtime.configuration import architecture, first_line, generation
 from iwsltpack.runtime.environment import refuse_environment
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.figures import check_figures
-from iwsltpack.runtime.weights import LazyStateDict, packed_state
+from iwsltpack.runtime.weights import LazyStateDict, TensorSource, packed_state
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.system.quiet import quiet_transformers
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from iwsltpack.runtime.weights import TensorSource
 
 DEFAULT_LIMIT_SECONDS = 30.0
 """What audio models of this family hear where their processor does not say."""

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 GRID = 256
 """Positions by which a cache grows. The grid makes its length, and with it a result's last bits, a matter of the batch

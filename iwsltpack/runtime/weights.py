@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from iwsltpack.documents import kinds
+from iwsltpack.documents.artifact import ArtifactManifest, Tensor
 from iwsltpack.errors import ArtifactError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.documents.artifact import ArtifactManifest, Tensor
-    from iwsltpack.quantizers.quantizer import Quantizer
+from iwsltpack.quantizers.quantizer import Quantizer
 
 BLOCK_BYTES = 8 << 20
 """Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks

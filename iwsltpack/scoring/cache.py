@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from iwsltpack.errors import IwsltpackError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VERSION = 1
 """Of the way scores are computed here: a change of it makes every entry unknown."""

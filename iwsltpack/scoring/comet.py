@@ -10,8 +10,9 @@ import queue
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import Any, Self, get_args
 
 from iwsltpack.documents.choices import Device
 from iwsltpack.errors import MissingDependency, ResourceError, UsageError, how_it_ended
@@ -25,9 +26,6 @@ from iwsltpack.scoring.comet_env import (
 )
 from iwsltpack.scoring.metric_options import BATCH_SIZE
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 START_SECONDS = 600.0
 """For the worker to import its libraries."""

@@ -6,15 +6,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iwsltpack.documents.score import MetricCheckpoint
 from iwsltpack.errors import InputError, ResourceError
 from iwsltpack.scoring.cache import default_cache
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 DEFAULT_MODEL = "Unbabel/wmt22-comet-da"
 """What the paper and the track score with."""

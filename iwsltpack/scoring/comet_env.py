@@ -14,18 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError, how_to_install
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 COMET_VERSION = "2.2.7"
 PYTHON_VARIABLE = "IWSLTPACK_COMET_PYTHON"

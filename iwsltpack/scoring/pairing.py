@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from iwsltpack.errors import InputError
+from iwsltpack.scoring.references import References
+from iwsltpack.scoring.texts import Hypotheses
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.testsets.order import compare_order
 from iwsltpack.testsets.recordings import bare_name
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iwsltpack.scoring.references import References
-    from iwsltpack.scoring.texts import Hypotheses
 
 PIECE: Final = 24
 """Characters of text whose document is told at once."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.csv_manifest import read_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 Side = Literal["reference", "source", "output"]
 SOURCE_COLUMNS = ("source_en", "source", "src")

@@ -12,14 +12,12 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from iwsltpack.errors import InputError, MissingDependency, ResourceError, how_it_ended, how_to_install
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SECONDS = 1800.0
 MAX_CELLS = 20_000_000_000

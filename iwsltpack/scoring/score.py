@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iwsltpack import cleaning
 from iwsltpack.documents.artifact import Tool
@@ -25,6 +25,7 @@ from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import Comet
 from iwsltpack.scoring.metric_options import DEFAULT_METRICS, METRICS, CometOptions
 from iwsltpack.scoring.pairing import pair
+from iwsltpack.scoring.references import References
 from iwsltpack.scoring.significance import (
     BOOTSTRAP_SAMPLES,
     RANDOMIZATION_TRIALS,
@@ -32,15 +33,9 @@ from iwsltpack.scoring.significance import (
     compare_surface,
     seed,
 )
-from iwsltpack.scoring.texts import scored_text
+from iwsltpack.scoring.texts import Hypotheses, scored_text
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iwsltpack.scoring.references import References
-    from iwsltpack.scoring.texts import Hypotheses
 
 NO_SPACES = ("zh", "ja")
 """Languages whose lines are joined without a space between them."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from iwsltpack.documents.names import RUN_NAME, pair_in
-from iwsltpack.documents.run import Run, read_run
+from iwsltpack.documents.run import Run, RunSegment, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
 from iwsltpack.scoring.references import (
@@ -20,14 +21,7 @@ from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.discovery import test_set_of
 from iwsltpack.testsets.order import durations_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from iwsltpack.documents.run import RunSegment
-    from iwsltpack.testsets.testset import Segment
-
+from iwsltpack.testsets.testset import Segment
 
 HYPOTHESIS_COLUMNS = ("hypothesis", "hyp", "output", "translation")
 

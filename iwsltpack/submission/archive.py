@@ -9,14 +9,12 @@ from __future__ import annotations
 import io
 import stat
 import zipfile
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from iwsltpack.errors import Problem, ValidationFailed
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 MODE: Final = stat.S_IFREG | 0o644

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.sizes import GB, GIB
+from iwsltpack.documents.submission import Submission
+from iwsltpack.editions import DescriptionField, Edition
 from iwsltpack.submission.naming import folder_of
 from iwsltpack.system.templates import render
-
-if TYPE_CHECKING:
-    from iwsltpack.documents.submission import Submission
-    from iwsltpack.editions import DescriptionField, Edition
 
 
 def describe_bytes(count: int) -> str:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from iwsltpack.documents.names import DEVICE_NAME
+from iwsltpack.editions import Condition, Edition
+from iwsltpack.errors import Problem
 from iwsltpack.submission import naming
 from iwsltpack.submission.validation_rules import problem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iwsltpack.editions import Condition, Edition
-    from iwsltpack.errors import Problem
 
 
 def check_datasets(condition: Condition, datasets: Sequence[str]) -> list[Problem]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from iwsltpack import editions
 from iwsltpack.documents.names import SUBMISSION_NAME
-from iwsltpack.documents.score import digest, read_score
+from iwsltpack.documents.score import Score, digest, read_score
 from iwsltpack.documents.submission import RecordedScore, RecordedScores, Submission, read_submission
+from iwsltpack.editions import Edition
 from iwsltpack.errors import InputError, IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
 from iwsltpack.submission import naming
 from iwsltpack.submission.packaging import Package, finish
@@ -23,12 +25,6 @@ from iwsltpack.submission.validation.submissions import (
 )
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.documents.score import Score
-    from iwsltpack.editions import Edition
 
 State = Literal["valid", "invalid", "unreadable"]
 Outcome = Literal["written", "unchanged", "replaced"]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from iwsltpack.documents.submission import Submission
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from iwsltpack.documents.submission import Submission
 
 LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 FILE_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")

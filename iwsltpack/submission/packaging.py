@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from iwsltpack.artifact.location import Place
 from iwsltpack.cleaning import RULES as CLEANING_RULES
 from iwsltpack.cleaning import clean_line
 from iwsltpack.cleaning.files import CleanSummary, audit_entry
-from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.artifact import ArtifactManifest, Tool
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import PAIRS, RUN_NAME, SUBMISSION_NAME
 from iwsltpack.documents.places import run_folders
+from iwsltpack.documents.run import Run
 from iwsltpack.documents.submission import (
     Submission,
     SubmissionArtifact,
@@ -20,6 +22,7 @@ from iwsltpack.documents.submission import (
     SubmissionRun,
     SubmissionTestSet,
 )
+from iwsltpack.editions import Edition
 from iwsltpack.errors import IwsltpackError, Problem, UsageError, ValidationFailed, has_errors
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import checksum_lines, make_archive
@@ -32,14 +35,6 @@ from iwsltpack.submission.validation_rules import as_problems, problem
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.artifact.location import Place
-    from iwsltpack.documents.artifact import ArtifactManifest
-    from iwsltpack.documents.run import Run
-    from iwsltpack.editions import Edition
 
 
 @dataclass(frozen=True, kw_only=True)

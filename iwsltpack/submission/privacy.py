@@ -6,18 +6,14 @@ import contextlib
 import getpass
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from iwsltpack.documents.names import SUBMISSION_NAME
-from iwsltpack.errors import ValidationFailed
+from iwsltpack.errors import Problem, ValidationFailed
 from iwsltpack.submission import naming
 from iwsltpack.submission.validation_rules import problem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iwsltpack.errors import Problem
 
 TEXTS: Final = (SUBMISSION_NAME, naming.DESCRIPTION, naming.UPLOAD)
 """The files of a package that are written here, and not decoded."""

@@ -10,15 +10,13 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HIDDEN: Final = ".iwsltpack-"
 JOURNAL: Final = f"{HIDDEN}transaction.json"

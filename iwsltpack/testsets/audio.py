@@ -7,25 +7,22 @@ Channels are averaged.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iwsltpack.errors import InputError
 from iwsltpack.system.fileio import sha256_file
 from iwsltpack.testsets.containers import MP3_PADDING, BadAudio, check_container, counted_frames
 from iwsltpack.testsets.testset import UNREADABLE
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    Samples = NDArray[np.float32]
+Samples = NDArray[np.float32]
 
 FRAME_SECONDS = 0.02
 """Step of the energy envelope."""

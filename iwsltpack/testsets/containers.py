@@ -8,10 +8,8 @@ from __future__ import annotations
 import mmap
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Literal
 
 ByteOrder = Literal["little", "big"]
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iwsltpack.errors import InputError, Problem
 from iwsltpack.system.fileio import read_text
 from iwsltpack.testsets.testset import Segment, TestSet, natural_key, refuse, safe_name, set_name
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Row = dict[Any, Any]
 """A row by column; `csv` puts surplus values under the key None and None in place of lacking ones."""

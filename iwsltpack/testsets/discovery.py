@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from iwsltpack.documents.choices import TestSetKind
 from iwsltpack.errors import InputError, Problem, UsageError
 from iwsltpack.testsets.csv_manifest import list_manifests, read_manifest, read_manifests
 from iwsltpack.testsets.folder import find_sentences, read_acl6060, read_folder
@@ -18,12 +20,6 @@ from iwsltpack.testsets.testset import (
     natural_key,
     safe_name,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from iwsltpack.documents.choices import TestSetKind
 
 
 def find_test_sets(

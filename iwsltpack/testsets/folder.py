@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from iwsltpack.errors import InputError, Problem
 from iwsltpack.testsets.testset import Segment, TestSet, list_audio, refuse, set_name
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GOLD = "segmented_wavs/gold"
 _SENTENCE = re.compile(r"sent_([0-9]+)")

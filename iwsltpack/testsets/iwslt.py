@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from iwsltpack.errors import InputError, Problem
+from iwsltpack.errors import InputError, Problem, Severity
 from iwsltpack.system.fileio import read_text
 from iwsltpack.testsets.recordings import Recordings, bare_name, files_below, unique_ids
 from iwsltpack.testsets.segments_yaml import Span, is_segmentation, read_spans
 from iwsltpack.testsets.testset import Segment, TestSet, is_audio, list_audio, refuse, set_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from iwsltpack.errors import Severity
 
 ORDER_NAME = "FILE_ORDER"
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Sequence
+from typing import Final, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iwsltpack.documents.run import RunSegment
-    from iwsltpack.testsets.testset import Segment
+from iwsltpack.documents.run import RunSegment
+from iwsltpack.testsets.testset import Segment
 
 Verdict = Literal["few", "shuffled", "weak", "fine"]
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from iwsltpack.testsets.audio import FRAME_SECONDS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from iwsltpack.testsets.audio import Samples
+from iwsltpack.testsets.audio import FRAME_SECONDS, Samples
 
 MARGIN_SECONDS = 0.04
 """Kept under the limit, so that rounding to samples and rates never reaches it."""

@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 import re
 import reprlib
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 from iwsltpack.errors import InputError, Problem
 from iwsltpack.system.fileio import read_text
-
-if TYPE_CHECKING:
-    from collections.abc import Container
-    from pathlib import Path
-
-    from iwsltpack.testsets.recordings import Recordings
+from iwsltpack.testsets.recordings import Recordings
 
 KEYS = ("wav", "offset", "duration")
 EXPECTED = "a list of {wav, offset, duration}"

@@ -7,21 +7,15 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from iwsltpack.errors import Problem
+from iwsltpack.errors import Problem, Severity
 from iwsltpack.system.fileio import canonical_json
-from iwsltpack.testsets.audio import FRAME_SECONDS, Recording, examine
+from iwsltpack.system.progress import Reporter
+from iwsltpack.testsets.audio import FRAME_SECONDS, ExaminedFile, Recording, examine
 from iwsltpack.testsets.containers import BadAudio
 from iwsltpack.testsets.segmentation import cut_at_silences
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.errors import Severity
-    from iwsltpack.system.progress import Reporter
-    from iwsltpack.testsets.audio import ExaminedFile
-    from iwsltpack.testsets.testset import Segment, TestSet
+from iwsltpack.testsets.testset import Segment, TestSet
 
 MIN_SECONDS = 0.1
 """Shorter audio is refused: at 60 ms or less the audio tower yields a single token and generation crashes."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from iwsltpack.documents.choices import TestSetKind
 from iwsltpack.errors import Problem, ValidationFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from iwsltpack.documents.choices import TestSetKind
 
 READABLE = re.compile(
     r"\.(wave?|bwf|rf64|w64|flac|mp[23]|mpga|og[ga]|opus|aif[fc]?|au|snd|caf|sph|nist|voc|svx|8svx|ircam|avr)",

@@ -12,15 +12,18 @@ import shutil
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.documents.places import run_folders
+from iwsltpack.documents.run import Run
 from iwsltpack.documents.schema import schema_directory
+from iwsltpack.documents.submission import Submission
 from iwsltpack.errors import MissingDependency, ValidationFailed
 from iwsltpack.submission.description import describe_bytes
 from iwsltpack.submission.naming import folder_of
+from iwsltpack.submission.packaging import Request
 from iwsltpack.submission.privacy import refuse_private
 from iwsltpack.submission.transaction import commit, locked, write_folder
 from iwsltpack.submission.validation.runs import load_run
@@ -28,11 +31,6 @@ from iwsltpack.submission.validation_rules import problem
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.system.templates import render
-
-if TYPE_CHECKING:
-    from iwsltpack.documents.run import Run
-    from iwsltpack.documents.submission import Submission
-    from iwsltpack.submission.packaging import Request
 
 DISTRIBUTION: Final = "iwsltpack"
 PACKAGE: Final = Path(__file__).parents[2]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from iwsltpack.artifact.location import Place
 from iwsltpack.documents.names import PAIRS, pair_in
 from iwsltpack.documents.places import run_folders, thing_at, things_in
+from iwsltpack.editions import Edition
 from iwsltpack.errors import IwsltpackError, Problem
 from iwsltpack.submission.validation.hypotheses import check_alignment, read_hypotheses
 from iwsltpack.submission.validation_rules import RULES, ValidationRule, problem
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from iwsltpack.artifact.location import Place
-    from iwsltpack.editions import Edition
 
 __all__ = ["RULES", "Kind", "Options", "ValidationRule", "kind_of", "problem", "validate"]
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from iwsltpack.cleaning import as_server, clean_line
+from iwsltpack.errors import Problem
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.testsets.order import compare_order
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from iwsltpack.errors import Problem
 
 MAX_BYTES: Final = 256 << 20
 MAX_LINE: Final = 1_000_000

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from iwsltpack.documents.names import PAIRS, RUN_NAME
 from iwsltpack.documents.run import Run, read_run
@@ -10,9 +11,6 @@ from iwsltpack.errors import IwsltpackError, Problem
 from iwsltpack.submission.validation.hypotheses import check_alignment, read_hypotheses
 from iwsltpack.submission.validation_rules import as_problems, problem
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINES_NAMED: Final = 8
 """Lines listed by number in one problem; past that only how many."""

@@ -7,11 +7,12 @@ import stat
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from iwsltpack import editions
 from iwsltpack.documents.names import SUBMISSION_NAME
 from iwsltpack.documents.submission import Submission, SubmissionTestSet
+from iwsltpack.editions import Edition
 from iwsltpack.errors import IwsltpackError, Problem
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import make_archive, parse_checksums, read_archive, unsafe_name
@@ -23,9 +24,6 @@ from iwsltpack.submission.validation.hypotheses import check_hypotheses
 from iwsltpack.submission.validation_rules import as_problems, problem
 from iwsltpack.system import fileio
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from iwsltpack.editions import Edition
 
 MAX_FILE: Final = 256 << 20
 MAX_FILES: Final = 1000
