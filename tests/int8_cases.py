@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from iwsltpack.runtime.int8_kernel import Plan, Weight, choose_plan, multiply
+from iwsltpack.runtime.int8_kernel import Plan, choose_plan, multiply
+from iwsltpack.runtime.weights import Codes
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -59,7 +60,7 @@ CASES = [
 ]
 
 
-def make(case: Case, device: str) -> tuple[torch.Tensor, Weight, torch.Tensor | None, torch.Tensor]:
+def make(case: Case, device: str) -> tuple[torch.Tensor, Codes, torch.Tensor | None, torch.Tensor]:
     """Return input, weight as codes, bias, and the weight in float64; every int8 code, rows of zeros and ends occur."""
     random = torch.Generator().manual_seed(case.rows * 1000 + case.depth)
     dtype, step = DTYPES[case.dtype], 2.0**-case.bits
@@ -78,14 +79,14 @@ def make(case: Case, device: str) -> tuple[torch.Tensor, Weight, torch.Tensor | 
     starts = torch.searchsorted(row, torch.arange(case.outputs + 1)) if case.outliers else row
     inputs = torch.randn((case.rows, case.depth), generator=random).to(dtype)
     bias = torch.randn(case.outputs, generator=random).to(dtype) if case.bias else None
-    weight = Weight(
+    weight = Codes(
         codes.to(device),
         case.depth,
         step,
         starts.int().to(device),
+        row.int().to(device),
         column.int().to(device),
         values.to(device),
-        case.outliers > 0,
     )
     return inputs.to(device), weight, None if bias is None else bias.to(device), exact
 

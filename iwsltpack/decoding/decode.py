@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import torch
 
-from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.decoding.batches import audio_seconds, translate_batches
 from iwsltpack.decoding.generation import Translator
 from iwsltpack.decoding.journal import Session
@@ -21,12 +21,11 @@ from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import DecodedSet, libraries
 from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
 from iwsltpack.runtime.model import load_from, resolve_device
-from iwsltpack.runtime.weights import TensorSource
 from iwsltpack.system.progress import SILENT, Reporter, SetsReporter
 
 
 def decode(
-    request: RunRequest, reporter: Reporter = SILENT, source: TensorSource | None = None
+    request: RunRequest, reporter: Reporter = SILENT, source: Artifact | None = None
 ) -> list[DecodedSet]:
     """Decode test sets; what an earlier run, shards or a cluster have decoded of them is not decoded again.
 
@@ -67,7 +66,7 @@ def decode(
         return [run.finish() for run in runs]
 
 
-def _translate(runs: list[OpenRun], source: TensorSource, device: torch.device, reporter: Reporter) -> None:
+def _translate(runs: list[OpenRun], source: Artifact, device: torch.device, reporter: Reporter) -> None:
     """Load the model and decode what is left; if nothing is, no model is loaded."""
     if not runs:
         return

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from iwsltpack.artifact.reader import Artifact
 from iwsltpack.decoding.batch_plan import Batch, batches_of, binding, make_plan
 from iwsltpack.decoding.generation import InputBuilder
 from iwsltpack.decoding.journal import Key
@@ -19,7 +20,6 @@ from iwsltpack.documents.places import refuse_above_runs, refuse_inside
 from iwsltpack.errors import InputError, Problem, ValidationFailed
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, check_mode, processor_from
-from iwsltpack.runtime.weights import TensorSource
 from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.audio import ExaminedFile
 from iwsltpack.testsets.discovery import find_test_sets
@@ -60,7 +60,7 @@ class RunJob:
 
 
 def prepare_jobs(
-    request: RunRequest, source: TensorSource, device: torch.device, reporter: Reporter
+    request: RunRequest, source: Artifact, device: torch.device, reporter: Reporter
 ) -> list[RunJob]:
     """Find, examine and plan every test set of a request, in the order they are found; nothing is written.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from iwsltpack.artifact.reader import Artifact
 from iwsltpack.decoding.generation import greedy
 from iwsltpack.decoding.hallucination import count_signs, find_signs
 from iwsltpack.decoding.journal import Decoded, Journal
@@ -30,7 +31,6 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.configuration import generation_config
 from iwsltpack.runtime.device import device_name, peak_host_bytes
 from iwsltpack.runtime.model import resolve_dtype
-from iwsltpack.runtime.weights import TensorSource
 from iwsltpack.system import fileio
 from iwsltpack.version import __version__
 
@@ -59,7 +59,7 @@ def libraries() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def describe_artifact(source: TensorSource) -> RunArtifact:
+def describe_artifact(source: Artifact) -> RunArtifact:
     """Return what a run records of its artifact."""
     manifest = source.manifest
     return RunArtifact(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -18,10 +19,11 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from iwsltpack.artifact.reader import Artifact
 from iwsltpack.documents.artifact import ArtifactManifest, Tensor
 from iwsltpack.errors import ArtifactError
 from iwsltpack.runtime.int8 import Int8Linear, read_codes
-from iwsltpack.runtime.weights import LazyTensor, TensorSource
+from iwsltpack.runtime.weights import LazyTensor
 
 METHOD = "iwsltpack"
 Keep = Literal["cache", "stream", "int8"]
@@ -80,18 +82,9 @@ class _Holder(nn.Module):
 class CodedLinear(nn.Module):
     """A linear layer over a weight that the artifact decodes: y = x W^T + b.
 
-    Not an `nn.Linear`: the loader would initialise its weight anew.
-
-    Parameters
-    ----------
-    tensor
-        The weight, undecoded, shape (out, in).
-    bias
-        Shape (out,), or None.
-    dtype, device
-        Of the decoded weight.
-    keep
-        ``cache`` keeps what was decoded at first use; ``stream`` decodes for every forward.
+    Not an `nn.Linear`: the loader would initialise its weight anew. `tensor` is that weight, undecoded, shape
+    (out, in), the bias has shape (out,), `dtype` and `device` are those of the decoded weight. To `keep` it as
+    ``cache`` is to keep what was decoded at first use; as ``stream``, to decode for every forward.
     """
 
     def __init__(
@@ -144,15 +137,12 @@ class CodedLinear(nn.Module):
 class StreamingConfig(QuantizationConfigMixin):
     """Tells transformers to use `StreamingQuantizer`; lives as long as the load, is never written.
 
-    Attributes
-    ----------
-    decoded
-        After a load as `int8`: the rounded layers of which too many codes are none, so that they were decoded.
+    After a load as `int8`, `decoded` are the rounded layers that had to be decoded: too many of their codes are none.
     """
 
     def __init__(
         self,
-        source: TensorSource | None = None,
+        source: Artifact | None = None,
         streamed: frozenset[str] = frozenset(),
         keep: Keep = "stream",
         dtype: torch.dtype = torch.float32,
@@ -207,7 +197,7 @@ class StreamingQuantizer(HfQuantizer):
                 continue
             number = int(module.weight.item())
             entry = entries[number] if 0 <= number < len(entries) else None
-            # A holder that received nothing, or another layer's number, stays: `unfilled` finds it.
+            # A holder that received nothing, or another layer's number, stays: `refuse_unfilled` finds it.
             if entry is not None and entry.name in config.streamed and entry.shape == module.shape:
                 found.append((name, module, entry))
         # Codes are read here and now; the other modes read nothing yet.
@@ -234,7 +224,7 @@ class StreamingQuantizer(HfQuantizer):
 
 
 def _make_layer(
-    config: StreamingConfig, source: TensorSource, bias: nn.Parameter | None, entry: Tensor
+    config: StreamingConfig, source: Artifact, bias: nn.Parameter | None, entry: Tensor
 ) -> nn.Module:
     tensor = LazyTensor(source, entry)
     if config.keep != "int8":
@@ -250,9 +240,16 @@ def _make_layer(
     return linear
 
 
-def unfilled(model: nn.Module) -> list[str]:
-    """Return the layers that did not receive a tensor of theirs; a model that has any must not be used."""
-    return [name for name, module in model.named_modules() if isinstance(module, _Holder)]
+def refuse_unfilled(model: nn.Module, model_dir: Path) -> None:
+    """Refuse a model with layers that did not receive a tensor of theirs."""
+    if layers := [name for name, module in model.named_modules() if isinstance(module, _Holder)]:
+        raise ArtifactError(
+            "a tensor does not fit its layer",
+            where=model_dir,
+            expected="shapes that agree with config.json",
+            got=", ".join(layers[:5]),
+            fix="build the artifact again from a checkpoint that matches its config.json",
+        )
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -16,14 +16,9 @@ from iwsltpack.system.quiet import quiet_transformers
 def load_checkpoint(folder: Path, *, device: str | torch.device = "auto") -> Any:
     """Load the model of a checkpoint folder, with its weights as they are; a class of transformers itself.
 
-    The type is one whose range holds gradients: float32 on the CPU, bfloat16 elsewhere.
-
-    Raises
-    ------
-    ArtifactError
-        The configuration names no class of transformers', or the tensors are not those of its architecture.
-    ResourceError
-        The model does not fit the device's memory.
+    The type is one whose range holds gradients: float32 on the CPU, bfloat16 elsewhere. A configuration that names no
+    class of transformers', and tensors that are not those of its architecture, are an `ArtifactError`; a model that
+    does not fit the device's memory is a `ResourceError`.
     """
     place = resolve_device(device)
     config, cls = architecture(folder)

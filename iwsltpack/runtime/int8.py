@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from iwsltpack.artifact.reader import Artifact
 from iwsltpack.documents.artifact import Tensor
 from iwsltpack.quantizers.quantizer import Quantizer
-from iwsltpack.runtime.weights import TensorSource
+from iwsltpack.runtime.weights import Codes
 
 try:
     from iwsltpack.runtime import int8_kernel as kernel
@@ -38,38 +39,6 @@ READ_VALUES = 1 << 22
 """Codes on their way to the device at once, in each of the loader's threads."""
 
 
-class Codes(NamedTuple):
-    """A weight as codes, those that int8 does not hold apart; all tensors on one device.
-
-    Attributes
-    ----------
-    codes
-        int8, shape (out, stride): zero past `in_features` and where an outlier is.
-    in_features
-        Columns that count; the stride is the next multiple of 16, so that every row can be read 16 bytes at a time.
-    scale
-        The step: 2^-b in most recipes.
-    starts
-        int32, shape (out + 1,): outliers `starts[n]` to `starts[n + 1]` are those of row n.
-    rows, columns
-        Of the outliers, sorted by row, then column; int32.
-    values
-        The outliers' weights, in the model's dtype.
-    row_scale, column_scale
-        The bits of float16, as int16, which no change of the model's dtype rounds; None where there are no scales.
-    """
-
-    codes: torch.Tensor
-    in_features: int
-    scale: float
-    starts: torch.Tensor
-    rows: torch.Tensor
-    columns: torch.Tensor
-    values: torch.Tensor
-    row_scale: torch.Tensor | None = None
-    column_scale: torch.Tensor | None = None
-
-
 class _Block(NamedTuple):
     """Rows `start` to `stop` of a weight; outliers `first` to `last` lie in them."""
 
@@ -79,20 +48,11 @@ class _Block(NamedTuple):
     last: int
 
 
-def read_codes(source: TensorSource, entry: Tensor, device: torch.device, dtype: torch.dtype) -> Codes | None:
-    """Read a rounded tensor's codes onto `device`, a few rows at a time, never as floats.
+def read_codes(source: Artifact, entry: Tensor, device: torch.device, dtype: torch.dtype) -> Codes | None:
+    """Read a rounded tensor of two axes as codes onto `device`, a few rows at a time, never as floats.
 
-    Parameters
-    ----------
-    source, entry
-        The artifact, and its entry of a rounded tensor with two axes.
-    device, dtype
-        Where the codes are to be, and the type of the model's floats.
-
-    Returns
-    -------
-    Codes or None
-        None where more than `OUTLIER_SHARE` of the codes do not fit int8, or the tensor is empty.
+    `dtype` is the type of the model's floats. Return None where more than `OUTLIER_SHARE` of the codes do not fit int8,
+    or the tensor is empty.
     """
     out_features, in_features = entry.shape
     quantizer = source.quantizer(entry.name)
@@ -161,14 +121,7 @@ def _scales(quantizer: Quantizer, rows: int, device: torch.device) -> dict[str, 
 class Int8Linear(nn.Module):
     """A linear layer over int8 codes: y = x (K 2^-b + outliers)^T + bias.
 
-    Not an `nn.Linear`: it has no weight to initialise, save or train.
-
-    Parameters
-    ----------
-    held
-        The weight.
-    bias
-        Shape (out,), or None.
+    Not an `nn.Linear`: it has no weight to initialise, save or train. The bias has shape (out,).
     """
 
     codes: torch.Tensor
@@ -257,8 +210,8 @@ class Int8Linear(nn.Module):
 
     def _launch(self, inputs: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if self._for_kernel is None:
-            outliers = self.starts, self.columns, self._unscaled(), len(self.values) > 0
-            self._for_kernel = kernel.Weight(self.codes, self.in_features, self.scale, *outliers)
+            outliers = self.starts, self.rows, self.columns, self._unscaled()
+            self._for_kernel = Codes(self.codes, self.in_features, self.scale, *outliers)
         flat = inputs.reshape(-1, self.in_features).contiguous()
         # Triton launches on the current device, wherever its arguments are. Compiled, torch sees to that itself; else
         # it is looked at first, because to set it takes as long as to start a kernel.
@@ -296,14 +249,9 @@ def _floats(scales: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What a model holds as int8 codes.
+    """What a model holds as int8 codes: layers, their weights, and how many of these lie outside int8.
 
-    Attributes
-    ----------
-    layers, weights, outliers
-        Layers held so, their weights, and how many of these lie outside int8.
-    bytes
-        Resident for them, outliers and padding included.
+    `bytes` are resident for them, outliers and padding included.
     """
 
     layers: int
@@ -321,8 +269,3 @@ def held_as_int8(model: nn.Module) -> Held:
         outliers=sum(len(layer.values) for layer in layers),
         bytes=sum(buffer.nbytes for layer in layers for buffer in layer.buffers()),
     )
-
-
-def has_kernel() -> bool:
-    """Tell whether Triton is here, without which CUDA devices decode blocks for every product."""
-    return kernel is not None

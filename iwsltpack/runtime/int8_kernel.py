@@ -18,38 +18,12 @@ import torch
 import triton
 import triton.language as tl
 
+from iwsltpack.runtime.weights import Codes
+
 MOST_ROWS = 256
 """Rows of input up to which reading the weight bounds a product, so that these kernels pay."""
 PROGRAMS = 384
 """Programs wanted at once: about three for each of the 108 to 132 multiprocessors of an A100 or H100."""
-
-
-class Weight(NamedTuple):
-    """A weight as codes, the few that int8 does not hold apart.
-
-    Attributes
-    ----------
-    codes
-        int8, shape (out, stride), zero past `in_features` and where an outlier is.
-    in_features
-        Columns that count; the stride is the next multiple of 16, so that every row can be read 16 bytes at a time.
-    scale
-        2^-b.
-    starts
-        int32, shape (out + 1,): outliers `starts[n]` to `starts[n + 1]` are those of row n; empty without outliers.
-    columns, values
-        Of the outliers, by row and column: int32, and the weights themselves.
-    has_outliers
-        Whether there are any.
-    """
-
-    codes: torch.Tensor
-    in_features: int
-    scale: float
-    starts: torch.Tensor
-    columns: torch.Tensor
-    values: torch.Tensor
-    has_outliers: bool
 
 
 class Plan(NamedTuple):
@@ -68,16 +42,9 @@ ONE_ROW = Plan(1, 8, 512, 1, 4, 3)
 
 
 def choose_plan(rows: int, out_features: int, in_features: int, itemsize: int) -> Plan:
-    """Return the plan for a shape; the same for the same shape, always.
+    """Return the plan for 1 to `MOST_ROWS` rows of input and a layer's shape; the same for the same shape, always.
 
-    Parameters
-    ----------
-    rows
-        Of the input, 1 to `MOST_ROWS`.
-    out_features, in_features
-        Of the layer.
-    itemsize
-        Bytes of an input value: float32 needs twice the room.
+    `itemsize` is bytes of an input value: float32 needs twice the room.
     """
     if rows == 1:
         return ONE_ROW
@@ -98,25 +65,12 @@ def _parts(whole: int, size: int) -> int:
 
 
 def multiply(
-    inputs: torch.Tensor, weight: Weight, bias: torch.Tensor | None, plan: Plan | None = None
+    inputs: torch.Tensor, weight: Codes, bias: torch.Tensor | None, plan: Plan | None = None
 ) -> torch.Tensor:
-    """Return ``inputs @ W^T + bias`` without ever writing W.
+    """Return ``inputs @ W^T + bias`` without ever writing W: shape (rows, out), in the inputs' dtype.
 
-    Parameters
-    ----------
-    inputs
-        float16, bfloat16 or float32, shape (rows, in), rows from 1 to `MOST_ROWS`, contiguous, beside the codes.
-    weight
-        The layer's.
-    bias
-        Shape (out,), or None.
-    plan
-        None for the table's.
-
-    Returns
-    -------
-    Tensor
-        Shape (rows, out), in the inputs' dtype.
+    Inputs are float16, bfloat16 or float32, shape (rows, in), rows from 1 to `MOST_ROWS`, contiguous, beside the codes;
+    the bias has shape (out,). Without a `plan` it is the table's.
     """
     rows, in_features = inputs.shape
     out_features = weight.codes.shape[0]
@@ -134,7 +88,7 @@ def multiply(
 
 
 def _launch_vector(
-    inputs: torch.Tensor, weight: Weight, bias: torch.Tensor | None, output: torch.Tensor, plan: Plan
+    inputs: torch.Tensor, weight: Codes, bias: torch.Tensor | None, output: torch.Tensor, plan: Plan
 ) -> None:
     out_features, stride = weight.codes.shape
     _vector_kernel[(_parts(out_features, plan.block_n),)](
@@ -159,7 +113,7 @@ def _launch_vector(
 
 
 def _launch_blocks(
-    inputs: torch.Tensor, weight: Weight, bias: torch.Tensor | None, target: torch.Tensor, plan: Plan
+    inputs: torch.Tensor, weight: Codes, bias: torch.Tensor | None, target: torch.Tensor, plan: Plan
 ) -> None:
     """Write into `target` the product itself, (rows, out), or the float32 sums of its parts, (split_k, rows, out)."""
     rows = inputs.shape[0]
@@ -189,7 +143,7 @@ def _launch_blocks(
 
 def _launch_sum(
     inputs: torch.Tensor,
-    weight: Weight,
+    weight: Codes,
     bias: torch.Tensor | None,
     partial: torch.Tensor,
     output: torch.Tensor,

@@ -16,13 +16,13 @@ from typing import Any, get_args
 
 import torch
 
+from iwsltpack.artifact.reader import Artifact, open_by_name
 from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
-from iwsltpack.runtime.configuration import architecture, first_line, generation_config
+from iwsltpack.runtime.configuration import architecture, check_figures, first_line, generation_config
 from iwsltpack.runtime.environment import refuse_environment
 from iwsltpack.runtime.families import family_of
-from iwsltpack.runtime.figures import check_figures
-from iwsltpack.runtime.weights import LazyStateDict, TensorSource, packed_state
+from iwsltpack.runtime.weights import LazyStateDict, packed_state
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.system.quiet import quiet_transformers
 
@@ -75,8 +75,6 @@ def load_model(
     UsageError
         ``int8`` is asked for and no layer of the artifact is rounded.
     """
-    from iwsltpack.artifact.reader import open_by_name
-
     return load_from(open_by_name(path), device=device, mode=mode, dtype=dtype, reporter=reporter)
 
 
@@ -85,13 +83,11 @@ def load_processor(path: Path | str) -> Any:
 
     Of a remote artifact only the processor's files are fetched, no weights.
     """
-    from iwsltpack.artifact.reader import open_by_name
-
     return processor_from(open_by_name(path).model_dir)
 
 
 def load_from(
-    source: TensorSource,
+    source: Artifact,
     *,
     device: str | torch.device = "auto",
     mode: Mode = "load",
@@ -119,7 +115,7 @@ def load_from(
         )
     extra: dict[str, Any] = {"config": config, **options}
     if mode != "load":
-        from iwsltpack.runtime.compressed_linear import StreamingConfig
+        from iwsltpack.runtime.compressed_linear import StreamingConfig, refuse_unfilled
 
         extra["quantization_config"] = StreamingConfig(source, streamed, mode, kind, place)
     weights = LazyStateDict(source, kind, streamed)
@@ -127,7 +123,7 @@ def load_from(
     model, info = _pull(source, cls, weights, kind, place, mode, extra)
     _refuse_incomplete(info, source)
     if mode != "load":
-        _refuse_unfilled(model, source)
+        refuse_unfilled(model, source.model_dir)
     if mode in ("cache", "stream"):
         model.state_dict = partial(packed_state, source)
     if mode == "int8":
@@ -136,13 +132,10 @@ def load_from(
     return model.eval()
 
 
-def check_mode(source: TensorSource, mode: Mode) -> frozenset[str]:
+def check_mode(source: Artifact, mode: Mode) -> frozenset[str]:
     """Return the tensors that `mode` does not decode when loading; needs nothing but the manifest.
 
-    Raises
-    ------
-    UsageError
-        An unknown mode, or ``int8`` for an artifact without rounded layers.
+    An unknown mode, and ``int8`` for an artifact without rounded layers, are a `UsageError`.
     """
     if mode not in get_args(Mode):
         raise UsageError(f"unknown mode {mode!r}", expected=", ".join(get_args(Mode)))
@@ -164,7 +157,7 @@ def check_mode(source: TensorSource, mode: Mode) -> frozenset[str]:
 
 def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Reporter) -> None:
     """Say what is held as codes and what is not, and where the fast way to multiply them is missing."""
-    from iwsltpack.runtime.int8 import OUTLIER_SHARE, has_kernel, held_as_int8
+    from iwsltpack.runtime.int8 import OUTLIER_SHARE, held_as_int8, kernel
 
     held = held_as_int8(model)
     reporter.say(
@@ -177,12 +170,12 @@ def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Re
             f"int8: {len(decoded)} rounded layers decoded as in load, over {OUTLIER_SHARE:.2%} of their codes "
             f"are outside int8: {named}"
         )
-    if place.type == "cuda" and not has_kernel():
+    if place.type == "cuda" and kernel is None:
         reporter.say("int8: Triton is not installed: the codes are decoded for each product, which is slower")
 
 
 def _pull(
-    source: TensorSource,
+    source: Artifact,
     cls: Any,
     weights: LazyStateDict,
     kind: torch.dtype,
@@ -251,12 +244,8 @@ def resolve_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torc
 def processor_from(model_dir: Path) -> Any:
     """Load the processor whose files lie in `model_dir`.
 
-    Raises
-    ------
-    ArtifactError
-        The files are missing or make no processor that takes audio.
-    MissingDependency
-        The processor needs a package that is not here, or one that does not work with the others.
+    Files that are missing or make no processor that takes audio are an `ArtifactError`; a package that is not here, or
+    does not work with the others, is a `MissingDependency`.
     """
     try:
         from transformers import AutoProcessor
@@ -321,7 +310,7 @@ def sampling_rate(processor: Any) -> int:
     return int(processor.feature_extractor.sampling_rate)
 
 
-def _refuse_incomplete(info: dict[str, Any], source: TensorSource) -> None:
+def _refuse_incomplete(info: dict[str, Any], source: Artifact) -> None:
     """Refuse a model that is not made of exactly the artifact's tensors: missing ones would be random weights."""
     wrong = {
         what: sorted(map(str, names)) for what, names in info.items() if names and what != "skipped_pp_keys"
@@ -341,21 +330,8 @@ def _refuse_incomplete(info: dict[str, Any], source: TensorSource) -> None:
     )
 
 
-def _refuse_unfilled(model: Any, source: TensorSource) -> None:
-    from iwsltpack.runtime.compressed_linear import unfilled
-
-    if layers := unfilled(model):
-        raise ArtifactError(
-            "a tensor does not fit its layer",
-            where=source.model_dir,
-            expected="shapes that agree with config.json",
-            got=", ".join(layers[:5]),
-            fix="build the artifact again from a checkpoint that matches its config.json",
-        )
-
-
 def _why(
-    weights: LazyStateDict, source: TensorSource, mode: Mode, place: torch.device, error: Exception
+    weights: LazyStateDict, source: Artifact, mode: Mode, place: torch.device, error: Exception
 ) -> IwsltpackError:
     """Return the error that names the cause of a failed load."""
     if isinstance(weights.failure, IwsltpackError):

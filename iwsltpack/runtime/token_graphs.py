@@ -23,10 +23,7 @@ alone and not of what was decoded before it."""
 class TokenGraphs:
     """The token steps of one model, recorded once for each size of batch and cache; the last one is kept.
 
-    Parameters
-    ----------
-    model
-        Whole on one CUDA device, its weights where its products read them; see `suits`.
+    The model is whole on one CUDA device, its weights where its products read them; see `suits`.
     """
 
     def __init__(self, model: Any) -> None:

@@ -7,17 +7,16 @@ block of rows by block of rows, so that the host never holds more than a few blo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from iwsltpack.artifact.reader import Artifact
 from iwsltpack.documents import kinds
-from iwsltpack.documents.artifact import ArtifactManifest, Tensor
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import ArtifactError
-from iwsltpack.quantizers.quantizer import Quantizer
 
 BLOCK_BYTES = 8 << 20
 """Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
@@ -35,61 +34,12 @@ DTYPES: dict[str, torch.dtype] = {
 """Types of tensors that a model can be made of."""
 
 
-class TensorSource(Protocol):
-    """What is needed of an opened artifact; its methods may be called from several threads."""
+class Slice:
+    """A tensor that is not made yet: the part of a safetensors slice's interface that transformers 5 uses."""
 
-    @property
-    def manifest(self) -> ArtifactManifest:
-        """What the artifact holds."""
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all its files."""
-
-    @property
-    def model_dir(self) -> Path:
-        """Folder with configuration, tokenizer and processor files."""
-
-    def expect(self, names: Iterable[str]) -> None:
-        """Learn which tensors will be asked for soon: what lies far away may be fetched meanwhile."""
-
-    def tensor(self, name: str) -> np.ndarray[Any, Any]:
-        """Return one tensor's values; bfloat16 as uint16 bits."""
-
-    def rows(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Return rows `start` to `stop` of the first axis."""
-
-    def codes(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Return the integer codes of such rows of a rounded tensor, int16 or int32."""
-
-    def quantizer(self, name: str) -> Quantizer | None:
-        """Return what makes weights of a tensor's codes; None for one that is not rounded."""
-
-    def packed(self, name: str) -> np.ndarray[Any, Any]:
-        """Return a tensor's stored bytes, uint8, shape (n,)."""
-
-
-class LazyTensor:
-    """One tensor, undecoded: the part of a safetensors slice's interface that transformers 5 uses.
-
-    `remember` is told why it could not be decoded.
-    """
-
-    def __init__(
-        self,
-        source: TensorSource,
-        entry: Tensor,
-        default: torch.dtype | None = None,
-        remember: Callable[[Exception], None] | None = None,
-    ) -> None:
-        if entry.dtype not in DTYPES:
-            raise ArtifactError(
-                f"cannot load tensors of type {entry.dtype}", where=entry.name, expected=", ".join(DTYPES)
-            )
-        self._source, self._entry, self._default, self._remember = source, entry, default, remember
-        self.shape = torch.Size(entry.shape)
-        self.dtype = DTYPES[entry.dtype]
-        self.device = torch.device("cpu")
+    def __init__(self, shape: tuple[int, ...], kind: str) -> None:
+        self.shape, self.dtype, self.device = torch.Size(shape), DTYPES[kind], torch.device("cpu")
+        self._kind = kind
 
     def get_shape(self) -> list[int]:
         """Return the shape, as a safetensors slice does."""
@@ -97,7 +47,7 @@ class LazyTensor:
 
     def get_dtype(self) -> str:
         """Return safetensors' name of the type, e.g. ``BF16``."""
-        return kinds.DTYPES[self._entry.dtype][0]
+        return kinds.DTYPES[self._kind][0]
 
     def is_floating_point(self) -> bool:
         """Tell whether the values are floats."""
@@ -106,6 +56,30 @@ class LazyTensor:
     def __getitem__(self, index: Any) -> Any:
         # The loader writes `tensor[...].to(device, dtype)`: lazy through `[...]`, `to` can decode block by block.
         return self if index is Ellipsis else self.to("cpu", self.dtype)[index]
+
+    def to(
+        self, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **_: Any
+    ) -> torch.Tensor:
+        """Make the tensor, on `device` as `dtype`."""
+        raise NotImplementedError
+
+
+class LazyTensor(Slice):
+    """One tensor, undecoded; `remember` is told why it could not be decoded."""
+
+    def __init__(
+        self,
+        source: Artifact,
+        entry: Tensor,
+        default: torch.dtype | None = None,
+        remember: Callable[[Exception], None] | None = None,
+    ) -> None:
+        if entry.dtype not in DTYPES:
+            raise ArtifactError(
+                f"cannot load tensors of type {entry.dtype}", where=entry.name, expected=", ".join(DTYPES)
+            )
+        super().__init__(entry.shape, entry.dtype)
+        self._source, self._entry, self._default, self._remember = source, entry, default, remember
 
     def to(
         self, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **_: Any
@@ -134,8 +108,6 @@ class LazyTensor:
 
 def _rows_at_once(entry: Tensor, itemsize: int) -> int:
     """Return how many rows make a block: whole chunks, as many as fit into `BLOCK_BYTES`, at least one."""
-    if not entry.shape:
-        return 1
     row = max(1, int(np.prod(entry.shape[1:], dtype=np.int64)) * itemsize)
     chunk = max(1, entry.chunk_rows)
     return max(chunk, BLOCK_BYTES // row // chunk * chunk)
@@ -160,18 +132,12 @@ def _torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
 class LazyStateDict(Mapping[str, Any]):
     """Checkpoint name -> `LazyTensor`, or a handle for the tensors that stay compressed.
 
-    Parameters
-    ----------
-    source
-        The opened artifact.
-    dtype
-        What floats become where the loader does not say (transformers up to 5.17 does not cast beside a quantizer).
-    streamed
-        Names whose value is a handle: a tensor of one element, the name's place among the sorted names.
+    `dtype` is what floats become where the loader does not say (transformers up to 5.17 does not cast beside a
+    quantizer). The value of a `streamed` name is a handle: a tensor of one element, its place among the sorted names.
     """
 
     def __init__(
-        self, source: TensorSource, dtype: torch.dtype | None = None, streamed: frozenset[str] = frozenset()
+        self, source: Artifact, dtype: torch.dtype | None = None, streamed: frozenset[str] = frozenset()
     ) -> None:
         entries = {entry.name: entry for entry in source.manifest.tensors}
         self._entries = {name: entries[name] for name in sorted(entries)}
@@ -200,7 +166,7 @@ class LazyStateDict(Mapping[str, Any]):
             self.failure = self.failure or error
 
 
-def packed_state(source: TensorSource, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
+def packed_state(source: Artifact, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
     """Return the state dict of a model that holds compressed weights: the bytes it holds, uint8, shape (n,) each.
 
     What measures a model by ``torch.save(model.state_dict())`` measures the artifact's weights then, not float tensors
@@ -212,27 +178,49 @@ def packed_state(source: TensorSource, *_: Any, **__: Any) -> dict[str, torch.Te
     }
 
 
-class Handle:
+class Codes(NamedTuple):
+    """A weight as codes, those that int8 does not hold apart; all tensors on one device.
+
+    Attributes
+    ----------
+    codes
+        int8, shape (out, stride): zero past `in_features` and where an outlier is.
+    in_features
+        Columns that count; the stride is the next multiple of 16, so that every row can be read 16 bytes at a time.
+    scale
+        The step: 2^-b in most recipes.
+    starts
+        int32, shape (out + 1,): outliers `starts[n]` to `starts[n + 1]` are those of row n; empty without outliers.
+    rows, columns
+        Of the outliers, sorted by row, then column; int32.
+    values
+        The outliers' weights, in the model's dtype; without the scales where the kernel is given them.
+    row_scale, column_scale
+        The bits of float16, as int16, which no change of the model's dtype rounds; None where there are no scales.
+    """
+
+    codes: torch.Tensor
+    in_features: int
+    scale: float
+    starts: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    values: torch.Tensor
+    row_scale: torch.Tensor | None = None
+    column_scale: torch.Tensor | None = None
+
+    @property
+    def has_outliers(self) -> bool:
+        """Whether there are any."""
+        return len(self.values) > 0
+
+
+class Handle(Slice):
     """The value handed to the loader for a tensor that stays compressed: its number, as one int64."""
 
     def __init__(self, number: int) -> None:
+        super().__init__((1,), "int64")
         self.number = number
-        self.shape, self.dtype, self.device = torch.Size([1]), torch.int64, torch.device("cpu")
-
-    def get_shape(self) -> list[int]:
-        """Return ``[1]``."""
-        return [1]
-
-    def get_dtype(self) -> str:
-        """Return ``I64``."""
-        return "I64"
-
-    def is_floating_point(self) -> bool:
-        """Return False."""
-        return False
-
-    def __getitem__(self, index: Any) -> Any:
-        return self if index is Ellipsis else self.to()[index]
 
     def to(self, device: torch.device | str | int | None = None, *_: Any, **__: Any) -> torch.Tensor:
         """Return the number on `device`; it never becomes a float, whatever is asked."""
