@@ -15,8 +15,7 @@ from iwsltpack.errors import InputError
 from iwsltpack.system.progress import SILENT
 from iwsltpack.testsets.audio import examine, read_span, to_mono
 from iwsltpack.testsets.containers import BadAudio
-from iwsltpack.testsets.segmentation import cut_at_silences
-from iwsltpack.testsets.survey import survey
+from iwsltpack.testsets.survey import cut_at_silences, survey
 from iwsltpack.testsets.testset import Segment, TestSet
 
 FORMATS = ("wav", "flac", "mp3", "ogg")

@@ -33,10 +33,9 @@ from iwsltpack.decoding.batch_plan import plan_batches, plan_digest
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import Hypothesis
 from iwsltpack.decoding.journal import Journal
-from iwsltpack.decoding.merge import merge_shards
+from iwsltpack.decoding.merge import merge_shards, shard_journal, shares
 from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.decoding.record import DecodedSet
-from iwsltpack.decoding.shards import shard_journal, shares
 from iwsltpack.documents.run import read_run
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
 from iwsltpack.system.progress import SILENT, Reporter

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.decoding.batch_plan import Batch
 from iwsltpack.decoding.journal import Journal, Key, kept_from_writers
-from iwsltpack.decoding.merge import decoded_anywhere, take_in_shards
+from iwsltpack.decoding.merge import decoded_anywhere, keep_plan, shard_journal, shares, take_in_shards
 from iwsltpack.decoding.prepare import RunJob
 from iwsltpack.decoding.record import DecodedSet, finish_run
-from iwsltpack.decoding.shards import keep_plan, shard_journal, shares
 from iwsltpack.documents.names import JOURNAL_NAME
 from iwsltpack.system.progress import Reporter
 

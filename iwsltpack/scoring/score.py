@@ -293,10 +293,7 @@ class _Scorer:
                 fix="give it: --source FILE, or references in a manifest with a column source_en",
             )
         if self.comet is None:
-            given = self.options
-            self.comet = Comet(
-                given.model, batch_size=given.batch_size, device=given.device, progress=self.progress
-            )
+            self.comet = Comet(**vars(self.options), progress=self.progress)
         comet = self.comet
 
         def content() -> tuple[Signature, dict[str, Any]]:

@@ -7,17 +7,15 @@ on its segment scores, with the same definition of the p-value.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from iwsltpack.errors import UsageError
 from iwsltpack.scoring.sacrebleu_metrics import make_metric
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 SEED_VARIABLE = "SACREBLEU_SEED"
 DEFAULT_SEED = 12345
@@ -79,8 +77,6 @@ def compare_means(system: Sequence[float], baseline: Sequence[float]) -> PairedR
 
     The p-value is sacrebleu's, (draws beyond the observed difference + 1) / (draws + 1).
     """
-    import numpy as np
-
     ours, theirs = np.asarray(system, np.float64), np.asarray(baseline, np.float64)
     if ours.shape != theirs.shape or ours.ndim != 1 or not ours.size:
         raise UsageError(
@@ -120,8 +116,6 @@ def _draw(
     statistics: Callable[[np.random.Generator, int], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """Return the statistics of so many draws, shape (..., draws), worked out block by block."""
-    import numpy as np
-
     generator, block = np.random.default_rng(seed), max(1, BLOCK_VALUES // segments)
     blocks = [statistics(generator, min(block, draws - start)) for start in range(0, draws, block)]
     return np.concatenate(blocks, axis=-1)
