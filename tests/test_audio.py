@@ -226,7 +226,7 @@ def test_a_segment_that_does_not_lie_in_its_file_is_named(
 ) -> None:
     found = survey(one(write_tone(tmp_path / "a.wav", 2.0), **span), 30.0, SILENT)
     assert [problem.rule for problem in found.problems] == [rule]
-    assert found.unusable == {0}
+    assert found.durations[0] == 0
     assert not found.pieces
     assert found.problems[0].message.startswith("segment s: ")
     assert message in found.problems[0].message

@@ -25,7 +25,7 @@ from iwsltpack.errors import InputError, IwsltpackError, UsageError, ValidationF
 from iwsltpack.scoring import ngrams
 from iwsltpack.scoring import score as scores_module
 from iwsltpack.scoring.cache import ScoreCache
-from iwsltpack.scoring.references import References, read_references, read_sources
+from iwsltpack.scoring.references import References, read_references, read_side
 from iwsltpack.scoring.sacrebleu_metrics import _fast_tokenizer, make_metric, score_surface
 from iwsltpack.scoring.score import merge, score
 from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
@@ -241,7 +241,7 @@ def test_a_manifest_gives_references_sources_and_language(tmp_path: Path) -> Non
     assert found.lines == ("一二", "三")
     assert found.sources == ("One, two", "Three")
     assert (found.ids, found.language) == (("a", "b"), "zh")
-    assert read_sources(path) == found.sources
+    assert read_side(path, "source").lines == found.sources
 
 
 def test_a_split_of_a_manifest_can_be_taken(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_iwslt_xml_gives_references_documents_and_sources(tmp_path: Path) -> Non
     assert found.lines == ("一和二", "三")
     assert found.documents == ("talk1", "talk2")
     assert found.language == "zh"
-    assert read_sources(path) == ("One & two", "Three")
+    assert read_side(path, "source").lines == ("One & two", "Three")
 
 
 def test_wmt_style_xml_is_read_too(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_wmt_style_xml_is_read_too(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert read_references(path).lines == ("一",)
-    assert read_sources(path) == ("One",)
+    assert read_side(path, "source").lines == ("One",)
 
 
 TWO_TRANSLATORS = "".join(

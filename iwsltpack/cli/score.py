@@ -155,12 +155,12 @@ def _references(reference: Path, source: Path | None, language: str | None, spli
     from dataclasses import replace
 
     from iwsltpack.errors import InputError
-    from iwsltpack.scoring.references import read_references, read_sources
+    from iwsltpack.scoring.references import read_references, read_side
 
     found = read_references(reference, language=language, split=split)
     if source is None:
         return found
-    sources = read_sources(source, split=split)
+    sources = read_side(source, "source", split).lines
     if len(sources) != len(found.lines):
         raise InputError(
             "not one source line for every reference",

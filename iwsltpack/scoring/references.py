@@ -11,11 +11,14 @@ from xml.etree import ElementTree
 
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
-from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.csv_manifest import read_rows
 
 Side = Literal["reference", "source", "output"]
-SOURCE_COLUMNS = ("source_en", "source", "src")
+COLUMNS = {
+    "source": ("source_en", "source", "src"),
+    "output": ("hypothesis", "hyp", "output", "translation"),
+}
+"""Names under which a manifest may hold a side."""
 PLAIN_TARGETS = ("target", "reference", "ref")
 DOCUMENT_COLUMNS = ("document", "doc", "talk")
 XML_HEADS = (b"<?xml", b"<mteval", b"<dataset", b"<refset")
@@ -26,31 +29,25 @@ _LANGUAGE_NAMES = {"chinese": "zh", "german": "de", "english": "en"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class References:
-    """What the segments should say.
+class SegmentLines:
+    """A line for each segment, in output order, from a file of this name.
 
-    Attributes
-    ----------
-    name
-        The file's.
-    lines
-        One reference a segment, in output order.
-    sources
-        What is said in each segment, or None.
-    ids, documents
-        Each segment's name, and the talk it belongs to, or None.
-    numbers
-        Each segment's number in its talk, where XML tells.
-    language
-        Two letters, where the file tells.
+    `ids` are the segments' names, `documents` the recordings or talks they are of, where these are known; `numbers`
+    count a document's segments, where XML tells.
     """
 
     name: str
     lines: tuple[str, ...]
-    sources: tuple[str, ...] | None = None
     ids: tuple[str, ...] | None = None
     documents: tuple[str, ...] | None = None
     numbers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class References(SegmentLines):
+    """What the segments should say; what is said in each, and the language, two letters, where the file tells."""
+
+    sources: tuple[str, ...] | None = None
     language: str | None = None
 
     def select(self, ids: Sequence[str]) -> References:
@@ -83,27 +80,16 @@ class References:
 def read_references(path: Path, *, language: str | None = None, split: str | None = None) -> References:
     """Read references; the kind of file is told by its first characters and its name.
 
-    Parameters
-    ----------
-    path
-        A CSV manifest with a column ``target_zh`` (or ``target``), IWSLT XML, or text with one reference a line.
-    language
-        Which column or language of XML to take; None where there is only one.
-    split
-        Rows of a manifest to take, by its column ``split``; None for all of them.
-
-    Raises
-    ------
-    InputError
-        Not readable, or not one reference for every segment.
-    UsageError
-        The file holds several languages and none was chosen, or no such split.
+    It is a CSV manifest with a column ``target_zh`` (or ``target``), IWSLT XML, or text with one reference a line.
+    `language` is the column or the language of XML to take, where there are several; `split` the rows of a manifest, by
+    its column ``split``. What is not readable, or not one reference for every segment, is an `InputError`; several
+    languages and none chosen, or no such split, a `UsageError`.
     """
     head = fileio.read_bytes(path)[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     if path.suffix.lower() == ".xml" or head.startswith(XML_HEADS):
         return read_xml(path, language, "reference")
     if path.suffix.lower() != ".csv":
-        return References(name=path.name, lines=read_lines(path))
+        return References(name=path.name, lines=fileio.read_lines(path))
     columns = read_columns(path, split)
     targets = [name for name in columns if name.startswith("target_")]
     wanted = [f"target_{language}"] if language and f"target_{language}" in columns else targets
@@ -116,36 +102,36 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
             fix="choose one: --pair en-zh",
         )
     if not wanted:
-        raise lacking_column(path, "references", f"a column target_{language or 'zh'}", columns)
+        raise _lacking_column(path, "references", f"a column target_{language or 'zh'}", columns)
     return References(
         name=path.name,
         lines=columns[wanted[0]],
-        sources=first_column(columns, SOURCE_COLUMNS),
+        sources=_first_column(columns, COLUMNS["source"]),
         ids=columns.get("id"),
-        documents=first_column(columns, DOCUMENT_COLUMNS),
+        documents=_first_column(columns, DOCUMENT_COLUMNS),
         language=wanted[0].removeprefix("target_") if targets else None,
     )
 
 
-def read_sources(path: Path, *, split: str | None = None) -> tuple[str, ...]:
-    """Read the source side alone: text, a manifest's source column, or the source set of XML."""
+def read_side(path: Path, side: Literal["source", "output"], split: str | None = None) -> SegmentLines:
+    """Read what is said, or a system's output, alone: text, a manifest's column, or the set of it in XML."""
     if path.suffix.lower() == ".xml":
-        return read_xml(path, None, "source").lines
+        return read_xml(path, None, side)
     if path.suffix.lower() != ".csv":
-        return read_lines(path)
+        return SegmentLines(name=path.name, lines=fileio.read_lines(path))
     columns = read_columns(path, split)
-    if (sources := first_column(columns, SOURCE_COLUMNS)) is None:
-        raise lacking_column(path, "sources", " or ".join(SOURCE_COLUMNS), columns)
-    return sources
+    if (lines := _first_column(columns, COLUMNS[side])) is None:
+        what = {"source": "sources", "output": "hypotheses"}[side]
+        raise _lacking_column(path, what, " or ".join(COLUMNS[side]), columns)
+    documents = _first_column(columns, DOCUMENT_COLUMNS)
+    return SegmentLines(name=path.name, lines=lines, ids=columns.get("id"), documents=documents)
 
 
-def lacking_column(path: Path, what: str, expected: str, columns: dict[str, tuple[str, ...]]) -> InputError:
-    """Return the error of a manifest without a column that is needed."""
+def _lacking_column(path: Path, what: str, expected: str, columns: dict[str, tuple[str, ...]]) -> InputError:
     return InputError(f"the manifest has no {what}", where=path, expected=expected, got=",".join(columns))
 
 
-def first_column(columns: dict[str, tuple[str, ...]], names: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the column of the first of `names` that there is, or None."""
+def _first_column(columns: dict[str, tuple[str, ...]], names: Sequence[str]) -> tuple[str, ...] | None:
     return next((columns[name] for name in names if name in columns), None)
 
 

@@ -69,16 +69,11 @@ def resegment(
     """Cut hypotheses anew so that there is one for every reference; empty where nothing falls to it.
 
     Together they are the words that came in, in their order, however the output was cut: sentences, pieces, one line a
-    document. Lines are joined with a space where `spaces` is true (not for Chinese). A document too long to align, and
-    different numbers of documents, are an `InputError`; a failing aligner is a `ResourceError`.
-
-    Parameters
-    ----------
-    documents
-        The document of each reference, equal names in a row; None for a single document.
-    hypothesis_documents
-        The document of each hypothesis line. Names need not be those of `documents`, their order must be. None:
-        where there are as many lines as documents they are one each, otherwise all are aligned as one.
+    document. Lines are joined with a space where `spaces` is true (not for Chinese). `documents` are those of the
+    references, equal names in a row; None is a single document. `hypothesis_documents` need not have the same names,
+    but the same order; None: where there are as many lines as documents they are one each, otherwise all are aligned
+    as one. A document too long to align, and different numbers of documents, are an `InputError`; a failing aligner is
+    a `ResourceError`.
     """
     aligner_version()
     glue = " " if spaces else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -65,7 +66,7 @@ def score(
     cache: ScoreCache | None = None,
     progress: Reporter = SILENT,
 ) -> Score:
-    """Score one set of hypotheses.
+    """Score one set of hypotheses; metrics come in the order asked for.
 
     Parameters
     ----------
@@ -90,13 +91,6 @@ def score(
         Checkpoint, batch size and device.
     cache
         Where results are kept; None takes the user's cache.
-    progress
-        Told about long steps.
-
-    Returns
-    -------
-    Score
-        Metrics in the order asked for.
 
     Raises
     ------
@@ -118,11 +112,10 @@ def score(
     if baseline is not None:
         _check_baseline(pair(given, baseline, resegment=resegment), references, baseline.name)
         other = prepare(baseline, references)
-    scorer = _Scorer(references, language, cache or default_cache(), comet or CometOptions(), progress)
-    try:
+    with ExitStack() as stack:
+        cache = cache or default_cache()
+        scorer = _Scorer(references, language, cache, comet or CometOptions(), progress, stack)
         results = tuple(scorer.result(name, text, other) for name in dict.fromkeys(metrics))
-    finally:
-        scorer.close()
     return Score(
         tool=_tool(results),
         language=language,
@@ -230,19 +223,15 @@ def _tool(results: Sequence[MetricResult]) -> Tool:
 
 @dataclass
 class _Scorer:
-    """Computes scores, or finds them in the cache; starts COMET at most once."""
+    """Computes scores, or finds them in the cache; starts COMET at most once, to end with the `stack`."""
 
     references: References
     language: str
     cache: ScoreCache
     options: CometOptions
     progress: Reporter
+    stack: ExitStack
     comet: Comet | None = None
-
-    def close(self) -> None:
-        """End COMET's worker."""
-        if self.comet is not None:
-            self.comet.close()
 
     def result(self, metric: str, text: _Text, baseline: _Text | None) -> MetricResult:
         """Return one metric's result, compared with the baseline where there is one."""
@@ -293,7 +282,7 @@ class _Scorer:
                 fix="give it: --source FILE, or references in a manifest with a column source_en",
             )
         if self.comet is None:
-            self.comet = Comet(**vars(self.options), progress=self.progress)
+            self.comet = self.stack.enter_context(Comet(**vars(self.options), progress=self.progress))
         comet = self.comet
 
         def content() -> tuple[Signature, dict[str, Any]]:

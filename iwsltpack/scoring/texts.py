@@ -10,47 +10,20 @@ from iwsltpack.documents.names import RUN_NAME, pair_in
 from iwsltpack.documents.run import Run, RunSegment, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
-from iwsltpack.scoring.references import (
-    DOCUMENT_COLUMNS,
-    first_column,
-    lacking_column,
-    read_columns,
-    read_xml,
-)
+from iwsltpack.scoring.references import SegmentLines, read_side
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.discovery import test_set_of
 from iwsltpack.testsets.order import durations_of
 from iwsltpack.testsets.testset import Segment
 
-HYPOTHESIS_COLUMNS = ("hypothesis", "hyp", "output", "translation")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Hypotheses:
-    """What a system said.
+class Hypotheses(SegmentLines):
+    """What a system said; `run` and the segments' `durations` (seconds) are there where a run or test set tells."""
 
-    Attributes
-    ----------
-    name
-        The file's.
-    lines
-        One a segment.
-    run
-        The run that said it, where it is known.
-    ids, documents, durations
-        Each segment's name, the recording or document it is of, and its seconds, where a run or test set tells.
-    numbers
-        Each segment's number in its document, where XML tells.
-    """
-
-    name: str
-    lines: tuple[str, ...]
     run: Run | None = None
-    ids: tuple[str, ...] | None = None
-    documents: tuple[str, ...] | None = None
     durations: tuple[float, ...] | None = None
-    numbers: tuple[int, ...] | None = None
 
     @property
     def pair(self) -> str | None:
@@ -83,31 +56,17 @@ def scored_text(name: str, lines: Sequence[str]) -> ScoredText:
 def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
     """Read hypotheses from text, CSV with a column ``hypothesis``, IWSLT XML, or the folder of a decoding run.
 
-    Parameters
-    ----------
-    test_set
-        Folder of the test set whose segments the lines of a text are; a run, CSV and XML tell theirs themselves.
-
-    Raises
-    ------
-    InputError
-        Missing, unreadable, an unfinished run, a run whose text was changed since it was decoded, or not a line for
-        every segment of the test set.
+    `test_set` is the folder of the test set whose segments the lines of a text are; a run, CSV and XML tell theirs
+    themselves. What is missing or unreadable, an unfinished run, one whose text was changed since it was decoded, and
+    not a line for every segment of the test set are each an `InputError`.
     """
-    suffix = "" if path.is_dir() else path.suffix.lower()
-    if suffix == ".xml":
-        texts = read_xml(path, None, "output")
-        return Hypotheses(name=path.name, lines=texts.lines, documents=texts.documents, numbers=texts.numbers)
-    if suffix == ".csv":
-        columns = read_columns(path, None)
-        if (lines := first_column(columns, HYPOTHESIS_COLUMNS)) is None:
-            raise lacking_column(path, "hypotheses", " or ".join(HYPOTHESIS_COLUMNS), columns)
-        documents = first_column(columns, DOCUMENT_COLUMNS)
-        return Hypotheses(name=path.name, lines=lines, ids=columns.get("id"), documents=documents)
     if path.is_dir():
         return _read_run(path)
-    found = Hypotheses(name=path.name, lines=read_lines(path))
-    if test_set is None:
+    texts = read_side(path, "output")
+    found = Hypotheses(
+        name=texts.name, lines=texts.lines, ids=texts.ids, documents=texts.documents, numbers=texts.numbers
+    )
+    if test_set is None or path.suffix.lower() in (".xml", ".csv"):
         return found
     known = test_set_of(path, test_set)
     if len(known.segments) != len(found.lines):

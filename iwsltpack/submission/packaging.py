@@ -41,20 +41,11 @@ from iwsltpack.version import __version__
 class Request:
     """What a participant asks to be packaged.
 
-    Attributes
-    ----------
-    runs
-        Folders of finished runs, or folders that hold such folders (then only runs of `pair` are taken).
-    artifact
-        The artifact that the runs were decoded with: its folder, or the address of a remote one.
-    datasets
-        What supported the compression; what the artifact was calibrated on is added.
-    label
-        Tells contrastive submissions of one model name apart.
-    release_outputs
-        Consent to release the outputs; None leaves it to the form.
-    base_model
-        The hub's name of the model compressed, where the artifact does not tell it.
+    `runs` are folders of finished runs, or folders that hold such folders (then only runs of `pair` are taken);
+    `artifact` is what they were decoded with: its folder, or the address of a remote one. To the `datasets` that
+    supported the compression, what the artifact was calibrated on is added. A `label` tells contrastive submissions of
+    one model name apart; `release_outputs` is the consent, which None leaves to the form; `base_model` is the hub's
+    name of the model compressed, where the artifact does not tell it.
     """
 
     edition: Edition

@@ -31,15 +31,9 @@ def find_test_sets(
     several splits, or several manifests, are several); otherwise each of its subfolders is looked at, in natural order.
     Where there is none, or one that cannot be used as it stands, that is an `InputError` or `ValidationFailed`.
 
-    Parameters
-    ----------
-    kind
-        What it is, where the contents would mislead; needed where there are two layouts at once.
-    name
-        Overrides the name, where there is one test set.
-    segmentation
-        YAML list of the segments of the one test set at `path`; None for the one that lies in it, if any. For a layout
-        that has none it is a `UsageError`.
+    `kind` says what it is, where the contents would mislead; needed where there are two layouts at once. `name`
+    overrides the name, where there is one test set. `segmentation` is a YAML list of the segments of the one test set
+    at `path`; None for the one that lies in it, if any. For a layout that has none it is a `UsageError`.
     """
     if segmentation is not None:
         if kind not in (None, "iwslt") or not path.is_dir():

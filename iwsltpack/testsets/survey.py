@@ -43,27 +43,17 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """A test set, examined: its usable `files` as they were, and the digest of all of it.
+    """A test set, examined: its usable `files` as they were, and what is wrong with the audio, by segment.
 
-    Attributes
-    ----------
-    durations
-        Seconds of each segment, 0.0 where its audio is unusable.
-    pieces
-        What the model will hear, in output order; segments whose audio is unusable have none.
-    problems
-        What is wrong with the audio, by segment; errors first make the segment unusable.
-    unusable, long
-        Indices of the segments that cannot be decoded, and of those over the limit.
-    sha256
-        Over every segment's id, offset, duration and its file's bytes, in output order.
+    `durations` are seconds, 0.0 of a segment whose audio is unusable; `pieces` what the model will hear, in output
+    order, of an unusable segment none; `long` the indices of the segments over the limit. The digest is over every
+    segment's id, offset, duration and its file's bytes, in output order.
     """
 
     test_set: TestSet
     durations: tuple[float, ...]
     pieces: tuple[Piece, ...]
     problems: tuple[Problem, ...]
-    unusable: frozenset[int]
     long: tuple[int, ...]
     sha256: str
     files: dict[Path, ExaminedFile]
@@ -97,8 +87,7 @@ def survey(test_set: TestSet, limit: float, progress: Reporter) -> Survey:
 
 
 def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: float) -> Survey:
-    durations, pieces, problems = [], list[Piece](), list[Problem]()
-    unusable, long = set[int](), []
+    durations, pieces, problems, long = [], list[Piece](), list[Problem](), []
     digest = hashlib.sha256()
     for segment in test_set.segments:
         recording = found[segment.path]
@@ -112,7 +101,6 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
         except BadAudio as error:
             problems.append(_problem(segment, error.rule, str(error)))
             durations.append(0.0)
-            unusable.add(segment.index)
             continue
         first = int(segment.offset / FRAME_SECONDS)
         energy = recording.energy[first : first + math.ceil(duration / FRAME_SECONDS) + 1]
@@ -131,7 +119,6 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
         durations=tuple(durations),
         pieces=tuple(pieces),
         problems=tuple(problems),
-        unusable=frozenset(unusable),
         long=tuple(long),
         sha256=digest.hexdigest(),
         files={path: item.file for path, item in found.items() if isinstance(item, Recording)},

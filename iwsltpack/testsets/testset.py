@@ -38,24 +38,11 @@ _UNSAFE = re.compile(r"[^\w.+-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One output line.
+    """One output line: number `index` from 0, named `id` in its test set and nowhere else in it.
 
-    Attributes
-    ----------
-    index
-        Counts from 0; the output line.
-    id
-        As the test set names it; unique in it.
-    audio
-        Path relative to the test set, with ``/``, as it may be written into documents.
-    path
-        Where to read it.
-    offset
-        Seconds from the start of the file.
-    duration
-        Seconds; None for the rest of the file.
-    source
-        What is said, where the test set tells.
+    `audio` is a path relative to the test set, with ``/``, as it may be written into documents; `path` is where to read
+    it. `offset` is seconds from the start of the file, `duration` seconds, None for the rest of it. `source` is what is
+    said, where the test set tells.
     """
 
     index: int

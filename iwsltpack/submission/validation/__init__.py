@@ -55,14 +55,8 @@ def validate(
 ) -> tuple[Kind | None, list[Problem]]:
     """Find out what lies at `where` and return that with every problem found, errors and warnings alike.
 
-    An address is that of an artifact.
-
-    Raises
-    ------
-    InputError
-        The test set in `options` cannot be read.
-    UsageError, InputError, ResourceError, MissingDependency
-        A remote artifact cannot be fetched; see `verify_artifact`.
+    An address is that of an artifact; if it cannot be fetched, see `verify_artifact`. A test set in `options` that
+    cannot be read is an `InputError`.
     """
     from iwsltpack.artifact.location import is_address
 
