@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -75,24 +75,18 @@ def describe_artifact(source: Artifact) -> RunArtifact:
 def build_settings(options: DecodeOptions, device: torch.device, model_dir: Path) -> RunSettings:
     """Return the settings in force, the artifact's penalties among them."""
     generation = greedy(generation_config(model_dir))
-    return RunSettings(
-        prompt=options.prompt or "",
-        system_prompt=options.system_prompt,
-        chat_template=options.chat_template,
-        max_new_tokens=options.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
-        retry_truncated=options.retry_truncated,
-        num_beams=generation.num_beams,
-        repetition_penalty=float(generation.repetition_penalty or 1.0),
-        no_repeat_ngram_size=int(generation.no_repeat_ngram_size or 0),
-        batch_size=options.batch_size,
-        batch_seconds=float(options.batch_seconds),
-        device="cuda" if device.type == "cuda" else "cpu",
-        dtype=str(resolve_dtype(options.dtype, device)).removeprefix("torch."),
-        mode=options.mode,
-        long=options.long,
-        on_bad_audio=options.on_bad_audio,
-        placeholder=options.placeholder,
-    )
+    told = vars(options)
+    settings = {field.name: told[field.name] for field in fields(RunSettings) if field.name in told} | {
+        "prompt": options.prompt or "",
+        "max_new_tokens": options.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
+        "num_beams": generation.num_beams,
+        "repetition_penalty": float(generation.repetition_penalty or 1.0),
+        "no_repeat_ngram_size": int(generation.no_repeat_ngram_size or 0),
+        "batch_seconds": float(options.batch_seconds),
+        "device": "cuda" if device.type == "cuda" else "cpu",
+        "dtype": str(resolve_dtype(options.dtype, device)).removeprefix("torch."),
+    }
+    return RunSettings(**settings)
 
 
 def finish_run(folder: Path, plan: DecodingPlan, journal: Journal) -> Run:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from iwsltpack.errors import ArtifactError, ResourceError
+from iwsltpack.errors import ArtifactError
 from iwsltpack.runtime.configuration import architecture, generation_config
-from iwsltpack.runtime.model import resolve_device
-from iwsltpack.system.quiet import quiet_transformers
+from iwsltpack.runtime.model import make_model, resolve_device
 
 
 def load_checkpoint(folder: Path, *, device: str | torch.device = "auto") -> Any:
@@ -23,24 +23,13 @@ def load_checkpoint(folder: Path, *, device: str | torch.device = "auto") -> Any
     place = resolve_device(device)
     config, cls = architecture(folder)
     kind = torch.float32 if place.type == "cpu" else torch.bfloat16
-    try:
-        with quiet_transformers():
-            model, info = cls.from_pretrained(
-                folder,
-                config=config,
-                dtype=kind,
-                device_map={"": place},
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except torch.OutOfMemoryError as error:
-        raise ResourceError(
-            "the model does not fit the device's memory", where=place, fix="calibrate on the CPU"
-        ) from error
-    except Exception as error:  # a configuration can make a model's own code fail in any way
-        raise ArtifactError("the model cannot be loaded", where=folder, got=str(error)[:300]) from error
+    options = {"config": config, "dtype": kind, "local_files_only": True, "use_safetensors": True}
+    model, info = make_model(cls, folder, place, "calibrate on the CPU", partial(_why, folder), **options)
     if missing := sorted(map(str, info["missing_keys"])):
         raise ArtifactError("the checkpoint lacks tensors", where=folder, got=", ".join(missing[:5]))
     model.generation_config = generation_config(folder)
     return model.eval()
+
+
+def _why(folder: Path, error: Exception) -> ArtifactError:
+    return ArtifactError("the model cannot be loaded", where=folder, got=str(error)[:300])

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -120,7 +120,11 @@ def load_from(
         extra["quantization_config"] = StreamingConfig(source, streamed, mode, kind, place)
     weights = LazyStateDict(source, kind, streamed)
     source.expect(weights)
-    model, info = _pull(source, cls, weights, kind, place, mode, extra)
+    fix = "use a larger device, or --device cpu"
+    if mode != "stream":
+        fix = "use --mode stream (begun as int8: with another --output)"
+    why = partial(_why, weights, source, place, fix)
+    model, info = make_model(cls, None, place, fix, why, state_dict=weights, dtype=kind, **extra)
     _refuse_incomplete(info, source)
     if mode != "load":
         refuse_unfilled(model, source.model_dir)
@@ -174,33 +178,29 @@ def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Re
         reporter.say("int8: Triton is not installed: the codes are decoded for each product, which is slower")
 
 
-def _pull(
-    source: Artifact,
+def make_model(
     cls: Any,
-    weights: LazyStateDict,
-    kind: torch.dtype,
+    folder: Path | None,
     place: torch.device,
-    mode: Mode,
-    extra: dict[str, Any],
+    fix: str,
+    why: Callable[[Exception], IwsltpackError],
+    **options: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """Let transformers pull the tensors; return the model and what it says about them."""
+    """Let transformers make a model on a device; return it and what transformers says about its tensors.
+
+    One that does not fit the device's memory is a `ResourceError`, which says to `fix`; a package that is not here a
+    `MissingDependency`; for any other error, `why` returns the one that names the cause.
+    """
     try:
         with quiet_transformers():
-            model, info = cls.from_pretrained(
-                None,
-                state_dict=weights,
-                dtype=kind,
-                device_map={"": place},
-                output_loading_info=True,
-                **extra,
-            )
+            made = cls.from_pretrained(folder, device_map={"": place}, output_loading_info=True, **options)
     except torch.OutOfMemoryError as error:
-        raise _too_small(place, mode) from error
-    except ImportError as error:
-        refuse_environment(error)
-        raise
+        raise _too_small(place, fix) from error
     except Exception as error:  # a configuration can make a model's own code fail in any way
-        raise _why(weights, source, mode, place, error) from error
+        if isinstance(error, ImportError):
+            refuse_environment(error)
+        raise why(error) from error
+    model, info = made
     return model, info
 
 
@@ -331,13 +331,13 @@ def _refuse_incomplete(info: dict[str, Any], source: Artifact) -> None:
 
 
 def _why(
-    weights: LazyStateDict, source: Artifact, mode: Mode, place: torch.device, error: Exception
+    weights: LazyStateDict, source: Artifact, place: torch.device, fix: str, error: Exception
 ) -> IwsltpackError:
     """Return the error that names the cause of a failed load."""
     if isinstance(weights.failure, IwsltpackError):
         return weights.failure
     if isinstance(weights.failure, torch.OutOfMemoryError):
-        return _too_small(place, mode)
+        return _too_small(place, fix)
     if isinstance(error, IwsltpackError):
         return error
     cause = weights.failure or error
@@ -348,13 +348,11 @@ def _why(
     )
 
 
-def _too_small(place: torch.device, mode: Mode) -> ResourceError:
+def _too_small(place: torch.device, fix: str) -> ResourceError:
     free, total = torch.cuda.mem_get_info(place) if place.type == "cuda" else (0, 0)
     return ResourceError(
         "the model does not fit the device's memory",
         where=place,
         got=f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
-        fix="use --mode stream (begun as int8: with another --output)"
-        if mode != "stream"
-        else "use a larger device, or --device cpu",
+        fix=fix,
     )
