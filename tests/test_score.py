@@ -22,7 +22,7 @@ from iwsltpack.cli import score as score_command
 from iwsltpack.documents import schema
 from iwsltpack.documents.score import Score, read_score
 from iwsltpack.errors import InputError, IwsltpackError, UsageError, ValidationFailed
-from iwsltpack.scoring import ngrams
+from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring import score as scores_module
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.references import References, read_references, read_side
@@ -504,10 +504,10 @@ def test_shared_n_grams_are_those_counted_one_by_one() -> None:
     sides += [(text(900, wide), text(900, wide)) for _ in range(30)]
     sides[-1] = (sides[-1][0], sides[-1][0][100:] + text(5, wide))
     ours, theirs = ([np.array(side, np.int64) for side in column] for column in zip(*sides, strict=True))
-    for block in (ngrams.BLOCK, 50):
+    for block in (sacrebleu_metrics.BLOCK, 50):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ngrams, "BLOCK", block)
-            found = ngrams.count_shared(ours, theirs, 6)
+            patch.setattr(sacrebleu_metrics, "BLOCK", block)
+            found = sacrebleu_metrics.count_shared(ours, theirs, 6)
         for (one, other), counts in zip(sides, found.tolist(), strict=True):
             for size, told in enumerate(counts, 1):
                 left, right = (
