@@ -28,7 +28,7 @@ from iwsltpack.cluster.local import cores, local_cluster
 from iwsltpack.decoding.dask import THREADS
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
-from iwsltpack.runtime.device import device_name
+from iwsltpack.runtime.environment import device_name
 from iwsltpack.system.progress import Reporter
 
 MINIATURE = Path(__file__).resolve().parents[1] / "iwsltpack" / "demo" / "miniature"

@@ -31,7 +31,7 @@ import yaml
 from iwsltpack.decoding import journal as journal_module
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
-from iwsltpack.runtime.device import device_name
+from iwsltpack.runtime.environment import device_name
 from iwsltpack.system.progress import Reporter
 
 RATE = 16_000

@@ -215,7 +215,7 @@ def measure(way: str, options: argparse.Namespace) -> dict[str, Any]:
     """Load one way, take the time of the first token, of single items and of batches."""
     from iwsltpack.decoding.generation import InputBuilder, Translator
     from iwsltpack.decoding.options import default_prompt
-    from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
+    from iwsltpack.runtime.environment import device_name, peak_device_bytes, peak_host_bytes
     from iwsltpack.runtime.model import processor_from
 
     if options.cold:

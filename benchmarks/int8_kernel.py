@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from iwsltpack.runtime import int8
-from iwsltpack.runtime.device import device_name
+from iwsltpack.runtime.environment import device_name
 from iwsltpack.runtime.int8 import Codes, Int8Linear
 
 SHAPES = {

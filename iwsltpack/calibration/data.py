@@ -19,8 +19,7 @@ from iwsltpack.documents.choices import DEFAULT_PAIR
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.families import family_of
-from iwsltpack.runtime.float_model import load_checkpoint
-from iwsltpack.runtime.model import audio_limit, processor_from
+from iwsltpack.runtime.model import audio_limit, load_checkpoint, processor_from
 from iwsltpack.scoring.references import read_references
 from iwsltpack.system import fileio
 from iwsltpack.testsets.discovery import find_test_sets

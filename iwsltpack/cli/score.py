@@ -89,7 +89,7 @@ def command(
     Example: iwsltpack score runs/q3 --reference manifest.csv --metric chrf,bleu,comet --resegment
     """
     from iwsltpack.scoring.cache import ScoreCache
-    from iwsltpack.scoring.jobs import scoring_jobs
+    from iwsltpack.scoring.pairing import scoring_jobs
     from iwsltpack.scoring.score import score
     from iwsltpack.scoring.texts import read_hypotheses
 

@@ -20,7 +20,7 @@ from iwsltpack.decoding.journal import Decoded, Session
 from iwsltpack.decoding.record import libraries
 from iwsltpack.documents.run import RunSettings
 from iwsltpack.errors import ArtifactError
-from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
+from iwsltpack.runtime.environment import device_name, peak_device_bytes, peak_host_bytes
 from iwsltpack.runtime.model import load_from, processor_from, resolve_device
 
 

@@ -19,7 +19,7 @@ from iwsltpack.decoding.open_run import OpenRun, open_share, open_whole
 from iwsltpack.decoding.options import RunRequest
 from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import DecodedSet, libraries
-from iwsltpack.runtime.device import device_name, peak_device_bytes, peak_host_bytes
+from iwsltpack.runtime.environment import device_name, peak_device_bytes, peak_host_bytes
 from iwsltpack.runtime.model import load_from, resolve_device
 from iwsltpack.system.progress import SILENT, Reporter, SetsReporter
 

@@ -29,7 +29,7 @@ from iwsltpack.documents.run import (
 )
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.configuration import generation_config
-from iwsltpack.runtime.device import device_name, peak_host_bytes
+from iwsltpack.runtime.environment import device_name, peak_host_bytes
 from iwsltpack.runtime.model import resolve_dtype
 from iwsltpack.system import fileio
 from iwsltpack.version import __version__

@@ -49,13 +49,10 @@ def streamable(manifest: ArtifactManifest) -> frozenset[str]:
 
     The output layer is not among them: it is read for every token and is tied to the embeddings in many models.
     """
-    roles: dict[str, bool] = {}
-    for entry in manifest.tensors:
-        if entry.name.endswith(".weight") and (role := layer_role(entry.name)) is not None:
-            fits = entry.linear and len(entry.shape) == 2
-            roles[role] = roles.get(role, True) and fits
-    weights = (entry.name for entry in manifest.tensors if entry.name.endswith(".weight"))
-    return frozenset(name for name in weights if roles.get(layer_role(name) or "", False))
+    weights = [entry for entry in manifest.tensors if entry.name.endswith(".weight")]
+    # A role with one layer that does not fit is left out as a whole: layers are swapped by role.
+    unfit = {layer_role(entry.name) for entry in weights if not (entry.linear and len(entry.shape) == 2)}
+    return frozenset(entry.name for entry in weights if layer_role(entry.name) not in {None, *unfit})
 
 
 def rounded(manifest: ArtifactManifest) -> frozenset[str]:
@@ -64,8 +61,7 @@ def rounded(manifest: ArtifactManifest) -> frozenset[str]:
     A lossless layer among them is decoded: layers are swapped by role, all or none.
     """
     names = streamable(manifest)
-    quantized = {entry.name for entry in manifest.tensors if entry.quantized}
-    roles = {layer_role(name) for name in names & quantized}
+    roles = {layer_role(entry.name) for entry in manifest.tensors if entry.quantized and entry.name in names}
     return frozenset(name for name in names if layer_role(name) in roles)
 
 

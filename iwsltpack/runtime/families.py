@@ -11,20 +11,12 @@ from typing import Any
 class Family:
     """How models of a family are asked, and how much they hear.
 
-    Attributes
-    ----------
-    edition
-        Edition of the track whose baseline the family is: prompt and token limit are that edition's where a person
-        names neither an edition nor these. None for the paper's.
-    text_first
-        Whether the prompt stands before the audio.
-    template
-        Variables of the chat template.
-    hears_seconds
-        Most seconds of audio that are understood, or None: what the processor takes in.
-    told
-        None for models that are asked in a conversation. Encoder–decoders are told a language by options of
-        `generate` instead: target language -> these options, written ``name=value,name=value``.
+    `edition` is that of the track whose baseline the family is: prompt and token limit are that edition's where a
+    person names neither an edition nor these; None for the paper's. With `text_first` the prompt stands before the
+    audio; `template` holds variables of the chat template. `hears_seconds` are the most seconds of audio that are
+    understood, or None: what the processor takes in. `told` is None for models that are asked in a conversation.
+    Encoder–decoders are told a language by options of `generate` instead: target language -> these options, written
+    ``name=value,name=value``.
     """
 
     edition: str | None = None

@@ -80,34 +80,20 @@ def read_codes(source: Artifact, entry: Tensor, device: torch.device, dtype: tor
             places.append(place)
             block.masked_fill_(outside, 0)
         codes[start:stop, :in_features] = block
-    return _with_outliers(
-        codes, in_features, quantizer, np.concatenate(places), np.concatenate(values), dtype
-    )
-
-
-def _with_outliers(
-    codes: torch.Tensor,
-    in_features: int,
-    quantizer: Quantizer,
-    places: np.ndarray[Any, Any],
-    values: np.ndarray[Any, Any],
-    dtype: torch.dtype,
-) -> Codes:
-    rows = places[:, 0]
-    starts = np.searchsorted(rows, np.arange(len(codes) + 1)) if len(rows) else np.empty(0)
+    rows, columns = np.concatenate(places).T
 
     def placed(array: np.ndarray[Any, Any], kind: torch.dtype) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(codes.device, kind)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, kind)
 
     return Codes(
         codes=codes,
         in_features=in_features,
         scale=quantizer.step,
-        starts=placed(starts, torch.int32),
+        starts=placed(np.searchsorted(rows, np.arange(out_features + 1 if len(rows) else 0)), torch.int32),
         rows=placed(rows, torch.int32),
-        columns=placed(places[:, 1], torch.int32),
-        values=placed(values, dtype),
-        **_scales(quantizer, len(codes), codes.device),
+        columns=placed(columns, torch.int32),
+        values=placed(np.concatenate(values), dtype),
+        **_scales(quantizer, out_features, device),
     )
 
 

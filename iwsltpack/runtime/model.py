@@ -136,6 +136,28 @@ def load_from(
     return model.eval()
 
 
+def load_checkpoint(folder: Path) -> Any:
+    """Load the model of a checkpoint folder, before any compression; a class of transformers itself.
+
+    The type is one whose range holds gradients: float32 on the CPU, bfloat16 elsewhere. A configuration that names no
+    class of transformers', and tensors that are not those of its architecture, are an `ArtifactError`; a model that
+    does not fit the device's memory is a `ResourceError`.
+    """
+    place = resolve_device("auto")
+    config, cls = architecture(folder)
+    kind = torch.float32 if place.type == "cpu" else torch.bfloat16
+
+    def why(error: Exception) -> ArtifactError:
+        return ArtifactError("the model cannot be loaded", where=folder, got=str(error)[:300])
+
+    options = {"config": config, "dtype": kind, "local_files_only": True, "use_safetensors": True}
+    model, info = make_model(cls, folder, place, "calibrate on the CPU", why, **options)
+    if missing := sorted(map(str, info["missing_keys"])):
+        raise ArtifactError("the checkpoint lacks tensors", where=folder, got=", ".join(missing[:5]))
+    model.generation_config = generation_config(folder)
+    return model.eval()
+
+
 def check_mode(source: Artifact, mode: Mode) -> frozenset[str]:
     """Return the tensors that `mode` does not decode when loading; needs nothing but the manifest.
 
@@ -207,11 +229,7 @@ def make_model(
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     if device == "auto":
-        return (
-            torch.device("cuda", torch.cuda.current_device())
-            if torch.cuda.is_available()
-            else torch.device("cpu")
-        )
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         place = torch.device(device)
     except RuntimeError as error:

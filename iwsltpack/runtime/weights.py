@@ -6,7 +6,6 @@ block of rows by block of rows, so that the host never holds more than a few blo
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -143,7 +142,6 @@ class LazyStateDict(Mapping[str, Any]):
         self._entries = {name: entries[name] for name in sorted(entries)}
         self._source, self._dtype, self._streamed = source, dtype, streamed
         self.failure: Exception | None = None
-        self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Any:
         if name in self._streamed:
@@ -162,8 +160,7 @@ class LazyStateDict(Mapping[str, Any]):
 
     def remember(self, error: Exception) -> None:
         """Keep the first failure: the loader reports it as a mere conversion error."""
-        with self._lock:
-            self.failure = self.failure or error
+        self.failure = self.failure or error
 
 
 def packed_state(source: Artifact, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
