@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iwsltpack.decoding.dask_worker import BatchResult, BatchTask, WorkerSetup, translate_task
+from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
+from iwsltpack.decoding.dask_worker import translate_task
 
 if TYPE_CHECKING:
     from iwsltpack.decoding.generation import Hypothesis

@@ -25,8 +25,9 @@ from iwsltpack.cluster.local import cores, local_cluster
 from iwsltpack.cluster.shared import check_readable
 from iwsltpack.decoding import dask
 from iwsltpack.decoding import generation as generation_module
+from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.dask_model import share_of_cores
-from iwsltpack.decoding.dask_worker import BatchResult, BatchTask, WorkerSetup, translate_task
+from iwsltpack.decoding.dask_worker import translate_task
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions, default_prompt

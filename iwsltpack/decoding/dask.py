@@ -23,14 +23,8 @@ from iwsltpack.cluster.items import run_items
 from iwsltpack.cluster.shared import check_readable
 from iwsltpack.cluster.worker import release
 from iwsltpack.decoding.batches import AudioProgress
-from iwsltpack.decoding.dask_worker import (
-    SLOT,
-    BatchResult,
-    BatchTask,
-    WorkerSetup,
-    device_type,
-    translate_task,
-)
+from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
+from iwsltpack.decoding.dask_worker import SLOT, device_type, translate_task
 from iwsltpack.decoding.journal import Decoded
 from iwsltpack.decoding.open_run import open_whole
 from iwsltpack.decoding.prepare import prepare_jobs

@@ -14,7 +14,7 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.cluster import worker as cluster_worker
 from iwsltpack.cluster.local import cores
 from iwsltpack.decoding.batches import BatchDecoder, outputs, prepare_batch
-from iwsltpack.decoding.dask_worker import BatchResult, BatchTask, WorkerSetup
+from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.journal import Decoded, Session
 from iwsltpack.decoding.record import libraries
