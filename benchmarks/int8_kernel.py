@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result there")
     options = parser.parse_args()
     device = torch.device(options.device)
-    if device.type == "cuda" and int8.kernel is None:
+    if device.type == "cuda" and not int8.has_kernel():
         parser.error("Triton is not installed")
     wanted = options.shapes.split(",") if options.shapes else list(SHAPES[options.scale])
     results = []

@@ -255,3 +255,8 @@ def held_as_int8(model: nn.Module) -> Held:
         outliers=sum(len(layer.values) for layer in layers),
         bytes=sum(buffer.nbytes for layer in layers for buffer in layer.buffers()),
     )
+
+
+def has_kernel() -> bool:
+    """Tell whether Triton is here, without which CUDA devices decode blocks for every product."""
+    return kernel is not None

@@ -183,7 +183,7 @@ def check_mode(source: Artifact, mode: Mode) -> frozenset[str]:
 
 def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Reporter) -> None:
     """Say what is held as codes and what is not, and where the fast way to multiply them is missing."""
-    from iwsltpack.runtime.int8 import OUTLIER_SHARE, held_as_int8, kernel
+    from iwsltpack.runtime.int8 import OUTLIER_SHARE, has_kernel, held_as_int8
 
     held = held_as_int8(model)
     reporter.say(
@@ -196,7 +196,7 @@ def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Re
             f"int8: {len(decoded)} rounded layers decoded as in load, over {OUTLIER_SHARE:.2%} of their codes "
             f"are outside int8: {named}"
         )
-    if place.type == "cuda" and kernel is None:
+    if place.type == "cuda" and not has_kernel():
         reporter.say("int8: Triton is not installed: the codes are decoded for each product, which is slower")
 
 
