@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from iwsltpack.artifact import side_files
-from iwsltpack.artifact.location import local_copy
-from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.artifact.location import Place, local_copy
+from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.documents.names import INDEX_NAME, SINGLE_NAME
 from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.artifact.location import Place
-    from iwsltpack.artifact.reader import Artifact
-    from iwsltpack.documents.artifact import Tensor
 
 SHARD_BYTES = 1_000_000_000
 """A shard is held in memory while it is written."""

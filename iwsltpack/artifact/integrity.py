@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from iwsltpack.artifact.location import is_address, local_copy
+from iwsltpack.artifact.location import Place, is_address, local_copy
 from iwsltpack.artifact.reader import coding_of
+from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, Problem, ValidationFailed
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.artifact.location import Place
-    from iwsltpack.documents.artifact import ArtifactManifest, File
 
 FIX = "build or download the artifact again"
 

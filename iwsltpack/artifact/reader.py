@@ -5,38 +5,30 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
-from iwsltpack.artifact.location import hub_address, locate
+from iwsltpack.artifact.location import Located, Place, hub_address, locate
+from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.dtypes import BY_NAME, by_name
 from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.codecs.registry import coding_in
-from iwsltpack.documents.artifact import SIDE_DTYPES
+from iwsltpack.documents.artifact import SIDE_DTYPES, ArtifactManifest, Tensor
 from iwsltpack.documents.kinds import ITEM_BYTES
-from iwsltpack.documents.layout import group_metadata
+from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import MODEL_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, UsageError
+from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.quantizers.registry import quantizer_of
 from iwsltpack.system import direct_io, fileio, memory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
-    from pathlib import Path
-
-    from iwsltpack.artifact.location import Located, Place
-    from iwsltpack.codecs.chain import Chain, Coding
-    from iwsltpack.documents.artifact import ArtifactManifest, Tensor
-    from iwsltpack.documents.layout import ArrayLayout
-    from iwsltpack.quantizers.quantizer import Quantizer
 
 SPARE_READERS = 4
 """Readers beyond one a core: they decode while the others wait for the disk."""

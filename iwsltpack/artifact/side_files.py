@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"

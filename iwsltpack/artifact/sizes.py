@@ -7,15 +7,11 @@ linear layers alone, in GiB, and called it GB.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
-from iwsltpack.artifact.location import locate
-from iwsltpack.documents.artifact import Component
+from iwsltpack.artifact.location import Place, locate
+from iwsltpack.documents.artifact import ArtifactManifest, Component
 from iwsltpack.documents.kinds import ITEM_BYTES
-
-if TYPE_CHECKING:
-    from iwsltpack.artifact.location import Place
-    from iwsltpack.documents.artifact import ArtifactManifest
 
 GB = 10**9
 GIB = 2**30

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import BIAS16, SHORT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 COUNT_BLOCK = 1 << 19
 """Codes counted at a time: numpy makes 64-bit copies of what it counts, and a fresh table for each block."""

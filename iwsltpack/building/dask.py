@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.building.partial import STAGING, sample_digest
+from iwsltpack.building.partial import STAGING, SourceFile, Written, sample_digest
 from iwsltpack.building.staging import Bundle, Staged, adopt, bundled, check_source, pack_bundle
 from iwsltpack.cluster import worker
 from iwsltpack.cluster.connection import connect
@@ -18,7 +18,6 @@ from iwsltpack.errors import IwsltpackError, ResourceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iwsltpack.building.partial import SourceFile, Written
     from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chain import Coding
     from iwsltpack.system.progress import Reporter

@@ -9,10 +9,7 @@ The built-in recipes select by the patterns made here, and pruning takes its nam
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 MLP_BLOCKS = (
     "mlp",

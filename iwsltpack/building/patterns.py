@@ -5,12 +5,9 @@ The standard library's engine has none, and holds off Ctrl-C for as long as a pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SECONDS = 1.0
 """For one name; a sane pattern takes microseconds."""

@@ -15,40 +15,36 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from iwsltpack.artifact import side_files, zarr_metadata
 from iwsltpack.building import publishing
 from iwsltpack.building.bnb_int8 import int8_checkpoint
-from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.mlp_layers import stacked_experts
 from iwsltpack.building.partial import (
     ARTIFACT,
+    BuildJournal,
     BuildPlan,
     PlannedTensor,
+    Written,
     agree,
     finished,
     journal_of,
     lock_partial,
 )
-from iwsltpack.building.plan import adapt_side_files, check_storable, plan_tensors
+from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable, plan_tensors
 from iwsltpack.building.request import BuildRequest, stamp
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.cluster.versions import PACKAGES
+from iwsltpack.codecs.chain import Coding
 from iwsltpack.documents.artifact import ArtifactManifest, Tensor, Tool
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.scales import find_matrices
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.building.checkpoint import Checkpoint
-    from iwsltpack.building.partial import BuildJournal, Written
-    from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chain import Coding
 
 T = TypeVar("T")
 SPARE_WORKERS = 6

@@ -14,11 +14,11 @@ from iwsltpack.artifact import side_files
 from iwsltpack.building.dropped_tokens import dropped_rows, find_dropped
 from iwsltpack.building.mlp_layers import GATE, gated_mlps, title
 from iwsltpack.building.patterns import select
-from iwsltpack.building.prune import plan_pruning
+from iwsltpack.building.prune import Kept, plan_pruning
 from iwsltpack.codecs.classes import class_count
 from iwsltpack.codecs.dtypes import ROUNDABLE
 from iwsltpack.documents import schema
-from iwsltpack.documents.artifact import Tensor
+from iwsltpack.documents.artifact import Component, Tensor, Vocabulary
 from iwsltpack.documents.layout import MAX_CHUNK_VALUES, ArrayLayout
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.rounding import Rounding
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
-    from iwsltpack.building.prune import Kept
     from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.artifact import Component, Vocabulary
     from iwsltpack.documents.recipe import LayerRule, Recipe
     from iwsltpack.quantizers.quantizer import Quantizer
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack.artifact import side_files
-from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.partial import SourceFile, check_absent
 from iwsltpack.codecs.registry import coding_in
-from iwsltpack.documents.artifact import BaseModel
+from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Calibration
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
@@ -21,10 +21,8 @@ from iwsltpack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from iwsltpack.building.checkpoint import Checkpoint
     from iwsltpack.building.size import SizeTarget
     from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.artifact import ArtifactManifest, Calibration
     from iwsltpack.documents.recipe import Recipe
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from iwsltpack.artifact import zarr_metadata
 from iwsltpack.building import publishing
@@ -12,6 +12,7 @@ from iwsltpack.building.partial import (
     ARTIFACT,
     PLAN,
     STAGING,
+    BuildPlan,
     agree,
     agree_on_source,
     finished,
@@ -23,21 +24,15 @@ from iwsltpack.building.partial import (
     shards_begun,
 )
 from iwsltpack.building.pipeline import SPARE_WORKERS, in_threads, prepared_job
-from iwsltpack.building.staging import adopt, bundled, pack_bundle
+from iwsltpack.building.request import BuildRequest
+from iwsltpack.building.staging import Bundle, adopt, bundled, pack_bundle
 from iwsltpack.cluster.shards import Shard, deal
+from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import InputError, Problem, ValidationFailed
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.building.partial import BuildPlan
-    from iwsltpack.building.request import BuildRequest
-    from iwsltpack.building.staging import Bundle
-    from iwsltpack.documents.artifact import ArtifactManifest
 
 NAMED = 3
 """Missing tensors named for each shard."""

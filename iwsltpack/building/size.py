@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.artifact import side_files
 from iwsltpack.building.chunk_packer import ChunkPacker, as_narrow_as_can_be
-from iwsltpack.building.plan import plan_tensors, rows_per_chunk
+from iwsltpack.building.plan import TensorPlan, plan_tensors, rows_per_chunk
 from iwsltpack.codecs.classes import class_count
 from iwsltpack.errors import UsageError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from iwsltpack.building.checkpoint import Checkpoint
-    from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chain import Coding
     from iwsltpack.documents.artifact import Tensor
     from iwsltpack.documents.recipe import Recipe

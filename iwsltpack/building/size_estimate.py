@@ -11,25 +11,25 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iwsltpack.artifact import side_files, zarr_metadata
 from iwsltpack.artifact.sizes import Sizes, sizes_of
 from iwsltpack.building.bnb_int8 import converted
-from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.chunk_packer import ChunkPacker, as_narrow_as_can_be
 from iwsltpack.building.dropped_tokens import dropped_rows
 from iwsltpack.building.pipeline import SPARE_WORKERS, draft_manifest, from_origin, in_threads
-from iwsltpack.building.plan import adapt_side_files, check_storable, plan_tensors, rules_of
+from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable, plan_tensors, rules_of
 from iwsltpack.building.prune import PIECES, sample_places
 from iwsltpack.building.publishing import describe_side_files
 from iwsltpack.building.request import BuildRequest
-from iwsltpack.codecs.chain import Chain
+from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.registry import coding_in
@@ -38,18 +38,10 @@ from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_STEP, DEFAULT_VE
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.kinds import ITEM_BYTES
 from iwsltpack.documents.layout import GROUP_METADATA, group_metadata
-from iwsltpack.documents.recipe import LayerRule
+from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.quantizers.scales import Scaled, find_matrices
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
-
-    from iwsltpack.building.checkpoint import Checkpoint
-    from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.recipe import Recipe
 
 BUDGET = 1 << 26
 """Values looked at in all, about: a checkpoint of no more is packed whole. `Chain.sample` says how many of a tensor."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.building.partial import ARTIFACT, STAGING, Written, sample_digest
+from iwsltpack.building.partial import ARTIFACT, STAGING, SourceFile, Written, sample_digest
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import InputError
@@ -23,7 +23,6 @@ from iwsltpack.system.progress import SILENT, Reporter
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from iwsltpack.building.partial import SourceFile
     from iwsltpack.building.plan import TensorPlan
     from iwsltpack.codecs.chain import Coding
 

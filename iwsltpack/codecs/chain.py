@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from iwsltpack.codecs.codes import signed
-from iwsltpack.codecs.dtypes import ROUNDABLE, by_name
-from iwsltpack.codecs.frames import pack_frame, unpack_frame
+from iwsltpack.codecs.dtypes import ROUNDABLE, DType, by_name
+from iwsltpack.codecs.frames import Buffer, pack_frame, unpack_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from iwsltpack.codecs.dtypes import DType
-    from iwsltpack.codecs.frames import Buffer
     from iwsltpack.documents.artifact import Tensor
 
 Json = dict[str, Any]

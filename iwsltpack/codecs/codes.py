@@ -16,12 +16,8 @@ A code is a weight's place on the grid of a quantizer. Codes travel as an array 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 BIAS16 = 0x8080
 """Added to a code to store it unsigned in 16 bits: codes -128..127 then share the constant high byte 0x80."""

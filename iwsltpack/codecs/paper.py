@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from iwsltpack.codecs.chain import Chain, Coding, little_endian, zstd
+from iwsltpack.codecs.dtypes import DType
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from iwsltpack.codecs.dtypes import DType
 
 
 def bits_of_digits(digits: int) -> int:

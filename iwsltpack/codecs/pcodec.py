@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from iwsltpack.codecs.chain import Chain, Coding, Json
 from iwsltpack.codecs.codes import BIAS16, narrow, rotate_left, rotate_right, signed
+from iwsltpack.codecs.dtypes import DType
+from iwsltpack.codecs.frames import Buffer
 from iwsltpack.codecs.shuffle_zstd import ShuffleZstd
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from iwsltpack.codecs.dtypes import DType
-    from iwsltpack.codecs.frames import Buffer
 
 _STAGE: Json = {"name": "numcodecs.pcodec", "configuration": {"level": 8}}
 _KINDS = ("uint16", "uint32", "uint64", "int16", "int32", "int64", "float16", "float32", "float64")

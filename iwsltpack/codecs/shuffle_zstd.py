@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numcodecs import Shuffle
@@ -19,12 +20,8 @@ from iwsltpack.codecs.codes import (
     signed,
     split_bytes,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from iwsltpack.codecs.dtypes import DType
-    from iwsltpack.codecs.frames import Buffer
+from iwsltpack.codecs.dtypes import DType
+from iwsltpack.codecs.frames import Buffer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.choices import TableFormat
 from iwsltpack.documents.score import TITLES
 from iwsltpack.errors import UsageError
-from iwsltpack.report.systems import MEASURE_TITLES, MEASURES
+from iwsltpack.report.systems import MEASURE_TITLES, MEASURES, System
 from iwsltpack.system import fileio
 from iwsltpack.system import tables as terminal
 from iwsltpack.system.templates import render
@@ -20,7 +20,6 @@ from iwsltpack.system.templates import render
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from iwsltpack.report.systems import System
     from iwsltpack.report.table import ReportRow, ReportTable
 
 MIB = 2**20

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from iwsltpack.artifact.location import Place
+from iwsltpack.documents.choices import Measure
 from iwsltpack.errors import MissingDependency, UsageError
 from iwsltpack.report.mean import means
 from iwsltpack.report.page import make_page
 from iwsltpack.report.plot import can_plot, draw
 from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown
 from iwsltpack.report.segments import ClipFolder, segments_of
-from iwsltpack.report.systems import gather, published
+from iwsltpack.report.systems import System, gather, published
 from iwsltpack.report.table import ReportTable, make_tables
+from iwsltpack.scoring.references import References
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from iwsltpack.artifact.location import Place
-    from iwsltpack.documents.choices import Measure
-    from iwsltpack.report.systems import System
-    from iwsltpack.scoring.references import References
 
 TITLE = "Quality and size"
 PAGE_NAME = "index.html"

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from iwsltpack.artifact.location import folder_bytes
 from iwsltpack.artifact.sizes import GB
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.size import SizeTarget, parse_size
 from iwsltpack.calibration.calibrated_build import build_calibrated, check_targets
+from iwsltpack.calibration.data import CalibrationRequest
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
+from iwsltpack.documents.artifact import Damage
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import DIGITS, TITLES
 from iwsltpack.errors import ArtifactError, MissingDependency, ResourceError, UsageError
@@ -28,14 +33,6 @@ from iwsltpack.scoring.texts import read_hypotheses
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.system.tables import Column, Table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from iwsltpack.building.request import BuildRequest
-    from iwsltpack.calibration.data import CalibrationRequest
-    from iwsltpack.documents.artifact import Damage
 
 RESULT = "frontier.json"
 NEAR = 3
