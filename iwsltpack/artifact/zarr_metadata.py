@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from iwsltpack.codecs.chain import Chain
+from iwsltpack.documents.artifact import Tensor
+from iwsltpack.documents.layout import ArrayLayout
 from iwsltpack.documents.names import ARTIFACT_FORMAT, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError
+from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from iwsltpack.codecs.chain import Chain
-    from iwsltpack.documents.artifact import Tensor
-    from iwsltpack.documents.layout import ArrayLayout
-    from iwsltpack.quantizers.quantizer import Quantizer
-
 
 Json = dict[str, Any]
 _FILTERS = Lock()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +18,8 @@ from iwsltpack.building.plan import linear_layers
 from iwsltpack.codecs.dtypes import ROUNDABLE, by_name, to_float32
 from iwsltpack.errors import MissingDependency, UsageError, how_to_install
 from iwsltpack.system.fileio import read_bytes
+from iwsltpack.system.progress import Reporter
 from iwsltpack.system.quiet import quiet_loggers, quiet_transformers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from iwsltpack.system.progress import Reporter
 
 _OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|proj_out)$")
 """What transformers leaves in float16."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from iwsltpack.building.code_counts import CodeCounts, entropy
+from iwsltpack.codecs.chain import Chain
+from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import TooWide
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from iwsltpack.codecs.chain import Chain
-    from iwsltpack.codecs.classes import Classes
-    from iwsltpack.documents.artifact import Tensor
-    from iwsltpack.quantizers.quantizer import Quantizer
+from iwsltpack.documents.artifact import Tensor
+from iwsltpack.quantizers.quantizer import Quantizer
 
 T = TypeVar("T")
 

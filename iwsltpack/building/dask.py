@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iwsltpack.building.partial import STAGING, SourceFile, Written, sample_digest
+from iwsltpack.building.plan import TensorPlan
 from iwsltpack.building.staging import Bundle, Staged, adopt, bundled, check_source, pack_bundle
 from iwsltpack.cluster import worker
 from iwsltpack.cluster.connection import connect
 from iwsltpack.cluster.items import run_items
 from iwsltpack.cluster.shared import check_shared
+from iwsltpack.codecs.chain import Coding
 from iwsltpack.errors import IwsltpackError, ResourceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chain import Coding
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 NAMED = 5
 """Lost tensors named in an error."""

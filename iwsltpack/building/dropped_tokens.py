@@ -7,27 +7,23 @@ their tokens are suppressed at generation: left alone, a zero row keeps the logi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iwsltpack import editions
 from iwsltpack.artifact import side_files
+from iwsltpack.building.checkpoint import Checkpoint
 from iwsltpack.documents.artifact import Vocabulary
 from iwsltpack.documents.names import PAIRS
+from iwsltpack.documents.recipe import DataFile, VocabularyRule
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from iwsltpack.building.checkpoint import Checkpoint
-    from iwsltpack.documents.recipe import DataFile, VocabularyRule
 
 _TABLES = re.compile(r"embed|(^|\.)(lm_head|proj_out|shared|output|wte)\.weight$")
 """Names of tensors that have a row a token, if they have as many rows as the vocabulary."""

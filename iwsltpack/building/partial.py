@@ -18,17 +18,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from iwsltpack.cluster.shards import Shard
 from iwsltpack.documents.artifact import ArtifactManifest, File, Tensor
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import PARTIAL_SUFFIX
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.system import fileio, json_lines, locks
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from iwsltpack.cluster.shards import Shard
 
 JOURNAL = "build.jsonl"
 LOCK = "build.lock"

@@ -5,34 +5,30 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from iwsltpack.artifact import side_files
+from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
 from iwsltpack.building.dropped_tokens import dropped_rows, find_dropped
 from iwsltpack.building.mlp_layers import GATE, gated_mlps, title
 from iwsltpack.building.patterns import select
 from iwsltpack.building.prune import Kept, plan_pruning
+from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import class_count
 from iwsltpack.codecs.dtypes import ROUNDABLE
 from iwsltpack.documents import schema
 from iwsltpack.documents.artifact import Component, Tensor, Vocabulary
 from iwsltpack.documents.layout import MAX_CHUNK_VALUES, ArrayLayout
+from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.quantizers.rounding import Rounding
 from iwsltpack.quantizers.scales import QuantizedMatrix, Scaled
 from iwsltpack.quantizers.uniform import Uniform
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
-    from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.recipe import LayerRule, Recipe
-    from iwsltpack.quantizers.quantizer import Quantizer
 
 CHUNK_VALUES = 1 << 22
 """Values in a chunk, about: 8 MiB of bfloat16, enough to pack well, small enough for many threads."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
 from iwsltpack.building.mlp_layers import DOWN, GATE, UP, gated_mlps
 from iwsltpack.building.patterns import select
 from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
+from iwsltpack.documents.recipe import PruneRule
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
-    from iwsltpack.documents.recipe import PruneRule
 
 PROJECTIONS = (GATE, UP, DOWN)
 BLOCK_ROWS = 512

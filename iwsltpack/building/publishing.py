@@ -6,17 +6,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iwsltpack.artifact import side_files
+from iwsltpack.building.partial import BuildPlan, Written
 from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from iwsltpack.building.partial import BuildPlan, Written
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 SYNCERS = 8
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iwsltpack.artifact import side_files
 from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.partial import SourceFile, check_absent
+from iwsltpack.building.size import SizeTarget
+from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Calibration
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.documents.places import refuse_inside
+from iwsltpack.documents.recipe import Recipe
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from iwsltpack.building.size import SizeTarget
-    from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from iwsltpack.artifact import side_files
+from iwsltpack.building.checkpoint import Checkpoint
 from iwsltpack.building.chunk_packer import ChunkPacker, as_narrow_as_can_be
 from iwsltpack.building.plan import TensorPlan, plan_tensors, rows_per_chunk
+from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import class_count
+from iwsltpack.documents.artifact import Tensor
+from iwsltpack.documents.recipe import Recipe
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container
-
-    from iwsltpack.building.checkpoint import Checkpoint
-    from iwsltpack.codecs.chain import Coding
-    from iwsltpack.documents.artifact import Tensor
-    from iwsltpack.documents.recipe import Recipe
 
 UNITS = {"": 1, "B": 1, "BYTES": 1} | {
     f"{letter}{kind}B": base ** (power + 1)

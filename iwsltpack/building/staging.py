@@ -8,23 +8,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iwsltpack.building.partial import ARTIFACT, STAGING, SourceFile, Written, sample_digest
+from iwsltpack.building.plan import TensorPlan
 from iwsltpack.building.tensor_writer import write_tensor
+from iwsltpack.codecs.chain import Coding
 from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import InputError
 from iwsltpack.system import memory
 from iwsltpack.system.fileio import disk_errors
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chain import Coding
 
 BUNDLE_BYTES = 4 << 20
 """Small tensors travel together, up to this many source bytes: half of a model's tensors are biases and norms."""

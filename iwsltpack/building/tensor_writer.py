@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from threading import Event
 
 import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
 from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk, as_narrow_as_can_be
+from iwsltpack.building.plan import TensorPlan
+from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import TooWide
 from iwsltpack.codecs.dtypes import by_name
@@ -18,17 +21,10 @@ from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
 from iwsltpack.documents.layout import group_metadata
 from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, InputError
+from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.system import direct_io, fileio
 from iwsltpack.system.fileio import disk_errors
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from threading import Event
-
-    from iwsltpack.building.plan import TensorPlan
-    from iwsltpack.codecs.chain import Coding
-    from iwsltpack.quantizers.quantizer import Quantizer
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 
 class Stopped(Exception):

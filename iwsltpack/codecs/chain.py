@@ -10,19 +10,16 @@ disagrees is refused.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from iwsltpack.codecs.codes import signed
 from iwsltpack.codecs.dtypes import ROUNDABLE, DType, by_name
 from iwsltpack.codecs.frames import Buffer, pack_frame, unpack_frame
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from iwsltpack.documents.artifact import Tensor
+from iwsltpack.documents.artifact import Tensor
 
 Json = dict[str, Any]
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from iwsltpack.documents.artifact import Tensor
-
 
 EXACT = 1 << 24
 """Largest code of a step that is no power of two: up to there float32 holds every one."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import ArtifactError
+from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.quantizers.rounding import Rounding
 from iwsltpack.quantizers.scales import Scaled
 from iwsltpack.quantizers.uniform import Uniform
 from iwsltpack.system.registry import Registry
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from iwsltpack.documents.artifact import Tensor
-    from iwsltpack.quantizers.quantizer import Quantizer
 
 QUANTIZERS: Registry[type[Quantizer]] = Registry(
     "quantizer",

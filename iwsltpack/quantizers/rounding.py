@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numcodecs import Quantize
+from numpy.typing import NDArray
 
 from iwsltpack.codecs.codes import BIAS16, MAX16, MIN16, SHORT, signed
 from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
 from iwsltpack.codecs.paper import digits_of_bits
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.quantizers.quantizer import Quantizer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from iwsltpack.documents.artifact import Tensor
 
 MAX_BITS = 14
 """Finest step: 65504 * 2^14, the largest float16 there, still fits a signed 32-bit code."""

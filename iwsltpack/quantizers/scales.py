@@ -6,21 +6,17 @@ A calibrated quantizer makes such matrices one by one; each waits in a file of i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iwsltpack.codecs.codes import as_form, signed
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import ArtifactError, InputError
 from iwsltpack.quantizers.quantizer import EXACT, Quantizer
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from iwsltpack.documents.artifact import Tensor
 
 SUFFIX = ".matrix"
 """Of the file of one matrix, after the tensor's name."""

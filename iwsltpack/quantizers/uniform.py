@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iwsltpack.codecs.codes import as_form, signed
 from iwsltpack.codecs.dtypes import to_float32
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.quantizer import EXACT, Quantizer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from iwsltpack.documents.artifact import Tensor
 
 
 class Uniform(Quantizer):

@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from iwsltpack.cleaning import LANGUAGES, clean_lines
+from iwsltpack.documents.run import RunSegment
 from iwsltpack.documents.score import DIGITS, TITLES, digest
 from iwsltpack.errors import InputError
+from iwsltpack.report.systems import System
+from iwsltpack.report.table import ReportTable
 from iwsltpack.scoring.pairing import pair
+from iwsltpack.scoring.references import References
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iwsltpack.documents.run import RunSegment
-    from iwsltpack.report.systems import System
-    from iwsltpack.report.table import ReportTable
-    from iwsltpack.scoring.references import References
 
 AUDIO_DIR = "audio"
 
