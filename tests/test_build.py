@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from conftest import bfloat16, write_checkpoint
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.building import staging
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.partial import JOURNAL
 from iwsltpack.building.pipeline import build_artifact
@@ -56,6 +58,8 @@ from pathlib import Path
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building import staging
+staging.BUNDLE_BYTES = 0  # every tensor by itself, as those of a large model
 build_artifact(BuildRequest(Path(sys.argv[1]), Path(sys.argv[2]), BUILT_IN[sys.argv[3]], sys.argv[4], workers=1))
 """
 
@@ -115,9 +119,8 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(
 def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
     tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.building import pipeline
-
-    real, written = pipeline.write_tensor, []
+    monkeypatch.setattr(staging, "BUNDLE_BYTES", 0)
+    real, written = staging.write_tensor, []
 
     def failing(*arguments: Any) -> Any:
         if len(written) == 5:
@@ -125,14 +128,14 @@ def test_resuming_keeps_finished_tensors_and_mends_damaged_ones(
         written.append(arguments[1].source.name)
         return real(*arguments)
 
-    monkeypatch.setattr(pipeline, "write_tensor", failing)
+    monkeypatch.setattr(staging, "write_tensor", failing)
     with pytest.raises(ResourceError, match="no space left"):
         build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1))
     chunk = next((tmp_path / "out.partial" / "artifact" / "weights.zarr" / written[0] / "c").rglob("0"))
     chunk = chunk if chunk.is_file() else chunk / "0"
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     again: list[str] = []
-    monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
+    monkeypatch.setattr(staging, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
     build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1))
     assert written[0] in again
     assert not set(written[1:]) & set(again)
@@ -159,12 +162,11 @@ def test_a_torn_journal_line_is_passed_over(
 def test_leftovers_of_another_build_are_not_mixed_in(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.building import pipeline
 
     def stop(*_: Any) -> Any:
         raise ResourceError("stopped")
 
-    monkeypatch.setattr(pipeline, "write_tensor", stop)
+    monkeypatch.setattr(staging, "write_tensor", stop)
     with pytest.raises(ResourceError):
         build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
     with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding or version"):
@@ -373,7 +375,6 @@ def test_nothing_of_this_machine_enters_an_artifact(tmp_path: Path) -> None:
 def test_a_build_killed_while_it_is_published_has_nothing_to_do_again(
     tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.building import pipeline
 
     output = tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -386,9 +387,40 @@ def test_a_build_killed_while_it_is_published_has_nothing_to_do_again(
 
         patch.setattr(Path, "rename", killed)
         build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"))
-    monkeypatch.setattr(pipeline, "write_tensor", lambda *_: pytest.fail("a tensor was packed again"))
+    monkeypatch.setattr(staging, "write_tensor", lambda *_: pytest.fail("a tensor was packed again"))
     build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"))
     assert tree(output) == tree(built("selected-q3", "zstd"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("again", ["build", "shard", "merge"])
+def test_what_a_build_left_that_was_killed_as_it_swept_goes(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    from iwsltpack.building import partial, shards
+    from iwsltpack.cluster.shards import Shard
+    from iwsltpack.system import locks
+
+    request = BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], "zstd")
+    real = shutil.rmtree
+
+    def killed(path: Path, **options: Any) -> None:
+        if Path(path).name == "out.partial":
+            raise KeyboardInterrupt
+        real(path, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(partial, "shutil", SimpleNamespace(rmtree=killed))
+        build_artifact(request)
+    commands = {
+        "build": lambda: build_artifact(request),
+        "shard": lambda: shards.build_shard(request, shard=Shard.parse("1/2")),
+        "merge": lambda: shards.merge_build(request.output),
+    }
+    with locks.held(tmp_path / "out.partial" / partial.LOCK, "held"):
+        commands[again]()
+    assert (tmp_path / "out.partial").is_dir(), "somebody was at work there"
+    commands[again]()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -412,15 +444,14 @@ def test_a_builder_that_comes_late_leaves_the_finished_artifact_alone(
 def test_a_source_that_changes_while_it_is_packed_is_told(
     checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iwsltpack.building import pipeline
 
-    source, real = checkpoint({"a.weight": np.ones((4, 2), dtype=np.float32)}), pipeline.write_tensor
+    source, real = checkpoint({"a.weight": np.ones((4, 2), dtype=np.float32)}), staging.write_tensor
 
     def touching(*arguments: Any) -> Any:
         os.utime(source / "model.safetensors", ns=(1, 1))
         return real(*arguments)
 
-    monkeypatch.setattr(pipeline, "write_tensor", touching)
+    monkeypatch.setattr(staging, "write_tensor", touching)
     with pytest.raises(InputError, match="the checkpoint changed while it was being packed"):
         build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd"))
     assert not (tmp_path / "out").exists()
@@ -465,7 +496,7 @@ def test_a_tensor_whose_journal_record_was_edited_is_packed_again_and_said_so(
     def stop(*_: Any) -> Any:
         raise ResourceError("stopped")
 
-    real, again = pipeline.write_tensor, []
+    real, again = staging.write_tensor, []
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.publishing, "seal", stop)
         with pytest.raises(ResourceError, match="stopped"):
@@ -479,7 +510,7 @@ def test_a_tensor_whose_journal_record_was_edited_is_packed_again_and_said_so(
     journal.write_bytes(
         b"".join([*(json.dumps(line).encode() + b"\n" for line in (wrong, old)), unreadable, *others])
     )
-    monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
+    monkeypatch.setattr(staging, "write_tensor", lambda *a: (again.append(a[1].source.name), real(*a))[1])
     build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"))
     assert sorted(again) == sorted(json.loads(line)["tensor"]["name"] for line in (first, second, third))
     assert f"{journal}: 3 records are damaged or have no checksum" in caplog.text

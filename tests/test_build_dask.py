@@ -17,7 +17,7 @@ from conftest import REPOSITORY, write_checkpoint
 from test_build import tree
 
 from iwsltpack.artifact.integrity import verify_artifact
-from iwsltpack.building import dask, staging
+from iwsltpack.building import dask, pipeline, staging
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.partial import JOURNAL, STAGING, SourceFile, sample_digest
 from iwsltpack.building.pipeline import build_artifact
@@ -38,22 +38,22 @@ POISON = "language_model.model.layers.1.mlp.up_proj.weight"
 real_pack = dask._pack
 
 
-def die_once(order: Any, bundle: Bundle) -> Any:
+def die_once(partial_folder: str, *setup: Any) -> Any:
     """Pack, but kill the worker half-way through the first bundle of all."""
-    marker = Path(order.partial_folder) / "died"
+    marker = Path(partial_folder) / "died"
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
-        return real_pack(order, bundle)
-    real_pack(order, bundle)
+        return real_pack(partial_folder, *setup)
+    real_pack(partial_folder, *setup)
     os.kill(os.getpid(), signal.SIGKILL)
     return None
 
 
-def die_of_poison(order: Any, bundle: Bundle) -> Any:
-    if POISON in bundle.names:
+def die_of_poison(*setup: Any) -> Any:
+    if POISON in setup[-1].names:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real_pack(order, bundle)
+    return real_pack(*setup)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_a_worker_killed_mid_way_costs_nothing(
         noted.extend(tensor.name for tensor, _ in staged.written)
         real(staged, partial_folder)
 
-    monkeypatch.setattr(dask, "adopt", adopt)
+    monkeypatch.setattr(pipeline, "adopt", adopt)
     build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd"), cluster=address)
     assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))
     assert len(noted) == len(set(noted)) == 66
@@ -147,11 +147,10 @@ def test_a_tensor_that_kills_is_named_and_the_rest_is_packed(
             build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"), cluster=address)
     assert not output.exists()
     # On one machine it goes on with that tensor alone.
-    from iwsltpack.building import pipeline
 
     packed: list[str] = []
-    real = pipeline.write_tensor
-    monkeypatch.setattr(pipeline, "write_tensor", lambda *a: (packed.append(a[1].source.name), real(*a))[1])
+    real = staging.write_tensor
+    monkeypatch.setattr(staging, "write_tensor", lambda *a: (packed.append(a[1].source.name), real(*a))[1])
     build_artifact(BuildRequest(tiny, output, BUILT_IN["selected-q3"], "zstd"))
     assert packed == [POISON]
     assert tree(output) == tree(built("selected-q3", "zstd"))
@@ -165,9 +164,8 @@ def test_a_cluster_goes_on_where_one_process_stopped(
     small_bundles: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from iwsltpack.building import pipeline
 
-    real, begun = pipeline.write_tensor, []
+    real, begun = staging.write_tensor, []
 
     def failing(*arguments: Any) -> Any:
         if len(begun) == 20:
@@ -176,7 +174,8 @@ def test_a_cluster_goes_on_where_one_process_stopped(
         return real(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(ResourceError, match="no space left"):
-        patch.setattr(pipeline, "write_tensor", failing)
+        patch.setattr(staging, "BUNDLE_BYTES", 0)
+        patch.setattr(staging, "write_tensor", failing)
         build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1))
     given: list[str] = []
     monkeypatch.setattr(

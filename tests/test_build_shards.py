@@ -105,7 +105,7 @@ def test_a_resumed_shard_packs_only_what_is_missing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "BUNDLE_BYTES", 2048)
-    real, begun = shards.pack_bundle, []
+    real, begun = pipeline.pack_bundle, []
 
     def failing(bundle: Any, *arguments: Any, **options: Any) -> Any:
         if len(begun) == 4:
@@ -113,11 +113,13 @@ def test_a_resumed_shard_packs_only_what_is_missing(
         begun.append(str(bundle))
         return real(bundle, *arguments, **options)
 
-    monkeypatch.setattr(shards, "pack_bundle", failing)
+    monkeypatch.setattr(pipeline, "pack_bundle", failing)
     with pytest.raises(ResourceError, match="no space left"):
         build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd", workers=1), shard=shard(1))
     again: list[str] = []
-    monkeypatch.setattr(shards, "pack_bundle", lambda b, *a, **o: (again.append(str(b)), real(b, *a, **o))[1])
+    monkeypatch.setattr(
+        pipeline, "pack_bundle", lambda b, *a, **o: (again.append(str(b)), real(b, *a, **o))[1]
+    )
     build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd", workers=1), shard=shard(1))
     assert again
     assert not set(begun) & set(again)
@@ -128,7 +130,7 @@ def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_wo
 ) -> None:
     done = build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(1))
     packed: list[str] = []
-    real = pipeline.write_tensor
+    real = staging.write_tensor
 
     def half(*arguments: Any) -> Any:
         if len(packed) == 10:
@@ -136,7 +138,7 @@ def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_wo
         packed.append(arguments[1].source.name)
         return real(*arguments)
 
-    monkeypatch.setattr(pipeline, "write_tensor", half)
+    monkeypatch.setattr(staging, "write_tensor", half)
     with pytest.raises(ResourceError, match="stopped"):
         build_artifact(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd", workers=1))
     assert not set(done) & set(packed)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from iwsltpack.building.partial import STAGING, SourceFile, Written, sample_digest
+from iwsltpack.building.partial import SourceFile, sample_digest
 from iwsltpack.building.plan import TensorPlan
-from iwsltpack.building.staging import Bundle, Staged, adopt, bundled, check_source, pack_bundle
+from iwsltpack.building.staging import Bundle, Staged, bundled, check_source, pack_bundle
 from iwsltpack.cluster import worker
 from iwsltpack.cluster.connection import connect
 from iwsltpack.cluster.items import run_items
@@ -22,41 +21,18 @@ NAMED = 5
 """Lost tensors named in an error."""
 
 
-@dataclass(frozen=True)
-class _WorkerSetup:
-    """What every worker is told."""
-
-    partial_folder: str
-    coding: Coding
-    source: tuple[SourceFile, ...]
-    samples: dict[str, str]
-
-
 def pack_on_cluster(
     address: str,
     partial_folder: Path,
     plans: list[TensorPlan],
     coding: Coding,
     source: tuple[SourceFile, ...],
-    note: Callable[[Written], None],
+    take: Callable[[Staged], None],
     progress: Reporter,
 ) -> None:
-    """Pack tensors on a cluster.
+    """Pack tensors on a cluster whose workers all see the partial folder; for `address` see `connect`.
 
-    Parameters
-    ----------
-    address
-        See `connect`.
-    partial_folder
-        In a folder that all workers see.
-    plans
-        Of the tensors to pack.
-    coding, source
-        How, and from what.
-    note
-        Called here for every tensor once it is packed, checked and in its place.
-    progress
-        Advanced by source bytes.
+    `take` is called here for every bundle once it is packed and checked; then `progress` is advanced by its bytes.
 
     Raises
     ------
@@ -70,18 +46,15 @@ def pack_on_cluster(
     plans = [plan.with_whole_paths() for plan in plans]
     bundles = bundled(plans)
     samples = {path.name: sample_digest(path) for path in set().union(*(bundle.paths for bundle in bundles))}
-    setup = _WorkerSetup(str(partial_folder), coding, source, samples)
 
-    def take(bundle: Bundle, staged: Staged) -> None:
-        adopt(staged, partial_folder)
-        for written in staged.written:
-            note(written)
+    def done(bundle: Bundle, staged: Staged) -> None:
+        take(staged)
         progress.advance(bundle.nbytes)
 
-    (partial_folder / STAGING).mkdir(exist_ok=True)
+    work = partial(_pack, str(partial_folder), coding, source, samples)
     with connect(address) as client:
         check_shared(client, partial_folder)
-        lost = run_items(client, partial(_pack, setup), bundles, key=str, done=take, progress=progress)
+        lost = run_items(client, work, bundles, key=str, done=done, progress=progress)
     if lost:
         names = [name for entry in lost for name in entry.item.names]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -93,11 +66,17 @@ def pack_on_cluster(
         )
 
 
-def _pack(setup: _WorkerSetup, bundle: Bundle) -> Staged:
+def _pack(
+    partial_folder: str,
+    coding: Coding,
+    source: tuple[SourceFile, ...],
+    samples: dict[str, str],
+    bundle: Bundle,
+) -> Staged:
     """Run on a worker."""
     try:
-        check_source(bundle, setup.source, setup.samples)
-        return pack_bundle(bundle, Path(setup.partial_folder), setup.coding)
+        check_source(bundle, source, samples)
+        return pack_bundle(bundle, Path(partial_folder), coding)
     except IwsltpackError as error:
         error.where = f"{error.where or bundle} (on worker {worker.address()})"
         raise

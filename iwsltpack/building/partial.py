@@ -174,6 +174,15 @@ def lock_partial(
         shutil.rmtree(partial_folder)
 
 
+def sweep(output: Path) -> None:
+    """Remove what is left beside a finished artifact by a build that was killed between its last two steps."""
+    partial_folder = partial_of(output)
+    if partial_folder.is_dir() and not (partial_folder / ARTIFACT).exists():
+        with locks.held(partial_folder / LOCK) as alone:
+            if alone:
+                shutil.rmtree(partial_folder)
+
+
 @contextmanager
 def lock_shard(output: Path, shard: Shard) -> Iterator[Path]:
     """Give a shard the folder `output` is built in; other shards may be there, a whole build or a merge may not."""

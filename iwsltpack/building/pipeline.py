@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from iwsltpack.artifact import side_files, zarr_metadata
+from iwsltpack.artifact import side_files
 from iwsltpack.building import publishing
 from iwsltpack.building.bnb_int8 import int8_checkpoint
 from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.mlp_layers import stacked_experts
 from iwsltpack.building.partial import (
     ARTIFACT,
-    BuildJournal,
+    STAGING,
     BuildPlan,
     PlannedTensor,
     Written,
@@ -33,12 +33,13 @@ from iwsltpack.building.partial import (
     finished,
     journal_of,
     lock_partial,
+    sweep,
 )
 from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable, plan_tensors
 from iwsltpack.building.request import BuildRequest, stamp
-from iwsltpack.building.tensor_writer import write_tensor
+from iwsltpack.building.staging import Bundle, Staged, adopt, bundled, pack_bundle
+from iwsltpack.cluster.shards import Shard
 from iwsltpack.cluster.versions import PACKAGES
-from iwsltpack.codecs.chain import Coding
 from iwsltpack.documents.artifact import ArtifactManifest, Tensor, Tool
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.scales import find_matrices
@@ -61,14 +62,12 @@ class BuildJob:
 
     Attributes
     ----------
-    checkpoint
-        The source.
+    request, checkpoint
+        What to build, of what.
     plans
         What becomes of each tensor; their sources may lie in a checkpoint that another library made of it.
     side
         Name -> bytes of the files beside the weights.
-    coding
-        How tensors are packed.
     matrices
         Files with matrices that a calibration made, by tensor.
     plan
@@ -77,11 +76,11 @@ class BuildJob:
         Of the source's files, before any tensor was read; see `Checkpoint.state`.
     """
 
+    request: BuildRequest
     checkpoint: Checkpoint
     matrices: dict[str, Path]
     plans: list[TensorPlan]
     side: dict[str, bytes]
-    coding: Coding
     plan: BuildPlan
     state: str
 
@@ -93,12 +92,6 @@ class BuildJob:
                 where=self.checkpoint.folder,
                 fix=f"remove {partial_folder} and build again",
             )
-
-    def note(self, journal: BuildJournal, written: Written) -> Written:
-        """Record a finished tensor; return it as recorded."""
-        tensor, files = from_origin(written[0], self.checkpoint), written[1]
-        journal.add((tensor, files), self.state)
-        return tensor, files
 
 
 def build_artifact(
@@ -132,6 +125,7 @@ def build_artifact(
     if request.target is not None:
         raise UsageError("only a calibrated build can meet a size", got=str(request.target))
     if (manifest := request.finished()) is not None:
+        sweep(output)
         progress.say(f"{output}: built already, of this checkpoint, recipe and coding")
         return manifest
     with (
@@ -140,12 +134,11 @@ def build_artifact(
         lock_partial(output) as partial_folder,
     ):
         agree(partial_folder, job.plan)
-        artifact = partial_folder / ARTIFACT
-        written = _write_all(partial_folder, job, request.workers, cluster, progress)
+        written = pack(job, partial_folder, job.plan.sizes, progress, cluster=cluster)
         job.check_source(partial_folder)
-        publishing.write_side_files(artifact, job.side)
-        manifest = publishing.seal(artifact, job.plan, written)
-        publishing.publish(artifact, output)
+        publishing.write_side_files(partial_folder / ARTIFACT, job.side)
+        manifest = publishing.seal(partial_folder / ARTIFACT, job.plan, written)
+        publishing.publish(partial_folder / ARTIFACT, output)
     return manifest
 
 
@@ -164,7 +157,7 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
 
     UsageError: the recipe does not fit the model, or cannot be shared. InputError: see `open_checkpoint`.
     """
-    recipe, packing = request.recipe, request.coding
+    recipe = request.recipe
     if recipe.engine != "codec" and (request.matrices is not None or not alone):
         raise UsageError(
             "another library packs this recipe, in one piece",
@@ -180,7 +173,7 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
     with _prepared(request, progress) as folder:
         prepared = checkpoint if folder == request.source else open_checkpoint(folder)
         plans, side = plan_tensors(prepared, recipe, files), side_files.collect(folder)
-        check_storable(plans, packing)
+        check_storable(plans, request.coding)
         publishing.check_side_files(side, request.source, progress)
         if (vocabulary := adapt_side_files(side, plans)) is not None:
             progress.say(f"dropped tokens: {vocabulary}")
@@ -196,11 +189,11 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
             side=publishing.describe_side_files(side),
         )
         yield BuildJob(
+            request=request,
             checkpoint=checkpoint,
             matrices=files,
             plans=plans,
             side=side,
-            coding=packing,
             plan=plan,
             state=state,
         )
@@ -233,49 +226,57 @@ def _prepared(request: BuildRequest, progress: Reporter) -> Iterator[Path]:
         yield folder
 
 
-def _write_all(
-    partial_folder: Path, job: BuildJob, workers: int | None, cluster: str | None, progress: Reporter
+def pack(
+    job: BuildJob,
+    partial_folder: Path,
+    names: Iterable[str],
+    progress: Reporter,
+    *,
+    shard: Shard | None = None,
+    cluster: str | None = None,
 ) -> dict[str, Written]:
-    """Pack what is not packed yet; return every tensor by name."""
-    zarr_metadata.create_group(partial_folder / ARTIFACT, job.plan.manifest.format_version)
-    sizes, journal = job.plan.sizes, journal_of(partial_folder)
-    progress.start("building", sum(sizes.values()), "bytes")
-    done = finished(partial_folder, sizes, sizes, progress, source=job.state)
+    """Pack those of the tensors called `names` that are not packed yet, here or on a cluster; return all by name."""
+    sizes, journal = job.plan.sizes, journal_of(partial_folder, shard)
+    wanted = {name: sizes[name] for name in names}
+    what = "building" if shard is None else f"building shard {shard}"
+    progress.start(what, sum(wanted.values()), "bytes")
+    done = finished(partial_folder, wanted, sizes, progress, source=job.state)
     if done:
-        progress.say(f"{len(done)} of {len(sizes)} tensors were packed before; going on")
-    todo = [plan for plan in job.plans if plan.source.name not in done]
+        progress.say(f"{len(done)} of {len(wanted)} tensors were packed before; going on")
 
-    def note(written: Written) -> None:
-        noted = job.note(journal, written)
-        done[noted[0].name] = noted
+    def take(staged: Staged) -> None:
+        adopt(staged, partial_folder)
+        for tensor, files in staged.written:
+            written = from_origin(tensor, job.checkpoint), files
+            journal.add(written, job.state)
+            done[tensor.name] = written
 
+    todo = [plan for plan in job.plans if plan.source.name in wanted and plan.source.name not in done]
+    (partial_folder / STAGING).mkdir(exist_ok=True)
     if cluster is None:
-        _write_here(partial_folder / ARTIFACT, todo, job.coding, workers, note, progress)
+        _pack_here(partial_folder, todo, job.request, take, progress)
     elif todo:
         from iwsltpack.building.dask import pack_on_cluster
 
-        pack_on_cluster(cluster, partial_folder, todo, job.coding, job.plan.source, note, progress)
+        pack_on_cluster(cluster, partial_folder, todo, job.request.coding, job.plan.source, take, progress)
     progress.finish()
     return done
 
 
-def _write_here(
-    folder: Path,
-    todo: list[TensorPlan],
-    packing: Coding,
-    workers: int | None,
-    note: Callable[[Written], None],
+def _pack_here(
+    partial_folder: Path,
+    plans: list[TensorPlan],
+    request: BuildRequest,
+    take: Callable[[Staged], None],
     progress: Reporter,
 ) -> None:
     stop = threading.Event()
 
-    def work(plan: TensorPlan) -> None:
-        progress.note(plan.source.name)
-        note(write_tensor(folder, plan, packing, progress, stop))
+    def work(bundle: Bundle) -> None:
+        progress.note(str(bundle))
+        take(pack_bundle(bundle, partial_folder, request.coding, progress=progress, stop=stop))
 
-    # The largest first, so that no core is left alone with one at the end.
-    ordered = sorted(todo, key=lambda plan: -plan.source.nbytes)
-    in_threads(work, ordered, workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
+    in_threads(work, bundled(plans), request.workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
 
 
 def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop: threading.Event) -> None:

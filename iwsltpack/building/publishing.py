@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from iwsltpack.artifact import side_files
+from iwsltpack.artifact import side_files, zarr_metadata
 from iwsltpack.building.partial import BuildPlan, Written
 from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
@@ -60,6 +60,7 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
     written
         Every tensor of the plan, by name.
     """
+    zarr_metadata.create_group(folder, plan.manifest.format_version)
     group = folder / WEIGHTS_DIR / "zarr.json"
     fileio.fsync_file(group)
     files = [

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
 
-from iwsltpack.artifact import zarr_metadata
 from iwsltpack.building import publishing
 from iwsltpack.building.partial import (
     ARTIFACT,
     PLAN,
-    STAGING,
     BuildPlan,
     agree,
     agree_on_source,
     finished,
-    journal_of,
     lock_partial,
     lock_shard,
     partial_of,
     read_plan,
     shards_begun,
+    sweep,
 )
-from iwsltpack.building.pipeline import SPARE_WORKERS, in_threads, prepared_job
+from iwsltpack.building.pipeline import pack, prepared_job
 from iwsltpack.building.request import BuildRequest
-from iwsltpack.building.staging import Bundle, adopt, bundled, pack_bundle
 from iwsltpack.cluster.shards import Shard, deal
 from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.manifest import read_manifest
@@ -61,6 +56,7 @@ def build_shard(request: BuildRequest, *, shard: Shard, progress: Reporter = SIL
     output = request.output
     request.check()
     if (manifest := request.finished()) is not None:
+        sweep(output)
         progress.say(f"{output}: built and merged already")
         return [tensor.name for tensor in manifest.tensors]
     with (
@@ -71,23 +67,8 @@ def build_shard(request: BuildRequest, *, shard: Shard, progress: Reporter = SIL
         agree(partial_folder, job.plan)
         agree_on_source(partial_folder, (*job.checkpoint.files, *job.matrices.values()))
         publishing.write_side_files(partial_folder / ARTIFACT, job.side)
-        (partial_folder / STAGING).mkdir(exist_ok=True)
-        sizes, journal, stop = job.plan.sizes, journal_of(partial_folder, shard), threading.Event()
-        names = deal(sizes, shard.count)[shard.index - 1]
-        progress.start(f"building shard {shard}", sum(sizes[name] for name in names), "bytes")
-        done = finished(partial_folder, names, sizes, progress, source=job.state)
-        own = set(names) - set(done)
-
-        def work(bundle: Bundle) -> None:
-            progress.note(str(bundle))
-            staged = pack_bundle(bundle, partial_folder, job.coding, progress=progress, stop=stop)
-            adopt(staged, partial_folder)
-            for written in staged.written:
-                job.note(journal, written)
-
-        todo = bundled([plan for plan in job.plans if plan.source.name in own])
-        in_threads(work, todo, request.workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
-        progress.finish()
+        names = deal(job.plan.sizes, shard.count)[shard.index - 1]
+        pack(job, partial_folder, names, progress, shard=shard)
         job.check_source(partial_folder)
     return names
 
@@ -112,6 +93,7 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     """
     partial_folder = partial_of(output)
     if (output / MANIFEST_NAME).is_file():
+        sweep(output)
         progress.say(f"{output}: merged already")
         return read_manifest(output)
     plan = read_plan(partial_folder)
@@ -133,7 +115,6 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
                 raise InputError(
                     "a file beside the weights is missing or altered", where=path, fix="run any shard again"
                 )
-        zarr_metadata.create_group(artifact, plan.manifest.format_version)
         manifest = publishing.seal(artifact, plan, done)
         publishing.publish(artifact, output)
     return manifest
