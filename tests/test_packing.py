@@ -23,7 +23,7 @@ from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.frames import pack_frame, unpack_frame
 from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.errors import ArtifactError
-from iwsltpack.quantizers.rounding import TABLE_BLOCK, Rounding, values_of_codes32, values_of_planes
+from iwsltpack.quantizers.rounding import TABLE_BLOCK, Rounding, values_of_codes32
 
 RANDOM = np.random.default_rng(11)
 EVERY_PATTERN = np.arange(1 << 16, dtype=np.uint16)
@@ -55,17 +55,16 @@ def test_planes_give_the_weights_of_their_codes(bits: int, size: int, spread: fl
     if size > TABLE_BLOCK:
         codes[:TABLE_BLOCK] = BIAS16 + 127  # one block of short codes, others of long ones
     out = np.empty(size, np.float16)
-    values_of_planes((codes & 0xFF).astype(np.uint8), (codes >> 8).astype(np.uint8), bits, out)
+    Rounding(bits).weights(np.stack([codes & 0xFF, codes >> 8]).astype(np.uint8), 0, out)
     assert out.tobytes() == values_of_codes32(codes.astype(np.int32) - BIAS16, bits).tobytes()
 
 
 def test_the_pair_table_knows_every_pair() -> None:
     low, out = EVERY_PATTERN.view(np.uint8), np.empty(2 << 16, np.float16)
-    values_of_planes(low, np.full(low.size, 0x80, np.uint8), 7, out)
+    planes = np.stack([low, np.full(low.size, 0x80, np.uint8)])
+    Rounding(7).weights(planes, 0, out)
     assert np.array_equal(out, (low.astype(np.float32) - 128) / 128)
-    values_of_planes(
-        low[:-1], np.full(low.size - 1, 0x80, np.uint8), 7, out[:-1]
-    )  # an odd number: one by one
+    Rounding(7).weights(planes[:, :-1], 0, out[:-1])  # an odd number: one by one
     assert np.array_equal(out, (low.astype(np.float32) - 128) / 128)
 
 

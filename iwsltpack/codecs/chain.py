@@ -86,10 +86,7 @@ class Chain:
     def decode(self, raw: Buffer, count: int) -> np.ndarray:
         """Return the `count` values packed in `raw`, flat, in `packed`.
 
-        Raises
-        ------
-        ValueError, RuntimeError
-            Damaged, or of another type or number of values.
+        ValueError, RuntimeError: it is damaged, or of another type or number of values.
         """
         return self.values(self.unpack(raw, count))
 
@@ -106,14 +103,9 @@ class Chain:
         return signed(self.codes(raw, count, size))
 
     def lay(self, values: np.ndarray, count: int) -> np.ndarray:
-        """Return a chunk's values as its last stage takes them.
+        """Return a chunk's values, in `packed` and of any shape, as its last stage takes them.
 
-        Parameters
-        ----------
-        values
-            In `packed`, any shape.
-        count
-            Values in a whole chunk. Zarr stores whole chunks only: missing values become zeros at its end.
+        Zarr stores whole chunks of `count` values only: missing ones become zeros at its end.
         """
         flat = np.ascontiguousarray(values).reshape(-1)
         if flat.size < count:
@@ -123,28 +115,15 @@ class Chain:
     def lay_codes(self, _codes: np.ndarray, values: Callable[[], np.ndarray], count: int, /) -> np.ndarray:
         """Return a chunk of codes as the last stage takes them.
 
-        Parameters
-        ----------
-        codes, values, count
-            Codes in a form of `iwsltpack.codecs.codes`; what gives the values they stand for, to a chain that stores
-            those instead; as for `lay`.
-
-        Raises
-        ------
-        TooWide
-            A code does not fit this array.
+        The codes are in a form of `iwsltpack.codecs.codes`; `values` gives what they stand for, to a chain that stores
+        that instead; `count` is as for `lay`. A code that does not fit this array raises `TooWide`.
         """
         return self.lay(values(), count)
 
     def pack(self, laid: np.ndarray, parts: Sequence[int] = ()) -> bytes:
-        """Return the bytes of what `lay` gave.
+        """Return the bytes of a whole chunk that `lay` gave.
 
-        Parameters
-        ----------
-        laid
-            A whole chunk.
-        parts
-            Number of values, in this order, that are best packed by statistics of their own; all are alike otherwise.
+        `parts` are numbers of values, in this order, that are best packed by statistics of their own; all by the same without.
         """
         if not self.compressors:
             return laid.tobytes()
@@ -200,8 +179,5 @@ class Coding(ABC):
     def rounded(self, bits: int | None, /, *, wide: bool) -> Chain:
         """Return the chain of a quantized tensor, rounded to 2^-bits where the step is such; `wide` for 32-bit codes.
 
-        Raises
-        ------
-        UsageError
-            The coding stores the values of such rounding only.
+        A coding that stores the values of such rounding only refuses others with a `UsageError`.
         """

@@ -47,16 +47,9 @@ class Classes:
 
     @classmethod
     def of_blocks(cls, blocks: Iterable[NDArray[np.integer]], shape: tuple[int, ...], chunk: int) -> Self:
-        """Sort the rows and columns of a matrix by the mean magnitude of their codes.
+        """Sort the rows and columns of a matrix by the mean magnitude of their codes, which come some rows at a time.
 
-        Parameters
-        ----------
-        blocks
-            Its codes, some rows at a time.
-        shape
-            Of the matrix.
-        chunk
-            Codes in a chunk: they decide how fine the classes are; see `class_count`.
+        The number of codes in a chunk decides how fine the classes are; see `class_count`.
         """
         height, width = shape
         if class_count(chunk) == 1:

@@ -54,13 +54,7 @@ def as_form(plain: np.ndarray) -> np.ndarray:
 
 
 def narrow(codes: np.ndarray) -> np.ndarray:
-    """Return codes as they are, if they fit 16 bits.
-
-    Raises
-    ------
-    TooWide
-        One does not.
-    """
+    """Return codes as they are if they fit 16 bits, or raise `TooWide`."""
     if codes.dtype == np.int32:
         raise TooWide
     return codes

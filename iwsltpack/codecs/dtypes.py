@@ -45,15 +45,7 @@ def by_name(name: str, where: object = None) -> DType:
 
 
 def to_float32(block: np.ndarray, dtype: str) -> np.ndarray:
-    """Return the values of carried `block` as a new float32 array; exact for the `ROUNDABLE` types.
-
-    Parameters
-    ----------
-    block
-        Any shape, in the carrier type of `dtype`.
-    dtype
-        One of `ROUNDABLE`.
-    """
+    """Return a block, in the carrier type of one of the `ROUNDABLE` types, as a new float32 array; exact."""
     if dtype == "bfloat16":
         return (block.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return block.astype(np.float32)

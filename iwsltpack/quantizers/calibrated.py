@@ -86,12 +86,7 @@ def factorize(moment: torch.Tensor, damping: float, where: str = "") -> Factor:
     where
         The layer, for errors.
 
-    Raises
-    ------
-    InputError
-        The inputs were not finite, or all zero.
-    UsageError
-        `damping` is negative or not finite.
+    InputError: the inputs were not finite, or all zero. UsageError: `damping` is negative or not finite.
     """
     import torch
 
@@ -159,12 +154,7 @@ def quantize(
     where
         The layer, for errors.
 
-    Raises
-    ------
-    InputError
-        Weights or sensitivities are not finite, or no output matters.
-    UsageError
-        `step` is not a positive number.
+    InputError: weights or sensitivities are not finite, or no output matters. UsageError: no step.
     """
     import torch
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from iwsltpack.codecs.codes import signed
 from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import UsageError
 
@@ -24,49 +25,37 @@ class Quantizer(ABC):
     ----------
     name
         Of the method, unique among quantizers.
+    step
+        What a code is multiplied by to get a weight, before any scales.
     """
 
     name: ClassVar[str]
+    step: float
 
     @classmethod
     @abstractmethod
     def of_entry(cls, entry: Tensor, scales: NDArray[np.float16] | None, /) -> Self:
         """Return the quantizer that a tensor's entry in the manifest and the scales stored for it describe."""
 
-    @abstractmethod
     def described(self) -> dict[str, Any]:
         """Return what is said of it in a tensor's entry, field by field."""
+        return {"quantizer": self.name, "step": self.step}
 
     @property
     def scales(self) -> NDArray[np.float16] | None:
         """A scale for each row, then each column, of a matrix whose codes are stored by class; None without any."""
         return None
 
-    @property
-    @abstractmethod
-    def step(self) -> float:
-        """What a code is multiplied by to get a weight, before any scales."""
-
     @abstractmethod
     def codes(self, block: np.ndarray, first: int, /) -> np.ndarray:
         """Return the codes of a block of the source that begins at row `first`, proven to stand for their weights.
 
         They come in one of the integer forms of `iwsltpack.codecs.codes`; the block is in the source's carrier type.
-
-        Raises
-        ------
-        InputError
-            A weight cannot be quantized; its flat index in the block is told.
+        A weight that cannot be quantized is an `InputError`, which tells its flat index in the block.
         """
 
     def values(self, _block: np.ndarray, _first: int, /) -> np.ndarray:
-        """Return the values of a block themselves, for a coding that stores no codes; see `codes`.
-
-        Raises
-        ------
-        UsageError
-            This quantizer makes codes only.
-        """
+        """Return the values of a block themselves, for a coding that stores no codes; one without is a `UsageError`."""
         raise UsageError(f"a coding that stores no codes cannot hold what quantizer {self.name!r} makes")
 
     @abstractmethod
@@ -83,12 +72,6 @@ class Quantizer(ABC):
         with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
             return (codes.astype(np.float32) * np.float32(self.step)).astype(np.float16)
 
-    @abstractmethod
     def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
-        """Return the codes of a chunk as plain numbers, flat.
-
-        Raises
-        ------
-        ValueError
-            The coding stores values, and one is no code's.
-        """
+        """Return the codes of a chunk as plain numbers, flat; a stored value that is no code's is a `ValueError`."""
+        return signed(codes)

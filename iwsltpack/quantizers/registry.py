@@ -22,13 +22,7 @@ QUANTIZERS: Registry[type[Quantizer]] = Registry(
 
 
 def quantizer_of(entry: Tensor, scales: NDArray[np.float16] | None = None) -> Quantizer | None:
-    """Return the quantizer of a tensor, or None where it is stored bit for bit.
-
-    Raises
-    ------
-    ArtifactError
-        The manifest names one that is not known.
-    """
+    """Return the quantizer of a tensor, None where it is stored bit for bit; an unknown one is an `ArtifactError`."""
     if not entry.quantized:
         return None
     if (name := entry.quantizer or Rounding.name) not in QUANTIZERS:

@@ -38,19 +38,10 @@ INVALID = 0
 
 
 def reference(values: NDArray[np.float32], bits: int) -> NDArray[np.float16]:
-    """Round by numcodecs' own Quantize where it has the step, by its formula between its steps.
+    """Round to the step 2^-bits by numcodecs' own Quantize where it has that step, by its formula between its steps.
 
-    Parameters
-    ----------
-    values
-        float32, any shape. Other types are refused: Quantize would reinterpret their bits in silence.
-    bits
-        Step 2^-bits.
-
-    Returns
-    -------
-    ndarray
-        float16 of the same shape, with Quantize's signed zeros; infinite where float16 cannot hold the value.
+    Values other than float32 are a `TypeError`: Quantize would reinterpret their bits in silence. The result has their
+    shape and Quantize's signed zeros; it is infinite where float16 cannot hold the value.
     """
     if values.dtype != np.float32:
         raise TypeError(f"reference() rounds float32, not {values.dtype}")
@@ -90,7 +81,7 @@ class Rounding(Quantizer):
             raise UsageError("no such rounding", expected=f"bits 0 to {MAX_BITS}", got=bits)
         if dtype not in ROUNDABLE:
             raise InputError("cannot round this type", expected=", ".join(ROUNDABLE), got=dtype)
-        self.bits, self.dtype = bits, dtype
+        self.bits, self.dtype, self.step = bits, dtype, 2.0**-bits
 
     @classmethod
     def of_entry(cls, entry: Tensor, _scales: NDArray[np.float16] | None = None, /) -> Self:
@@ -100,11 +91,6 @@ class Rounding(Quantizer):
     def described(self) -> dict[str, Any]:
         """Return the bits."""
         return {"bits": self.bits}
-
-    @property
-    def step(self) -> float:
-        """2^-bits."""
-        return 2.0**-self.bits
 
     def codes(self, block: np.ndarray, _first: int = 0, /) -> np.ndarray:
         """Return the codes of `block`, wherever it lies, in the shortest form that holds them all."""
@@ -122,10 +108,7 @@ class Rounding(Quantizer):
     def short_codes(self, block: np.ndarray, out: NDArray[np.uint8]) -> bool:
         """Fill `out` with the low bytes of biased codes, if all codes are -128..127 and the source has 16 bits.
 
-        Returns
-        -------
-        bool
-            False, and `out` untouched, where a value is so large that its code, or that of its negative, may not be.
+        False, and `out` untouched, where a value is so large that its code, or that of its negative, may not be.
         """
         if self.dtype == "float32":
             return False
@@ -144,13 +127,25 @@ class Rounding(Quantizer):
     def weights(self, codes: np.ndarray, _first: int, out: NDArray[np.float16], /) -> None:
         """Fill `out` with the multiples of the step; exact."""
         if codes.dtype == np.uint8:
-            values_of_planes(codes[0], codes[1], self.bits, out)
+            self._fill(codes[0], codes[1], out)
         elif codes.dtype == np.uint16:
             _look_up(_decode_table(self.bits), codes, out)
         elif codes.dtype in (np.int16, np.int32):
             out[:] = values_of_codes32(codes, self.bits)
         else:
             out[:] = fold_zeros(codes)
+
+    def _fill(self, low: NDArray[np.uint8], high: NDArray[np.uint8], out: NDArray[np.float16]) -> None:
+        """Fill `out` with the weights of biased codes given by their bytes; -128..127, as most are, two at a time."""
+        for start in range(0, out.size, TABLE_BLOCK):
+            block = slice(start, start + TABLE_BLOCK)
+            target, first, second = out[block], low[block], high[block]
+            if second.size % 2 == 0 and second.min() == second.max() == SHORT:
+                pairs = first.view(np.uint16)
+                np.take(_pair_table(self.bits), pairs, out=target.view(np.uint32), mode="clip")
+            else:
+                codes = first | second.astype(np.uint16) << np.uint16(8)
+                np.take(_decode_table(self.bits), codes, out=target, mode="clip")
 
     def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
         """Return the codes k, of which k * 2^-bits is the weight, exactly."""
@@ -167,10 +162,7 @@ class Rounding(Quantizer):
     def _proven(self, values: NDArray[np.float16], block: np.ndarray) -> np.ndarray:
         """Return the codes of what `block` is rounded to, once each is seen to stand for its very value.
 
-        Raises
-        ------
-        InputError
-            A value is NaN, infinite, or too large for float16.
+        A value that is NaN, infinite, or too large for float16 is an `InputError`.
         """
         values = values.reshape(-1)
         if not (finite := np.isfinite(values)).all():
@@ -206,29 +198,6 @@ def _look_up(table: np.ndarray, indices: NDArray[np.uint16], out: np.ndarray) ->
         np.take(table, indices[block], out=out[block], mode="clip")
 
 
-def values_of_planes(
-    low: NDArray[np.uint8], high: NDArray[np.uint8], bits: int, out: NDArray[np.float16]
-) -> None:
-    """Fill `out` with the weights of biased 16-bit codes, given by their low and their high bytes; exact.
-
-    Codes -128..127, as most are, are looked up two at a time.
-
-    Parameters
-    ----------
-    low, high, out
-        Flat and contiguous, of one length.
-    """
-    for start in range(0, out.size, TABLE_BLOCK):
-        block = slice(start, start + TABLE_BLOCK)
-        target, first, second = out[block], low[block], high[block]
-        if second.size % 2 == 0 and second.min() == second.max() == SHORT:
-            pairs = first.view(np.uint16)
-            np.take(_pair_table(bits), pairs, out=target.view(np.uint32), mode="clip")
-        else:
-            codes = first | second.astype(np.uint16) << np.uint16(8)
-            np.take(_decode_table(bits), codes, out=target, mode="clip")
-
-
 def values_of_codes32(codes: NDArray[np.integer], bits: int) -> NDArray[np.float16]:
     """Return the weights k * 2^-bits of plain codes; exact for codes that `Rounder` made."""
     with np.errstate(over="ignore"):  # damaged codes may overflow; integrity is checked elsewhere
@@ -242,16 +211,13 @@ def _biased(values: NDArray[np.float16], bits: int) -> NDArray[np.uint16]:
     return np.where(fits, k + BIAS16, INVALID).astype(np.uint16)
 
 
-def _every_value(dtype: str) -> NDArray[np.float32]:
-    patterns = np.arange(1 << 16, dtype=np.uint16)
-    with np.errstate(invalid="ignore"):  # signalling NaN among the bit patterns
-        return to_float32(patterns if dtype == "bfloat16" else patterns.view(np.float16), dtype)
-
-
 @cache
 def _code_table(bits: int, dtype: str) -> NDArray[np.uint16]:
     """Return the code of every bit pattern, once each is seen to stand for the reference's very value."""
-    values = fold_zeros(reference(_every_value(dtype), bits))
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    with np.errstate(invalid="ignore"):  # signalling NaN among the bit patterns
+        every = to_float32(patterns if dtype == "bfloat16" else patterns.view(np.float16), dtype)
+    values = fold_zeros(reference(every, bits))
     codes = _biased(values, bits)
     valid = codes != INVALID
     _check_weights(_decode_table(bits)[codes][valid], values[valid], f"{dtype}, step 2^-{bits}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +39,7 @@ class QuantizedMatrix:
     delta
         The step that the scales stretch; a positive float32.
 
-    Raises
-    ------
-    InputError
-        The parts do not fit each other, or a scale is negative or not finite.
+    InputError: the parts do not fit each other, or a scale is negative or not finite.
     """
 
     codes: NDArray[np.integer]
@@ -84,13 +81,7 @@ class QuantizedMatrix:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; the codes stay in the file until they are asked for.
-
-        Raises
-        ------
-        InputError
-            The file is missing, cut or something else.
-        """
+        """Read what `save` wrote, the codes when they are asked for; a file that is none is an `InputError`."""
         try:
             with path.open("rb") as stream:
                 delta, rows, columns = (
@@ -105,13 +96,7 @@ class QuantizedMatrix:
 
 
 def find_matrices(folder: Path) -> dict[str, Path]:
-    """Return the files of a folder that hold a `QuantizedMatrix`, by the tensor's name, which is the file's.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
+    """Return the files of a folder that hold a `QuantizedMatrix`, by tensor; none at all is an `InputError`."""
     found = {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"*{SUFFIX}"))}
     if not found:
         raise InputError("no quantized matrix lies there", where=folder, expected=f"a folder of NAME{SUFFIX}")
@@ -123,8 +108,8 @@ class Scaled(Quantizer):
 
     Parameters
     ----------
-    delta
-        The step that the scales stretch.
+    step
+        What the scales stretch.
     row_scale, column_scale
         See `QuantizedMatrix`.
     """
@@ -132,9 +117,9 @@ class Scaled(Quantizer):
     name: ClassVar[str] = "calibrated"
 
     def __init__(
-        self, delta: float, row_scale: NDArray[np.float16], column_scale: NDArray[np.float16]
+        self, step: float, row_scale: NDArray[np.float16], column_scale: NDArray[np.float16]
     ) -> None:
-        self.delta, self.row_scale, self.column_scale = delta, row_scale, column_scale
+        self.step, self.row_scale, self.column_scale = step, row_scale, column_scale
         self._columns = column_scale.astype(np.float32)
 
     @classmethod
@@ -144,19 +129,10 @@ class Scaled(Quantizer):
             raise ArtifactError("quantized with scales, and there are none", where=entry.name)
         return cls(entry.step or 0, *np.split(scales, [entry.shape[0]]))
 
-    def described(self) -> dict[str, Any]:
-        """Return name and step."""
-        return {"quantizer": self.name, "step": self.delta}
-
     @property
     def scales(self) -> NDArray[np.float16]:
         """Those of the rows, then those of the columns."""
         return np.concatenate([self.row_scale, self.column_scale])
-
-    @property
-    def step(self) -> float:
-        """The step that the scales stretch."""
-        return self.delta
 
     def codes(self, block: np.ndarray, first: int, /) -> np.ndarray:
         """Return a block of a `QuantizedMatrix`'s codes, once its weights are seen to be finite."""
@@ -164,8 +140,8 @@ class Scaled(Quantizer):
         largest = np.abs(block.astype(np.int64)).max(1, initial=0)[:, None]
         column = self.column_scale.max(initial=np.float16(0), keepdims=True)
         # One column for all is enough in nearly every block.
-        if (largest > EXACT).any() or not np.isfinite(scaled(largest, rows, column, self.delta)).all():
-            weights = scaled(block, rows, self.column_scale, self.delta)
+        if (largest > EXACT).any() or not np.isfinite(scaled(largest, rows, column, self.step)).all():
+            weights = scaled(block, rows, self.column_scale, self.step)
             bad = ~np.isfinite(weights) | (np.abs(block.astype(np.int64)) > EXACT)
             if bad.any():
                 index = int(np.argmax(bad))
@@ -186,18 +162,14 @@ class Scaled(Quantizer):
             part = slice(start, start + step)
             rows = self.row_scale[first + start : first + min(start + step, len(target))]
             block = signed(codes[..., start * target.shape[1] :][..., : target[part].size])
-            scaled(block.reshape(len(rows), -1), rows, self._columns, self.delta, target[part])
+            scaled(block.reshape(len(rows), -1), rows, self._columns, self.step, target[part])
 
     def weights_at(
         self, codes: NDArray[np.integer], rows: np.ndarray, columns: np.ndarray, /
     ) -> NDArray[np.float16]:
         """Return the weights at these places, of the same bits as in `weights`."""
         column = self.column_scale[columns][:, None]
-        return scaled(codes[:, None], self.row_scale[rows], column, self.delta)[:, 0]
-
-    def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
-        """Return the codes, without their scales."""
-        return signed(codes)
+        return scaled(codes[:, None], self.row_scale[rows], column, self.step)[:, 0]
 
 
 def scaled(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,7 @@ from iwsltpack.quantizers.quantizer import EXACT, Quantizer
 class Uniform(Quantizer):
     """A weight is float16(float32(code) * float32(step)); its code is the nearest, ties to even.
 
-    Parameters
-    ----------
-    step
-        Positive; the nearest float32 is what counts.
-    dtype
-        Type of the source values; of no meaning to one who only reads.
+    `dtype` is the type of the source values, of no meaning to one who only reads.
     """
 
     name: ClassVar[str] = "uniform"
@@ -31,34 +26,25 @@ class Uniform(Quantizer):
     def __init__(self, step: float, dtype: str = "float16") -> None:
         if not 0 < step < math.inf:
             raise UsageError("not a step", expected="a positive number", got=step)
-        self._step, self.dtype = float(np.float32(step)), dtype
+        self.step, self.dtype = float(np.float32(step)), dtype
 
     @classmethod
     def of_entry(cls, entry: Tensor, _scales: NDArray[np.float16] | None = None, /) -> Self:
         """Return the rounding to an entry's step."""
         return cls(entry.step or 0)
 
-    def described(self) -> dict[str, Any]:
-        """Return name and step."""
-        return {"quantizer": self.name, "step": self._step}
-
-    @property
-    def step(self) -> float:
-        """The step."""
-        return self._step
-
     def codes(self, block: np.ndarray, _first: int = 0, /) -> np.ndarray:
         """Return the nearest codes."""
         values = to_float32(block, self.dtype).reshape(-1)
         with np.errstate(invalid="ignore", over="ignore"):
-            codes = np.rint(values.astype(np.float64) / self._step)
-            bad = ~(np.abs(codes) <= EXACT) | ~np.isfinite((codes * self._step).astype(np.float16))
+            codes = np.rint(values.astype(np.float64) / self.step)
+            bad = ~(np.abs(codes) <= EXACT) | ~np.isfinite((codes * self.step).astype(np.float16))
         if bad.any():
             index = int(np.argmax(bad))
             raise InputError(
                 "a selected weight cannot be rounded",
                 where=index,
-                expected=f"|weight| <= {np.finfo(np.float16).max:.0f}, and {EXACT} steps of {self._step}",
+                expected=f"|weight| <= {np.finfo(np.float16).max:.0f}, and {EXACT} steps of {self.step}",
                 got=float(values[index]),
                 fix="leave this layer out of the recipe, or repair the checkpoint",
             )
@@ -68,7 +54,3 @@ class Uniform(Quantizer):
         """Fill `out` with the multiples of the step."""
         plain = signed(codes)
         out[:] = self.weights_at(plain, plain, plain)
-
-    def integers(self, codes: np.ndarray) -> NDArray[np.int16] | NDArray[np.int32]:
-        """Return the codes."""
-        return signed(codes)
