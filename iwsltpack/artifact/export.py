@@ -12,7 +12,7 @@ from iwsltpack.artifact.location import Place, local_copy
 from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.documents.artifact import Tensor
-from iwsltpack.documents.names import INDEX_NAME, SINGLE_NAME
+from iwsltpack.documents.names import INDEX_NAME
 from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.system import fileio
@@ -31,22 +31,28 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     An output that exists is a `UsageError`, a damaged artifact an `ArtifactError`. A disk that is full or may not be
     written to, after which nothing is left behind, and a remote artifact that cannot be fetched are a `ResourceError`.
     """
+    from huggingface_hub import split_state_dict_into_shards_factory
+
     if os.path.lexists(output):
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
     refuse_inside(output.parent)
     artifact = open_artifact(local_copy(where, progress))
-    shards = _shards(artifact.manifest.tensors)
-    progress.start("exporting", sum(_nbytes(tensor) for tensor in artifact.manifest.tensors), "bytes")
+    entries = {tensor.name: tensor for tensor in artifact.manifest.tensors}
+    split = split_state_dict_into_shards_factory(
+        entries,
+        get_storage_size=_nbytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=SHARD_BYTES,
+    )
+    progress.start("exporting", sum(map(_nbytes, entries.values())), "bytes")
     with fileio.atomic_directory(output) as folder:
         # The side files first: they are small, and a damaged one should not be told after 16 GB.
         _copy_side_files(artifact, folder)
-        count = len(shards)
-        names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
-        names = names if count > 1 else [SINGLE_NAME]
-        for name, shard in zip(names, shards, strict=True):
-            _write_shard(artifact, folder / name, shard, progress)
-        if count > 1:
-            _write_index(folder, names, shards)
+        for name, held in split.filename_to_tensors.items():
+            _write_shard(artifact, folder / name, {each: entries[each] for each in held}, progress)
+        if split.is_sharded:
+            index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+            fileio.write_json(folder / INDEX_NAME, index)
     progress.finish()
 
 
@@ -54,25 +60,12 @@ def _nbytes(tensor: Tensor) -> int:
     return tensor.values * by_name(tensor.dtype, tensor.name).carrier.itemsize
 
 
-def _shards(tensors: tuple[Tensor, ...]) -> list[list[Tensor]]:
-    shards: list[list[Tensor]] = [[]]
-    filled = 0
-    for tensor in tensors:
-        if shards[-1] and filled + _nbytes(tensor) > SHARD_BYTES:
-            shards.append([])
-            filled = 0
-        shards[-1].append(tensor)
-        filled += _nbytes(tensor)
-    return shards
-
-
-def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], progress: Reporter) -> None:
+def _write_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], progress: Reporter) -> None:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     content: dict[str, torch.Tensor] = {}
-    entries = {tensor.name: tensor for tensor in shard}
     for name, values in artifact.tensors(entries):
         tensor = entries[name]
         raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
@@ -86,12 +79,6 @@ def _write_shard(artifact: Artifact, path: Path, shard: list[Tensor], progress: 
         ) from error
     path.chmod(0o644)  # safetensors makes files for their owner alone
     fileio.fsync_file(path)
-
-
-def _write_index(folder: Path, names: list[str], shards: list[list[Tensor]]) -> None:
-    size = sum(_nbytes(tensor) for shard in shards for tensor in shard)
-    places = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-    fileio.write_json(folder / INDEX_NAME, {"metadata": {"total_size": size}, "weight_map": places})
 
 
 def _copy_side_files(artifact: Artifact, folder: Path) -> None:

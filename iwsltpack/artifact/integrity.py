@@ -66,27 +66,22 @@ def check_sizes(path: Path, manifest: ArtifactManifest) -> list[Problem]:
     return [found for file in manifest.files if (found := _check(path, file, read=False))]
 
 
-def _check(path: Path, file: File, *, read: bool = True) -> Problem | None:
+def _check(folder: Path, file: File, *, read: bool = True) -> Problem | None:
+    path = folder / file.path
     try:
-        fault = _fault(path / file.path, file, read=read)
+        if path.is_symlink():
+            return None  # told by find_foreign already
+        if not path.is_file():
+            rule, fault = "missing-file", "is missing"
+        elif (size := path.stat().st_size) != file.bytes:
+            rule, fault = "size", f"has {size} bytes instead of {file.bytes}"
+        elif read and fileio.sha256_file(path) != file.sha256:
+            rule, fault = "checksum", "is damaged"
+        else:
+            return None
     except OSError as error:
-        fault = "artifact.unreadable", f"cannot be read: {error.strerror or error}"
-    if fault is None:
-        return None
-    return Problem(rule=fault[0], message=f"{_what(file.path)} {fault[1]}", path=file.path, fix=FIX)
-
-
-def _fault(path: Path, file: File, *, read: bool) -> tuple[str, str] | None:
-    """Return the rule that a file breaks, and what is wrong with it."""
-    if path.is_symlink():
-        return None  # told by find_foreign already
-    if not path.is_file():
-        return "artifact.missing-file", "is missing"
-    if (size := path.stat().st_size) != file.bytes:
-        return "artifact.size", f"has {size} bytes instead of {file.bytes}"
-    return (
-        None if not read or fileio.sha256_file(path) == file.sha256 else ("artifact.checksum", "is damaged")
-    )
+        rule, fault = "unreadable", f"cannot be read: {error.strerror or error}"
+    return Problem(rule=f"artifact.{rule}", message=f"{_what(file.path)} {fault}", path=file.path, fix=FIX)
 
 
 def _what(path: str) -> str:

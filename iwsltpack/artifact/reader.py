@@ -317,11 +317,11 @@ class Artifact:
             return found
         self._need(entry.paths(range(0)))
         chain = self._coding.chain(entry)
-        zarr_metadata.check_metadata(self.path / entry.array.metadata, entry.array, chain)
+        zarr_metadata.check_array(self.path, entry.array, chain)
         if entry.classes is None:
             found = _Stored(chain, quantizer_of(entry), None)
         else:
-            zarr_metadata.check_tensor_group(self.path / group_metadata(entry.name), entry)
+            zarr_metadata.check(self.path / group_metadata(entry.name), zarr_metadata.tensor_group(entry))
             scales, classes = (
                 self._side(array, self._coding.lossless(BY_NAME[dtype]), dtype)
                 for array, dtype in zip(entry.side_arrays, SIDE_DTYPES.values(), strict=True)
@@ -335,7 +335,7 @@ class Artifact:
 
     def _side(self, array: ArrayLayout, chain: Chain, dtype: str) -> np.ndarray:
         """Return an array beside a tensor's codes."""
-        zarr_metadata.check_metadata(self.path / array.metadata, array, chain)
+        zarr_metadata.check_array(self.path, array, chain)
         out = np.empty(array.shape, BY_NAME[dtype].carrier)
         with self._opened(array, chain, 0) as (raw, count):
             chain.decode_into(raw, count, out)

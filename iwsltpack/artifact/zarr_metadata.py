@@ -54,15 +54,6 @@ def create_group(folder: Path, version: int) -> None:
         )
 
 
-def dimension_names(shape: tuple[int, ...]) -> list[str]:
-    """Name every axis by place and length, so that xarray can open all arrays of a group side by side.
-
-    >>> dimension_names((4096, 11008))
-    ['axis0_4096', 'axis1_11008']
-    """
-    return [f"axis{axis}_{length}" for axis, length in enumerate(shape)]
-
-
 def array_metadata(array: ArrayLayout, chain: Chain, attributes: Json) -> bytes:
     """Return the metadata of an array with exactly the codecs of `chain`, as zarr-python writes them."""
     settings = {
@@ -73,7 +64,8 @@ def array_metadata(array: ArrayLayout, chain: Chain, attributes: Json) -> bytes:
         "serializer": chain.serializer,
         "compressors": chain.compressors,
         "attributes": attributes,
-        "dimension_names": dimension_names(array.shape),
+        # By place and length, so that xarray can open all arrays of a group side by side.
+        "dimension_names": [f"axis{axis}_{length}" for axis, length in enumerate(array.shape)],
     }
     return _metadata(json.dumps(settings))
 
@@ -98,11 +90,6 @@ def tensor_group(entry: Tensor) -> Json:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def check_tensor_group(path: Path, entry: Tensor) -> None:
-    """Refuse a group's metadata unless it says what the manifest promises; see `check_metadata`."""
-    _compare(path, tensor_group(entry))
-
-
 @cache
 def _metadata(settings: str) -> bytes:
     """Let zarr-python write the metadata of an array: once for all the arrays of a model that are alike.
@@ -118,12 +105,8 @@ def _metadata(settings: str) -> bytes:
     return contents["zarr.json"].to_bytes()
 
 
-def check_metadata(path: Path, array: ArrayLayout, chain: Chain) -> None:
-    """Refuse an array's ``zarr.json`` unless it says what the manifest promises, so that all readers read alike.
-
-    If it is no JSON that can be read, that is an `InputError`; if shape, type, chunks, codecs or the place of the
-    chunks differ, an `ArtifactError`.
-    """
+def check_array(folder: Path, array: ArrayLayout, chain: Chain) -> None:
+    """Refuse an array of an artifact unless its ``zarr.json`` says what the manifest promises; see `check`."""
     promised = {
         "zarr_format": 3,
         "node_type": "array",
@@ -134,10 +117,14 @@ def check_metadata(path: Path, array: ArrayLayout, chain: Chain) -> None:
         "codecs": chain.codecs(),
         "storage_transformers": [],
     }
-    _compare(path, promised)
+    check(folder / array.metadata, promised)
 
 
-def _compare(path: Path, promised: Json) -> None:
+def check(path: Path, promised: Json) -> None:
+    """Refuse a ``zarr.json`` unless it says what is promised, so that all readers read alike.
+
+    If it is no JSON that can be read, that is an `InputError`; if anything differs, an `ArtifactError`.
+    """
     found = fileio.read_json(path, limit=METADATA_LIMIT)
     for key, wanted in promised.items():
         got = found.get(key) if isinstance(found, dict) else None

@@ -123,7 +123,7 @@ class Chain:
     def pack(self, laid: np.ndarray, parts: Sequence[int] = ()) -> bytes:
         """Return the bytes of a whole chunk that `lay` gave.
 
-        `parts` are numbers of values, in this order, that are best packed by statistics of their own; all by the same without.
+        `parts` are numbers of values, in this order, that are best packed by statistics of their own.
         """
         if not self.compressors:
             return laid.tobytes()
