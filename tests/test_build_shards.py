@@ -138,8 +138,9 @@ def test_one_process_goes_on_with_what_shards_have_packed_and_shards_with_its_wo
         packed.append(arguments[1].source.name)
         return real(*arguments)
 
-    monkeypatch.setattr(staging, "write_tensor", half)
-    with pytest.raises(ResourceError, match="stopped"):
+    with monkeypatch.context() as patch, pytest.raises(ResourceError, match="stopped"):
+        patch.setattr(staging, "BUNDLE_BYTES", 0)
+        patch.setattr(staging, "write_tensor", half)
         build_artifact(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd", workers=1))
     assert not set(done) & set(packed)
     # Another number of shards cuts the rest anew.

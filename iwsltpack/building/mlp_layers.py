@@ -2,7 +2,7 @@
 
 A transformer block holds attention and a feed-forward part, the MLP. Families name the MLP and its projections
 differently: ``mlp.gate_proj``, ``fc1``, ``ffn1.intermediate_dense``, ``feed_forward2.linear1``,
-``DenseReluDense.wi_0``.
+``DenseReluDense.wi_0``. ``mlp_layers.toml`` has them all.
 The built-in recipes select by the patterns made here, and pruning takes its names from here.
 """
 
@@ -10,76 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-MLP_BLOCKS = (
-    "mlp",
-    r"feed_forward\d?",
-    r"ffn\d?",
-    "DenseReluDense",
-    "mixer",  # NemotronH calls attention, state space and MLP alike: the projections' names tell them apart
-    r"experts\.\d+",
-    "shared_experts?",
-    r"layers?\.\d+",  # Whisper and BERT: the projections lie in the block itself
-)
-"""What holds the projections of a block's MLP."""
+from iwsltpack.errors import UsageError
+from iwsltpack.system import fileio
 
-GATE, UP, DOWN = "gate_proj", "up_proj", "down_proj"
-"""The projections of a gated MLP, the one kind whose units can be pruned."""
+SECONDS = 1.0
+"""For one name and a recipe's pattern; a sane one takes microseconds."""
 
-PROJECTIONS = {
-    "gate": (GATE, "w1", "wi_0"),
-    "up": (
-        UP,
-        "fc1",
-        "linear1",
-        "linear_fc1",
-        "intermediate_dense",
-        r"intermediate\.dense",
-        "dense_h_to_4h",
-        "c_fc",
-        "wi",
-        "wi_1",
-        "w3",
-        "w_1",
-    ),
-    "down": (
-        DOWN,
-        "fc2",
-        "linear2",
-        "linear_fc2",
-        "output_dense",
-        r"output\.dense",
-        "dense_4h_to_h",
-        "c_proj",
-        "wo",
-        "w2",
-        "w_2",
-    ),
-    "gate and up in one": ("gate_up_proj",),
-}
+_NAMES = fileio.read_toml(Path(__file__).with_suffix(".toml"))
+PROJECTIONS: dict[str, list[str]] = _NAMES["projections"]
 """The role of a projection -> its names."""
-
-APART = (
-    "vision",
-    "visual",
-    "image",
-    "img_",
-    "audio_tower",  # as in the paper: an audio tower set before a language model stays as it is
-    "audio_encoder",
-    "projector",
-    "connector",
-    "merger",
-    "adapter",
-    "lora_",
-    "router",
-    "codec",
-    "tokenizer",
-    "timestamp",
-    "diffusion",
-    "talker",
-    "2wav",
-)
-"""Words in the name of what is no part of the language model: other towers, what joins them to it, what makes sound."""
+GATE, UP, DOWN = (PROJECTIONS[role][0] for role in ("gate", "up", "down"))
+"""The projections of a gated MLP, the one kind whose units can be pruned."""
 
 
 def pattern(*roles: str) -> str:
@@ -94,8 +37,9 @@ def pattern(*roles: str) -> str:
     False
     """
     names = "|".join(name for role in roles or PROJECTIONS for name in PROJECTIONS[role])
+    apart, blocks = "|".join(_NAMES["apart"]), "|".join(_NAMES["blocks"])
     # Layers that low-rank adapters are attached to, and Kyutai's, hold their weight one level deeper.
-    return rf"^(?!.*(?:{'|'.join(APART)}))(?:.*\.)?(?:{'|'.join(MLP_BLOCKS)})\.(?:{names})(?:\.base_layer|\.linear)?$"
+    return rf"^(?!.*(?:{apart}))(?:.*\.)?(?:{blocks})\.(?:{names})(?:\.base_layer|\.linear)?$"
 
 
 def stacked_experts(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -118,3 +62,33 @@ def title(expression: str) -> str | None:
         pattern(role): f"the {role} projections of the MLPs" for role in PROJECTIONS
     }
     return named.get(expression)
+
+
+def select(expression: str, names: Iterable[str]) -> list[str]:
+    """Return the names in which a recipe's pattern is found; one that does not come to an end is a `UsageError`.
+
+    The standard library's engine has no time limit, and holds off Ctrl-C for as long as a pattern such as ``(a+)+$``
+    takes.
+    """
+    import regex
+
+    check_pattern(expression)
+    try:
+        return [name for name in names if regex.search(expression, name, timeout=SECONDS)]
+    except TimeoutError as error:
+        raise UsageError(
+            "the pattern does not come to an end",
+            where=expression,
+            expected=f"an answer within {SECONDS:g} s a name",
+            fix="take out repetition within repetition, such as (a+)+",
+        ) from error
+
+
+def check_pattern(expression: str, where: object = None) -> None:
+    """Raise `UsageError` unless `expression` is a regular expression."""
+    import regex
+
+    try:
+        regex.compile(expression)
+    except regex.error as error:
+        raise UsageError(f"not a regular expression: {expression!r}", where=where, got=str(error)) from error

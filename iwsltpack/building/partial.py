@@ -88,12 +88,10 @@ class BuildPlan(Part):
     ----------
     manifest
         Without tensors and files.
-    source
-        The checkpoint's files.
+    source, side
+        The checkpoint's files, and those beside the weights.
     tensors
         In the manifest's order.
-    side
-        Files beside the weights.
     """
 
     manifest: ArtifactManifest
@@ -157,12 +155,8 @@ def lock_partial(
 ) -> Iterator[Path]:
     """Give this process alone the folder in which `output` comes into being, by build or pull.
 
-    The folder is removed at the end. After an error it stays, for the next command to go on from.
-
-    Raises
-    ------
-    UsageError
-        Another process is at work there, which `busy` says, or has finished the artifact meanwhile.
+    The folder is removed at the end. After an error it stays, for the next command to go on from. If another process
+    is at work there, which `busy` says, or has finished the artifact meanwhile, that is a `UsageError`.
     """
     partial_folder = partial_of(output)
     partial_folder.mkdir(parents=True, exist_ok=True)
@@ -213,16 +207,8 @@ def _stem(shard: Shard) -> str:
 
 
 def agree(partial_folder: Path, plan: BuildPlan) -> None:
-    """Write the plan down, or make sure that what lies there is this very build.
-
-    Raises
-    ------
-    UsageError
-        It is another.
-    """
-    data, path = fileio.canonical_json(Part.to_json(plan)), partial_folder / PLAN
-    fileio.create_bytes(path, data)
-    if fileio.read_bytes(path, limit=PLAN_LIMIT) != data:
+    """Write the plan down, or make sure that what lies there is this very build; another is a `UsageError`."""
+    if not _first_or_same(partial_folder / PLAN, fileio.canonical_json(Part.to_json(plan))):
         raise UsageError(
             "an unfinished build of another source, recipe, coding or version lies here",
             where=partial_folder,
@@ -232,9 +218,8 @@ def agree(partial_folder: Path, plan: BuildPlan) -> None:
 
 def agree_on_source(partial_folder: Path, files: Iterable[Path]) -> None:
     """Note down which weights shards are packed from, or make sure that these are the same."""
-    digest = fileio.sha256_bytes("".join(map(sample_digest, files)).encode()).encode()
-    fileio.create_bytes(partial_folder / SAMPLE, digest)
-    if fileio.read_bytes(partial_folder / SAMPLE, limit=len(digest)) != digest:
+    digest = fileio.sha256_bytes("".join(map(sample_digest, files)).encode())
+    if not _first_or_same(partial_folder / SAMPLE, digest.encode()):
         raise UsageError(
             "another shard was packed from a copy of the checkpoint that holds other weights",
             where=partial_folder,
@@ -242,16 +227,14 @@ def agree_on_source(partial_folder: Path, files: Iterable[Path]) -> None:
         )
 
 
-def read_plan(partial_folder: Path) -> BuildPlan:
-    """Read what is being built.
+def _first_or_same(path: Path, data: bytes) -> bool:
+    """Write a file where there is none; tell whether it holds `data` then."""
+    fileio.create_bytes(path, data)
+    return fileio.read_bytes(path, limit=PLAN_LIMIT) == data
 
-    Raises
-    ------
-    InputError
-        Nothing has been begun there.
-    ArtifactError
-        The plan is damaged.
-    """
+
+def read_plan(partial_folder: Path) -> BuildPlan:
+    """Read what is being built; nothing begun there is an `InputError`, a damaged plan an `ArtifactError`."""
     path = partial_folder / PLAN
     if not path.is_file():
         raise InputError(

@@ -14,8 +14,7 @@ import numpy as np
 from iwsltpack.artifact import side_files
 from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
 from iwsltpack.building.dropped_tokens import dropped_rows, find_dropped
-from iwsltpack.building.mlp_layers import GATE, gated_mlps, title
-from iwsltpack.building.patterns import select
+from iwsltpack.building.mlp_layers import GATE, gated_mlps, select, title
 from iwsltpack.building.prune import Kept, plan_pruning
 from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import class_count
@@ -32,6 +31,9 @@ from iwsltpack.quantizers.uniform import Uniform
 
 CHUNK_VALUES = 1 << 22
 """Values in a chunk, about: 8 MiB of bfloat16, enough to pack well, small enough for many threads."""
+
+EMBEDDING = "embed"
+"""In the name of an embedding table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +134,14 @@ def linear_layers(checkpoint: Checkpoint) -> list[str]:
 
     A linear layer is a matrix called ``NAME.weight`` that is no embedding table.
     """
+    return [name for name in _matrices(checkpoint) if EMBEDDING not in name]
+
+
+def _matrices(checkpoint: Checkpoint) -> list[str]:
     return [
         name.removesuffix(".weight")
         for name, tensor in checkpoint.tensors.items()
-        if name.endswith(".weight") and len(tensor.shape) == 2 and not _is_embedding(name)
+        if name.endswith(".weight") and len(tensor.shape) == 2
     ]
 
 
@@ -146,21 +152,14 @@ def plan_tensors(
     *,
     sampled: bool = False,
 ) -> list[TensorPlan]:
-    """Apply a recipe to a checkpoint.
+    """Apply a recipe to a checkpoint; return a plan for each tensor, in the order of their names.
 
     Parameters
     ----------
-    checkpoint, recipe
-        What, and how.
     matrices
         Files with a `QuantizedMatrix` by tensor; these are packed, whatever the recipe says of the tensor.
     sampled
         Whether pruning may look at a part of the weights alone: enough for an estimate.
-
-    Returns
-    -------
-    list of TensorPlan
-        One a tensor, in the order of the checkpoint's names.
 
     InputError: the checkpoint is empty, or holds a tensor whose name or shape no artifact can hold.
     UsageError: a pattern matches no layer, or one of a type that cannot be rounded; a calibrated tensor
@@ -227,31 +226,23 @@ def _check_names(checkpoint: Checkpoint) -> None:
                 where=where,
                 fix="rename one of them in the checkpoint",
             )
-        _check_shape(where, tensor.shape, properties["shape"]["maxItems"])
-
-
-def _check_shape(where: str, shape: tuple[int, ...], most_axes: int) -> None:
-    rows = rows_per_chunk(shape) if shape else 0
-    if len(shape) > most_axes or math.prod(ArrayLayout("", shape, rows).chunk) > MAX_CHUNK_VALUES:
-        raise InputError(
-            "a tensor's shape cannot be stored",
-            where=where,
-            expected=f"at most {most_axes} axes, and {MAX_CHUNK_VALUES} values in a row of the first",
-            got=list(shape),
-        )
+        shape, most_axes = tensor.shape, properties["shape"]["maxItems"]
+        rows = rows_per_chunk(shape) if shape else 0
+        if len(shape) > most_axes or math.prod(ArrayLayout("", shape, rows).chunk) > MAX_CHUNK_VALUES:
+            raise InputError(
+                "a tensor's shape cannot be stored",
+                where=where,
+                expected=f"at most {most_axes} axes, and {MAX_CHUNK_VALUES} values in a row of the first",
+                got=list(shape),
+            )
 
 
 def rules_of(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
     """Return the rule of each tensor that has one: a linear layer's weight, or a matrix where a quantizer is named."""
-    linear = linear_layers(checkpoint)
-    matrices = [
-        name.removesuffix(".weight")
-        for name, tensor in checkpoint.tensors.items()
-        if name.endswith(".weight") and len(tensor.shape) == 2
-    ]
+    linear, matrices = ("linear layer", linear_layers(checkpoint)), ("matrix", _matrices(checkpoint))
     rules: dict[str, LayerRule] = {}
     for rule in recipe.layers:
-        kind, layers = ("linear layer", linear) if rule.quantizer is None else ("matrix", matrices)
+        kind, layers = linear if rule.quantizer is None else matrices
         matched = select(rule.pattern, layers)
         if not matched:
             raise UsageError(
@@ -266,7 +257,16 @@ def rules_of(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
 def _quantizer(source: SourceTensor, rule: LayerRule | None, matrix: Path | None) -> Quantizer | None:
     """Return what quantizes a tensor: the matrix made of it, or the rule, or nothing."""
     if matrix is not None:
-        return _scaled(source, matrix)
+        made = QuantizedMatrix.load(matrix)
+        if made.codes.shape != source.shape or 0 in source.shape:
+            raise InputError(
+                "a quantized matrix is of another shape than its tensor",
+                where=matrix,
+                expected=list(source.shape),
+                got=list(made.codes.shape),
+                fix="calibrate this very checkpoint",
+            )
+        return Scaled(made.delta, made.row_scale, made.column_scale)
     if rule is not None and rule.calibrated:
         raise UsageError(
             "the recipe wants a tensor as a calibration made it, and there is none",
@@ -286,19 +286,6 @@ def _quantizer(source: SourceTensor, rule: LayerRule | None, matrix: Path | None
     if rule.bits is not None:
         return Rounding(rule.bits, source.dtype.name)
     return Uniform(rule.step or 0, source.dtype.name)
-
-
-def _scaled(source: SourceTensor, path: Path) -> Scaled:
-    matrix = QuantizedMatrix.load(path)
-    if matrix.codes.shape != source.shape or 0 in source.shape:
-        raise InputError(
-            "a quantized matrix is of another shape than its tensor",
-            where=path,
-            expected=list(source.shape),
-            got=list(matrix.codes.shape),
-            fix="calibrate this very checkpoint",
-        )
-    return Scaled(matrix.delta, matrix.row_scale, matrix.column_scale)
 
 
 def _check_matrices(plans: list[TensorPlan], matrices: Mapping[str, Path]) -> None:
@@ -340,10 +327,6 @@ def pruned_config(config: bytes, plans: list[TensorPlan]) -> bytes:
     return side_files.with_intermediate_size(config, sizes.pop())
 
 
-def _is_embedding(name: str) -> bool:
-    return "embed" in name
-
-
 def _component(name: str, *, selected: bool, linear: bool) -> Component:
     if selected:
         return "selected"
@@ -351,4 +334,4 @@ def _component(name: str, *, selected: bool, linear: bool) -> Component:
         return "audio_tower"
     if linear:
         return "linear"
-    return "embedding" if _is_embedding(name) else "other"
+    return "embedding" if EMBEDDING in name else "other"

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iwsltpack.building.checkpoint import Checkpoint, SourceTensor
-from iwsltpack.building.mlp_layers import DOWN, GATE, UP, gated_mlps
-from iwsltpack.building.patterns import select
+from iwsltpack.building.mlp_layers import DOWN, GATE, UP, gated_mlps, select
 from iwsltpack.codecs.dtypes import ROUNDABLE, to_float32
 from iwsltpack.documents.recipe import PruneRule
 from iwsltpack.errors import UsageError
@@ -50,12 +49,7 @@ class Kept:
 
 
 def plan_pruning(checkpoint: Checkpoint, rule: PruneRule, *, sampled: bool = False) -> dict[str, Kept]:
-    """Choose the units to keep in every MLP whose name matches; see `scores` for `sampled`.
-
-    Returns
-    -------
-    dict
-        Tensor name -> what is kept of it, for weights and biases that lose something.
+    """Return what is kept, by tensor, of the weights and biases of every MLP whose name matches; see `scores`.
 
     UsageError: no MLP matches, nothing would be left of one, or nothing would go.
     """
@@ -102,11 +96,6 @@ def scores(checkpoint: Checkpoint, mlp: str, *, sampled: bool = False) -> NDArra
     """Return the magnitude of every intermediate unit: the sum of |weight| over its gate row, up row, down column.
 
     With `sampled` over a part of large tensors: the units that are kept are about as large then, if not the same.
-
-    Returns
-    -------
-    ndarray
-        float64, ``(intermediate_size,)``.
     """
     gate, up, down = (checkpoint.tensors.get(f"{mlp}.{projection}.weight") for projection in PROJECTIONS)
     if gate is None or up is None or down is None:

@@ -49,16 +49,9 @@ def write_side_files(folder: Path, side: dict[str, bytes]) -> None:
 
 
 def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> ArtifactManifest:
-    """Add the manifest to a folder that holds all else, and drop what is not in it.
+    """Add the manifest to an artifact under construction that holds all else, and drop what is not in it.
 
-    Parameters
-    ----------
-    folder
-        The artifact under construction.
-    plan
-        What was to be built.
-    written
-        Every tensor of the plan, by name.
+    `written` has every tensor of the plan, by name.
     """
     zarr_metadata.create_group(folder, plan.manifest.format_version)
     group = folder / WEIGHTS_DIR / "zarr.json"
@@ -73,18 +66,13 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
         tensors=tuple(written[tensor.name][0] for tensor in plan.tensors),
         files=tuple(sorted(files, key=lambda file: file.path)),
     ).sealed()
-    _drop_strays(folder, {file.path for file in files})
+    known = {file.path for file in files}
+    # What a killed or widened tensor left behind: only listed files may travel.
+    for path in folder.rglob("*"):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in known:
+            path.unlink()
     fileio.write_bytes(folder / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
     return manifest
-
-
-def _drop_strays(folder: Path, known: set[str]) -> None:
-    """Remove what a killed or widened tensor left behind; only listed files may travel."""
-    for place, _, names in os.walk(folder):
-        inside = Path(place).relative_to(folder).as_posix() + "/" if place != str(folder) else ""
-        for name in names:
-            if inside + name not in known:
-                Path(place, name).unlink()
 
 
 def publish(folder: Path, output: Path) -> None:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iwsltpack.building import mlp_layers, patterns
+from iwsltpack.building import mlp_layers
 from iwsltpack.codecs.paper import bits_of_digits
 from iwsltpack.documents.names import SCRIPTS
 from iwsltpack.documents.recipe import (
@@ -109,14 +109,8 @@ BUILT_IN = {
 def load_recipe(name_or_file: str) -> Recipe:
     """Return a built-in recipe by name, or read one from a ``.toml`` or ``.json`` file.
 
-    Raises
-    ------
-    UsageError
-        An unknown name (the known ones are listed), or a pattern that is no regular expression.
-    InputError
-        The file is missing or malformed.
-    ValidationFailed
-        The file does not fit the recipe schema.
+    UsageError: an unknown name (the known ones are listed), or a pattern that is no regular expression.
+    InputError, ValidationFailed: the file is missing or malformed, or does not fit the recipe schema.
     """
     if name_or_file in BUILT_IN:
         return BUILT_IN[name_or_file]
@@ -132,7 +126,7 @@ def load_recipe(name_or_file: str) -> Recipe:
     for pattern in [rule.pattern for rule in recipe.layers] + (
         [recipe.prune.pattern] if recipe.prune else []
     ):
-        patterns.check(pattern, path)
+        mlp_layers.check_pattern(pattern, path)
     return recipe
 
 

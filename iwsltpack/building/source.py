@@ -26,8 +26,18 @@ def find_source(source: str, revision: str | None = None) -> Path:
     """
     if (folder := _folder(source)) is not None:
         return folder
+    from huggingface_hub import snapshot_download
+
+    named = source if revision is None else f"{source}@{revision}"
     try:
-        return _from_hub(source, revision)
+        with fileio.disk_errors(named):
+            return Path(
+                ask_hub(
+                    lambda: snapshot_download(source, revision=revision, allow_patterns=WANTED),
+                    named,
+                    patient=False,
+                )
+            )
     except InputError as error:
         raise InputError(
             f"no such folder here, and {error.what}", where=error.where, got=error.got, fix=error.fix
@@ -37,10 +47,7 @@ def find_source(source: str, revision: str | None = None) -> Path:
 def find_local(source: str) -> Path | None:
     """Return the folder of a checkpoint, None for a model of the hub that is not on this machine; nothing is fetched.
 
-    Raises
-    ------
-    InputError
-        Neither a folder nor a hub id.
+    What is neither a folder nor a hub id is an `InputError`.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -68,17 +75,3 @@ def _folder(source: str) -> Path | None:
             fix=f"did you mean {path.parent / near[0]}?" if near else None,
         )
     return None
-
-
-def _from_hub(source: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    where = source if revision is None else f"{source}@{revision}"
-    with fileio.disk_errors(where):
-        return Path(
-            ask_hub(
-                lambda: snapshot_download(source, revision=revision, allow_patterns=WANTED),
-                where,
-                patient=False,
-            )
-        )
