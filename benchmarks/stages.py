@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numcodecs import Zstd
 
-from iwsltpack.building.chunk_packer import PackedChunk
-from iwsltpack.building.code_counts import CodeCounts
+from iwsltpack.building.chunk_packer import CodeCounts, PackedChunk
 from iwsltpack.codecs.chain import Chain
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.frames import pack_frame

@@ -29,16 +29,7 @@ _FEW = 1 << 20
 
 @contextmanager
 def int8_checkpoint(source: Path, beside: Path, progress: Reporter) -> Iterator[Path]:
-    """Give a folder with the int8 checkpoint of `source`; it is gone after the block.
-
-    Parameters
-    ----------
-    source
-        Checkpoint folder.
-    beside
-        Folder on whose disk the temporary one is made.
-    progress
-        Shows the two steps, which may take minutes each.
+    """Give a folder with the int8 checkpoint of a checkpoint folder, made in `beside`; it is gone after the block.
 
     MissingDependency: bitsandbytes is not installed, or cannot work on this machine.
     """

@@ -34,13 +34,9 @@ def pack_on_cluster(
 
     `take` is called here for every bundle once it is packed and checked; then `progress` is advanced by its bytes.
 
-    Raises
-    ------
-    InputError
-        A worker does not see the partial folder or the checkpoint, or sees another; or as `write_tensor`. Errors of a
-        worker name it.
-    ResourceError
-        A tensor killed every worker it was given; everything else is packed. Or see `run_items`.
+    InputError: a worker does not see the partial folder or the checkpoint, or sees another; or as `write_tensor`.
+    Errors of a worker name it. ResourceError: a tensor killed every worker it was given, and everything else is
+    packed; or see `run_items`.
     """
     partial_folder = partial_folder.resolve()
     plans = [plan.with_whole_paths() for plan in plans]

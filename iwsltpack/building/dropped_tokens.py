@@ -38,12 +38,8 @@ def find_dropped(rule: VocabularyRule, checkpoint: Checkpoint) -> tuple[Vocabula
     Never dropped: added and special tokens, parts of characters, single letters of ASCII and, as mathematics uses them,
     of Greek; what holds no letter; rows without a token; where tokens are counted, those of the prompts.
 
-    Raises
-    ------
-    InputError
-        The checkpoint has no tokenizer, or no table of its tokens; a file names a token that is not there or must stay.
-    UsageError
-        A script that Unicode does not know, or nothing to drop.
+    InputError: the checkpoint has no tokenizer, or no table of its tokens; a file names a token that is not there or
+    must stay. UsageError: a script that Unicode does not know, or nothing to drop.
     """
     rows = _rows(checkpoint.folder)
     tables = frozenset(

@@ -97,27 +97,17 @@ class BuildJob:
 def build_artifact(
     request: BuildRequest, *, cluster: str | None = None, progress: Reporter = SILENT
 ) -> ArtifactManifest:
-    """Build the artifact of a checkpoint folder.
+    """Build the artifact of a checkpoint folder; what is finished already is not built again.
 
     Parameters
     ----------
-    request
-        What to build, and where.
     cluster
         Address of a dask cluster that packs the tensors (see `iwsltpack.cluster.connection.connect`); source and
         output lie in folders that all its workers see. It has workers of its own.
 
-    Returns
-    -------
-    ArtifactManifest
-        As written, or as it was: what is finished already is not built again.
-
-    Raises
-    ------
-    UsageError
-        The output is something else, or a partial build of something else lies there.
-    InputError, ArtifactError, ResourceError
-        See `open_checkpoint`, `write_tensor` and `pack_on_cluster`. The partial folder stays and is gone on with.
+    UsageError: the output is something else, or a partial build of something else lies there. InputError,
+    ArtifactError, ResourceError: see `open_checkpoint`, `write_tensor` and `pack_on_cluster`; the partial folder stays
+    and is gone on with.
     """
     memory.keep_freed_blocks()
     output = request.output
@@ -144,16 +134,7 @@ def build_artifact(
 
 @contextmanager
 def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> Iterator[BuildJob]:
-    """Look at source and recipe and plan the build.
-
-    Parameters
-    ----------
-    request
-        See `BuildRequest`; it has passed its own `check`.
-    alone
-        Whether this process does all the work; some recipes cannot be shared.
-    progress
-        Shows what another library does first.
+    """Plan the build of a request that has passed its `check`; `alone` where this process does all the work.
 
     UsageError: the recipe does not fit the model, or cannot be shared. InputError: see `open_checkpoint`.
     """

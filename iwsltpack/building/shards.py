@@ -34,20 +34,10 @@ NAMED = 3
 
 
 def build_shard(request: BuildRequest, *, shard: Shard, progress: Reporter = SILENT) -> list[str]:
-    """Pack one shard's tensors into the partial folder of the output, which all shards share.
+    """Pack one shard's tensors into the partial folder of the output, which all shards share; return their names.
 
-    Parameters
-    ----------
-    request
-        As for `build_artifact`; the same for every shard.
-    shard
-        Which of how many; a shard's tensors depend on the checkpoint and the number of shards alone.
-
-    Returns
-    -------
-    list of str
-        Names of the shard's tensors, all packed; of all tensors, where the artifact is made already. `merge_build`
-        makes it once every shard is packed.
+    The request is the same for every shard; its tensors depend on the checkpoint and the number of shards alone.
+    Where the artifact is made already, which `merge_build` does of all shards, all names are returned.
 
     UsageError: something else is there; another build, a merge or this very shard is at work; the partial
     folder is that of another build. InputError, ArtifactError, ResourceError: see `build_artifact`.
@@ -82,11 +72,6 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     """Make the artifact of what the shards have packed: the bytes that one process would have written.
 
     Needs the partial folder alone, not the checkpoint. Every file is read and held against its checksum.
-
-    Parameters
-    ----------
-    output
-        What the shards were given as ``--output``.
 
     InputError: no build has been begun there. UsageError: a shard or a build is at work.
     ValidationFailed: tensors are missing; every shard that lacks some is named.

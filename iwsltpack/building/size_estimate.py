@@ -109,21 +109,9 @@ def estimate(
     matrices: Path | None = None,
     progress: Reporter = SILENT,
 ) -> list[Estimate]:
-    """Estimate the artifacts of a checkpoint folder, one a recipe.
+    """Estimate the artifacts of a checkpoint folder, one a recipe; all is as for a build.
 
-    Parameters
-    ----------
-    source, recipes, coding_name, format_version
-        As for a build.
-    matrices
-        Folder with what a calibration made of tensors, for recipes that want it.
-    progress
-        Shows the tensors that are sampled.
-
-    Raises
-    ------
-    IwsltpackError
-        What the build would be refused for before a tensor is packed.
+    `matrices` are for recipes that want them. What a build would be refused for before a tensor is packed is refused.
     """
     memory.keep_freed_blocks()
     coding, checkpoint = coding_in(format_version, coding_name), open_checkpoint(source)

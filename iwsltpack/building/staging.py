@@ -97,12 +97,7 @@ def pack_bundle(
 ) -> Staged:
     """Pack the tensors of a bundle into a new folder under the partial folder's ``staging``, which must be there.
 
-    Raises
-    ------
-    Stopped
-        `stop` was set, or the staging folder went away.
-    InputError, ArtifactError, ResourceError
-        See `write_tensor`.
+    Stopped: `stop` was set, or the staging folder went away. For other errors see `write_tensor`.
     """
     memory.keep_freed_blocks()
     staging = partial_folder / STAGING

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from iwsltpack.building.code_counts import class_entropy
+from iwsltpack.building.chunk_packer import class_entropy
 from iwsltpack.building.plan import rows_per_chunk
 from iwsltpack.calibration.moments import Gathered, Uses
 from iwsltpack.calibration.streams import reading, writing

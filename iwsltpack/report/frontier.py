@@ -27,14 +27,8 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     >>> [p.name for p in frontier([Point(name="a", quality=1, size=2), Point(name="b", quality=0, size=3)])]
     ['a']
     """
-    kept: list[Point] = []
-    best: float | None = None
-    for point in sorted(points, key=lambda point: (point.size, -point.quality)):
-        equal = kept and (point.quality, point.size) == (kept[-1].quality, kept[-1].size)
-        if best is None or point.quality > best or equal:
-            kept.append(point)
-            best = point.quality
-    return kept
+    kept = [point for point in points if not any(dominates(other, point) for other in points)]
+    return sorted(kept, key=lambda point: point.size)
 
 
 def dominators(point: Point, points: Sequence[Point]) -> list[Point]:

@@ -6,10 +6,8 @@ Every artifact can be used as soon as it has its name. A command that was killed
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from iwsltpack.calibration.data import CalibrationRequest
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents.artifact import Damage
+from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import DIGITS, TITLES
 from iwsltpack.errors import ArtifactError, MissingDependency, ResourceError, UsageError
@@ -40,7 +39,7 @@ NEAR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizeRow:
+class SizeRow(Part):
     """An artifact, by the name of its folder and its digest; the bytes asked for and got; what it costs."""
 
     name: str
@@ -51,10 +50,6 @@ class SizeRow:
     damage: Damage
     scores: dict[str, float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it."""
-        return {**vars(self), "damage": self.damage.to_json()}
-
 
 def size_frontier(
     request: BuildRequest,
@@ -64,32 +59,19 @@ def size_frontier(
     references: Path | None = None,
     progress: Reporter = SILENT,
 ) -> list[SizeRow]:
-    """Build and measure an artifact of each size; write ``frontier.json`` and the picture ``frontier.{png,svg}``.
+    """Build and measure an artifact of each size, the largest first; write ``frontier.{json,png,svg}``.
 
     Parameters
     ----------
     request
         Its output is the folder of everything.
-    calibration
-        Data to calibrate on.
     sizes
         As people write them; each becomes the name of an artifact.
-    data
-        Another test set, to measure on.
-    references
-        What its segments should say: for chrF, and COMET where its environment is built.
+    data, references
+        Another test set, to measure on, and what its segments should say: for chrF, and COMET where its environment is
+        built.
 
-    Returns
-    -------
-    list of SizeRow
-        The largest first.
-
-    Raises
-    ------
-    UsageError
-        Sizes that are none, or that cannot be met.
-    IwsltpackError
-        See `build_calibrated`, `decode` and `score`.
+    UsageError: sizes that are none, or cannot be met. IwsltpackError: see `build_calibrated`, `decode` and `score`.
     """
     targets = {"".join(text.split()): SizeTarget(bytes=parse_size(text)) for text in sizes}
     if len(set(targets.values())) < len(sizes):
@@ -103,6 +85,9 @@ def size_frontier(
         size = folder_bytes(output / name)
         if manifest.damage is None:
             raise ArtifactError("another artifact than this command makes: its damage is unknown", where=name)
+        scored: dict[str, float] = {}
+        if references is not None:
+            scored = _scores(output, name, data, references, calibration.pair, progress)
         rows.append(
             SizeRow(
                 name=name,
@@ -111,9 +96,7 @@ def size_frontier(
                 bytes=size,
                 bits_per_weight=8 * size / manifest.parameters,
                 damage=manifest.damage,
-                scores={}
-                if references is None
-                else _scores(output, name, data, references, calibration.pair, progress),
+                scores=scored,
             )
         )
         document = {"rows": [row.to_json() for row in rows], "published": peers()}
@@ -144,8 +127,7 @@ def _scores(
 
 def peers() -> list[dict[str, Any]]:
     """Return the published systems: name, size in 10^9 bytes, and quality in words."""
-    text = (resources.files("iwsltpack.report") / "data" / "peers.toml").read_text("utf-8")
-    return list(tomllib.loads(text)["system"])
+    return list(fileio.read_toml(Path(__file__).with_name("data") / "peers.toml")["system"])
 
 
 def table(rows: Sequence[SizeRow]) -> Table:
