@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import MissingDependency, how_to_install
 from iwsltpack.report.render import size_unit
 from iwsltpack.report.systems import MEASURE_TITLES
-from iwsltpack.report.table import ReportRow, ReportTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iwsltpack.report.table import ReportRow, ReportTable
 
 BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#1A1A1A"
 OPEN: dict[str, Any] = {"s": 54, "facecolor": "white", "linewidth": 1.6, "zorder": 3}
