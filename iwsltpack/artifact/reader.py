@@ -18,7 +18,7 @@ from iwsltpack.artifact import zarr_metadata
 from iwsltpack.artifact.location import Located, Place, hub_address, locate
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
-from iwsltpack.codecs.dtypes import BY_NAME, by_name
+from iwsltpack.codecs.dtypes import BY_NAME, DType, by_name
 from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import SIDE_DTYPES, ArtifactManifest, Tensor
@@ -133,24 +133,10 @@ class Artifact:
         self._located.mirror.expect(path for name in names for path in self.entry(name).paths())
 
     def tensor(self, name: str, *, workers: int = 1) -> np.ndarray:
-        """Return a whole tensor.
+        """Return a whole tensor, of the entry's shape and dtype; bfloat16 and 8-bit floats as integers of their bits.
 
-        Parameters
-        ----------
-        name
-            Checkpoint name.
-        workers
-            Threads that decode its chunks; 0 for a few more than cores.
-
-        Returns
-        -------
-        ndarray
-            Of the entry's shape and dtype; bfloat16 and 8-bit floats as unsigned integers holding their bits.
-
-        Raises
-        ------
-        ArtifactError
-            Unknown name, a missing or damaged chunk, or an array that is not what the manifest promises.
+        Its chunks are decoded in `workers` threads; 0 stands for a few more than cores. An unknown name, a missing or
+        damaged chunk, or an array that is not what the manifest promises is an `ArtifactError`.
         """
         if workers != 1:
             return next(self.tensors([name], workers=workers))[1]
@@ -313,30 +299,25 @@ class Artifact:
 
     def _stored(self, entry: Tensor) -> _Stored:
         """Return how a tensor is stored, once the metadata of its arrays are seen to say the same."""
-        if (found := self._known.get(entry.name)) is not None:
-            return found
+        if (known := self._known.get(entry.name)) is not None:
+            return known
         self._need(entry.paths(range(0)))
-        chain = self._coding.chain(entry)
+        chain, scales, classes = self._coding.chain(entry), None, None
         zarr_metadata.check_array(self.path, entry.array, chain)
-        if entry.classes is None:
-            found = _Stored(chain, quantizer_of(entry), None)
-        else:
+        if entry.classes is not None:
             zarr_metadata.check(self.path / group_metadata(entry.name), zarr_metadata.tensor_group(entry))
-            scales, classes = (
-                self._side(array, self._coding.lossless(BY_NAME[dtype]), dtype)
+            scales, found = (
+                self._side(array, BY_NAME[dtype])
                 for array, dtype in zip(entry.side_arrays, SIDE_DTYPES.values(), strict=True)
             )
-            rows = entry.shape[0]
-            found = _Stored(
-                chain, quantizer_of(entry, scales), Classes(classes[:rows], classes[rows:], entry.classes)
-            )
-        self._known[entry.name] = found
-        return found
+            classes = Classes(*np.split(found, [entry.shape[0]]), entry.classes)
+        self._known[entry.name] = _Stored(chain, quantizer_of(entry, scales), classes)
+        return self._known[entry.name]
 
-    def _side(self, array: ArrayLayout, chain: Chain, dtype: str) -> np.ndarray:
+    def _side(self, array: ArrayLayout, dtype: DType) -> np.ndarray:
         """Return an array beside a tensor's codes."""
+        chain, out = self._coding.lossless(dtype), np.empty(array.shape, dtype.carrier)
         zarr_metadata.check_array(self.path, array, chain)
-        out = np.empty(array.shape, BY_NAME[dtype].carrier)
         with self._opened(array, chain, 0) as (raw, count):
             chain.decode_into(raw, count, out)
         return out

@@ -58,12 +58,7 @@ class SourceTensor:
         return math.prod(self.shape[1:])
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """Read rows `start` to `stop` of the first axis; a scalar is its own only row.
-
-        Returns
-        -------
-        ndarray
-            ``(stop - start, *shape[1:])``, or ``()`` for a scalar, in the carrier type.
+        """Return rows `start` to `stop` of the first axis, in the carrier type; a scalar is its own only row.
 
         InputError: the file ends too early.
         """
@@ -128,7 +123,16 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             if name in tensors:
                 raise InputError("the same tensor stands in two files", where=path, got=name)
             tensors[name] = tensor
-    _check_index(folder, tensors, headers)
+    if (folder / INDEX_NAME).is_file():
+        # A tied tensor is stored once; older writers note its other names in the header's metadata.
+        known = set(tensors).union(*(header.get("__metadata__", {}) for _, _, header in headers))
+        if missing := [name for name in _weight_map(folder / INDEX_NAME) if name not in known]:
+            raise InputError(
+                "the index names tensors that no shard holds",
+                where=folder / INDEX_NAME,
+                got=", ".join(missing[:5]),
+                fix="download it again",
+            )
     if adapter := [name for name in tensors if _ADAPTER_TENSOR.search(name)]:
         raise _unmerged(folder, ", ".join(adapter[:5]))
     if direct_io.exceeds_cache(sum(path.stat().st_size for path in files)):
@@ -200,21 +204,6 @@ def _weight_map(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def _check_index(folder: Path, tensors: dict[str, SourceTensor], headers: list[Any]) -> None:
-    index = folder / INDEX_NAME
-    if not index.is_file():
-        return
-    # A tied tensor is stored once; older writers note its other names in the header's metadata.
-    aliases = {alias for _, _, header in headers for alias in header.get("__metadata__", {})}
-    if missing := [name for name in _weight_map(index) if name not in tensors and name not in aliases]:
-        raise InputError(
-            "the index names tensors that no shard holds",
-            where=index,
-            got=", ".join(missing[:5]),
-            fix="download it again",
-        )
-
-
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     if not path.is_file():
         raise InputError("not a file, or a link that leads nowhere", where=path)
@@ -262,10 +251,8 @@ def _check_entry(where: str, entry: Any) -> None:
     def counts(value: Any) -> bool:
         return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
 
-    form = isinstance(entry, dict) and isinstance(entry.get("dtype"), str)
-    if not form or not counts(entry.get("shape")) or not counts(entry.get("data_offsets")):
-        raise InputError("the safetensors header has a malformed entry", where=where, got=str(entry)[:200])
-    if len(entry["data_offsets"]) != 2:
+    form = isinstance(entry, dict) and isinstance(entry.get("dtype"), str) and counts(entry.get("shape"))
+    if not form or not counts(entry.get("data_offsets")) or len(entry["data_offsets"]) != 2:
         raise InputError("the safetensors header has a malformed entry", where=where, got=str(entry)[:200])
 
 

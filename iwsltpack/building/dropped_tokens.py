@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,16 @@ def find_dropped(rule: VocabularyRule, checkpoint: Checkpoint) -> tuple[Vocabula
             expected=f"an embedding of {rows} rows",
             fix="leave [vocabulary] out of the recipe",
         )
-    tokenizer = _tokenizer(checkpoint.folder)
-    texts = _texts(tokenizer, checkpoint.folder, rows)
+    files = (checkpoint.folder / name for name in side_files.SIDE_FILES)
+    state = tuple((path, path.stat().st_mtime_ns) for path in files if path.is_file())
+    return _dropped(rule, checkpoint.folder, rows, state), tables
+
+
+@lru_cache(8)
+def _dropped(rule: VocabularyRule, folder: Path, rows: int, _state: object) -> Vocabulary:
+    """Return the tokens that a rule drops; a calibration asks for every artifact it tries."""
+    tokenizer = _tokenizer(folder)
+    texts = _texts(tokenizer, folder, rows)
     dropped = _outside(texts, rule.scripts) if rule.scripts else set()
     counts = _count(tokenizer, () if rule.text is None else rule.text.lines, rows)
     if rule.at_least is not None:
@@ -71,14 +79,14 @@ def find_dropped(rule: VocabularyRule, checkpoint: Checkpoint) -> tuple[Vocabula
             fix="take special tokens, parts of characters, numerals and punctuation out of the list",
         )
     if not (ids := sorted(dropped | named)):
-        raise UsageError("the recipe's [vocabulary] drops no token of this model", where=checkpoint.folder)
+        raise UsageError("the recipe's [vocabulary] drops no token of this model", where=folder)
     total = int(counts.sum())
     return Vocabulary(
         tokens=rows,
         dropped=_ranges(ids),
         text_tokens=total or None,
         text_dropped=int(counts[ids].sum()) if total else None,
-    ), tables
+    )
 
 
 @cache

@@ -58,10 +58,8 @@ def gated_mlps(tensors: Iterable[str]) -> list[str]:
 
 def title(expression: str) -> str | None:
     """Return in words what one of the patterns made here selects, None for any other."""
-    named = {pattern(): "the MLP projections"} | {
-        pattern(role): f"the {role} projections of the MLPs" for role in PROJECTIONS
-    }
-    return named.get(expression)
+    named = {pattern(role): f"the {role} projections of the MLPs" for role in PROJECTIONS}
+    return {pattern(): "the MLP projections", **named}.get(expression)
 
 
 def select(expression: str, names: Iterable[str]) -> list[str]:

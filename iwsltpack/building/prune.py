@@ -107,9 +107,8 @@ def scores(checkpoint: Checkpoint, mlp: str, *, sampled: bool = False) -> NDArra
             got=f"{gate.shape}, {up.shape}, {down.shape}",
         )
     for tensor in (gate, up, down):
-        if (
-            tensor.dtype.name not in ROUNDABLE
-        ):  # of the 8-bit floats only the bits are at hand, not the magnitude
+        # Of the 8-bit floats only the bits are at hand, not the magnitude.
+        if tensor.dtype.name not in ROUNDABLE:
             raise UsageError(
                 "cannot prune weights of this type",
                 where=tensor.name,
@@ -118,9 +117,7 @@ def scores(checkpoint: Checkpoint, mlp: str, *, sampled: bool = False) -> NDArra
             )
     if sampled and min(gate.shape) > 2 * PIECES * SAMPLED_ROWS:
         first = down.shape[0] // 8  # not where an estimate takes its samples from
-        columns = _sums(down, axis=0, rows=range(first, first + SAMPLED_ROWS)) * (
-            down.shape[0] / SAMPLED_ROWS
-        )
+        columns = _sums(down, axis=0, rows=range(first, first + SAMPLED_ROWS))
         places = sample_places(len(columns))[:, None] + np.arange(SAMPLED_ROWS)
         rows = np.concatenate(
             [_sums(gate, 1, range(*p)) + _sums(up, 1, range(*p)) for p in places[:, [0, -1]] + [0, 1]]
@@ -128,7 +125,7 @@ def scores(checkpoint: Checkpoint, mlp: str, *, sampled: bool = False) -> NDArra
         # The rows of other units are taken to be like those.
         total = np.resize(rows, len(columns))
         total[places.ravel()] = rows
-        return total + columns
+        return total + columns * (down.shape[0] / SAMPLED_ROWS)
     return _sums(gate, axis=1) + _sums(up, axis=1) + _sums(down, axis=0)
 
 
@@ -137,9 +134,8 @@ def _sums(tensor: SourceTensor, axis: int, rows: range | None = None) -> NDArray
     total, rows = np.zeros(tensor.shape[1 - axis]), rows or range(tensor.shape[0])
     for start in rows[::BLOCK_ROWS]:
         stop = min(start + BLOCK_ROWS, rows.stop)
-        part = np.abs(to_float32(tensor.rows(start, stop), tensor.dtype.name)).sum(
-            axis=axis, dtype=np.float64
-        )
+        values = to_float32(tensor.rows(start, stop), tensor.dtype.name)
+        part = np.abs(values).sum(axis=axis, dtype=np.float64)
         if axis == 1:
             total[start:stop] = part
         else:

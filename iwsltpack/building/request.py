@@ -28,10 +28,8 @@ class BuildRequest:
 
     Attributes
     ----------
-    source
-        Folder with safetensors, configuration and processor files.
-    output
-        Folder to create; its parent is created if need be.
+    source, output
+        Folder with safetensors, configuration and processor files; folder to create.
     recipe, coding_name
         What is rounded or pruned, and how the result is packed.
     format_version
@@ -102,11 +100,9 @@ class BuildRequest:
             raise self._occupied(found)
 
     def finished(self) -> ArtifactManifest | None:
-        """Return the artifact at `output`, which passed `check`, or None where nothing lies there.
+        """Return the artifact at `output`, which passed `check`, or None; one of another checkpoint is a `UsageError`.
 
         The checkpoint is known again by the headers of its files, and by their times, which are before the artifact's.
-
-        UsageError: it is another checkpoint's. InputError: see `open_checkpoint`.
         """
         if not os.path.lexists(self.output):
             return None

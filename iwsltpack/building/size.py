@@ -42,14 +42,9 @@ TRIALS = 24
 
 @dataclass(frozen=True)
 class SizeTarget:
-    """What a finished artifact is to weigh at most.
+    """What a finished artifact is to weigh at most: the bytes of the whole folder, every file counted.
 
-    Attributes
-    ----------
-    bytes
-        Of the whole folder, every file counted; or None, and `bits` is asked for.
-    bits
-        A weight of the calibrated matrices, all their files counted.
+    Or none, and the `bits` a weight of the calibrated matrices, all their files counted.
     """
 
     bytes: int | None = None
@@ -94,12 +89,7 @@ def parse_size(text: str) -> int:
 class Goal:
     """A target in bits a calibrated weight, which is what steps are found by: half a step is one bit.
 
-    Attributes
-    ----------
-    low, high
-        Of what the target counts.
-    codes
-        Of the codes alone, about: where the search begins.
+    `low` and `high` are of what the target counts, `codes` of the codes alone, about: where the search begins.
     """
 
     low: float
@@ -122,7 +112,12 @@ def goal_of(
         tables = CHUNK_BYTES * math.ceil(shape[0] / rows) if class_count(rows * shape[1]) > 1 else 0
         beside += 2.5 * sum(shape) + ARRAYS * ARRAY_BYTES + tables
     if target.bytes is not None:
-        reserve, beside = RESERVE, beside + _rest(checkpoint, recipe, coding, calibrated)
+        # What no step changes is packed: other tensors; and there are files beside the weights.
+        fixed = replace(recipe, layers=tuple(rule for rule in recipe.layers if not rule.calibrated))
+        plans = [plan for plan in plan_tensors(checkpoint, fixed) if plan.source.name not in calibrated]
+        side = sum(map(len, side_files.collect(checkpoint.folder).values()))
+        beside += side + sum(_packed(plan, coding) + ARRAY_BYTES for plan in plans)
+        reserve = RESERVE
     low, high = (1 - SLACK) * target.amount, target.amount - reserve
     codes = AIM * target.in_bits(high, weights) - 8 * beside / weights
     if not LEAST_BITS <= codes <= MOST_BITS or low > high:
@@ -139,14 +134,6 @@ def goal_of(
             fix="ask for more, or calibrate more matrices" if small else "--recipe fp16 loses nothing at all",
         )
     return Goal(low=target.in_bits(low, weights), high=target.in_bits(high, weights), codes=codes)
-
-
-def _rest(checkpoint: Checkpoint, recipe: Recipe, coding: Coding, calibrated: Container[str]) -> int:
-    """Return the bytes of everything that no step changes: other tensors, packed; files beside the weights."""
-    fixed = replace(recipe, layers=tuple(rule for rule in recipe.layers if not rule.calibrated))
-    plans = [plan for plan in plan_tensors(checkpoint, fixed) if plan.source.name not in calibrated]
-    side = sum(map(len, side_files.collect(checkpoint.folder).values()))
-    return side + sum(_packed(plan, coding) + ARRAY_BYTES for plan in plans)
 
 
 def _packed(plan: TensorPlan, coding: Coding) -> int:

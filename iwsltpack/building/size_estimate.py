@@ -68,12 +68,10 @@ class Estimate:
 
     Attributes
     ----------
-    recipe, sizes
+    sizes
         As `iwsltpack inspect` will tell it.
-    seconds
-        Time to build it on this machine.
-    memory
-        Bytes of memory that takes.
+    seconds, memory
+        Time to build it on this machine, and bytes of memory that takes.
     guessed
         Weights that a calibration is still to round, at `DEFAULT_BITS` for the time being; the rest is no guess.
     """

@@ -40,8 +40,8 @@ def write_tensor(
 ) -> tuple[Tensor, list[File]]:
     """Write one tensor into the artifact under construction in `folder`, and describe it.
 
-    Every chunk is read back from its file and compared bit by bit with what was to be stored; see `ChunkPacker`.
-    `stop` is looked at before each. In the end all files are durable; their folders are not yet.
+    Every chunk is read back from its file and compared bit by bit with what was to be stored; `stop` is looked at
+    before each. In the end all files are durable; their folders are not yet.
 
     InputError: the source ends early, or a weight to be rounded is not finite or too large; tensor and
     index are told. ArtifactError: what was read back is not what was to be written. ResourceError: the
