@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -21,22 +19,11 @@ from iwsltpack.system import fileio
 
 Json = dict[str, Any]
 _FILTERS = Lock()
+REMINDER = "Numcodecs codecs are not in the Zarr version 3 specification"
+"""Of zarr; the format says that they are used."""
 METADATA_LIMIT = 1 << 20
 """Bytes of an array's metadata at most; it takes about 1 kB."""
 _LABELS = {"data_type": "type", "chunk_grid": "chunks", "chunk_key_encoding": "chunk names"}
-
-
-@contextmanager
-def numcodecs_accepted() -> Iterator[None]:
-    """Silence zarr's reminder that numcodecs' codecs are not in the Zarr v3 specification: the format says so.
-
-    The list of filters belongs to the process, so threads take turns: two at once would restore each other's.
-    """
-    with _FILTERS, warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Numcodecs codecs are not in the Zarr version 3 specification"
-        )
-        yield
 
 
 def create_group(folder: Path, version: int) -> None:
@@ -100,7 +87,9 @@ def _metadata(settings: str) -> bytes:
     from zarr.core.buffer import Buffer
 
     contents: dict[str, Buffer] = {}
-    with numcodecs_accepted():
+    # The list of filters belongs to the process, so threads take turns: two at once would restore each other's.
+    with _FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=REMINDER)
         zarr.create_array(contents, fill_value=0, zarr_format=3, **json.loads(settings))
     return contents["zarr.json"].to_bytes()
 

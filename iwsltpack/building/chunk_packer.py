@@ -34,16 +34,9 @@ def _table() -> np.ndarray:
 
 @dataclass
 class CodeCounts:
-    """How often each code occurs in a tensor.
+    """How often each code occurs in a tensor: `narrow` by biased 16-bit code, `wide` by plain 32-bit code.
 
-    Attributes
-    ----------
-    narrow
-        By biased 16-bit code.
-    pairs
-        By the low bytes of two codes -128..127 in a row: half as many to count.
-    wide
-        By plain 32-bit code.
+    And `pairs` by the low bytes of two codes -128..127 in a row: half as many to count.
     """
 
     narrow: np.ndarray = field(default_factory=_table)
@@ -119,16 +112,12 @@ class PackedChunk:
 
 @dataclass(frozen=True)
 class ChunkPacker:
-    """Packs the chunks of one tensor.
+    """Packs the chunks of one tensor; one without a quantizer is kept bit for bit.
 
     Attributes
     ----------
-    chain
-        The tensor's.
     count
         Values in a whole chunk; the last of a tensor may be handed in with fewer rows.
-    quantizer
-        The tensor's, None for one that is kept bit for bit.
     classes
         Of the entries of a matrix whose codes lie class by class.
     counts

@@ -38,18 +38,14 @@ EMBEDDING = "embed"
 
 @dataclass(frozen=True, kw_only=True)
 class TensorPlan:
-    """What becomes of one tensor.
+    """What becomes of one tensor; for `component` and `linear` see `iwsltpack.documents.artifact.Tensor`.
 
     Attributes
     ----------
-    source
-        Where its values are.
     quantizer
-        What turns them into codes, or None: they are kept bit for bit.
+        What turns its values into codes, or None: they are kept bit for bit.
     kept
         What pruning leaves of it, or None: everything.
-    component, linear
-        See `iwsltpack.documents.artifact.Tensor`.
     matrix
         File with the codes that a calibration made of it, which are packed in its place.
     vocabulary

@@ -22,15 +22,7 @@ PIECES, SAMPLED_ROWS = 16, 32
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """The units of one axis that pruning keeps.
-
-    Attributes
-    ----------
-    axis
-        0 for gate and up (rows are units), 1 for down (columns are).
-    units
-        int64, ascending.
-    """
+    """The units that pruning keeps, ascending, of one axis: 0 for gate and up (rows are units), 1 for down."""
 
     axis: int
     units: NDArray[np.int64]

@@ -26,18 +26,10 @@ _TABLE_LOG = 6
 
 
 def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[int] = ()) -> bytes:
-    """Pack bytes as one frame that says how many it holds.
+    """Pack bytes, uint8 and flat, as one frame that says how many it holds, and ends with a checksum or not.
 
-    Parameters
-    ----------
-    raw
-        uint8, flat.
-    level
-        Zstandard's. Level 1 searches as the module's text says, others as Zstandard itself does.
-    checksum
-        Whether the frame ends with one.
-    ends
-        Where in `raw` a block ends, for what follows to get a code of its own.
+    Level 1 searches as the module's text says, others as Zstandard itself does. At `ends` blocks of `raw` end: what
+    follows gets a code of its own.
     """
     if level != _SEARCHED_LEVEL:
         return bytes(Zstd(level=level, checksum=checksum).encode(raw))
@@ -80,15 +72,7 @@ def ends_with_checksum(frame: Buffer) -> bool:
 def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
     """Unpack a frame that holds `size` bytes, at least one; no more memory than that is taken, whatever the frame says.
 
-    Returns
-    -------
-    ndarray
-        uint8, flat, nobody else's.
-
-    Raises
-    ------
-    ValueError, RuntimeError
-        Damaged, or of another size.
+    The bytes are uint8, flat, nobody else's. ValueError, RuntimeError: they are damaged, or of another size.
     """
     if (declared := content_size(frame)) != size:
         raise ValueError(f"holds {declared} bytes instead of {size}")

@@ -74,7 +74,7 @@ class Factor:
 
 
 def factorize(moment: torch.Tensor, damping: float, where: str = "") -> Factor:
-    """Damp and factor a layer's second moment.
+    """Damp and factor the second moment of a layer, which `where` names in errors.
 
     Parameters
     ----------
@@ -83,8 +83,6 @@ def factorize(moment: torch.Tensor, damping: float, where: str = "") -> Factor:
         those of an embedding.
     damping
         Share of the mean of the diagonal that is added to it. Too little trusts noise (see `docs/calibration.md`).
-    where
-        The layer, for errors.
 
     InputError: the inputs were not finite, or all zero. UsageError: `damping` is negative or not finite.
     """
@@ -133,7 +131,7 @@ def quantize(
     scratch: Path | None = None,
     where: str = "",
 ) -> QuantizedMatrix:
-    """Round a weight matrix, a block of rows at a time.
+    """Round the weight matrix of a layer, which `where` names in errors, a block of rows at a time.
 
     Parameters
     ----------
@@ -145,14 +143,10 @@ def quantize(
         ``E[g_r^2]`` of every output, shape (out,).
     step
         The global step: the square root of 24 times the damage, in nats a token, expected of each weight.
-    rate_weight
-        See `RATE_WEIGHT`.
     refit
         Fit one factor a row afterwards, by least squares under the second moment.
     scratch
         Folder for a nameless file that holds the codes instead of memory: those of a vocabulary are gigabytes.
-    where
-        The layer, for errors.
 
     InputError: weights or sensitivities are not finite, or no output matters. UsageError: no step.
     """

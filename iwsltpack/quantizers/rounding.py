@@ -66,12 +66,8 @@ class Rounding(Quantizer):
     For 16-bit sources the code of each of the 65,536 bit patterns comes from a table that `reference`, that is
     numcodecs itself, filled: exact by construction and as fast as arithmetic.
 
-    Parameters
-    ----------
-    bits
-        Step 2^-bits, 0 to `MAX_BITS`.
-    dtype
-        Type of the source values, one of `ROUNDABLE`; of no meaning to one who only reads.
+    The step is 2^-bits, bits from 0 to `MAX_BITS`; `dtype`, the type of the source values, is one of `ROUNDABLE`, and
+    of no meaning to one who only reads.
     """
 
     name: ClassVar[str] = "rounding"

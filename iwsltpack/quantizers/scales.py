@@ -104,15 +104,7 @@ def find_matrices(folder: Path) -> dict[str, Path]:
 
 
 class Scaled(Quantizer):
-    """Codes with a scale for each row and each column, which a calibration made.
-
-    Parameters
-    ----------
-    step
-        What the scales stretch.
-    row_scale, column_scale
-        See `QuantizedMatrix`.
-    """
+    """Codes with a scale for each row and each column, which stretch the step; see `QuantizedMatrix`."""
 
     name: ClassVar[str] = "calibrated"
 
@@ -179,18 +171,10 @@ def scaled(
     delta: float,
     out: NDArray[np.float16] | None = None,
 ) -> NDArray[np.float16]:
-    """Return the weights of a matrix of codes, or of some of its rows.
+    """Return the weights of a `QuantizedMatrix`, or of some of its rows, in `out` where they are wanted there.
 
-    The order of the three products belongs to the format: every reader gets the same bits.
-
-    Parameters
-    ----------
-    codes
-        Shape (rows, columns), at most 2^24 in magnitude: float32 holds them exactly.
-    row_scale, column_scale, delta
-        See `QuantizedMatrix`.
-    out
-        Where they are wanted.
+    The order of the three products belongs to the format: every reader gets the same bits. Codes are at most 2^24 in
+    magnitude: float32 holds them exactly.
     """
     import torch
 
