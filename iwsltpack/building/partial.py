@@ -274,8 +274,11 @@ def finished(
                     found[tensor.name] = (tensor, files)
 
     def whole(written: Written) -> bool:
-        if not all(_unchanged(partial_folder / ARTIFACT / file.path, file) for file in written[1]):
-            return False
+        for file in written[1]:
+            path = partial_folder / ARTIFACT / file.path
+            there = path.is_file() and path.stat().st_size == file.bytes
+            if not there or fileio.sha256_file(path) != file.sha256:
+                return False
         progress.advance(sizes[written[0].name])
         return True
 
@@ -285,7 +288,3 @@ def finished(
             for name, good in zip(found, pool.map(whole, found.values()), strict=True)
             if good
         }
-
-
-def _unchanged(path: Path, file: File) -> bool:
-    return path.is_file() and path.stat().st_size == file.bytes and fileio.sha256_file(path) == file.sha256

@@ -235,29 +235,19 @@ def pack(
     todo = [plan for plan in job.plans if plan.source.name in wanted and plan.source.name not in done]
     (partial_folder / STAGING).mkdir(exist_ok=True)
     if cluster is None:
-        _pack_here(partial_folder, todo, job.request, take, progress)
+        stop, workers = threading.Event(), job.request.workers or (os.cpu_count() or 1) + SPARE_WORKERS
+
+        def work(bundle: Bundle) -> None:
+            progress.note(str(bundle))
+            take(pack_bundle(bundle, partial_folder, job.request.coding, progress=progress, stop=stop))
+
+        in_threads(work, bundled(todo), workers, stop)
     elif todo:
         from iwsltpack.building.dask import pack_on_cluster
 
         pack_on_cluster(cluster, partial_folder, todo, job.request.coding, job.plan.source, take, progress)
     progress.finish()
     return done
-
-
-def _pack_here(
-    partial_folder: Path,
-    plans: list[TensorPlan],
-    request: BuildRequest,
-    take: Callable[[Staged], None],
-    progress: Reporter,
-) -> None:
-    stop = threading.Event()
-
-    def work(bundle: Bundle) -> None:
-        progress.note(str(bundle))
-        take(pack_bundle(bundle, partial_folder, request.coding, progress=progress, stop=stop))
-
-    in_threads(work, bundled(plans), request.workers or (os.cpu_count() or 1) + SPARE_WORKERS, stop)
 
 
 def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop: threading.Event) -> None:
@@ -278,7 +268,6 @@ def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop
 
 def from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
     """Name the checkpoint's own tensor as the source, also where another library came between."""
-    origin = checkpoint.tensors.get(tensor.name)
-    if origin is None:
+    if (origin := checkpoint.tensors.get(tensor.name)) is None:
         return replace(tensor, source_shape=(0,))
     return replace(tensor, source_shape=origin.shape, source_dtype=origin.dtype.name)
