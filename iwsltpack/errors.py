@@ -26,6 +26,12 @@ def printable(text: object) -> str:
     return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
+def listed(names: list[str], most: int = 5) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 class IwsltpackError(Exception):
     """Base of every error raised on purpose.
 

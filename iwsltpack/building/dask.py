@@ -14,11 +14,8 @@ from iwsltpack.cluster.connection import connect
 from iwsltpack.cluster.items import run_items
 from iwsltpack.cluster.shared import check_shared
 from iwsltpack.codecs.chain import Coding
-from iwsltpack.errors import IwsltpackError, ResourceError
+from iwsltpack.errors import IwsltpackError, ResourceError, listed
 from iwsltpack.system.progress import Reporter
-
-NAMED = 5
-"""Lost tensors named in an error."""
 
 
 def pack_on_cluster(
@@ -53,10 +50,9 @@ def pack_on_cluster(
         lost = run_items(client, work, bundles, key=str, done=done, progress=progress)
     if lost:
         names = [name for entry in lost for name in entry.item.names]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         raise ResourceError(
             f"{len(names)} of {len(plans)} tensors could not be packed: whatever worker takes them dies",
-            where=", ".join(names[:NAMED]) + more,
+            where=listed(names),
             got=lost[0].reason,
             fix="see the workers' memory and logs, then run the same command again: all others are packed",
         )

@@ -30,6 +30,7 @@ from iwsltpack.system.progress import SILENT, Reporter
 
 JOURNAL = "build.jsonl"
 LOCK = "build.lock"
+SHARD = "build.shard-"
 PLAN = "build.json"
 SAMPLE = "source.sha256"
 ARTIFACT = "artifact"
@@ -73,14 +74,6 @@ def _sample(path: Path, size: int, _changed_ns: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedTensor(Part):
-    """A tensor to be packed, and its bytes in the source."""
-
-    name: str
-    bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class BuildPlan(Part):
     """What is being built, the same for everyone who works at it.
 
@@ -90,19 +83,14 @@ class BuildPlan(Part):
         Without tensors and files.
     source, side
         The checkpoint's files, and those beside the weights.
-    tensors
-        In the manifest's order.
+    sizes
+        Tensor -> bytes in the source, in the manifest's order.
     """
 
     manifest: ArtifactManifest
     source: tuple[SourceFile, ...]
-    tensors: tuple[PlannedTensor, ...]
+    sizes: dict[str, int]
     side: tuple[File, ...]
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Name -> bytes in the source."""
-        return {tensor.name: tensor.bytes for tensor in self.tensors}
 
 
 class BuildJournal:
@@ -196,14 +184,13 @@ def journal_of(partial_folder: Path, shard: Shard | None = None) -> BuildJournal
     return BuildJournal(partial_folder / (JOURNAL if shard is None else f"{_stem(shard)}.jsonl"))
 
 
-def shards_begun(partial_folder: Path) -> list[str]:
-    """Return ``I-of-N`` of every shard that has been at work."""
-    prefix = "build.shard-"
-    return sorted(path.stem.removeprefix(prefix) for path in partial_folder.glob(f"{prefix}*.lock"))
+def shard_counts(partial_folder: Path) -> list[int]:
+    """Return, of every shard that has been at work, one of how many it was."""
+    return [int(path.stem.rpartition("-")[2]) for path in partial_folder.glob(f"{SHARD}*.lock")]
 
 
 def _stem(shard: Shard) -> str:
-    return f"build.shard-{shard.index}-of-{shard.count}"
+    return f"{SHARD}{shard.index}-of-{shard.count}"
 
 
 def agree(partial_folder: Path, plan: BuildPlan) -> None:

@@ -27,7 +27,6 @@ from iwsltpack.building.partial import (
     ARTIFACT,
     STAGING,
     BuildPlan,
-    PlannedTensor,
     Written,
     agree,
     finished,
@@ -166,7 +165,7 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
         plan = BuildPlan(
             manifest=replace(draft, vocabulary=vocabulary),
             source=source,
-            tensors=tuple(PlannedTensor(name=plan.source.name, bytes=plan.source.nbytes) for plan in plans),
+            sizes={plan.source.name: plan.source.nbytes for plan in plans},
             side=publishing.describe_side_files(side),
         )
         yield BuildJob(

@@ -59,11 +59,11 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
     files = [
         File(path=f"{WEIGHTS_DIR}/zarr.json", bytes=group.stat().st_size, sha256=fileio.sha256_file(group)),
         *plan.side,
-        *(file for tensor in plan.tensors for file in written[tensor.name][1]),
+        *(file for name in plan.sizes for file in written[name][1]),
     ]
     manifest = replace(
         plan.manifest,
-        tensors=tuple(written[tensor.name][0] for tensor in plan.tensors),
+        tensors=tuple(written[name][0] for name in plan.sizes),
         files=tuple(sorted(files, key=lambda file: file.path)),
     ).sealed()
     known = {file.path for file in files}

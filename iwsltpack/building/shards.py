@@ -16,7 +16,7 @@ from iwsltpack.building.partial import (
     lock_shard,
     partial_of,
     read_plan,
-    shards_begun,
+    shard_counts,
     sweep,
 )
 from iwsltpack.building.pipeline import pack, prepared_job
@@ -25,7 +25,7 @@ from iwsltpack.cluster.shards import Shard, deal
 from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import InputError, Problem, ValidationFailed
+from iwsltpack.errors import InputError, Problem, ValidationFailed, listed
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -107,20 +107,13 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
 
 def _missing(partial_folder: Path, plan: BuildPlan, done: set[str]) -> list[Problem]:
     """Return one problem for each shard that lacks tensors, going by the number of shards most were begun with."""
-    sizes = plan.sizes
-    counts = [int(name.rpartition("-")[2]) for name in shards_begun(partial_folder)]
+    counts = shard_counts(partial_folder)
     count = max(sorted(set(counts)), key=counts.count) if counts else 1
     problems = []
-    for index, names in enumerate(deal(sizes, count), 1):
+    for index, names in enumerate(deal(plan.sizes, count), 1):
         missing = [name for name in names if name not in done]
         if missing:
-            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-            problems.append(
-                Problem(
-                    rule="build.shard-incomplete",
-                    message=f"shard {index}/{count}: {len(missing)} of {len(names)} tensors are missing: "
-                    + ", ".join(missing[:NAMED])
-                    + more,
-                )
-            )
+            what = f"shard {index}/{count}: {len(missing)} of {len(names)} tensors are missing"
+            message = f"{what}: {listed(missing, NAMED)}"
+            problems.append(Problem(rule="build.shard-incomplete", message=message))
     return problems
