@@ -181,7 +181,7 @@ def test_a_merge_without_a_build_or_with_a_damaged_plan_is_told(tiny: Path, tmp_
         merge_build(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     build_shard(BuildRequest(tiny, tmp_path / "out", RECIPE, "zstd"), shard=shard(1, 1))
-    for text in ("[]", "{}", '{"manifest": 1, "source": [], "tensors": [], "side": []}'):
+    for text in ("[]", "{}", '{"manifest": 1, "source": [], "sizes": {}, "side": []}'):
         (tmp_path / "out.partial" / PLAN).write_text(text)
         with pytest.raises(ArtifactError, match="the plan of the build is damaged"):
             merge_build(tmp_path / "out")
