@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -620,3 +622,25 @@ def test_a_linear_layer_without_rows_can_be_selected(checkpoint: Make, tmp_path:
     )
     assert open_artifact(tmp_path / "out").tensor("a.weight").shape == (0, 4)
     assert measure(tmp_path / "out").parameters == 0
+
+
+def test_where_there_are_no_locks_a_second_build_stops_the_first(
+    tiny: Path, built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    request = BuildRequest(tiny, tmp_path / "out", BUILT_IN["selected-q3"], "zstd", workers=1)
+    real, inside = staging.write_tensor, []
+
+    def overtaken(*arguments: Any) -> Any:
+        if not inside:
+            inside.append(True)
+            build_artifact(request)
+        return real(*arguments)
+
+    monkeypatch.setattr(staging, "write_tensor", overtaken)
+    with pytest.raises(UsageError, match="another build of this output took over"):
+        build_artifact(request)
+    assert tree(tmp_path / "out") == tree(built("selected-q3", "zstd"))

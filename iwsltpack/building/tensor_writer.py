@@ -20,15 +20,15 @@ from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
 from iwsltpack.documents.layout import group_metadata
 from iwsltpack.documents.names import WEIGHTS_DIR
-from iwsltpack.errors import ArtifactError, InputError
+from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.system import direct_io, fileio
 from iwsltpack.system.fileio import disk_errors
 from iwsltpack.system.progress import Reporter
 
 
-class Stopped(Exception):
-    """The build was stopped while this tensor was being written."""
+class Stopped(UsageError):
+    """The build was stopped while this tensor was being written, or another took its folder away."""
 
 
 def write_tensor(
@@ -53,6 +53,7 @@ def write_tensor(
 def _write(
     folder: Path, plan: TensorPlan, entry: Tensor, coding: Coding, progress: Reporter, stop: Event
 ) -> tuple[Tensor, list[File]]:
+    _go_on(stop, folder)
     array, chain, quantizer = entry.array, coding.chain(entry), plan.quantizer
     classes, files = None, []
     if quantizer is not None and entry.classes is not None:
@@ -66,8 +67,7 @@ def _write(
     done = 0
     try:
         for start, end in plan.blocks():
-            if stop.is_set():
-                raise Stopped
+            _go_on(stop, folder)
             block = plan.read(start, end)
             try:
                 packed = packer.pack(block, start)
@@ -89,6 +89,11 @@ def _write(
         entropy_bits=None if quantizer is None else packer.entropy(),
         bytes=sum(file.bytes for file in files),
     ), files
+
+
+def _go_on(stop: Event, folder: Path) -> None:
+    if stop.is_set():
+        raise Stopped("the build was stopped, or another build of this output took over", where=folder)
 
 
 def _write_sides(
