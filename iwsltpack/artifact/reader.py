@@ -310,7 +310,7 @@ class Artifact:
                 self._side(array, BY_NAME[dtype])
                 for array, dtype in zip(entry.side_arrays, SIDE_DTYPES.values(), strict=True)
             )
-            classes = Classes(*np.split(found, [entry.shape[0]]), entry.classes)
+            classes = Classes(found[: entry.shape[0]], found[entry.shape[0] :], entry.classes)
         self._known[entry.name] = _Stored(chain, quantizer_of(entry, scales), classes)
         return self._known[entry.name]
 
