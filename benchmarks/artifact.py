@@ -94,7 +94,7 @@ def paper_build(arguments: argparse.Namespace) -> None:
     import torch
     from numcodecs import Quantize, Zstd
 
-    from iwsltpack.building.recipes import MLP
+    from iwsltpack.building.mlp_layers import pattern
 
     digits = PAPER_DIGITS[arguments.recipe]
     quantize, zstd = Quantize(digits=digits, dtype="f4", astype="f2"), Zstd(level=3)
@@ -102,7 +102,7 @@ def paper_build(arguments: argparse.Namespace) -> None:
     for name in [
         name
         for name in state
-        if name.endswith("_proj.weight") and re.search(MLP, name.removesuffix(".weight"))
+        if name.endswith("_proj.weight") and re.search(pattern(), name.removesuffix(".weight"))
     ]:
         weight = state[name].detach().cpu().to(torch.float32).numpy()
         state[name] = {"shape": weight.shape, "payload": bytes(zstd.encode(quantize.encode(weight)))}

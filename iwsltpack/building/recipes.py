@@ -28,15 +28,17 @@ A recipe file is TOML or JSON:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from iwsltpack.building import mlp_layers
 from iwsltpack.codecs.paper import bits_of_digits
+from iwsltpack.documents.document import Document
 from iwsltpack.documents.names import SCRIPTS
 from iwsltpack.documents.recipe import (
     DataFile,
     LayerRule,
-    PruneRule,
     Recipe,
     RecipeFile,
     VocabularyEntry,
@@ -45,65 +47,8 @@ from iwsltpack.documents.recipe import (
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
-MLP = mlp_layers.pattern()
-"""The paper's selection: in Qwen2-Audio-7B-Instruct, the 96 MLP projections of the language model."""
-SUBSETS = {"up-down": ("up", "down"), "down": ("down",), "up": ("up",), "gate": ("gate",)}
-_PRUNED_SHARE = 0.2
 _CODEC = ("post-training quantization", "lossless entropy coding")
 _CALIBRATED = (_CODEC[0], "error feedback and row scales from calibration data", _CODEC[1])
-
-
-def _rounded(name: str, layers: str, selection: tuple[str, ...], digits: int) -> Recipe:
-    return Recipe(
-        name=f"{name}-q{digits}",
-        description=layers.format(f"rounded to {digits} decimal digits"),
-        techniques=_CODEC,
-        # One rule each: a model that lacks one of them is told, not rounded by half.
-        layers=tuple(LayerRule(pattern=pattern, bits=bits_of_digits(digits)) for pattern in selection),
-    )
-
-
-BUILT_IN = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="fp16",
-            description="every tensor lossless in the source's own 16-bit type (row 1)",
-            techniques=("lossless entropy coding",),
-        ),
-        Recipe(
-            name="bnb-int8",
-            description="bitsandbytes' own int8 checkpoint (row 2); needs that package, decoding needs CUDA",
-            techniques=("post-training quantization",),
-            engine="bitsandbytes",
-        ),
-        *(_rounded("selected", "MLP projections {}, all else lossless", (MLP,), digits) for digits in (3, 2)),
-        _rounded("global", "every linear layer {} (row 5)", (".",), 2),
-        Recipe(
-            name="prune20-q2",
-            description="a fifth of the MLP units pruned by magnitude, the rest as selected-q2 (row 6)",
-            techniques=("structured pruning", *_CODEC),
-            layers=(LayerRule(pattern=MLP, bits=bits_of_digits(2)),),
-            prune=PruneRule(pattern=r"mlp$", fraction=_PRUNED_SHARE),
-        ),
-        Recipe(
-            name="calibrated",
-            description="every matrix but tables of positions, embeddings too, as calibration says; --calibration",
-            techniques=_CALIBRATED,
-            layers=(LayerRule(pattern="^(?!.*position)", bits=None, quantizer="calibrated"),),
-        ),
-        *(
-            _rounded(
-                name,
-                f"only the {' and '.join(roles)} projections {{}}",
-                tuple(mlp_layers.pattern(role) for role in roles),
-                digits,
-            )
-            for digits in (3, 2)
-            for name, roles in SUBSETS.items()
-        ),
-    )
-}
 
 
 def load_recipe(name_or_file: str) -> Recipe:
@@ -174,3 +119,20 @@ def _recipe(file: RecipeFile, folder: Path) -> Recipe:
         prune=file.prune,
         vocabulary=None if file.vocabulary is None else _vocabulary(file.vocabulary, folder),
     )
+
+
+def _built_in(entry: dict[str, Any]) -> Recipe:
+    """Return a recipe of ``recipes.toml``, whose rules may name roles of MLP projections instead of a pattern."""
+    for rule in entry.get("layers", ()):
+        if "mlp" in rule:
+            rule["pattern"] = mlp_layers.pattern(*rule.pop("mlp"))
+    engine = entry.pop("engine", "codec")
+    # Not held against the schema of what people write: this is ours, and the schema's library takes long to load.
+    return replace(_recipe(super(Document, RecipeFile).from_json(entry), Path()), engine=engine)
+
+
+BUILT_IN = {
+    entry["name"]: _built_in(entry)
+    for entry in fileio.read_toml(Path(__file__).with_suffix(".toml"))["recipe"]
+}
+"""By name."""

@@ -19,8 +19,9 @@ import torch
 
 import iwsltpack
 from iwsltpack.artifact.sizes import measure
+from iwsltpack.building import mlp_layers
 from iwsltpack.building.pipeline import build_artifact
-from iwsltpack.building.recipes import BUILT_IN, MLP
+from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.system import fileio
@@ -36,7 +37,7 @@ COARSE = tuple(
         techniques=("rounding",),
         layers=(LayerRule(pattern=pattern, bits=bits),),
     )
-    for name, pattern in (("MLP", MLP), ("all linear", "."))
+    for name, pattern in (("MLP", mlp_layers.pattern()), ("all linear", "."))
     for bits in (5, 4, 3)
 )
 
