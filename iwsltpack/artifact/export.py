@@ -47,7 +47,13 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     progress.start("exporting", sum(map(_nbytes, entries.values())), "bytes")
     with fileio.atomic_directory(output) as folder:
         # The side files first: they are small, and a damaged one should not be told after 16 GB.
-        _copy_side_files(artifact, folder)
+        rounded = any(tensor.quantized for tensor in entries.values())
+        for name in side_files.SIDE_FILES:
+            if (data := artifact.side_file(name)) is not None:
+                data = (
+                    side_files.with_dtype(data, "float16") if rounded and name == side_files.CONFIG else data
+                )
+                fileio.write_bytes(folder / name, data)
         for name, held in split.filename_to_tensors.items():
             _write_shard(artifact, folder / name, {each: entries[each] for each in held}, progress)
         if split.is_sharded:
@@ -79,14 +85,3 @@ def _write_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], pro
         ) from error
     path.chmod(0o644)  # safetensors makes files for their owner alone
     fileio.fsync_file(path)
-
-
-def _copy_side_files(artifact: Artifact, folder: Path) -> None:
-    rounded = any(tensor.quantized for tensor in artifact.manifest.tensors)
-    for name in side_files.SIDE_FILES:
-        data = artifact.side_file(name)
-        if data is None:
-            continue
-        if name == side_files.CONFIG and rounded:
-            data = side_files.with_dtype(data, "float16")
-        fileio.write_bytes(folder / name, data)

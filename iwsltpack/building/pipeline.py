@@ -19,21 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from iwsltpack.artifact import side_files
-from iwsltpack.building import publishing
+from iwsltpack.building import partial, publishing
 from iwsltpack.building.bnb_int8 import int8_checkpoint
 from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.mlp_layers import stacked_experts
-from iwsltpack.building.partial import (
-    ARTIFACT,
-    STAGING,
-    BuildPlan,
-    Written,
-    agree,
-    finished,
-    journal_of,
-    lock_partial,
-    sweep,
-)
 from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable, plan_tensors
 from iwsltpack.building.request import BuildRequest, stamp
 from iwsltpack.building.staging import Bundle, Staged, adopt, bundled, pack_bundle
@@ -80,7 +69,7 @@ class BuildJob:
     matrices: dict[str, Path]
     plans: list[TensorPlan]
     side: dict[str, bytes]
-    plan: BuildPlan
+    plan: partial.BuildPlan
     state: str
 
     def check_source(self, partial_folder: Path) -> None:
@@ -114,20 +103,20 @@ def build_artifact(
     if request.target is not None:
         raise UsageError("only a calibrated build can meet a size", got=str(request.target))
     if (manifest := request.finished()) is not None:
-        sweep(output)
+        partial.sweep(output)
         progress.say(f"{output}: built already, of this checkpoint, recipe and coding")
         return manifest
     with (
         prepared_job(request, alone=cluster is None, progress=progress) as job,
         fileio.disk_errors(output),
-        lock_partial(output) as partial_folder,
+        partial.lock_partial(output) as partial_folder,
     ):
-        agree(partial_folder, job.plan)
+        partial.agree(partial_folder, job.plan)
         written = pack(job, partial_folder, job.plan.sizes, progress, cluster=cluster)
         job.check_source(partial_folder)
-        publishing.write_side_files(partial_folder / ARTIFACT, job.side)
-        manifest = publishing.seal(partial_folder / ARTIFACT, job.plan, written)
-        publishing.publish(partial_folder / ARTIFACT, output)
+        publishing.write_side_files(partial_folder / partial.ARTIFACT, job.side)
+        manifest = publishing.seal(partial_folder / partial.ARTIFACT, job.plan, written)
+        publishing.publish(partial_folder / partial.ARTIFACT, output)
     return manifest
 
 
@@ -162,7 +151,7 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
             progress.say(
                 f"kept lossless: experts stacked in one tensor, {len(stacked)} of them: {stacked[0]} …"
             )
-        plan = BuildPlan(
+        plan = partial.BuildPlan(
             manifest=replace(draft, vocabulary=vocabulary),
             source=source,
             sizes={plan.source.name: plan.source.nbytes for plan in plans},
@@ -214,13 +203,13 @@ def pack(
     *,
     shard: Shard | None = None,
     cluster: str | None = None,
-) -> dict[str, Written]:
+) -> dict[str, partial.Written]:
     """Pack those of the tensors called `names` that are not packed yet, here or on a cluster; return all by name."""
-    sizes, journal = job.plan.sizes, journal_of(partial_folder, shard)
+    sizes, journal = job.plan.sizes, partial.journal_of(partial_folder, shard)
     wanted = {name: sizes[name] for name in names}
     what = "building" if shard is None else f"building shard {shard}"
     progress.start(what, sum(wanted.values()), "bytes")
-    done = finished(partial_folder, wanted, sizes, progress, source=job.state)
+    done = partial.finished(partial_folder, wanted, sizes, progress, source=job.state)
     if done:
         progress.say(f"{len(done)} of {len(wanted)} tensors were packed before; going on")
 
@@ -232,7 +221,7 @@ def pack(
             done[tensor.name] = written
 
     todo = [plan for plan in job.plans if plan.source.name in wanted and plan.source.name not in done]
-    (partial_folder / STAGING).mkdir(exist_ok=True)
+    (partial_folder / partial.STAGING).mkdir(exist_ok=True)
     if cluster is None:
         stop, workers = threading.Event(), job.request.workers or (os.cpu_count() or 1) + SPARE_WORKERS
 

@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iwsltpack.building import publishing
-from iwsltpack.building.partial import (
-    ARTIFACT,
-    PLAN,
-    BuildPlan,
-    agree,
-    agree_on_source,
-    finished,
-    lock_partial,
-    lock_shard,
-    partial_of,
-    read_plan,
-    shard_counts,
-    sweep,
-)
+from iwsltpack.building import partial, publishing
 from iwsltpack.building.pipeline import pack, prepared_job
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.cluster.shards import Shard, deal
@@ -46,17 +32,17 @@ def build_shard(request: BuildRequest, *, shard: Shard, progress: Reporter = SIL
     output = request.output
     request.check()
     if (manifest := request.finished()) is not None:
-        sweep(output)
+        partial.sweep(output)
         progress.say(f"{output}: built and merged already")
         return [tensor.name for tensor in manifest.tensors]
     with (
         prepared_job(request, alone=False, progress=progress) as job,
         fileio.disk_errors(output),
-        lock_shard(output, shard) as partial_folder,
+        partial.lock_shard(output, shard) as partial_folder,
     ):
-        agree(partial_folder, job.plan)
-        agree_on_source(partial_folder, (*job.checkpoint.files, *job.matrices.values()))
-        publishing.write_side_files(partial_folder / ARTIFACT, job.side)
+        partial.agree(partial_folder, job.plan)
+        partial.agree_on_source(partial_folder, (*job.checkpoint.files, *job.matrices.values()))
+        publishing.write_side_files(partial_folder / partial.ARTIFACT, job.side)
         names = deal(job.plan.sizes, shard.count)[shard.index - 1]
         pack(job, partial_folder, names, progress, shard=shard)
         job.check_source(partial_folder)
@@ -65,7 +51,7 @@ def build_shard(request: BuildRequest, *, shard: Shard, progress: Reporter = SIL
 
 def holds_build(output: Path) -> bool:
     """Tell whether `output` is an artifact, whole or under construction, and not the folder of a run."""
-    return (partial_of(output) / PLAN).is_file() or (output / MANIFEST_NAME).is_file()
+    return (partial.partial_of(output) / partial.PLAN).is_file() or (output / MANIFEST_NAME).is_file()
 
 
 def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifest:
@@ -76,16 +62,16 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     InputError: no build has been begun there. UsageError: a shard or a build is at work.
     ValidationFailed: tensors are missing; every shard that lacks some is named.
     """
-    partial_folder = partial_of(output)
+    partial_folder = partial.partial_of(output)
     if (output / MANIFEST_NAME).is_file():
-        sweep(output)
+        partial.sweep(output)
         progress.say(f"{output}: merged already")
         return read_manifest(output)
-    plan = read_plan(partial_folder)
-    with fileio.disk_errors(output), lock_partial(output):
-        sizes, artifact = plan.sizes, partial_folder / ARTIFACT
+    plan = partial.read_plan(partial_folder)
+    with fileio.disk_errors(output), partial.lock_partial(output):
+        sizes, artifact = plan.sizes, partial_folder / partial.ARTIFACT
         progress.start("checking", sum(sizes.values()), "bytes")
-        done = finished(partial_folder, sizes, sizes, progress)
+        done = partial.finished(partial_folder, sizes, sizes, progress)
         progress.finish()
         if problems := _missing(partial_folder, plan, set(done)):
             raise ValidationFailed(
@@ -105,9 +91,9 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
     return manifest
 
 
-def _missing(partial_folder: Path, plan: BuildPlan, done: set[str]) -> list[Problem]:
+def _missing(partial_folder: Path, plan: partial.BuildPlan, done: set[str]) -> list[Problem]:
     """Return one problem for each shard that lacks tensors, going by the number of shards most were begun with."""
-    counts = shard_counts(partial_folder)
+    counts = partial.shard_counts(partial_folder)
     count = max(sorted(set(counts)), key=counts.count) if counts else 1
     problems = []
     for index, names in enumerate(deal(plan.sizes, count), 1):
