@@ -96,12 +96,17 @@ class PackedChunk:
     chain: Chain
     laid: np.ndarray
 
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return self.laid.nbytes // self.chain.packed.itemsize
+
     def matches(self, raw: memoryview) -> bool:
         """Tell whether bytes read back from the file stand for the same, bit by bit.
 
         ValueError, RuntimeError: they are so damaged that they cannot be unpacked.
         """
-        found = self.chain.unpack(raw, self.laid.nbytes // self.chain.packed.itemsize).view(np.uint8)
+        found = self.chain.unpack(raw, self.count).view(np.uint8)
         laid = self.laid.view(np.uint8)
         # Eight bytes at a time: numpy makes an array of the answers.
         words = laid.size // 8 * 8

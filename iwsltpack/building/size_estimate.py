@@ -29,11 +29,11 @@ from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable
 from iwsltpack.building.prune import PIECES, sample_places
 from iwsltpack.building.publishing import describe_side_files
 from iwsltpack.building.request import BuildRequest
+from iwsltpack.building.tensor_writer import side_arrays
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
-from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.registry import coding_in
-from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
+from iwsltpack.documents.artifact import File, Tensor
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_STEP, DEFAULT_VERSION
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.kinds import ITEM_BYTES
@@ -209,7 +209,12 @@ def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packe
     metadata = zarr_metadata.array_metadata(array, chain, zarr_metadata.attributes(entry, chain, quantizer))
     files.append(_file(array.metadata, len(metadata)))
     if plan.quantizer is not None and classes is not None:
-        files += _sides(entry, plan.quantizer.scales, classes, coding)
+        group = fileio.canonical_json(zarr_metadata.tensor_group(entry))
+        files.append(_file(group_metadata(entry.name), len(group)))
+        for side, metadata, packed in side_arrays(entry, plan.quantizer, classes, coding):
+            # A sample has fewer classes than there will be.
+            files.append(_file(side.path(0), round(len(packed.data) * side.shape[0] / packed.count)))
+            files.append(_file(side.metadata, len(metadata)))
     done = replace(
         entry,
         entropy_bits=None if quantizer is None else packer.entropy(),
@@ -232,18 +237,6 @@ def _sample(plan: TensorPlan, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     gone = round(len(rows) * (plan.shape[0] / len(kept) - 1))
     between = np.linspace(0, len(rows), gone, dtype=int)
     return np.insert(rows, between, 0), np.insert(values, between, 0, axis=0)
-
-
-def _sides(entry: Tensor, scales: np.ndarray | None, classes: Classes, coding: Coding) -> list[File]:
-    """Return the files beside codes by class; those of a sample's classes as long as they will be."""
-    files = [_file(group_metadata(entry.name), len(fileio.canonical_json(zarr_metadata.tensor_group(entry))))]
-    found = np.concatenate([classes.rows, classes.columns])
-    for array, values, dtype in zip(entry.side_arrays, (scales, found), SIDE_DTYPES.values(), strict=True):
-        chain = coding.lossless(by_name(dtype, array.name))
-        size = len(ChunkPacker(chain, values.size, None).pack(values, 0).data)  # type: ignore[union-attr, arg-type]
-        files.append(_file(array.path(0), round(size * array.shape[0] / values.size)))  # type: ignore[union-attr]
-        files.append(_file(array.metadata, len(zarr_metadata.array_metadata(array, chain, chain.marks))))
-    return files
 
 
 def _file(path: str, size: int) -> File:

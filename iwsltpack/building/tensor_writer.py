@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -18,7 +19,7 @@ from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import TooWide
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
-from iwsltpack.documents.layout import group_metadata
+from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.quantizers.quantizer import Quantizer
@@ -60,7 +61,11 @@ def _write(
         classes = Classes.of_blocks(
             (plan.read(*block) for block in plan.blocks()), entry.shape, math.prod(array.chunk)
         )
-        files += _write_sides(folder, entry, quantizer, classes, coding)
+        group = fileio.canonical_json(zarr_metadata.tensor_group(entry))
+        files.append(_create(folder, group_metadata(entry.name), group))
+        for side, metadata, packed in side_arrays(entry, quantizer, classes, coding):
+            files.append(_create(folder, side.metadata, metadata))
+            files.append(_put(folder, side.path(0), packed, past_cache=False))
     attributes = zarr_metadata.attributes(entry, chain, quantizer)
     files.append(_create(folder, array.metadata, zarr_metadata.array_metadata(array, chain, attributes)))
     packer = ChunkPacker(chain, math.prod(array.chunk), quantizer, classes)
@@ -96,20 +101,15 @@ def _go_on(stop: Event, folder: Path) -> None:
         raise Stopped("the build was stopped, or another build of this output took over", where=folder)
 
 
-def _write_sides(
-    folder: Path, entry: Tensor, quantizer: Quantizer, classes: Classes, coding: Coding
-) -> list[File]:
-    """Write what lies beside codes by class: the group's metadata, the scales, the classes."""
-    group = fileio.canonical_json(zarr_metadata.tensor_group(entry))
-    files = [_create(folder, group_metadata(entry.name), group)]
+def side_arrays(
+    entry: Tensor, quantizer: Quantizer, classes: Classes, coding: Coding
+) -> Iterator[tuple[ArrayLayout, bytes, PackedChunk]]:
+    """Yield what lies beside codes by class, scales and classes: array, metadata, and its one chunk."""
     sides = quantizer.scales, np.concatenate([classes.rows, classes.columns])
     for array, values, dtype in zip(entry.side_arrays, sides, SIDE_DTYPES.values(), strict=True):
         chain = coding.lossless(by_name(dtype, array.name))
         metadata = zarr_metadata.array_metadata(array, chain, chain.marks)
-        files.append(_create(folder, array.metadata, metadata))
-        packed = ChunkPacker(chain, math.prod(array.chunk), None).pack(np.asarray(values), 0)
-        files.append(_put(folder, array.path(0), packed, past_cache=False))
-    return files
+        yield array, metadata, ChunkPacker(chain, np.size(values), None).pack(np.asarray(values), 0)
 
 
 def _put(folder: Path, name: str, packed: PackedChunk, *, past_cache: bool) -> File:
