@@ -144,9 +144,9 @@ def test_build_lists_recipes_and_codings(tmp_path: Path) -> None:
 def test_a_stopped_build_says_that_it_can_go_on(tmp_path: Path, tiny: Path, signal_: signal.Signals) -> None:
     slow = (
         "import time\n"
-        "from iwsltpack.building import pipeline\n"
-        "real = pipeline.write_tensor\n"
-        "pipeline.write_tensor = lambda *a: (time.sleep(0.1), real(*a))[1]\n"
+        "from iwsltpack.building import staging\n"
+        "staging.BUNDLE_BYTES, real = 0, staging.write_tensor\n"
+        "staging.write_tensor = lambda *a: (time.sleep(0.1), real(*a))[1]\n"
         "from iwsltpack.cli.main import main\n"
         "main()\n"
     )
