@@ -339,6 +339,38 @@ Satz auf Englisch: "{S}" Satz auf Deutsch: "{T}"
 {T} (Dies ist die deutsche Übersetzung.)
 {T} (Translated from English to German)
 {T} --- German translation
+Die Tonspur lautet auf Deutsch: „{T}“
+Die Sprachnotiz besagt in deutscher Sprache: {T}
+Hier finden Sie die deutsche Übertragung: "{T}"
+Hier kommt die Version auf Deutsch - '{T}'
+Bitte sehr, hier ist die deutsche Übersetzung: {T}
+Deutsch - '{T}'
+Englisch > Deutsch - "{T}"
+Zielsprache (Deutsch): „{T}“
+Zieltext: "{T}"
+Output: '{T}'
+translation = "{T}"
+{'translation': {'de': '{T}'}}
+{"translations": ["{T}"]}
+[{"translation": "{T}"}]
+('{T}',)
+{'output_text': '{T}'}
+{"transcription": "{S}", "target": "{T}"}
+<übersetzung>{T}</übersetzung>
+- Übersetzung: "{T}"
+1. Deutsche Übersetzung: {T}
+Übersetzung:\n- {T}
+EN: "{S}" | GER: "{T}"
+Quelltext: "{S}" - Ausgabe: {T}
+{S} --> {T}
+"{S}" → "{T}"
+Man würde die Aussage wie folgt wiedergeben: „{T}“
+Der ursprüngliche Wortlaut ist auf Deutsch wie folgt: „{T}“
+Deutsche Übersetzung: "{T}" Erklärung: Der Satz steht im Präsens.
+{T} Note: This is a literal translation.
+{T} Hinweis: Diese Übersetzung ist nicht wörtlich.
+{T} I hope this helps!
+The speech says, "{S}" which translates to "{T}"
 """.strip().splitlines()
 
 DE_INNOCENT = """
@@ -416,6 +448,15 @@ Wir nennen es Bewertung (Englisch: evaluation).
 Das Verfahren heißt Kürzung (auf Englisch: pruning).
 Der Kurs ist gut besucht. (Deutschkurs)
 Er sprach lange. (Beifall)
+Der Übersetzer erklärte: „Das war ein schwerer Text.“
+Auf Deutsch sagte sie: „Danke, dass Sie da sind.“
+Datei -> Öffnen und Datei -> Speichern.
+Sie haben die Version 2.0: Was ist neu?
+Er heißt auf Deutsch „Rotkehlchen“.
+Ergebnis = „gut“
+Die Aufnahme: „Abbey Road“
+„Geschenk“ bedeutet „gift“.
+Hinweis: Die Aufzeichnung läuft. Bitte beachten Sie: Das Video folgt.
 """.strip().splitlines()
 
 ZH_PAIRS = [
@@ -801,6 +842,34 @@ The meaning of this sentence is: '{T}'
 Chinese meaning: {T}
 Chinese subtitles: '{T}'
 Mandarin Chinese: {T}
+這段音檔的中文翻譯是：「{T}」
+上述音訊的華語意思如下："{T}"
+以上所示是对这段录音的汉语翻译结果：{T}
+好的，这是您要的翻译：{T}
+英文转中文：'{T}'
+英语→汉语：{T}
+zh-CN：'{T}'
+目标语：'{T}'
+译文 = "{T}"
+{"zh-CN": "{T}"}
+{"翻译": {"text": "{T}"}}
+<译文>{T}</译文>
+（1）中文翻译：{T}
+〔中文翻译〕{T}
+（翻译结果）{T}
+翻译：\n- {T}
+语音识别："{S}" 目标语："{T}"
+{S}（意为：{T}）
+{S} => {T}
+用中文转述就是：'{T}'
+语音大意：'{T}'
+录音原文："{T}"
+在这段录音中，一名女子用英语说：'{T}'
+翻译：“{T}”解释：这是一种正式的说法。
+中文翻译：'{T}'（原文：{S}）
+{T}注：此翻译仅供参考。
+{T}（譯註：此為意譯。）
+“{T}”就是这段英语的大意。
 """.strip().splitlines()
 
 ZH_INNOCENT = """
@@ -887,6 +956,14 @@ ZH_INNOCENT = """
 第二段的主题是：“爱”。
 第一，翻译；第二，摘要。
 根据这段话，答案是：三。
+翻译家说：“这很难。”
+他的中文译作很多：小说、诗歌和戏剧。
+点击文件->打开，然后保存。
+英语和中文：两种语言。
+她用中文在会上说：“谢谢大家。”
+我们先翻译，然后 A -> B。
+（译者）李四。
+注：本表不含翻译费用。
 """.strip().splitlines()
 
 
@@ -909,6 +986,31 @@ def test_a_label_goes_whatever_the_translation(
 @pytest.mark.parametrize(("lang", "lines"), [("de", DE_INNOCENT), ("zh", ZH_INNOCENT)])
 def test_lines_that_speak_of_translating_are_left_as_they_are(lang: str, lines: list[str]) -> None:
     assert {line: clean_line(line, lang).text for line in lines if clean_line(line, lang).text != line} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "lang", "translation"),
+    [
+        ("译文：他说：“明天见。”", "zh", "他说：“明天见。”"),
+        ("这段英语的中文翻译是：**他说：“明天见。”**", "zh", "他说：“明天见。”"),
+        ("翻译成中文：其结果是，许多翻译是杂乱无章的。", "zh", "其结果是，许多翻译是杂乱无章的。"),
+        ("Hier ist die Übersetzung: Er sagte: „Bis morgen.“", "de", "Er sagte: „Bis morgen.“"),
+        ("Übersetzung: - Ja. - Nein.", "de", "- Ja. - Nein."),
+        (
+            "Die freie Wiedergabe dieser Zeilen wäre auf Deutsch: „Das war ein Test.“",
+            "de",
+            "Das war ein Test.",
+        ),
+    ],
+)
+def test_the_beginning_of_the_translation_is_no_part_of_its_label(
+    line: str, lang: str, translation: str
+) -> None:
+    assert clean_line(line, lang).text == translation
+
+
+def test_a_translation_is_not_taken_for_the_source_where_nothing_tells() -> None:
+    assert clean_line("No! Translation: Nein!", "de").text == "No! Translation: Nein!"
 
 
 @pytest.mark.parametrize("lang", ["de", "zh"])

@@ -273,6 +273,9 @@ assistant这个词是助手的意思。
 表达式|x| > 3为真。
 我们预计损失~5%。
 我们的翻译模型叫做NLLB（No Language Left Behind）。
+不要尝试子页面，如“man foo bar” => “man foo-bar”
+需要指定软件包的标识，以及选项 autoremove。
+我们的一个结果。 result = "gut"
 """.strip().splitlines()
 
 

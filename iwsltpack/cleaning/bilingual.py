@@ -43,11 +43,15 @@ def translation_start(line: str, lang: str) -> tuple[int, int] | None:
         rest = line[head.end :].lstrip(DECORATION)[:WINDOW]
         if in_target(rest, lang) and _gives_way(line[:border], rest, head, lang):
             return border, head.end
-    # "Same here." - "Hier auch."
-    if (pair := BILINGUAL.quoted_pair.fullmatch(line[:WINDOW])) is not None:
-        source, target, start = pair["source"], pair["target"], pair.start("target") - 1
-        if could_be_source(source, lang) and not could_be_source(target, lang) and in_target(target, lang):
-            return start, start
+    if (pair := BILINGUAL.pair.fullmatch(line[:WINDOW])) is not None:
+        source, target = (next(filter(None, pair.captures(part))) for part in ("source", "target"))
+        told = line[len(source) : len(line) - len(target)].rstrip()[-1:] in tuple(">→➔⇒")
+        if (
+            could_be_source(source, lang)
+            and in_target(target, lang)
+            and (told or not could_be_source(target, lang))
+        ):
+            return len(line[:WINDOW]) - len(target), len(line[:WINDOW]) - len(target)
     return _bracketed(line, lang)
 
 
@@ -65,8 +69,29 @@ def _heads_within(line: str, lang: str) -> Iterator[tuple[int, Head]]:
     for number, border in enumerate(BILINGUAL.border.finditer(line[:WINDOW])):
         if number == MAX_BORDERS:
             return
-        if border.end() > 0 and (head := find_head(line, border.end(), lang)) is not None:
+        if border.end() == 0:
+            continue
+        if (head := find_head(line, border.end(), lang) or _weak_head(line, border.end(), lang)) is not None:
             yield border.end(), head
+
+
+def _weak_head(line: str, start: int, lang: str) -> Head | None:
+    """Return words up to a colon that only the source text before them shows to be a label (意思是：, Ausgabe:)."""
+    if line[:start].rstrip(DECORATION + "-–—,，;；")[-1:] not in ENDS or not _is_source_part(
+        line[:start], lang
+    ):
+        return None
+    tokens, delimiters = scan(line, start, lang)
+    for mark in delimiters:
+        read = tuple(token.category for token in tokens[: mark.tokens])
+        if mark.kind == "colon" and not _LABELS.isdisjoint(read):
+            return Head(
+                read, line[start : mark.rest], all_latin=False, kind="colon", end=mark.rest, dash=False
+            )
+    return None
+
+
+_LABELS: Final = frozenset((v.TRANSLATE, v.MEANING, v.MEANS, v.OUTCOME, v.LANGUAGE, v.CHINESE, v.GERMAN))
 
 
 def _gives_way(before: str, rest: str, head: Head, lang: str) -> bool:
@@ -131,6 +156,8 @@ def source_tail(line: str, lang: str) -> int | None:
         before, after = line[: offset + label.start()], tail[label.end() :]
         ended = before.rstrip(DECORATION + "-–—")[-1:] in ENDS and in_target(before[-WINDOW:], lang)
         foreign = lang == "zh" or label["source"] is not None or label.group().lower().startswith("transl")
+        if label["source"] is None and function_words(before[-WINDOW:] + after) == (0, 0) and lang == "de":
+            continue  # "No! Translation: Nein!": nothing tells which is which
         if ended and label.end() - label.start() > 1 and _restates(after, before, lang, labelled=foreign):
             return offset + label.start()
     return None
@@ -138,6 +165,8 @@ def source_tail(line: str, lang: str) -> int | None:
 
 def remark_start(line: str, lang: str) -> int | None:
     """Find where a closing remark ("以上是这段英语的中文翻译。") begins, or None."""
+    if (note := BILINGUAL.own_note.search(line, pos=max(0, len(line) - WINDOW))) is not None:
+        return note.start() if in_target(line[: note.start()], lang) else None
     for remark in BILINGUAL.closing_remark.finditer(line, pos=max(0, len(line) - WINDOW)):
         tokens, _ = scan(line, remark.start(), lang)
         categories = {token.category for token in tokens}
@@ -170,7 +199,7 @@ def without_note(text: str, lang: str) -> str:
         text = text[: note.start()].rstrip()
     if text and is_opener(text[0]):
         end = closing_mark(text, 0, WINDOW)
-        if end > 1 and text[end - 1] in ENDS and BILINGUAL.alternative.match(text, end + 1) is not None:
+        if end > 1 and text[end - 1] in ENDS and BILINGUAL.afterthought.match(text, end + 1) is not None:
             return text[: end + 1]
     return text
 
@@ -180,7 +209,12 @@ def quoted_before_talk(line: str, lang: str) -> str | None:
     end = closing_mark(line, 0, WINDOW)
     if end < 0 or not in_target(line[1:end], lang):
         return None
-    return line[1:end] if v.TRANSLATE in wholly_talk(line[end + 1 :], lang) else None
+    talk, target = wholly_talk(line[end + 1 :], lang), v.TARGETS[lang]
+    told = talk & {v.MEANING, v.OUTCOME} and talk & {v.SPEECH, v.ENGLISH, v.TEXT, target}
+    if talk <= {v.MEANS, v.QUOTED} and line[end - 1] in ENDS and not could_be_source(line[1:end], lang):
+        return line[1:end] if in_source(line[end + 1 :], lang) else None
+    sure = line[end - 1] in ENDS and (told or target in talk <= {target, v.PARTICLE})
+    return line[1:end] if v.TRANSLATE in talk or sure else None
 
 
 def wholly_talk(text: str, lang: str) -> set[str]:

@@ -14,7 +14,7 @@ import regex
 
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.bilingual import wholly_talk
-from iwsltpack.cleaning.script import HAN, LATIN_WORD, has_content
+from iwsltpack.cleaning.script import HAN, LATIN_WORD, has_content, in_target
 
 LONGEST: Final = 20_000
 """Characters of the longest line whose marks are repaired; a longer one is a broken output."""
@@ -116,14 +116,17 @@ def drop_romanisation(line: str, lang: str) -> str:
     characters = len(HAN.findall(spelled["text"]))
     whole = syllables >= SURE and 0.7 * characters <= syllables <= 1.3 * characters
     # Without tones only a perfect fit tells pinyin from words of English.
-    sure = PINYIN.tone.search(decomposed) is not None or (known == len(words) and syllables > 2 * SURE)
+    sure = PINYIN.tone.search(decomposed) is not None or (known == len(words) > 1 and syllables > 2 * SURE)
     return spelled["text"].rstrip() if whole and sure and known >= 0.8 * len(words) else line
 
 
 def unwrap_record(line: str, lang: str) -> str:
-    """Keep the translation alone where the line is a record or a list that holds it."""
-    if line[:1] not in ("{", "["):
-        return line
+    """Keep the translation alone where the line is a record, a list or an assignment that holds it."""
+    if line[:1] not in ("{", "[", "("):
+        bare = RECORDS.bare.fullmatch(line)
+        return line if bare is None else bare["value"]
+    if (nested := RECORDS.nested.fullmatch(line)) is not None:
+        return next(filter(None, nested.captures("inner")))
     single = RECORDS.list.fullmatch(line)
     if single is not None:
         return RECORDS.escaped.sub(r"\1", single["value"])
@@ -136,9 +139,10 @@ def unwrap_record(line: str, lang: str) -> str:
         entries[entry["key"]] = RECORDS.escaped.sub(r"\1", entry["value"])
         position = entry.end()
     wanted = {v.TRANSLATE, v.TARGETS[lang]}
-    named = [key for key in entries if wanted & wholly_talk(key, lang)]
-    generic = [key for key in entries if v.simplified(key.lower()) in v.ANSWER_KEYS]
-    chosen = named or generic
+    named = [key for key in entries if wanted & wholly_talk(key, lang) and "transcri" not in key.lower()]
+    named = [key for key in named if in_target(entries[key], lang)] or named * (len(entries) == 1)
+    words = {key: v.simplified(key.lower()).replace("_", " ").split() for key in entries}
+    chosen = named or [key for key in entries if v.ANSWER_KEYS.issuperset(words[key])]
     return entries[chosen[-1]] if line[0] == "{" and chosen and has_content(entries[chosen[-1]]) else line
 
 

@@ -8,7 +8,7 @@ window of fixed size, whatever the line's length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from iwsltpack.cleaning import vocabulary as v
@@ -32,19 +32,23 @@ COLONS: Final = ":：﹕∶"
 COMMAS: Final = ",，、;；-–—"
 STOPS: Final = "。.!！?？"
 PREFIX: Final = v.Patterns("meta_prefix")
-DECORATION: Final = " \t*_#>→()（）[]【】|~"
+DECORATION: Final = " \t*_#>→()（）[]【】〔〕|~"
 
 AROUND_LANGUAGE: Final = frozenset(
-    (v.TEXT, v.SPEECH, v.OUTCOME, v.MEANING, v.MEANS, v.NEUTRAL, v.OTHER, v.SELF, v.DETERMINER, v.SAY)
+    (
+        *(v.TEXT, v.SPEECH, v.OUTCOME, v.MEANING, v.MEANS, v.NEUTRAL, v.OTHER, v.SELF, v.DETERMINER, v.SAY),
+        *(v.POLITE, v.LANGUAGE),
+    )
 )
 """What may stand beside the target language's name in the label of a quotation."""
+_AROUND_SENTENCE: Final = AROUND_LANGUAGE - {v.OTHER, v.SAY}
 LEADS_TO_QUOTE: Final = frozenset(
     (v.COPULA, v.TRANSLATE, v.PARTICLE, v.MEANS, v.CHINESE, v.GERMAN, v.SAID, v.OUTCOME)
 )
 """What the last word of a head may be where a quotation follows without a colon."""
 
+_TELLING: Final = v.LANGUAGES | {v.TRANSLATE, v.SPEECH, v.QUOTED, v.MEANING}
 _NAMES_TEXT: Final = frozenset((v.SPEECH, v.TEXT, v.SPEAKER, v.ENGLISH, v.QUOTED))
-RECORDING_STARTS: Final = frozenset("这這该該此本")
 
 DelimiterKind = Literal["colon", "quote", "comma", "stop", "script"]
 KINDS: Final[dict[str, DelimiterKind]] = {
@@ -80,6 +84,7 @@ class Head:
     all_latin: bool
     kind: DelimiterKind
     end: int
+    dash: bool
 
     def has(self, *categories: str) -> bool:
         """Tell whether any of the categories occurs."""
@@ -113,7 +118,7 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]
             tokens.append(Word(v.QUOTED, end + 1, latin=True))
             position = end + 1
         elif kind is not None or character in DECORATION:
-            if tokens and character in "】]" and line[start] in "【[":
+            if tokens and character in "】]〕)）" and line[start] in "【[〔(（":
                 delimiters.append(Delimiter("colon", len(tokens), position + 1))
             position += 1
         elif (token := _word(line, position, lang)) is not None:
@@ -145,6 +150,8 @@ def _word(line: str, position: int, lang: str) -> Word | None:
         category = v.NEUTRAL if (lang, lower) == ("de", "man") else v.LATIN_WORDS.get(lower)
         if category is not None:
             return Word(category, word.end(), latin=True)
+        if (compound := PREFIX.compound.fullmatch(lower)) is not None:
+            return Word(str(compound.lastgroup), word.end(), latin=True)
         fused = PREFIX.fused.match(lower)
         if fused is not None and lower[fused.end() :] in v.LATIN_WORDS:
             return Word(v.LATIN_WORDS[fused.group()], position + fused.end(), latin=True)
@@ -161,37 +168,37 @@ def find_head(line: str, start: int, lang: str) -> Head | None:
 
 def _strict_head(line: str, start: int, lang: str) -> Head | None:
     tokens, delimiters = scan(line, start, lang)
+    found: Head | None = None
     for delimiter in reversed(delimiters):
         read = tokens[: delimiter.tokens]
+        # Words after a label that say nothing of a translation are its beginning: "译文：他说：“好。”".
+        if found is not None:
+            after = found.categories[len(read) :]
+            if delimiter.kind != "colon" or not after or not _TELLING.isdisjoint(after):
+                continue
         head = Head(
             categories=tuple(token.category for token in read),
             text=v.simplified(line[start : read[-1].end].lstrip(DECORATION)),
             all_latin=all(token.latin for token in read),
             kind=delimiter.kind,
             end=delimiter.rest,
+            dash=line[delimiter.rest - 1] in "-–—",
         )
         if _is_meta(head, line[delimiter.rest :].lstrip(DECORATION), lang):
-            return head
-    return None
+            found = head
+    return found
 
 
 def _loose_head(line: str, start: int, lang: str) -> Head | None:
-    window = line[start : start + WINDOW]
-    recording = PREFIX.recording.match(v.simplified(window)) if window[:1] in RECORDING_STARTS else None
-    if recording is not None and _is_wrapped(line[start + recording.end() :].lstrip(DECORATION)):
-        return Head(
-            (v.SPEECH,), recording.group(), all_latin=False, kind="colon", end=start + recording.end()
-        )
-    unknown = PREFIX.unknown_words.match(window)
-    if unknown is None:
+    """Return what stands before a colon and a quoted rest, if words the vocabulary lacks are all that keeps it out."""
+    window = v.simplified(line[start : start + WINDOW])
+    head = PREFIX.unknown_head.match(window)
+    if head is None or PREFIX.content_words.search(head.group()) is not None:
         return None
-    head = _strict_head(line, start + unknown.end(), lang)
-    if head is None or not head.has(v.COPULA, v.TRANSLATE):
+    rest = line[start + head.end() :].lstrip(DECORATION)
+    if not _is_wrapped(rest) or not (head["recording"] or in_target(rest, lang)):
         return None
-    read = window[: head.end - start]
-    if not any(map(read.__contains__, COLONS)) or PREFIX.content_words.search(v.simplified(read)):
-        return None
-    return head if _is_wrapped(line[head.end :].lstrip(DECORATION)) else None
+    return Head((v.TRANSLATE,), head.group(), False, "colon", start + head.end(), dash=False)
 
 
 def is_meta_tail(text: str) -> bool:
@@ -212,10 +219,17 @@ def _is_wrapped(rest: str) -> bool:
 def _is_meta(head: Head, rest: str, lang: str) -> bool:
     wrapped = _is_wrapped(rest)
     target = v.TARGETS[lang]
+    says = head.kind == "comma" and head.all_latin and head.last == v.SAY and head.has(v.SPEECH)
+    if wrapped and (head.dash or says):
+        head = replace(head, kind="colon")
     if not wrapped and (head.kind == "quote" or head.has(v.OTHER, v.TASK)):
         return False
     if head.has(v.OTHER) and not (head.has(v.TRANSLATE) and head.has(v.SPEECH, v.TEXT, v.ENGLISH, target)):
-        return False
+        # "一位男士用英语说：'…'"
+        told = head.has(v.ENGLISH) and (head.has(v.SPEECH) or not head.all_latin)
+        offered = head.all_latin and head.has(target) and not head.has(v.SAY)  # "Hier finden Sie …"
+        if head.categories[0] == v.OTHER or not (told or offered):
+            return False
     # A short quotation of no certain language may be the translation, and the rest a note on it.
     if head.has(v.NOTE) or (head.has(v.QUOTED) and not wrapped and not in_source(head.text, lang)):
         return False
@@ -235,7 +249,8 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
         return True
     if _is_speech(head, wrapped=wrapped, switched=switched):
         return True
-    labels = head.kind == "colon" or (head.kind == "quote" and head.last == v.COPULA)
+    said = head.last in (v.SAY, v.MEANS, target) and is_sentence(rest)
+    labels = head.kind == "colon" or (head.kind == "quote" and (said or head.last == v.COPULA))
     return labels and _is_label(head, rest, lang, wrapped=wrapped or switched)
 
 
@@ -260,7 +275,8 @@ def _is_translation(head: Head, *, wrapped: bool, switched: bool, bare: bool) ->
     if head.has(v.OUTCOME) and not (told or wrapped or switched):
         return False
     if head.kind == "quote":
-        return head.last in LEADS_TO_QUOTE and (named or head.all_latin or head.text.endswith("如下"))
+        leads = head.last in LEADS_TO_QUOTE or (head.last == v.SAY and named)
+        return leads and (named or head.all_latin or head.text.endswith("如下"))
     if head.kind == "comma":
         return head.last == v.COPULA and (named or head.has(v.DETERMINER))
     if head.kind == "stop":
@@ -269,11 +285,11 @@ def _is_translation(head: Head, *, wrapped: bool, switched: bool, bare: bool) ->
 
 
 def _is_meaning(head: Head, target: str, *, wrapped: bool, switched: bool) -> bool:
-    if not head.has(v.MEANING, v.MEANS) or not head.has(v.COPULA, v.MEANS):
+    if not head.has(v.MEANING, v.MEANS) or not (wrapped or head.has(v.COPULA, v.MEANS)):
         return False
     if head.has(v.SPEECH, v.ENGLISH, target) and (head.kind == "colon" or head.last in LEADS_TO_QUOTE):
         return True
-    return (wrapped or switched) and head.has(v.TEXT, v.SPEAKER, v.QUOTED)
+    return (wrapped or switched) and head.has(v.TEXT, v.SPEAKER, v.QUOTED, v.CLASSIFIER)
 
 
 def _is_speech(head: Head, *, wrapped: bool, switched: bool) -> bool:
@@ -283,16 +299,25 @@ def _is_speech(head: Head, *, wrapped: bool, switched: bool) -> bool:
         return False
     if PREFIX.news.match(head.text) is not None and not head.has(v.ENGLISH):
         return False
-    if head.kind == "colon" and (head.has(v.SAID) or (head.has(v.SPEECH) and head.text.endswith("内容"))):
+    if head.kind == "colon" and (
+        head.has(v.SAID) or (head.has(v.SPEECH) and PREFIX.content_is.search(head.text))
+    ):
         return True
     if switched:
         return head.has(v.SAY, v.COPULA)
-    return wrapped and head.kind == "colon" and (head.has(v.SAY) or head.last in (v.COPULA, v.SAID))
+    transcript = head.last == v.TEXT and head.has(v.SPEECH)  # "录音原文："
+    return (
+        wrapped
+        and head.kind == "colon"
+        and (head.has(v.SAY) or head.last in (v.COPULA, v.SAID) or transcript)
+    )
 
 
 def _is_label(head: Head, rest: str, lang: str, *, wrapped: bool) -> bool:
     target = v.TARGETS[lang]
     words = set(head.categories)
+    if wrapped and PREFIX.target_side.fullmatch(head.text):
+        return in_target(rest, lang)
     if target not in words:
         return False
     if v.PARTICLE in words and words & _NAMES_TEXT and words & {v.COPULA, v.SAY, v.SAID, v.MEANS}:
@@ -300,15 +325,16 @@ def _is_label(head: Head, rest: str, lang: str, *, wrapped: bool) -> bool:
     allowed = {target, v.PARTICLE, v.COPULA}
     if wrapped:
         allowed |= AROUND_LANGUAGE
-        if v.PARTICLE in words or any(map(head.text.__contains__, "->→")):
+        if words & {v.PARTICLE, v.OUTCOME} or any(map(head.text.__contains__, "->→")):
             allowed |= {v.ENGLISH}
     elif {v.OUTCOME, v.COPULA} <= words:
-        allowed |= {v.OUTCOME, v.DETERMINER}
+        allowed |= {v.OUTCOME, v.DETERMINER, v.SPEECH, v.ENGLISH}
     elif v.PARTICLE in words:
         allowed |= {v.DETERMINER, v.POLITE}
     if not wrapped and is_sentence(rest):
-        allowed |= {v.TEXT, v.SPEECH, v.OUTCOME, v.MEANING, v.DETERMINER} if head.all_latin else {v.MEANING}
-        allowed |= {v.ENGLISH} if head.text.isupper() else set()
+        allowed |= _AROUND_SENTENCE if head.all_latin else {v.MEANING, v.SAY, v.OUTCOME}
+        directed = not head.all_latin and any(map(head.text.__contains__, "转到至>→"))  # 英语转中文：
+        allowed |= {v.ENGLISH} if head.text.isupper() or directed else set()
     if not words <= allowed or not rest:
         return False
     # "中文：300小时" is a table's row; a sentence begins with a capital or is long.

@@ -21,7 +21,7 @@ from iwsltpack.cleaning.bilingual import (
     translation_start,
     without_note,
 )
-from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, is_meta_tail
+from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, PREFIX, find_head, is_meta_tail
 from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
 
 Repair = Callable[[str, str], str]
@@ -46,12 +46,12 @@ class CleaningRule:
         return " ".join((self.apply.__doc__ or "").split())
 
 
-BRACKETS: Final = {"(": ")", "（": "）", "[": "]", "【": "】"}
+BRACKETS: Final = {"(": ")）", "（": ")）", "[": "]】", "【": "]】"}
 
 # Most lines hold nothing that a rule on wording is about. This search finds that out at a fraction of the rules' cost.
 _TALK: Final = re.compile(
     "[:：﹕∶'\"“”‘’„‚「『《«»‹›`＂＇〝)）\\]】<&*_āǎēěīǐōǒūǔ]|^(?:thought|assistant|model) "
-    "|译|譯|转写|转录|[Tt]rans|bersetz|[Mm]ean|[Ss]pe|bedeutet|^.{0,40}[A-Za-z] ?[\u3400-\u9fff]"
+    "|hope th|[-=]>|[→➔⇒]|译|譯|转写|转录|[Tt]rans|bersetz|[Mm]ean|[Ss]pe|bedeutet|^.{0,40}[A-Za-z] ?[\u3400-\u9fff]"
 )
 
 
@@ -62,7 +62,9 @@ def may_be_talk(line: str) -> bool:
 
 def drop_prefix(line: str, lang: str) -> str:
     """Take away talk about the translation before it, with the quotation marks it opens, closed or not."""
-    for start in (0, 1) if line and is_opener(line[0]) else (0,):
+    marker = PREFIX.list_marker.match(line)
+    starts = [0, 1] if line and is_opener(line[0]) else [0] if marker is None else [0, marker.end()]
+    for start in starts:
         if (head := find_head(line, start, lang)) is not None:
             # A quotation that ends within the head is what somebody said, not a frame around it all.
             closed = closing_mark(line, 0, head.end + 1) if is_opener(line[0]) else -1
@@ -80,12 +82,17 @@ def keep_translation(line: str, lang: str) -> str:
 
 def _opened_text(rest: str, lead: str, lang: str) -> str:
     """Return the translation that a label opened: without its quotation marks, the bracket at `lead`, or a note."""
-    rest = without_note(rest.lstrip(DECORATION).rstrip("*_ "), lang)
+    rest = rest.lstrip(DECORATION).rstrip("*_ ")
+    marker = PREFIX.list_marker.match(rest)
+    if marker is not None and not rest[0].isdigit() and rest.count(f" {rest[0]} ") == 0:
+        rest = rest[marker.end() :]
+    rest = without_note(rest, lang)
     if rest[:1] and is_opener(rest[0]):
         inner = unwrap(rest, opened=True, is_tail=is_meta_tail)
         rest = rest if inner is None else inner
+    # Models close a wide bracket with a narrow one, and the other way round.
     closing = BRACKETS.get(lead, "")
-    if closing and rest.endswith(closing) and rest.count(lead) < rest.count(closing):
+    if closing and rest.endswith(tuple(closing)) and rest.count(lead) < rest.count(rest[-1]):
         rest = rest[:-1]
     return rest.strip()
 
