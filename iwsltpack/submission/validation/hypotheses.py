@@ -106,14 +106,11 @@ def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
 def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
     foreign = 0
     for number, line in enumerate(found.lines, 1):
-        for rule, message in _wrong_characters(line, raw=raw):
-            found.add(rule, message, number)
-        foreign += not line.strip()
-        if lang is None or not line.strip() or len(line) > MAX_LINE:
-            continue
-        worded = _wrong_wording(line, lang, raw=raw)
-        foreign += any(rule == "hyp.not-target-language" for rule, _ in worded)
-        for rule, message in worded:
+        broken = _wrong_characters(line, raw=raw)
+        if lang is not None and line.strip() and len(line) <= MAX_LINE:
+            broken += _wrong_wording(line, lang, raw=raw)
+        foreign += not line.strip() or any(rule == "hyp.not-target-language" for rule, _ in broken)
+        for rule, message in broken:
             found.add(rule, message, number)
     if len(found.lines) >= MIN_LINES_FOR_SHARE and foreign > SCRIPT_SHARE * len(found.lines):
         message = f"{foreign} of {len(found.lines)} lines are empty or not in {lang or 'any language'}"
