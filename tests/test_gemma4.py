@@ -198,12 +198,12 @@ def test_the_family_is_asked_text_first_without_thinking_and_hears_18_seconds() 
 
 def test_the_familys_prompt_and_limit_are_the_organisers(checkpoint: Path) -> None:
     wanted = editions.load("iwslt2027").decoding("en-de")
-    own = DecodeOptions(pair="en-de").resolved(GEMMA4.edition)
+    own = DecodeOptions(pair="en-de").resolved(GEMMA4)
     assert (own.prompt, own.max_new_tokens) == (wanted.prompt, 256)
     assert own.prompt == (
         "Translate the following speech into German. Output only the translation, with no explanation or newlines."
     )
-    named = DecodeOptions(pair="en-de", edition="iwslt2026", prompt="Say.").resolved(GEMMA4.edition)
+    named = DecodeOptions(pair="en-de", edition="iwslt2026", prompt="Say.").resolved(GEMMA4)
     assert (named.prompt, named.max_new_tokens) == ("Say.", 64)
 
 

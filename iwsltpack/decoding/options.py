@@ -12,6 +12,7 @@ from iwsltpack.cluster.shards import Shard, check_sharing
 from iwsltpack.documents.choices import DEFAULT_PAIR, BadAudio, Dtype, LongAudio, Mode, TestSetKind
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.errors import UsageError
+from iwsltpack.runtime.families import AUDIO_FIRST, Family
 from iwsltpack.system.fileio import read_toml
 
 DEFAULT_MAX_NEW_TOKENS = 64
@@ -105,19 +106,19 @@ class DecodeOptions:
         if not self.placeholder.strip() or len(self.placeholder.splitlines()) != 1:
             raise UsageError("the placeholder must be one line that is not empty", got=repr(self.placeholder))
 
-    def resolved(self, edition: str | None = None, told: Mapping[str, str] | None = None) -> DecodeOptions:
+    def resolved(self, family: Family = AUDIO_FIRST) -> DecodeOptions:
         """Return the same options with prompt and token limit filled in.
 
-        They are those of the edition that was named, else those of `edition`, of which the model's family is the
-        baseline, else the paper's. Models of a family that is `told` its target language have that for a prompt.
+        They are those of the edition that was named, else those of the one whose baseline the model's family is, else
+        the paper's. Models of a family that is told its target language have that for a prompt.
         """
         prompt, limit = default_prompt(self.pair), DEFAULT_MAX_NEW_TOKENS
-        if (named := self.edition or edition) is not None:
+        if (named := self.edition or family.edition) is not None:
             from iwsltpack import editions
 
             decoding = editions.load(named).decoding(self.pair)
             prompt, limit = decoding.prompt, decoding.max_new_tokens
-        prompt = prompt if told is None else told[PAIRS[self.pair]]
+        prompt = prompt if family.told is None else family.told[PAIRS[self.pair]]
         return replace(
             self,
             prompt=prompt if self.prompt is None else self.prompt,
@@ -159,15 +160,13 @@ class RunRequest:
     def __post_init__(self) -> None:
         check_sharing(self.shard, self.cluster)
 
-    def options_of(
-        self, names: list[str], edition: str | None = None, told: Mapping[str, str] | None = None
-    ) -> dict[str, DecodeOptions]:
-        """Return the options of every test set, by name; for `edition` and `told` see `DecodeOptions.resolved`."""
+    def options_of(self, names: list[str], family: Family) -> dict[str, DecodeOptions]:
+        """Return the options of every test set, by name, for a model of this family."""
         if unknown := sorted(self.per_set.keys() - set(names)):
             raise UsageError(
                 f"settings for a test set that is not there: {unknown[0]!r}", expected=", ".join(names)
             )
-        common = self.options.resolved(edition, told)
+        common = self.options.resolved(family)
         return {name: replace(common, **self.per_set.get(name, {})) for name in names}
 
 

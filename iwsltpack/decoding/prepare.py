@@ -79,8 +79,7 @@ def prepare_jobs(
         refuse_above_runs(folder)
         refuse_lost_journal(folder)
     processor = processor_from(source.model_dir)
-    family = family_of(processor)
-    apart = request.options_of([item.name for item in test_sets], family.edition, family.told)
+    apart = request.options_of([item.name for item in test_sets], family_of(processor))
     limit = audio_limit(processor)
     surveys = [survey(test_set, limit, reporter) for test_set in test_sets]
     apply_policy(surveys, options, limit, reporter)

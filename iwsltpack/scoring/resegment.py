@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+
+import regex
 
 from iwsltpack.errors import InputError, MissingDependency, ResourceError, how_it_ended, how_to_install
 
@@ -25,14 +26,6 @@ MAX_CELLS = 20_000_000_000
 MAX_TOKEN = 200
 """Characters of a token handed over; longer ones are runs that no reference holds."""
 APART = "tell the documents apart: references as XML, or a CSV manifest with a column document"
-
-
-class AlignedToken(NamedTuple):
-    """A word, a CJK character or a punctuation mark, and where it lies in the text."""
-
-    text: str
-    start: int
-    end: int
 
 
 def aligner_version() -> str:
@@ -45,17 +38,15 @@ def aligner_version() -> str:
     return f"mweralign-{metadata.version('mweralign')}"
 
 
-def tokenize(text: str) -> list[AlignedToken]:
-    """Cut a text where a segment may end: around every word, CJK character and punctuation mark.
+def tokenize(text: str) -> list[regex.Match[str]]:
+    """Return the places where a segment may begin and end: every word, CJK character and punctuation mark.
 
-    >>> [token.text for token in tokenize("我们用BERT，yes.")]
+    >>> [token.group() for token in tokenize("我们用BERT，yes.")]
     ['我', '们', '用', 'BERT', '，', 'yes', '.']
     """
-    import regex
-
     cjk, other = r"\p{Han}\p{Hiragana}\p{Katakana}", r"\p{L}\p{M}\p{N}"
     pattern = rf"[{cjk}]|[{other}]+?(?=[{cjk}]|[^{other}]|$)|\S"
-    return [AlignedToken(match.group(), *match.span()) for match in regex.finditer(pattern, text)]
+    return list(regex.finditer(pattern, text))
 
 
 def resegment(
@@ -159,7 +150,7 @@ class _Document:
         """Return the text cut, one line for each reference."""
         ends = list(itertools.accumulate(self._sizes))
         parts = [self.tokens[end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
-        return [self.text[part[0].start : part[-1].end] if part else "" for part in parts]
+        return [self.text[part[0].start() : part[-1].end()] if part else "" for part in parts]
 
 
 def _ask(tasks: list[list[object]]) -> list[list[int]]:
@@ -186,10 +177,10 @@ def _ask(tasks: list[list[object]]) -> list[list[int]]:
     return answers
 
 
-def _words(tokens: list[AlignedToken]) -> list[str]:
+def _words(tokens: list[regex.Match[str]]) -> list[str]:
     """Return tokens each as one word to the aligner, with none of its marks."""
 
     def shown(character: str) -> str:
         return character if character.isprintable() and character not in "#▁|" else "_"
 
-    return ["".join(map(shown, token.text))[:MAX_TOKEN] for token in tokens]
+    return ["".join(map(shown, token.group()))[:MAX_TOKEN] for token in tokens]

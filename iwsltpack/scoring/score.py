@@ -243,9 +243,9 @@ class _Scorer:
 
         def test() -> dict[str, Any]:
             if metric == "comet":
-                return vars(compare_means(own.segments, theirs.segments))
+                return compare_means(own.segments, theirs.segments)
             references = self.references.lines
-            return vars(compare_surface(metric, text.lines, baseline.lines, references, self.language))
+            return compare_surface(metric, text.lines, baseline.lines, references, self.language)
 
         content = {
             "test": metric,

@@ -1,14 +1,14 @@
 """Paired tests against a baseline: bootstrap resampling and approximate randomisation.
 
 chrF and BLEU are tested by sacrebleu's own implementation; COMET, a mean over segments, by the same two procedures
-on its segment scores, with the same definition of the p-value.
+on its segment scores, with the same definition of the p-value. A result holds the p-values of both tests, half the
+width of the system's 95 % confidence interval, and the seed, under the names that a score document's comparison has.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,6 @@ BLOCK_VALUES = 4_000_000
 """Random choices drawn at once: bounds the memory of a test on many segments."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairedResult:
-    """p-values of both tests, and half the width of the system's 95 % confidence interval."""
-
-    p_bootstrap: float
-    p_randomization: float
-    interval: float
-    seed: int
-
-
 def seed() -> int:
     """Return the seed of every draw: sacrebleu's variable where it is set."""
     told = os.environ.get(SEED_VARIABLE, str(DEFAULT_SEED))
@@ -47,7 +37,7 @@ def seed() -> int:
 
 def compare_surface(
     metric: str, system: Sequence[str], baseline: Sequence[str], references: Sequence[str], language: str
-) -> PairedResult:
+) -> dict[str, Any]:
     """Test chrF or BLEU of `system` against `baseline`, segment by segment the same references."""
     from sacrebleu.significance import PairedTest
 
@@ -64,15 +54,15 @@ def compare_surface(
     randomised = run("ar", RANDOMIZATION_TRIALS)
     # sacrebleu counts only draws beyond the observed difference, which makes two equal systems differ at p = 0.0001.
     equal = list(system) == list(baseline)
-    return PairedResult(
-        p_bootstrap=1.0 if equal else float(bootstrap.p_value),
-        p_randomization=1.0 if equal else float(randomised.p_value),
-        interval=float(bootstrap.ci),
-        seed=drawn,
-    )
+    return {
+        "p_bootstrap": 1.0 if equal else float(bootstrap.p_value),
+        "p_randomization": 1.0 if equal else float(randomised.p_value),
+        "interval": float(bootstrap.ci),
+        "seed": drawn,
+    }
 
 
-def compare_means(system: Sequence[float], baseline: Sequence[float]) -> PairedResult:
+def compare_means(system: Sequence[float], baseline: Sequence[float]) -> dict[str, Any]:
     """Test the mean of segment scores of `system` against that of `baseline`: the same segments in the same order.
 
     The p-value is sacrebleu's, (draws beyond the observed difference + 1) / (draws + 1).
@@ -101,12 +91,12 @@ def compare_means(system: Sequence[float], baseline: Sequence[float]) -> PairedR
     flipped = np.abs(_draw(RANDOMIZATION_TRIALS, size, drawn, swapped))
     ordered = np.sort(sampled_ours)
     cut = ordered.size // 40
-    return PairedResult(
-        p_bootstrap=_p_value(centred, observed),
-        p_randomization=_p_value(flipped, observed),
-        interval=float(ordered[ordered.size - cut - 1] - ordered[cut]) / 2,
-        seed=drawn,
-    )
+    return {
+        "p_bootstrap": _p_value(centred, observed),
+        "p_randomization": _p_value(flipped, observed),
+        "interval": float(ordered[ordered.size - cut - 1] - ordered[cut]) / 2,
+        "seed": drawn,
+    }
 
 
 def _draw(
