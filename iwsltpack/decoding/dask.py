@@ -30,7 +30,8 @@ from iwsltpack.decoding.open_run import open_whole
 from iwsltpack.decoding.prepare import prepare_jobs
 from iwsltpack.decoding.record import LIBRARIES
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import Problem, ResourceError, UsageError, ValidationFailed
+from iwsltpack.errors import ResourceError, UsageError, ValidationFailed
+from iwsltpack.testsets.survey import segment_problem
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -209,7 +210,11 @@ class DaskRun:
 
     def _give_up(self, lost: list[Lost[BatchTask]]) -> None:
         """Write placeholders for segments that kill their workers, or end with an error that names them."""
-        problems = [self._problem(entry) for entry in lost]
+        problems = []
+        for entry in lost:
+            (piece,) = entry.item.batch
+            segment = self._runs[entry.item.test_set].job.plan.segments[piece.segment]
+            problems.append(segment_problem(segment, piece.segment, "decode.kills-worker", entry.reason))
         if all(run.job.plan.settings.keeps_placeholders for run in self._runs):
             for entry, problem in zip(lost, problems, strict=True):
                 self._reporter.say(str(problem))
@@ -230,14 +235,4 @@ class DaskRun:
             problems,
             fix="see the workers' log; run the same command again to try them again, "
             "or with --on-bad-audio placeholder to go on without them",
-        )
-
-    def _problem(self, entry: Lost[BatchTask]) -> Problem:
-        (piece,) = entry.item.batch
-        segment = self._runs[entry.item.test_set].job.plan.segments[piece.segment]
-        return Problem(
-            rule="decode.kills-worker",
-            message=f"segment {segment.id}: {entry.reason}",
-            path=segment.audio,
-            line=piece.segment + 1,
         )

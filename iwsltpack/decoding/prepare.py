@@ -17,13 +17,13 @@ from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.decoding.record import build_settings, describe_artifact, refuse_lost_journal
 from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.places import refuse_above_runs, refuse_inside
-from iwsltpack.errors import InputError, Problem, ValidationFailed
+from iwsltpack.errors import InputError, ValidationFailed
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, check_mode, processor_from
 from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.audio import ExaminedFile
 from iwsltpack.testsets.discovery import find_test_sets
-from iwsltpack.testsets.survey import Survey, survey
+from iwsltpack.testsets.survey import Survey, segment_problem, survey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,15 @@ def apply_policy(surveys: list[Survey], options: DecodeOptions, limit: float, re
         if item.long and options.long == "error":
             raise ValidationFailed(
                 f"{len(item.long)} segments are longer than the {limit:g} s the model hears",
-                [_too_long(item, index, limit) for index in item.long],
+                [
+                    segment_problem(
+                        item.test_set.segments[index],
+                        index,
+                        "audio.long",
+                        f"{item.durations[index]:.2f} s, the model hears {limit:g} s",
+                    )
+                    for index in item.long
+                ],
                 where=item.test_set.name,
                 fix="cut them at silences and join the outputs: --long segment",
             )
@@ -127,13 +135,3 @@ def apply_policy(surveys: list[Survey], options: DecodeOptions, limit: float, re
             reporter.say(
                 f"{item.test_set.name}: {len(item.long)} segments over {limit:g} s are cut at silences, one line each"
             )
-
-
-def _too_long(item: Survey, index: int, limit: float) -> Problem:
-    segment = item.test_set.segments[index]
-    return Problem(
-        rule="audio.long",
-        message=f"segment {segment.id}: {item.durations[index]:.2f} s, the model hears {limit:g} s",
-        path=segment.audio,
-        line=index + 1,
-    )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from iwsltpack.documents.decoding_plan import PlanSegment
 from iwsltpack.errors import Problem, Severity
 from iwsltpack.system.fileio import canonical_json
 from iwsltpack.system.progress import Reporter
@@ -99,13 +100,14 @@ def _assess(test_set: TestSet, found: dict[Path, Recording | BadAudio], limit: f
                 raise recording
             duration = _length(segment, recording)
         except BadAudio as error:
-            problems.append(_problem(segment, error.rule, str(error)))
+            problems.append(segment_problem(segment, segment.index, f"audio.{error.rule}", str(error)))
             durations.append(0.0)
             continue
         first = int(segment.offset / FRAME_SECONDS)
         energy = recording.energy[first : first + math.ceil(duration / FRAME_SECONDS) + 1]
         if not energy.any():
-            problems.append(_problem(segment, "silent", "nothing but digital silence", "warning"))
+            message = "nothing but digital silence"
+            problems.append(segment_problem(segment, segment.index, "audio.silent", message, "warning"))
         cuts = cut_at_silences(energy, duration, limit)
         if len(cuts) > 1:
             long.append(segment.index)
@@ -142,14 +144,12 @@ def _length(segment: Segment, recording: Recording) -> float:
     return duration
 
 
-def _problem(segment: Segment, rule: str, message: str, severity: Severity = "error") -> Problem:
-    return Problem(
-        rule=f"audio.{rule}",
-        severity=severity,
-        message=f"segment {segment.id}: {message}",
-        path=segment.audio,
-        line=segment.index + 1,
-    )
+def segment_problem(
+    segment: Segment | PlanSegment, index: int, rule: str, message: str, severity: Severity = "error"
+) -> Problem:
+    """Return what is wrong with a segment; it is known by its id, its recording and its line, `index` from 0."""
+    text = f"segment {segment.id}: {message}"
+    return Problem(rule=rule, severity=severity, message=text, path=segment.audio, line=index + 1)
 
 
 def cut_at_silences(energy: Samples, seconds: float, limit: float) -> list[tuple[float, float]]:
