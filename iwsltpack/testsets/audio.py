@@ -222,25 +222,14 @@ def read_span(
     return to_mono(block, source_rate, rate)
 
 
-def to_mono(samples: NDArray[Any], source_rate: int, rate: int) -> Samples:
-    """Average the channels, bring integers to [-1, 1], convert the rate (Hz).
+def to_mono(samples: Samples, source_rate: int, rate: int) -> Samples:
+    """Average the channels and convert the rate (Hz).
 
-    `samples` have shape (frames,) or (frames, channels), and are floats or signed integers of full scale; the result
-    is float32, shape (ceil(frames * rate / source_rate),). Another shape, more channels than frames (a transposed
-    array), and unsigned integers are an `InputError`.
+    `samples` have shape (frames, channels), the result is float32, shape (ceil(frames * rate / source_rate),).
     """
     import soxr
 
-    array = np.asarray(samples)
-    transposed = array.ndim == 2 and array.shape[1] > max(array.shape[0], 2) and array.shape[0] > 0
-    if array.ndim not in (1, 2) or transposed:
-        raise InputError("not audio", expected="an array (frames,) or (frames, channels)", got=array.shape)
-    if array.dtype.kind == "i":
-        array = array.astype(np.float32) / np.float32(-float(np.iinfo(array.dtype).min))
-    elif array.dtype.kind != "f":
-        raise InputError("not audio samples", expected="floats or signed integers", got=array.dtype)
-    mono = array if array.ndim == 1 else array.mean(axis=1)
-    mono = np.ascontiguousarray(mono, dtype=np.float32)
+    mono = np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
     if source_rate == rate or mono.size == 0:
         return mono
     wanted = math.ceil(mono.size * rate / source_rate)

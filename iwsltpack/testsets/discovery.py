@@ -124,7 +124,10 @@ def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
 LAYOUTS: dict[TestSetKind, tuple[Callable[[Path], bool], Callable[[Path], list[TestSet]]]] = {
     "iwslt": (is_iwslt, lambda folder: [read_iwslt(folder)]),
     "csv": (lambda folder: bool(list_manifests(folder)), read_manifests),
-    "acl6060": (lambda folder: find_sentences(folder) is not None, lambda folder: [read_acl6060(folder)]),
+    "acl6060": (
+        lambda folder: find_sentences(folder) is not None,
+        lambda folder: [read_acl6060(find_sentences(folder) or folder)],
+    ),
     "folder": (lambda folder: bool(list_audio(folder)), lambda folder: [read_folder(folder)]),
 }
 """How each layout is told, and how it is read."""

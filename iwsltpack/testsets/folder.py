@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from iwsltpack.errors import InputError, Problem
+from iwsltpack.errors import Problem
 from iwsltpack.testsets.testset import Segment, TestSet, list_audio, refuse, set_name
 
 GOLD = "segmented_wavs/gold"
@@ -21,16 +21,11 @@ def find_sentences(folder: Path) -> Path | None:
     return None
 
 
-def read_acl6060(folder: Path) -> TestSet:
-    """Read ``sent_N`` recordings in the order of N.
+def read_acl6060(place: Path) -> TestSet:
+    """Read ``sent_N`` recordings in the order of N; `place` is what `find_sentences` found.
 
     A number that is missing or given twice is a `ValidationFailed`: every line after it would be another sentence's.
     """
-    place = find_sentences(folder)
-    if place is None:
-        raise InputError(
-            "not an ACL 60/60 test set", where=folder, expected="sent_1.wav, sent_2.wav, …", got="none"
-        )
     numbered: dict[int, Path] = {}
     problems: list[Problem] = []
     for path in list_audio(place):
@@ -57,10 +52,6 @@ def read_folder(folder: Path) -> TestSet:
     many.
     """
     audio = list_audio(folder)
-    if not audio:
-        raise InputError(
-            "no recording in the folder", where=folder, expected="wav, flac, mp3 or ogg files", got="none"
-        )
     seen: dict[str, str] = {}
     problems: list[Problem] = []
     for path in audio:
