@@ -66,38 +66,19 @@ def score(
     cache: ScoreCache | None = None,
     progress: Reporter = SILENT,
 ) -> Score:
-    """Score one set of hypotheses; metrics come in the order asked for.
+    """Score one set of hypotheses; results come in the order in which metrics are asked for.
 
-    Parameters
-    ----------
-    hypotheses
-        From a text file or a run; see `read_hypotheses`.
-    references
-        From text, a manifest or XML, with sources where COMET is asked for; see `read_references`. Those of the
-        hypotheses are taken, in their order; see `pair`.
-    metrics
-        Any of ``chrf``, ``bleu``, ``comet``.
-    language
-        Target language, two letters; None takes the run's, the file name's or the references'.
-    clean
-        Score what the cleaning rules make of the lines.
-    as_server
-        Do to the lines what the evaluation server does before it scores; after cleaning.
-    resegment
-        Cut the lines to the references first; without it their numbers must be equal.
-    baseline
-        Another system's hypotheses to test against.
-    comet
-        Checkpoint, batch size and device.
-    cache
-        Where results are kept; None takes the user's cache.
+    The references are from text, a manifest or XML, with sources where COMET is asked for; those of the hypotheses are
+    taken, in their order; see `pair`. `metrics` are any of ``chrf``, ``bleu``, ``comet``. The target `language` has two
+    letters; None takes the run's, the file name's or the references'.
 
-    Raises
-    ------
-    InputError
-        The references are of other segments, or COMET lacks sources.
-    UsageError
-        An unknown metric, or a language that nothing tells.
+    With `clean`, what the cleaning rules make of the lines is scored. `as_server` does to them, after that, what the
+    evaluation server does before it scores. `resegment` cuts them to the references first; without it their numbers
+    must be equal. `baseline` is another system's hypotheses to test against. Results are kept in `cache`; None takes
+    the user's.
+
+    References of other segments, and sources that COMET lacks, are an `InputError`; an unknown metric, and a language
+    that nothing tells, a `UsageError`.
     """
     if unknown := [name for name in metrics if name not in METRICS]:
         raise UsageError(f"unknown metric {unknown[0]!r}", expected=", ".join(METRICS))
