@@ -123,8 +123,8 @@ def load_from(
     fix = "use a larger device, or --device cpu"
     if mode != "stream":
         fix = "use --mode stream (begun as int8: with another --output)"
-    why = partial(_why, weights, source, place, fix)
-    model, info = make_model(cls, None, place, fix, why, state_dict=weights, dtype=kind, **extra)
+    extra |= {"state_dict": weights, "dtype": kind}
+    model, info = make_model(cls, place, fix, source.model_dir, lambda: weights.failure, **extra)
     _refuse_incomplete(info, source)
     if mode != "load":
         refuse_unfilled(model, source.model_dir)
@@ -146,12 +146,8 @@ def load_checkpoint(folder: Path) -> Any:
     place = resolve_device("auto")
     config, cls = architecture(folder)
     kind = torch.float32 if place.type == "cpu" else torch.bfloat16
-
-    def why(error: Exception) -> ArtifactError:
-        return ArtifactError("the model cannot be loaded", where=folder, got=str(error)[:300])
-
     options = {"config": config, "dtype": kind, "local_files_only": True, "use_safetensors": True}
-    model, info = make_model(cls, folder, place, "calibrate on the CPU", why, **options)
+    model, info = make_model(cls, place, "calibrate on the CPU", folder, **options)
     if missing := sorted(map(str, info["missing_keys"])):
         raise ArtifactError("the checkpoint lacks tensors", where=folder, got=", ".join(missing[:5]))
     model.generation_config = generation_config(folder)
@@ -202,26 +198,38 @@ def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Re
 
 def make_model(
     cls: Any,
-    folder: Path | None,
     place: torch.device,
     fix: str,
-    why: Callable[[Exception], IwsltpackError],
+    folder: Path,
+    failure: Callable[[], Exception | None] = lambda: None,
     **options: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """Let transformers make a model on a device; return it and what transformers says about its tensors.
 
-    One that does not fit the device's memory is a `ResourceError`, which says to `fix`; a package that is not here a
-    `MissingDependency`; for any other error, `why` returns the one that names the cause.
+    They lie in `folder`, or are given as ``state_dict``; `failure` is why one of these could not be decoded, which
+    transformers does not tell. A model that does not fit the device's memory is a `ResourceError`, which says to `fix`;
+    a package that is not here a `MissingDependency`; anything else the error that was the cause, or an `ArtifactError`.
     """
+    source = None if "state_dict" in options else folder
     try:
         with quiet_transformers():
-            made = cls.from_pretrained(folder, device_map={"": place}, output_loading_info=True, **options)
-    except torch.OutOfMemoryError as error:
-        raise _too_small(place, fix) from error
+            made = cls.from_pretrained(source, device_map={"": place}, output_loading_info=True, **options)
     except Exception as error:  # a configuration can make a model's own code fail in any way
-        if isinstance(error, ImportError):
-            refuse_environment(error)
-        raise why(error) from error
+        cause = failure() or error
+        if isinstance(cause, torch.OutOfMemoryError):
+            free, total = torch.cuda.mem_get_info(place) if place.type == "cuda" else (0, 0)
+            raise ResourceError(
+                "the model does not fit the device's memory",
+                where=place,
+                got=f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
+                fix=fix,
+            ) from error
+        if isinstance(cause, ImportError):
+            refuse_environment(cause)
+        if isinstance(cause, IwsltpackError):
+            raise cause from error
+        got = f"{type(cause).__name__}: {first_line(cause)}"
+        raise ArtifactError("the model cannot be loaded", where=folder, got=got) from error
     model, info = made
     return model, info
 
@@ -345,32 +353,4 @@ def _refuse_incomplete(info: dict[str, Any], source: Artifact) -> None:
         expected="every tensor of the architecture, and no other",
         got=found,
         fix="build the artifact again from a checkpoint that matches its config.json",
-    )
-
-
-def _why(
-    weights: LazyStateDict, source: Artifact, place: torch.device, fix: str, error: Exception
-) -> IwsltpackError:
-    """Return the error that names the cause of a failed load."""
-    if isinstance(weights.failure, IwsltpackError):
-        return weights.failure
-    if isinstance(weights.failure, torch.OutOfMemoryError):
-        return _too_small(place, fix)
-    if isinstance(error, IwsltpackError):
-        return error
-    cause = weights.failure or error
-    return ArtifactError(
-        "the model cannot be loaded",
-        where=source.model_dir,
-        got=f"{type(cause).__name__}: {first_line(cause)}",
-    )
-
-
-def _too_small(place: torch.device, fix: str) -> ResourceError:
-    free, total = torch.cuda.mem_get_info(place) if place.type == "cuda" else (0, 0)
-    return ResourceError(
-        "the model does not fit the device's memory",
-        where=place,
-        got=f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
-        fix=fix,
     )
