@@ -24,11 +24,14 @@ from iwsltpack.cli import build as command
 from iwsltpack.cli import inspect
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
-from iwsltpack.documents.artifact import Calibration
+from iwsltpack.documents.artifact import Calibration, Damage
 from iwsltpack.documents.manifest import read_manifest
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
 from iwsltpack.hub.card import write_card
+from iwsltpack.report.report import collect, write_report
 from iwsltpack.submission.packaging import prepare
+from iwsltpack.system.fileio import canonical_json
 from iwsltpack.testsets.discovery import find_test_sets
 
 TESTSET = REPOSITORY / "iwsltpack" / "demo" / "testset"
@@ -99,6 +102,35 @@ def test_the_artifact_tells_what_it_was_calibrated_on(artifact: Path, dev: Path)
     assert str(damage).replace("_", r"\_") in card
     assert said in card and "codes and scales of rows and columns, by calibration" in card
     assert [item.name for item in find_test_sets(dev)] == ["dev"]
+
+
+def test_a_report_ranks_artifacts_by_their_damage(artifact: Path, tmp_path: Path) -> None:
+    damage = read_manifest(artifact).damage
+    assert damage is not None
+
+    def copied(name: str, damage: Damage) -> Path:
+        shutil.copytree(artifact, tmp_path / name)
+        manifest = read_manifest(artifact)
+        changed = replace(manifest, damage=damage, recipe=replace(manifest.recipe, name=name)).sealed()
+        (tmp_path / name / MANIFEST_NAME).write_bytes(canonical_json(changed.to_json()))
+        return tmp_path / name
+
+    worse = copied("worse-than-the-other", replace(damage, kl=damage.kl + 1))
+    elsewhere = copied("elsewhere", replace(damage, data="other", kl=0.0))
+    report = write_report(collect([artifact, worse, elsewhere]), tmp_path / "report")
+    [table] = report.tables
+    assert (table.metric, table.titles["damage"]) == ("damage", "KL")
+    found = {row.system.name: (row.status, row.compared.get("damage")) for row in table.rows}
+    assert found == {
+        "calibrated": ("frontier", damage.kl),
+        "worse-than-the-other": ("dominated", damage.kl + 1),
+        "elsewhere": ("not placed", None),
+    }
+    assert table.best["damage"] == {[row.system.name for row in table.rows].index("calibrated")}
+    assert any("elsewhere" in warning and "another signature" in warning for warning in table.warnings)
+    [_, drawn] = [path for path in report.files if path.name.startswith("frontier")]
+    assert "KL (lower is better)" in drawn.read_text("utf-8")
+    assert f"data:dev|tokens:{damage.tokens}" in (tmp_path / "report" / "report.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

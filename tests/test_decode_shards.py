@@ -36,6 +36,7 @@ from iwsltpack.decoding.journal import Journal
 from iwsltpack.decoding.merge import merge_shards, shard_journal, shares
 from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.decoding.record import DecodedSet
+from iwsltpack.documents.places import run_folders
 from iwsltpack.documents.run import read_run
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
 from iwsltpack.system.progress import SILENT, Reporter
@@ -131,6 +132,24 @@ def test_shards_merged_write_what_one_process_writes(parrot: Parrot, talks: Path
         key=lambda r: r["segment"],
     )
     assert journal_lines(done.folder)[0] == journal_lines(alone.folder)[0]
+
+
+def test_a_run_of_shards_alone_is_known_and_its_progress_told(
+    parrot: Parrot, talks: Path, tmp_path: Path
+) -> None:
+    run_shard(talks, tmp_path / "runs" / "talks", 2, 3)
+    assert run_folders(tmp_path / "runs") == [tmp_path / "runs" / "talks"]
+    parrot.fail_after = len(parrot.batches) + 1
+    with pytest.raises(KeyboardInterrupt):
+        run_shard(talks, tmp_path / "runs" / "talks", 1, 3)
+    said = sum(map(len, parrot.batches))
+    (tmp_path / "iwsltpack.toml").write_text('[decode]\noutput = "runs"\n', encoding="utf-8")
+    command = [sys.executable, "-m", "iwsltpack", "status", "--json"]
+    told = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout)
+    [step] = [step for step in told["steps"] if step["step"] == "decoded"]
+    assert (step["state"], step["told"]) == ("begun", f"{said} of {len(LENGTHS)} segments, 2 shards begun")
+    with pytest.raises(UsageError, match="the output is a folder of runs"):
+        whole(talks, tmp_path / "runs")
 
 
 def pieces(done: DecodedSet) -> list[dict[str, Any]]:

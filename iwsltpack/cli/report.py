@@ -36,7 +36,8 @@ def command(
         typer.Option(help="A published table beside them: palomino2026, or a results document."),
     ] = None,
     rank_by: Annotated[
-        str | None, typer.Option(help="What to rank by; default: comet, chrf or bleu, whichever is there.")
+        str | None,
+        typer.Option(help="comet, chrf, bleu or damage (KL of the artifacts); default: the first there is."),
     ] = None,
     size: Annotated[
         Measure | None,

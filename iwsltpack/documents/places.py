@@ -8,7 +8,9 @@ from iwsltpack.documents.names import (
     INDEX_NAME,
     JOURNAL_NAME,
     MANIFEST_NAME,
+    PLAN_NAME,
     RUN_NAME,
+    SHARDS_DIR,
     SINGLE_NAME,
     SUBMISSION_NAME,
 )
@@ -22,7 +24,7 @@ Thing = Literal["submission", "artifact", "run", "checkpoint"]
 MARKS: Final[dict[Thing, tuple[str, ...]]] = {
     "submission": (SUBMISSION_NAME,),
     "artifact": (MANIFEST_NAME,),
-    "run": (RUN_NAME, JOURNAL_NAME),
+    "run": (RUN_NAME, JOURNAL_NAME, f"{SHARDS_DIR}/{PLAN_NAME}"),
     "checkpoint": (SINGLE_NAME, INDEX_NAME),
 }
 """A file by which a folder is known for each."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A system's place: more quality is better, fewer bytes are better."""
+    """A system's place: more quality is better (damage counts as negative quality), fewer bytes are better."""
 
     name: str
     quality: float

@@ -6,8 +6,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from iwsltpack.documents.score import TITLES
-from iwsltpack.report.systems import System, SystemScore
+from iwsltpack.report.systems import METRICS, System, SystemScore
 from iwsltpack.system.fileio import sha256_bytes
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def _mean(found: dict[str, System], sets: Sequence[str]) -> System:
     seconds = [system.seconds_per_item for system in whole if system.seconds_per_item is not None]
     scores = {
         metric: made
-        for metric in TITLES
+        for metric in METRICS
         if (made := _mean_score([system.scores.get(metric) for system in whole])) is not None
     }
     return replace(
@@ -52,6 +51,8 @@ def _mean_score(entries: Sequence[SystemScore | None]) -> SystemScore | None:
     known = [entry for entry in entries if entry is not None and entry.comparable is not None]
     if len(known) < len(entries):
         return None
+    if len(set(known)) == 1:  # of the artifact, not of a test set
+        return known[0]
     settings = [part for part in str(known[0].comparable).split("|") if part[:4] not in ("ref:", "src:")]
     digest = sha256_bytes("\n".join(str(entry.comparable) for entry in known).encode())[:8]
     text = "|".join([*settings, f"mean:{len(known)}", f"sets:{digest}"])

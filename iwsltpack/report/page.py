@@ -6,11 +6,12 @@ import base64
 import hashlib
 import html
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.report.render import TABLE_DIGITS, cells, columns, notes, size_unit
-from iwsltpack.report.systems import MEASURE_TITLES
+from iwsltpack.report.systems import BOUNDS, DAMAGE, MEASURE_TITLES
 from iwsltpack.system.templates import render
 from iwsltpack.version import __version__
 
@@ -59,7 +60,10 @@ def _table(table: ReportTable, segments: Segments) -> dict[str, Any]:
     return {
         "title": table.title,
         "metric": table.metric,
-        "metrics": [{"key": name, "title": table.titles[name]} for name in table.metrics],
+        "metrics": [
+            {"key": name, "title": table.titles[name], "lower": name == DAMAGE, "bounds": _bounds(name)}
+            for name in table.metrics
+        ],
         "measure": table.measure,
         "measureTitles": MEASURE_TITLES,
         "unit": unit,
@@ -74,6 +78,10 @@ def _table(table: ReportTable, segments: Segments) -> dict[str, Any]:
         "notes": [note for note in notes(table) if note not in table.warnings],
         "segments": segments.data,
     }
+
+
+def _bounds(metric: str) -> list[float | None]:
+    return [bound if math.isfinite(bound) else None for bound in BOUNDS[metric]]
 
 
 def _row(table: ReportTable, row: ReportRow, line: Sequence[Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from iwsltpack.errors import MissingDependency, how_to_install
 from iwsltpack.report.render import size_unit
-from iwsltpack.report.systems import MEASURE_TITLES
+from iwsltpack.report.systems import BOUNDS, DAMAGE, MEASURE_TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,28 +77,23 @@ def _fill(figure: Any, axes: Any, table: ReportTable) -> None:
         (row.size.bytes / divisor if row.size else 0.0, row.compared[str(table.metric)]) for row in placed
     ]
     # The frontier as steps: between two systems nothing better than the smaller one is to be had.
-    axes.step(
-        *zip(
-            *sorted(spot for row, spot in zip(placed, spots, strict=True) if row.status == "frontier"),
-            strict=True,
-        ),
-        where="post",
-        color=BLUE,
-        linewidth=1.4,
-        alpha=0.7,
-        label="Pareto frontier",
-        zorder=2,
-    )
+    edge = sorted(spot for row, spot in zip(placed, spots, strict=True) if row.status == "frontier")
+    if len(edge) > 1:
+        line = {"color": BLUE, "linewidth": 1.4, "alpha": 0.7, "zorder": 2}
+        axes.step(*zip(*edge, strict=True), where="post", label="Pareto frontier", **line)
     other = next(title for name, title in MEASURE_TITLES.items() if name != table.measure)
     odd = f"sized by another measure ({other})"
     labels = {"frontier": "on the frontier", "dominated": "dominated", "odd": odd}
     looks = [row.status if row.like else "odd" for row in placed]
     for look, label in labels.items():
         if alike := [spot for spot, its in zip(spots, looks, strict=True) if its == look]:
-            axes.scatter(*zip(*alike, strict=True), label=label, **STYLES[look])
+            axes.scatter(*zip(*alike, strict=True), label=label, clip_on=False, **STYLES[look])
     axes.margins(x=0.16, y=0.14)
+    metric = str(table.metric)
+    (low, high), (least, most) = axes.get_ylim(), BOUNDS[metric]
+    axes.set_ylim(max(low, least), min(high, most))
     axes.set_xlabel(f"Size, {MEASURE_TITLES[table.measure]} [{unit}] (smaller is better)")
-    axes.set_ylabel(f"{table.titles[str(table.metric)]} (higher is better)")
+    axes.set_ylabel(f"{table.titles[metric]} ({'lower' if metric == DAMAGE else 'higher'} is better)")
     axes.set_title(table.title, loc="left", fontsize=11, parse_math=False)
     axes.grid(visible=True, color="#E3E3E3", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.choices import TableFormat
-from iwsltpack.documents.score import TITLES
 from iwsltpack.errors import UsageError
-from iwsltpack.report.systems import MEASURE_TITLES, MEASURES
+from iwsltpack.report.systems import MEASURE_TITLES, MEASURES, METRICS
 from iwsltpack.system import fileio
 from iwsltpack.system import tables as terminal
 from iwsltpack.system.templates import render
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 UNITS_NOTE = "GiB = 2^30 bytes, MiB = 2^20 bytes."
-TABLE_DIGITS = {"comet": 6, "chrf": 2, "bleu": 2}
+TABLE_DIGITS = {"comet": 6, "chrf": 2, "bleu": 2, "damage": 4}
 MARKDOWN = str.maketrans(
     {"\\": r"\\", "|": r"\|", "<": "&lt;", "\n": " ", "*": r"\*", "_": r"\_", "`": r"\`"}
 )
@@ -151,7 +150,7 @@ def _filled(template: str, tables: Sequence[ReportTable], **escapes: Callable[[s
 
 def to_csv(tables: Sequence[ReportTable]) -> str:
     """Return all rows of all tables as CSV: exact bytes, both ratios, signatures; one header."""
-    metrics = [name for name in TITLES if any(name in table.metrics for table in tables)]
+    metrics = [name for name in METRICS if any(name in table.metrics for table in tables)]
     rows = [_csv_row(table, row, metrics) for table in tables for row in table.rows]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else (), lineterminator="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -20,7 +21,7 @@ from iwsltpack.documents.names import (
     SCORE_NAME,
 )
 from iwsltpack.documents.results import Results, SystemSize
-from iwsltpack.documents.score import Score, ScoredRun, digest, read_score
+from iwsltpack.documents.score import TITLES, Score, ScoredRun, digest, read_score
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
 from iwsltpack.system import fileio
@@ -38,6 +39,11 @@ MEASURE_MEANINGS = {
     "linear": "weights and biases of linear layers alone, which the paper's table counts",
 }
 BASELINE_RECIPE = "fp16"
+DAMAGE = "damage"
+METRICS = TITLES | {DAMAGE: "KL"}
+"""What systems may be ranked by, best known first, with headings: scores, or what an artifact says of its damage."""
+BOUNDS = {"comet": (0.0, 1.0), "chrf": (0.0, 100.0), "bleu": (0.0, 100.0), DAMAGE: (0.0, math.inf)}
+"""Where axes stop."""
 PUBLISHED = Path(__file__).with_name("data")
 """The folder of the published tables that come with the package."""
 SEARCH_DEPTH = 3
@@ -267,7 +273,8 @@ def _with_scores(base: System, score: Score) -> System:
     return replace(
         base,
         score=score,
-        scores={
+        scores=base.scores
+        | {
             result.metric: SystemScore(
                 score=result.score,
                 signature=result.signature.text,
@@ -300,11 +307,21 @@ def _size_fields(artifact: _Artifact | None, total_bytes: int) -> dict[str, Any]
             "linear": SystemSize(bytes=sizes.linear_bytes),
         },
         "source_sizes": {"whole": sizes.source_bytes, "linear": sizes.source_linear_bytes},
+        "scores": _damage(artifact.manifest),
         "components": {
             **{name.replace("_", " "): part.bytes for name, part in sizes.components.items() if part.bytes},
             "side files": sizes.side_bytes,
         },
     }
+
+
+def _damage(manifest: ArtifactManifest) -> dict[str, SystemScore]:
+    """Return the damage that was measured; comparable where model and held-out data are the same."""
+    if (damage := manifest.damage) is None:
+        return {}
+    model = manifest.base_model.sha256[:8]
+    text = f"KL|nats a token|data:{damage.data}|tokens:{damage.tokens}|model:{model}"
+    return {DAMAGE: SystemScore(score=damage.kl, signature=text, comparable=text)}
 
 
 def _told_apart(placed: list[tuple[System, Path]]) -> list[System]:

@@ -9,10 +9,9 @@ from typing import Literal
 
 from iwsltpack.documents.choices import Measure
 from iwsltpack.documents.results import SystemSize
-from iwsltpack.documents.score import TITLES
 from iwsltpack.errors import UsageError
 from iwsltpack.report.frontier import Point, dominators, frontier
-from iwsltpack.report.systems import MEASURE_MEANINGS, MEASURE_TITLES, MEASURES, System
+from iwsltpack.report.systems import DAMAGE, MEASURE_MEANINGS, MEASURE_TITLES, MEASURES, METRICS, System
 from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL
 
 Status = Literal["frontier", "dominated", "not placed"]
@@ -113,15 +112,15 @@ def make_tables(
     Parameters
     ----------
     metric
-        What to rank by; None takes COMET where any system has it, then chrF, then BLEU.
+        What to rank by; None takes COMET where any system has it, then chrF, BLEU, the artifacts' damage.
     measure
         ``whole`` or ``linear``; None takes the one that more systems of the table are known by, the whole folder
         where that is even.
     baseline
         Name or title of the system to compare with; None takes the one marked as such (recipe fp16).
     """
-    if metric is not None and metric not in TITLES:
-        raise UsageError(f"unknown metric {metric!r}", expected=", ".join(TITLES))
+    if metric is not None and metric not in METRICS:
+        raise UsageError(f"unknown metric {metric!r}", expected=", ".join(METRICS))
     if measure is not None and measure not in MEASURES:
         raise UsageError(f"unknown measure of size {measure!r}", expected=", ".join(MEASURES))
     if baseline is not None and not any(baseline in (system.name, system.title) for system in systems):
@@ -142,7 +141,7 @@ class _Maker:
         self, systems: list[System], metric: str | None, measure: Measure | None, baseline: str | None
     ) -> None:
         self._systems = sorted(systems, key=lambda system: not system.baseline)
-        self._metrics = [name for name in TITLES if any(name in system.scores for system in systems)]
+        self._metrics = [name for name in METRICS if any(name in system.scores for system in systems)]
         wanted = metric or next(iter(self._metrics), None)
         self._metric = wanted if wanted in self._metrics else None
         known = {name: sum(name in system.sizes for system in systems) for name in MEASURES}
@@ -157,7 +156,10 @@ class _Maker:
 
     def table(self, pair: str, test_set: str) -> ReportTable:
         rows = tuple(map(self._row, self._systems))
-        best = {name: _best([row.compared.get(name) for row in rows], max) for name in self._metrics}
+        best = {
+            name: _best([row.compared.get(name) for row in rows], min if name == DAMAGE else max)
+            for name in self._metrics
+        }
         best["ratio"] = _best([row.ratio if row.like else None for row in rows], max)
         best |= {
             key: _best([row.figure(key) for row in rows], min) for key in (*MEASURES, "seconds_per_item")
@@ -188,8 +190,8 @@ class _Maker:
             entry = system.scores.get(metric)
             if entry and entry.comparable == self._comparable[metric] and entry.checkpoint:
                 usual = entry.checkpoint == DEFAULT_MODEL
-                return TITLES[metric] if usual else f"{TITLES[metric]} ({entry.checkpoint})"
-        return TITLES[metric]
+                return METRICS[metric] if usual else f"{METRICS[metric]} ({entry.checkpoint})"
+        return METRICS[metric]
 
     def _comparable_score(self, system: System, metric: str | None) -> float | None:
         entry = system.scores.get(metric or "")
@@ -202,6 +204,9 @@ class _Maker:
                 return system.sizes[name], name
         return None, None
 
+    def _point(self, system: System, score: float, size: SystemSize) -> Point:
+        return Point(name=system.title, quality=-score if self._metric == DAMAGE else score, size=size.bytes)
+
     def _points(self, measure: Measure | None = None) -> list[Point]:
         """Return the systems that have a place, by one measure alone where it is given."""
         points = []
@@ -209,7 +214,7 @@ class _Maker:
             quality = self._comparable_score(system, self._metric)
             size = system.sizes.get(measure) if measure else self._size(system)[0]
             if quality is not None and size is not None:
-                points.append(Point(name=system.title, quality=quality, size=size.bytes))
+                points.append(self._point(system, quality, size))
         return points
 
     def _row(self, system: System) -> ReportRow:
@@ -227,7 +232,7 @@ class _Maker:
         status: Status = "not placed"
         beaten_by: tuple[str, ...] = ()
         if quality is not None and size is not None:
-            own = Point(name=system.title, quality=quality, size=size.bytes)
+            own = self._point(system, quality, size)
             beaten_by = tuple(point.name for point in dominators(own, self._points()))
             status = "dominated" if beaten_by else "frontier"
         scores = {name: self._comparable_score(system, name) for name in self._metrics}
@@ -267,7 +272,7 @@ class _Maker:
             scored = [system for system in self._systems if metric in system.scores]
             odd = [system.title for system in scored if self._comparable_score(system, metric) is None]
             if odd:
-                what = f"{TITLES[metric]} of {'; '.join(odd)}"
+                what = f"{METRICS[metric]} of {'; '.join(odd)}"
                 warnings.append(f"{what} has another signature than the rest: shown, not compared.")
         if self._metrics and not self._baselines:
             warnings.append(NO_BASELINE)

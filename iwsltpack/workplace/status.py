@@ -15,6 +15,7 @@ from iwsltpack.documents.names import (
     PARTIAL_SUFFIX,
     RUN_NAME,
     SCORE_NAME,
+    SHARDS_DIR,
     SUBMISSION_NAME,
 )
 from iwsltpack.documents.places import things_in
@@ -162,7 +163,7 @@ def _runs(job: Job, digest: str | None) -> list[_RunFound]:
 
 
 def _run(folder: Path, digest: str | None) -> _RunFound:
-    """Read what a run is; its record is the journal's header where it is not finished."""
+    """Read what a run is; where it is not finished, its record is the header of its journals, shards' too."""
     try:
         if (folder / RUN_NAME).is_file():
             record = fileio.read_json(folder / RUN_NAME)
@@ -170,15 +171,19 @@ def _run(folder: Path, digest: str | None) -> _RunFound:
             told = "decoded with another artifact" if other else f"{record['output']['lines']} lines"
             state: State = "outdated" if other else "done"
         else:
-            raw = fileio.read_bytes(folder / JOURNAL_NAME)
-            first = raw.find(b"\n") + 1
-            record = (json_lines.parse(raw[:first]) or {})["binding"]
-            pieces = {
-                piece["segment"]
-                for _, piece in json_lines.read(raw, first)
-                if piece is not None and piece.get("kind") == "piece"
-            }
-            state, told = "begun", f"{len(pieces)} of {record['test_set']['segments']} segments"
+            shards = sorted((folder / SHARDS_DIR).glob(f"*-of-*/{JOURNAL_NAME}"))
+            record, pieces = {}, set()
+            for path in [*([folder / JOURNAL_NAME] if (folder / JOURNAL_NAME).is_file() else []), *shards]:
+                raw = fileio.read_bytes(path)
+                first = raw.find(b"\n") + 1
+                record = (json_lines.parse(raw[:first]) or {})["binding"]
+                pieces |= {
+                    piece["segment"]
+                    for _, piece in json_lines.read(raw, first)
+                    if piece is not None and piece.get("kind") == "piece"
+                }
+            told = f"{len(pieces)} of {record['test_set']['segments']} segments"
+            state, told = "begun", f"{told}, {len(shards)} shards begun" if shards else told
         return _RunFound(
             folder=folder, name=record["test_set"]["name"], state=state, told=told, record=record
         )

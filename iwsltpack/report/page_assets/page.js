@@ -67,11 +67,11 @@
   function frontier(points) {
     const kept = [];
     let best = -Infinity;
-    for (const point of [...points].sort((a, b) => a.size - b.size || b.quality - a.quality)) {
+    for (const point of [...points].sort((a, b) => a.size - b.size || b.gain - a.gain)) {
       const last = kept[kept.length - 1];
-      if (point.quality > best || (last && point.quality === last.quality && point.size === last.size)) {
+      if (point.gain > best || (last && point.gain === last.gain && point.size === last.size)) {
         kept.push(point);
-        best = point.quality;
+        best = point.gain;
       }
     }
     return kept;
@@ -93,11 +93,12 @@
   };
 
   function pointsOf(table, metric, measure) {
+    const sign = table.metrics.find((m) => m.key === metric).lower ? -1 : 1;
     return table.rows.map((row, index) => {
       const by = measure === "own" ? row.placedBy : measure;
       const quality = row.compared[metric], size = by ? row.sizes[by] : undefined;
       if (quality === undefined || size === undefined) return null;
-      return { index, row, quality, size, odd: measure === "own" && by !== table.measure, by };
+      return { index, row, quality, gain: sign * quality, size, odd: measure === "own" && by !== table.measure, by };
     }).filter(Boolean);
   }
 
@@ -128,7 +129,7 @@
     function hide(point) { light(point.index, false); tip.hidden = true; }
 
     function redraw() {
-      const points = pointsOf(table, metric.value, measure.value);
+      const points = pointsOf(table, metric.value, measure.value), chosen = table.metrics.find((m) => m.key === metric.value);
       const W = 720, H = 430, L = 66, R = 24, T = 18, B = 52;
       const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img",
         "aria-label": `${metric.selectedOptions[0].text} against size of ${points.length} systems` });
@@ -136,7 +137,8 @@
       if (points.length) {
         const pad = (low, high) => { const d = (high - low) || Math.abs(high) * 0.1 || 1; return [low - 0.1 * d, high + 0.12 * d]; };
         const sizes = points.map((p) => p.size / table.divisor), qualities = points.map((p) => p.quality);
-        const [x0, x1] = pad(Math.min(...sizes), Math.max(...sizes)), [y0, y1] = pad(Math.min(...qualities), Math.max(...qualities));
+        const [x0, x1] = pad(Math.min(...sizes), Math.max(...sizes)), [low, high] = pad(Math.min(...qualities), Math.max(...qualities));
+        const y0 = Math.max(low, chosen.bounds[0] ?? low), y1 = Math.min(high, chosen.bounds[1] ?? high);
         const X = (v) => L + (W - L - R) * (v - x0) / (x1 - x0), Y = (v) => H - B - (H - T - B) * (v - y0) / (y1 - y0);
         for (const t of ticks(x0, x1)) svg.append(draw("line", { x1: X(t.at), x2: X(t.at), y1: T, y2: H - B, class: "grid" }),
           draw("text", { x: X(t.at), y: H - B + 18, "text-anchor": "middle" }, t.text));
@@ -163,7 +165,7 @@
       } else svg.append(draw("text", { x: W / 2, y: H / 2, "text-anchor": "middle" }, "no system has both a comparable score and this size"));
       const by = measure.value === "own" ? table.measure : measure.value;
       svg.append(draw("text", { x: (L + W - R) / 2, y: H - 10, "text-anchor": "middle" }, `Size, ${table.measureTitles[by]} [${table.unit}] (smaller is better)`),
-        draw("text", { x: 16, y: (T + H - B) / 2, "text-anchor": "middle", transform: `rotate(-90 16 ${(T + H - B) / 2})` }, `${metric.selectedOptions[0].text} (higher is better)`));
+        draw("text", { x: 16, y: (T + H - B) / 2, "text-anchor": "middle", transform: `rotate(-90 16 ${(T + H - B) / 2})` }, `${chosen.title} (${chosen.lower ? "lower" : "higher"} is better)`));
       holder.replaceChildren(svg);
       const kinds = [["frontier", "on the Pareto frontier"], ["dominated", "dominated"], ["odd", "sized by another measure"]];
       key.replaceChildren(...kinds.filter(([kind]) => svg.querySelector(`[data-kind=${kind}]`)).map(([kind, text]) =>
