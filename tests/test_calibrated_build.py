@@ -130,7 +130,7 @@ def test_a_report_ranks_artifacts_by_their_damage(artifact: Path, tmp_path: Path
     assert any("elsewhere" in warning and "another signature" in warning for warning in table.warnings)
     [_, drawn] = [path for path in report.files if path.name.startswith("frontier")]
     assert "KL (lower is better)" in drawn.read_text("utf-8")
-    assert f"data:dev|tokens:{damage.tokens}" in (tmp_path / "report" / "report.md").read_text("utf-8")
+    assert f"data:dev|tokens:{damage.tokens}" in (tmp_path / "report" / "report.csv").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
