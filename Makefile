@@ -8,11 +8,15 @@ STAMP  := $(VENV)/.installed
 # Empty, everything is installed at its newest: `make test CONSTRAINTS=`.
 CONSTRAINTS ?= --constraint constraints.txt
 
-.PHONY: help demo test lint check submissions schemas lock clean
+# Programs are started by the hundred: their bytecode is kept.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help demo test test-all lint check submissions schemas lock clean
 
 help:
 	@echo "make demo         speech to validated submission on the miniature model"
 	@echo "make test         lint, types, all tests, every document under submissions/"
+	@echo "make test-all     the same, killed at every moment, every program started anew: an hour and more"
 	@echo "make lint         ruff and mypy alone"
 	@echo "make schemas      write schemas/ anew from the documents' dataclasses"
 	@echo "make lock         write constraints.txt anew from what is installed"
@@ -36,12 +40,21 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Two halves side by side, a core each; the second one's output comes when both are through.
-test: lint
-	@mkdir -p .pytest_cache; ls $(TESTS) | awk 'NR % 2 == 0' | xargs -r $(BIN)/python -m pytest -q -p no:cacheprovider > .pytest_cache/half 2>&1 & half=$$!; \
-	ls $(TESTS) | awk 'NR % 2' | xargs -r $(BIN)/python -m pytest -q -p no:cacheprovider; first=$$?; \
-	wait $$half; second=$$?; cat .pytest_cache/half; exit $$((first + second))
+# Two halves side by side, a core each: a file of tests is run by the half that comes to it first (tests/conftest.py).
+# The second one's output comes when both are through.
+PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider --durations=15 $(TESTS)
+
+test: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	@mkdir -p .pytest_cache; export IWSLTPACK_TAKEN=$$(mktemp -d); \
+	{ $(BIN)/mypy && $(PYTEST); } > .pytest_cache/half 2>&1 & half=$$!; \
+	$(PYTEST); first=$$?; \
+	wait $$half; second=$$?; cat .pytest_cache/half; rm -r "$$IWSLTPACK_TAKEN"; exit $$((first + second))
 	@$(MAKE) --no-print-directory submissions
+
+test-all:
+	IWSLTPACK_EXHAUSTIVE=1 $(MAKE) test
 
 submissions: $(STAMP)
 	$(BIN)/iwsltpack validate submissions

@@ -7,20 +7,32 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+# Tests run beside each other, and their models are small: threads of one would only be in the others' way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 # On CI the same examples every time: a change is judged by what it changed. Everywhere else new ones are tried.
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# A machine that has other things to do is no error.
+settings.register_profile(
+    "ours",
+    derandomize=bool(os.environ.get("CI")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ours")
+
+EXHAUSTIVE = bool(os.environ.get("IWSLTPACK_EXHAUSTIVE"))
+"""Every moment to be killed at, every program started anew: `make test-all`."""
 
 # A shell starts what runs in its background with interrupts ignored, which the programs under test would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,6 +43,65 @@ TESTSET = REPOSITORY / "iwsltpack" / "demo" / "testset"
 THIRD_PARTY = REPOSITORY.parent / "shared" / "data" / "apg"
 
 CODES = {"float32": "F32", "float16": "F16", "int64": "I64", "bool": "BOOL", "uint8": "U8", "float64": "F64"}
+
+
+TAKEN = os.environ.get("IWSLTPACK_TAKEN")
+"""A folder shared with the other half of `make test`: which files of tests have been taken by one of the two."""
+LONGEST = (
+    *(
+        "demo",
+        "size",
+        "readme_commands",
+        "workplace",
+        "calibrated_build",
+        "decode_dask",
+        "build_dask",
+        "cluster",
+    ),
+    *(
+        "comet_real",
+        "runnable",
+        "encoder_decoders",
+        "locks",
+        "calibration",
+        "night_before",
+        "hf",
+        "int8_mode",
+    ),
+    *(
+        "hub_interrupted",
+        "model",
+        "int8_kernel",
+        "vocabulary",
+        "decode_shards",
+        "benchmarks",
+        "gemma4",
+        "cli",
+    ),
+)
+"""Begun first, so that both halves end at the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if TAKEN:
+        rank = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@cache
+def is_ours(name: str) -> bool:
+    """Take a file of tests, if the other half has not."""
+    try:
+        (Path(str(TAKEN)) / name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Pass over what the other half runs."""
+    return None if not TAKEN or is_ours(item.path.name) else True
 
 
 def write_checkpoint(folder: Path, tensors: dict[str, Any], config: dict[str, Any] | None = None) -> Path:

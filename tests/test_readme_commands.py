@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import MINIATURE, REPOSITORY, TESTSET
 from test_workplace import SETS
 
@@ -27,9 +27,7 @@ HERE = {
     r"^(iwsltpack init .*)": r"\1 --source checkpoint --base-model Qwen/Qwen2-Audio-7B-Instruct",
     r"--device cuda": "--device cpu",
     r"--calibration DEVSET": "--calibration test/talks",
-    r"OTHERSET": "test/tv",
     r"--target-size 3\.0GB( --output| -o) artifacts/c": r"--target-size 2MB\1 artifacts/sized",
-    r"--sizes 4GB,3GB,2GB": "--sizes 2MB",
     r"^(iwsltpack report .*--reference )manifest\.csv": r"\1references.csv",
     r"(--reference|-r) manifest\.csv": r"\1 test",
     r",comet": "",
@@ -44,6 +42,7 @@ ELSEWHERE = {
     r"^make ": "sets up an environment of its own",
     r"^pip install": "needs a package index",
     r"^iwsltpack demo": "tests/test_demo.py runs it",
+    r"^iwsltpack frontier": "calibrates and builds by sizes: tests/test_size.py and test_demo.py run it",
     r"my-team/": "needs a hub: tests/test_hub_push.py and test_hub_pull.py run it against their own",
     r"(hf|s3|https)://": "needs a store: tests/test_remote_commands.py runs it against its own",
     r"tcp://": "needs a dask cluster: tests/test_decode_dask.py and test_build_dask.py start their own",
@@ -116,7 +115,7 @@ def test_every_command_that_can_be_run_here_runs(tmp_path: Path) -> None:
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "iwsltpack"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m iwsltpack "$@"\n', encoding="utf-8")
+    program.write_text(f'#!/bin/sh\nexec "{warm.python()}" -m iwsltpack "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     seen, failed = set[str](), []
     for page, command in ALL:

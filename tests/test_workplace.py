@@ -13,19 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from conftest import MINIATURE, TESTSET, write_checkpoint
+from warm import iwsltpack
 
 from iwsltpack.errors import UsageError
 from iwsltpack.workplace.new_settings import write_settings
 
 SETS = ("business-news", "calls", "talks", "tv", "youtube")
-
-
-def iwsltpack(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 def status(folder: Path) -> dict[str, object]:
@@ -60,10 +55,8 @@ def killed_when(typed: str, there: Path, folder: Path) -> bool:
         return sum(path.stat().st_size for path in files if path.is_file())
 
     before = seen()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *typed.split()], cwd=folder, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = [sys.executable, "-m", *typed.split()]
+    process = warm.start(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         if seen() != before:
             os.killpg(process.pid, signal.SIGKILL)
