@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from conftest import bfloat16, write_checkpoint
 
 from iwsltpack.artifact.integrity import verify_artifact
@@ -47,11 +48,9 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def run(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
-    )  # fmt: skip
+def run(code: str, *arguments: object, **options: Any) -> Any:
+    command = [sys.executable, "-c", code, *arguments]
+    return warm.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 BUILD = """
@@ -80,7 +79,7 @@ def test_a_format_version_is_what_was_asked_for(checkpoint: Make, tmp_path: Path
     for version in (1, 2):
         output = tmp_path / str(version)
         command = ["build", source, "--recipe=fp16", f"--format-version={version}", "--output", output]
-        subprocess.run([sys.executable, "-m", "iwsltpack", *command], check=True, capture_output=True)
+        warm.run([sys.executable, "-m", "iwsltpack", *command], check=True)
         manifest = open_artifact(output).manifest
         assert manifest.format_version == version
         group = json.loads((output / "weights.zarr" / "zarr.json").read_text())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from conftest import REPOSITORY, write_checkpoint
 from test_build import tree
 
@@ -330,7 +331,7 @@ def test_the_command_builds_on_a_local_cluster(tiny: Path, built: Built, tmp_pat
 def test_options_that_make_no_sense_are_refused_at_once(
     tiny: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
-    done = iwsltpack("build", tiny, "-o", "out", *options, cwd=tmp_path)
+    done = warm.iwsltpack("build", tiny, "-o", "out", *options, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,9 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import write_checkpoint
 from test_build import run, tree
+from warm import iwsltpack
 
 from iwsltpack.building import pipeline, shards, staging
 from iwsltpack.building.partial import LOCK, PLAN, lock_shard
@@ -322,13 +322,7 @@ def test_leftovers_of_killed_workers_go_with_the_partial_folder(tiny: Path, tmp_
 
 
 def test_shards_and_merge_from_the_command_line(tiny: Path, built: Built, tmp_path: Path) -> None:
-    program = Path(sys.executable).parent / "iwsltpack"
-
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [program, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-
+    call = partial(iwsltpack, cwd=tmp_path)
     first = call("build", tiny, "-o", "out", "--shard", "1/2")
     assert (first.returncode, first.stdout) == (0, ""), first.stderr
     assert "tensors packed; with all shards: iwsltpack merge out" in first.stderr

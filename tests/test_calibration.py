@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 import calibration_fixtures as small
 import pytest
 import torch
+import warm
 from calibration_fixtures import Plain
+from conftest import EXHAUSTIVE
 
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.calibration.block_rounding import OUTPUT_SHARE, Settings
@@ -109,14 +110,12 @@ def test_twice_the_same_bytes_and_a_second_call_does_nothing_more(tmp_path: Path
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    moments = 20
+    moments = 20 if EXHAUSTIVE else 5
     script = Path(__file__).with_name("killed_calibration.py")
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, str(moments)], capture_output=True, text=True, check=False
-    )
+    done = warm.run([sys.executable, script, tmp_path, moments])
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["events"] > 5 * moments
+    assert told["events"] > 100
     assert told["files"] > 60
     assert [[killed, same] for _, killed, same in told["outcome"]] == [[True, True]] * moments, told[
         "outcome"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 
 from iwsltpack.cli import config
 from iwsltpack.errors import UsageError
@@ -19,6 +20,7 @@ Built = Callable[[str, str], Path]
 
 
 def iwsltpack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Start the program as a user does, from its first import on."""
     return subprocess.run(
         [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
         cwd=cwd,
@@ -56,10 +58,10 @@ def test_settings_file_replaces_options_and_the_command_line_wins(tiny: Path, tm
     (tmp_path / "iwsltpack.toml").write_text(
         f'recipe = "selected-q2"\n[build]\nsource = "{tiny}"\ncoding = "pcodec"\noutput = "from-settings"\n'
     )
-    assert iwsltpack("-q", "build", cwd=tmp_path).stdout == "from-settings\n"
-    assert iwsltpack("-q", "build", "--coding", "paper", "-o", "mine", cwd=tmp_path).stdout == "mine\n"
+    assert warm.iwsltpack("-q", "build", cwd=tmp_path).stdout == "from-settings\n"
+    assert warm.iwsltpack("-q", "build", "--coding", "paper", "-o", "mine", cwd=tmp_path).stdout == "mine\n"
     for name, coding in (("from-settings", "pcodec"), ("mine", "paper")):
-        told = json.loads(iwsltpack("inspect", name, "--json", cwd=tmp_path).stdout)
+        told = json.loads(warm.iwsltpack("inspect", name, "--json", cwd=tmp_path).stdout)
         assert (told["coding"], told["recipe"]["name"]) == (coding, "selected-q2")
 
 
@@ -74,7 +76,7 @@ def test_settings_file_replaces_options_and_the_command_line_wins(tiny: Path, tm
 )
 def test_a_wrong_settings_file_is_told_before_anything_runs(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "iwsltpack.toml").write_text(text)
-    done = iwsltpack("build", "nowhere", cwd=tmp_path)
+    done = warm.iwsltpack("build", "nowhere", cwd=tmp_path)
     assert done.returncode in (2, 3)
     assert "iwsltpack.toml" in done.stderr
     assert message in done.stderr
@@ -107,7 +109,7 @@ def test_top_level_settings_reach_every_command_that_knows_them() -> None:
 def test_errors_are_sentences_with_a_code_of_their_own(
     tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    done = iwsltpack(*arguments, cwd=tmp_path)
+    done = warm.iwsltpack(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -160,8 +162,8 @@ def test_a_stopped_build_says_that_it_can_go_on(tmp_path: Path, tiny: Path, sign
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told == "interrupted; build, decode, push and pull go on where they stopped when run again\n"
-    assert iwsltpack("-q", "build", tiny, "-o", "art", cwd=tmp_path).returncode == 0
-    assert iwsltpack("-q", "verify", "art", cwd=tmp_path).returncode == 0
+    assert warm.iwsltpack("-q", "build", tiny, "-o", "art", cwd=tmp_path).returncode == 0
+    assert warm.iwsltpack("-q", "verify", "art", cwd=tmp_path).returncode == 0
 
 
 def test_inspect_does_without_numpy(built: Built, tmp_path: Path) -> None:
@@ -184,7 +186,8 @@ def test_an_artifact_without_a_single_value_can_be_inspected(tmp_path: Path) -> 
     write_checkpoint(tmp_path / "source", {"empty.weight": np.zeros((0, 4), dtype=np.float32)})
     for recipe in ("fp16", "global-q2"):
         assert (
-            iwsltpack("-q", "build", "source", "--recipe", recipe, "-o", recipe, cwd=tmp_path).returncode == 0
+            warm.iwsltpack("-q", "build", "source", "--recipe", recipe, "-o", recipe, cwd=tmp_path).returncode
+            == 0
         )
-        assert iwsltpack("inspect", recipe, cwd=tmp_path).returncode == 0
-        assert json.loads(iwsltpack("inspect", recipe, "--json", cwd=tmp_path).stdout)["parameters"] == 0
+        assert warm.iwsltpack("inspect", recipe, cwd=tmp_path).returncode == 0
+        assert json.loads(warm.iwsltpack("inspect", recipe, "--json", cwd=tmp_path).stdout)["parameters"] == 0

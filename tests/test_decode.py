@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import warm
 from inference_fixtures import (
     MINIATURE,
     RATE,
@@ -584,9 +584,9 @@ decode(run_request(Path(sys.argv[1]), MINIATURE, Path(sys.argv[2]), options), so
 """
 
 
-def start(talks: Path, output: Path) -> subprocess.Popen[bytes]:
+def start(talks: Path, output: Path) -> Any:
     command = [sys.executable, "-c", COMMAND, str(talks), str(output), str(Path(__file__).parent)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return warm.start(command)
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+import warm
 from inference_fixtures import (
     MINIATURE,
     CheckpointSource,
@@ -144,8 +144,7 @@ def test_a_run_of_shards_alone_is_known_and_its_progress_told(
         run_shard(talks, tmp_path / "runs" / "talks", 1, 3)
     said = sum(map(len, parrot.batches))
     (tmp_path / "iwsltpack.toml").write_text('[decode]\noutput = "runs"\n', encoding="utf-8")
-    command = [sys.executable, "-m", "iwsltpack", "status", "--json"]
-    told = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout)
+    told = json.loads(warm.iwsltpack("status", "--json", cwd=tmp_path).stdout)
     [step] = [step for step in told["steps"] if step["step"] == "decoded"]
     assert (step["state"], step["told"]) == ("begun", f"{said} of {len(LENGTHS)} segments, 2 shards begun")
     with pytest.raises(UsageError, match="the output is a folder of runs"):
@@ -460,9 +459,9 @@ decode(asked, source=CheckpointSource(MINIATURE))
 """
 
 
-def start(talks: Path, output: Path, shard: str) -> subprocess.Popen[bytes]:
+def start(talks: Path, output: Path, shard: str) -> Any:
     command = [sys.executable, "-c", COMMAND, str(talks), str(output), shard, str(Path(__file__).parent)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return warm.start(command)
 
 
 @pytest.mark.slow

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 
 from iwsltpack.artifact import export
 from iwsltpack.artifact.reader import open_artifact
@@ -105,12 +105,7 @@ export_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     built: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(built("fp16", "zstd")), str(tmp_path / "hf")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.run([sys.executable, "-c", FULL_DISK, built("fp16", "zstd"), tmp_path / "hf"])
     assert "iwsltpack.errors.ResourceError" in done.stderr
     assert "the shard cannot be written" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, get_args
 import pytest
 import soundfile
 import torch
+import warm
 from inference_fixtures import MINIATURE, RATE, tone
 
 from iwsltpack.building.pipeline import build_artifact
@@ -125,7 +125,7 @@ def test_a_script_runs_unchanged(artifact: Callable[[int], Path], tmp_path: Path
         str(artifact(2)),
         str(audio),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run(command)
     assert done.returncode == 0, done.stderr
     processor = load_processor(artifact(2))
     prompt = "Translate this English speech into Chinese."

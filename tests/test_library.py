@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import REPOSITORY
 
 import iwsltpack
@@ -37,13 +37,7 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
 def test_the_examples_run(tmp_path: Path) -> None:
     pytest.importorskip("sacrebleu", reason="the last example scores")
     lay_out(tmp_path / "demo")
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(examples())],
-        cwd=tmp_path / "demo",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.run([sys.executable, "-c", "\n".join(examples())], cwd=tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     assert "8 lines in test.en-zh.txt" in done.stdout
     assert "chrf 100.0" in done.stdout
