@@ -32,6 +32,7 @@ import torch
 from benchmarks.frontier_methods import Change, compress, from_matrices, ways
 from benchmarks.frontier_models import DEFAULT_AMOUNT, PACKAGES, SMOL, WHISPER, Whisper, prepare, subject
 from iwsltpack.calibration.block_rounding import Settings
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import gather
 from iwsltpack.quantizers.scales import QuantizedMatrix
@@ -177,7 +178,7 @@ def _way(
     damage = {f"{OURS}, damage {damage:g}": damage for damage in DAMAGES[judge.name]}[way]
     work, names = folder / f"{judge.name}-{len(data)}", set(judge.subject.matrices(model))
     # All six rates come from one calibration: the first of them pays for it.
-    moments = gather(model, data, work, Settings(), selected=lambda name: name in names)
+    moments = gather(Weights.of_model(model), data, work, Settings(), selected=lambda name: name in names)
     step = math.sqrt(24 * damage / weights)
     return "iwsltpack", from_matrices(moments.round(step, work / f"{damage:g}"), coded_bytes)
 

@@ -155,7 +155,8 @@ def second_moments(model: Any, data: Iterable[Batch]) -> dict[str, torch.Tensor]
     def watch(name: str) -> Callable[..., None]:
         def hook(_: Any, args: tuple[torch.Tensor, ...]) -> None:
             rows = args[0].detach().reshape(-1, args[0].shape[-1])
-            sums.setdefault(f"{name}.weight", SecondMoment(rows.shape[1], rows.device)).add(rows)
+            zeros = torch.zeros(rows.shape[1], rows.shape[1], device=rows.device)
+            sums.setdefault(f"{name}.weight", SecondMoment(zeros)).add(rows)
 
         return hook
 

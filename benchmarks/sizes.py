@@ -25,6 +25,7 @@ from iwsltpack.building.size import SizeTarget
 from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.calibrated_build import build_on
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.documents.artifact import Calibration
 from iwsltpack.system import fileio
@@ -45,9 +46,9 @@ class Real:
         self.name, self.subject, self.amount = name, subject(name, models), amount
         self.measured_on = name
 
-    def load(self) -> Any:
+    def weights(self) -> Weights:
         """Return the model."""
-        return self.subject.load()
+        return Weights.of_model(self.subject.load())
 
     def batches(self, *_: object) -> tuple[list[Batch], list[Batch]]:
         """Return what to calibrate on, and what is held out."""

@@ -22,6 +22,7 @@ import calibration_fixtures as small
 import torch
 
 from iwsltpack.calibration.block_rounding import Settings
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.walk import gather
 
 EVENTS = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
@@ -62,7 +63,9 @@ def attempt(work: Callable[[], None], folder: Path, kill_at: int) -> int:
 
 def calibrate(folder: Path) -> None:
     """Gather the moments of the small model and round by two steps."""
-    moments = gather(MODEL, BATCHES, folder, Settings(), selected=lambda name: "position" not in name)
+    moments = gather(
+        Weights.of_model(MODEL), BATCHES, folder, Settings(), selected=lambda name: "position" not in name
+    )
     for name, step in (("fine", 0.05), ("coarse", 0.2)):
         moments.round(step, folder / "matrices" / name)
 

@@ -17,6 +17,7 @@ from conftest import EXHAUSTIVE
 
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.calibration.block_rounding import OUTPUT_SHARE, Settings
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import checkpoint_names
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import gather
@@ -48,7 +49,9 @@ def calibrate(
     model: Any, batches: list[Batch], folder: Path, settings: Settings = SETTINGS, **options: Any
 ) -> Path:
     """Gather and round; return the folder of the matrices."""
-    return gather(model, batches, folder, settings, **options).round(STEP, folder / "matrices")
+    return gather(Weights.of_model(model), batches, folder, settings, **options).round(
+        STEP, folder / "matrices"
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -27,7 +27,8 @@ from iwsltpack.building.plan import plan_tensors
 from iwsltpack.building.recipes import load_recipe
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.size_estimate import estimate
-from iwsltpack.calibration.dropping import measure_dropping
+from iwsltpack.calibration.damage import measure_dropping
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents.artifact import Vocabulary
@@ -37,6 +38,7 @@ from iwsltpack.errors import ArtifactError, InputError, IwsltpackError, UsageErr
 from iwsltpack.hub.card import write_card
 from iwsltpack.runtime.model import load_model
 from iwsltpack.submission.packaging import prepare
+from iwsltpack.system.progress import SILENT
 
 TABLES = {"language_model.model.embed_tokens.weight", "language_model.lm_head.weight"}
 PIECES = (
@@ -311,7 +313,7 @@ def test_a_finished_build_is_known_again_and_another_text_is_another_build(
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_what_the_data_uses_of_dropped_tokens_is_measured(tied: bool) -> None:
+def test_what_the_data_uses_of_dropped_tokens_is_measured(tied: bool, tmp_path: Path) -> None:
     from calibration_fixtures import llama, text
 
     model, batches = llama(tied), text(2)
@@ -319,7 +321,7 @@ def test_what_the_data_uses_of_dropped_tokens_is_measured(tied: bool) -> None:
     gone = sorted(set(given[5:9].tolist()))
     vocabulary = Vocabulary(tokens=64, dropped=",".join(map(str, gone)))
     weights = model.get_input_embeddings().weight.clone()
-    found = measure_dropping(model, batches, vocabulary)
+    found = measure_dropping(Weights.of_model(model), batches, vocabulary, tmp_path, SILENT)
     assert torch.equal(model.get_input_embeddings().weight, weights)
     assert (found.used, found.tokens) == (int(torch.isin(given, torch.tensor(gone)).sum()), len(given))
     reduced = llama(tied)
@@ -338,6 +340,12 @@ def test_what_the_data_uses_of_dropped_tokens_is_measured(tied: bool) -> None:
     assert found.kl == pytest.approx(float(torch.cat(losses).mean()), rel=1e-3) and found.kl > 0.001
     assert found.share == pytest.approx(float(torch.cat(shares).mean()), rel=1e-4)
     unused = sorted(set(range(64)) - set(given.tolist()))
-    none = measure_dropping(model, batches, Vocabulary(tokens=64, dropped=",".join(map(str, unused))))
+    none = measure_dropping(
+        Weights.of_model(model),
+        batches,
+        Vocabulary(tokens=64, dropped=",".join(map(str, unused))),
+        tmp_path,
+        SILENT,
+    )
     assert (none.used, none.kl) == (0, 0.0) and none.share > 0
     assert "0 of the data's" in str(none)

@@ -11,7 +11,7 @@ import torch
 
 from iwsltpack.building.chunk_packer import class_entropy
 from iwsltpack.building.plan import rows_per_chunk
-from iwsltpack.calibration.moments import Gathered, Uses
+from iwsltpack.calibration.moments import Gathered, SecondMoment
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.calibrated import Factor, check_sensitivity, factorize, quantize
@@ -19,12 +19,10 @@ from iwsltpack.quantizers.scales import SUFFIX, QuantizedMatrix
 from iwsltpack.system import fileio
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Sequence
     from pathlib import Path
 
-    from torch import nn
-
-    from iwsltpack.calibration.moments import SecondMoment
+    from iwsltpack.calibration.model_weights import Weights
     from iwsltpack.system.progress import Reporter
 
 OUTPUT_SHARE = 0.7
@@ -74,8 +72,10 @@ class Moments:
         they were made from. Names are the checkpoint's.
     settings
         How to calibrate.
-    layers
-        The layers to be rounded, by the name of their weight.
+    weights
+        Where the matrices are.
+    names
+        Of those that are to be rounded.
     outputs
         Names of the output layer's weight, one or more; it is rounded under the first and written under all.
     targets
@@ -88,18 +88,15 @@ class Moments:
         self,
         folder: Path,
         settings: Settings,
-        layers: Mapping[str, nn.Module],
+        weights: Weights,
+        names: Iterable[str],
         outputs: Sequence[str],
         targets: int,
         reporter: Reporter,
     ) -> None:
         self.folder, self.settings, self.targets = folder, settings, targets
         self.outputs, self.reporter = outputs, reporter
-        self.weights: dict[str, torch.Tensor] = {
-            name: layer.weight.detach()  # type: ignore[operator]
-            for name, layer in layers.items()
-            if name not in outputs[1:]
-        }
+        self.weights, self.names = weights, [name for name in names if name not in outputs[1:]]
         self._told: set[tuple[int, int]] = set()
 
     def check(self, found: Container[str], layers: Iterable[str]) -> None:
@@ -119,11 +116,11 @@ class Moments:
         """
         self.check(found, layers)
         self.folder.mkdir(parents=True, exist_ok=True)
-        shared: tuple[SecondMoment | Uses, str] | None = None
+        shared: tuple[SecondMoment, str] | None = None
         for name in layers:
-            gathered, (outputs, inputs) = found.pop(name), self.weights[name].shape
+            gathered, (outputs, inputs) = found.pop(name), self.weights.shapes[name]
             tokens = gathered.moment.tokens
-            if isinstance(gathered.moment, Uses):
+            if not isinstance(gathered.moment, SecondMoment):
                 # A row matters as often as it is used, a column as its gradients say. Every row is taken as used once
                 # more than it was, so that words the data lacks keep their meaning.
                 if not tokens:
@@ -166,21 +163,25 @@ class Moments:
             if factor.lower is not None:
                 add(torch.cat([row[: number + 1] for number, row in enumerate(factor.lower)]))
 
+    def factor(self, name: str) -> Factor:
+        """Return what was stored of a matrix's inputs."""
+        place = self.weights.device
+        diagonal, *below = (tensor.to(place) for tensor in reading(self._file(name)))
+        lower = None
+        if below:
+            lower = torch.zeros(len(diagonal), len(diagonal), device=place)
+            for number, part in enumerate(torch.split(below[0], list(range(1, len(diagonal) + 1)))):
+                lower[number, : number + 1] = part
+        return Factor(diagonal, lower)
+
     def _quantized(
         self, name: str, step: float, rows: slice = slice(None), scratch: Path | None = None
     ) -> QuantizedMatrix:
-        weight = self.weights[name]
-        diagonal, *below = (tensor.to(weight.device) for tensor in reading(self._file(name)))
-        lower = None
-        if below:
-            lower = torch.zeros(len(diagonal), len(diagonal), device=weight.device)
-            for number, part in enumerate(torch.split(below[0], list(range(1, len(diagonal) + 1)))):
-                lower[number, : number + 1] = part
         [sensitivity] = reading(self.folder / f"{name}.sensitivity")
         return quantize(
-            weight[rows],
-            Factor(diagonal, lower),
-            sensitivity.to(weight.device)[rows],
+            self.weights.matrix(name)[rows],
+            self.factor(name),
+            sensitivity.to(self.weights.device)[rows],
             step * (OUTPUT_SHARE if name in self.outputs else 1),
             scratch=scratch,
             where=name,
@@ -195,8 +196,8 @@ class Moments:
         are not finite.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self.reporter.start("rounding", len(self.weights))
-        for name in self.weights:
+        self.reporter.start("rounding", len(self.names))
+        for name in self.names:
             wanted = [
                 folder / f"{each}{SUFFIX}" for each in (self.outputs if name in self.outputs else [name])
             ]
@@ -211,7 +212,8 @@ class Moments:
     def guess(self, bits: float) -> float:
         """Return the step at which codes would take so many bits a weight if weights were Gaussian and fine steps."""
         total = weights = 0.0
-        for name, weight in self.weights.items():
+        for name in self.names:
+            weight = self.weights.matrix(name)
             diagonal, [sensitivity] = (
                 next(reading(self._file(name))),
                 reading(self.folder / f"{name}.sensitivity"),
@@ -224,10 +226,11 @@ class Moments:
     def bits(self, step: float) -> float:
         """Foretell the bits a weight that codes take at a step, from a sample of every matrix's rows."""
         bits = weights = 0.0
-        for name, weight in self.weights.items():
-            rows = slice(None, None, max(1, weight.numel() // SAMPLE))
-            share = weight.numel() * (len(self.outputs) if name in self.outputs else 1)
-            chunk = rows_per_chunk(tuple(weight.shape)) * weight.shape[1]
+        for name in self.names:
+            shape = self.weights.shapes[name]
+            rows = slice(None, None, max(1, shape.numel() // SAMPLE))
+            share = shape.numel() * (len(self.outputs) if name in self.outputs else 1)
+            chunk = rows_per_chunk(tuple(shape)) * shape[1]
             bits += share * class_entropy(self._quantized(name, step, rows).codes, chunk)
             weights += share
         return bits / weights

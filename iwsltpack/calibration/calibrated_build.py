@@ -7,7 +7,6 @@ the compression did to the model's predictions is measured on segments that were
 
 from __future__ import annotations
 
-import gc
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,24 +19,20 @@ from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import rules_of
 from iwsltpack.building.publishing import publish
 from iwsltpack.building.size import goal_of, meet, near
-from iwsltpack.calibration.damage import damage_of, keep_predictions
+from iwsltpack.calibration.damage import damage_of, keep_predictions, measure_dropping
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
-from iwsltpack.calibration.dropping import measure_dropping
-from iwsltpack.calibration.moments import checkpoint_names
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.walk import gather
 from iwsltpack.documents.choices import DEFAULT_STEP
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import UsageError
-from iwsltpack.runtime.model import load_model
+from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
-
-    import torch
 
     from iwsltpack.building.checkpoint import Checkpoint
     from iwsltpack.building.request import BuildRequest
@@ -83,6 +78,12 @@ def build_calibrated(
     if request.target is not None and calibration.step is not None:
         raise UsageError("a step fixes the size", got=f"step {calibration.step:g}, and {request.target}")
     data = CalibrationData(calibration, request.source, progress)
+    if data.judge is None and not data.held_out:
+        raise InputError(
+            "one segment is too little to calibrate on",
+            where=calibration.data,
+            expected="two or more: the damage is measured on one that was not calibrated on",
+        )
     if (found := request.finished()) is not None:
         _refuse_other(request, data, found)
         shutil.rmtree(partial_of(request.output), ignore_errors=True)  # of one killed at its last step
@@ -106,13 +107,12 @@ def build_on(
     with fileio.disk_errors(request.output), lock_partial(request.output) as partial_folder:
         folder = work or partial_folder / FOLDER
         trials = _Trials(request, partial_folder / "trials", wanted, cluster, progress)
-        held_out, place, kind = _choose(trials, data, folder, checkpoint, goal, step)
-        gc.collect()  # the two models need not fit the memory at once
+        held_out = _choose(trials, data, folder, checkpoint, goal, step)
         made, manifest = trials.made, read_manifest(trials.made)
-        if held_out and manifest.damage is None:
-            compressed = load_model(made, device=place, dtype=kind)
+        if manifest.damage is None:
             damage = damage_of(
-                compressed, held_out, folder / PREDICTIONS, data.measured_on, progress, manifest.vocabulary
+                *(Weights.of_artifact(made), held_out, folder / PREDICTIONS),
+                *(data.measured_on, progress, manifest.vocabulary),
             )
             manifest = replace(manifest, damage=damage).sealed()
             fileio.write_bytes(made / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
@@ -122,7 +122,7 @@ def build_on(
     if target is not None:
         share = _weighed(target, request.output, manifest, wanted) / target.amount - 1
         progress.say(f"asked for {target}: {100 * share:+.2f} %")
-    progress.say(str(manifest.damage or "the damage is not measured: one segment leaves none to hold out"))
+    progress.say(str(manifest.damage))
     return manifest
 
 
@@ -146,23 +146,23 @@ def _choose(
     checkpoint: Checkpoint,
     goal: Goal | None,
     step: float | None,
-) -> tuple[list[Batch], torch.device, torch.dtype]:
-    """Build by the step, or by the one that meets the goal; return what was held out, and how the model was run."""
-    model, progress = data.load(), trials.progress
-    if missing := sorted(trials.wanted - set(checkpoint_names(model).values())):
+) -> list[Batch]:
+    """Build by the step, or by the one that meets the goal; return what was held out."""
+    weights, progress = data.weights(), trials.progress
+    if missing := sorted(trials.wanted - weights.shapes.keys()):
         raise UsageError(
             "the recipe wants calibrated what is neither a linear layer nor an embedding",
             where=missing[0],
             fix="leave it out of the pattern",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    identity = f"{checkpoint.state()} {model.dtype}"
-    batches, held_out = data.batches(model, folder, identity)
+    identity = f"{checkpoint.state()} {weights.dtype}"
+    batches, held_out = data.batches(weights.dtype, folder, identity)
     if (rule := trials.request.recipe.vocabulary) is not None:
         vocabulary, _ = find_dropped(rule, checkpoint)
-        progress.say(str(measure_dropping(model, batches, vocabulary)))
+        progress.say(str(measure_dropping(weights, batches, vocabulary, folder / "dropping", progress)))
     moments = gather(
-        model,
+        weights,
         batches,
         folder,
         data.settings,
@@ -170,7 +170,7 @@ def _choose(
         identity=identity,
         reporter=progress,
     )
-    keep_predictions(model, held_out, folder / PREDICTIONS, progress)
+    keep_predictions(weights, held_out, folder / PREDICTIONS, progress)
     tokens = sum(int(batch.targets.sum()) for batch in batches)
 
     def bits_at(step: float) -> float:
@@ -181,7 +181,7 @@ def _choose(
     else:
         first = trials.remember("first", lambda: near(moments.bits, moments.guess(goal.codes), goal.codes))
         meet(bits_at, first, goal)
-    return held_out, model.device, model.dtype
+    return held_out
 
 
 class _Trials:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from iwsltpack.calibration.block_rounding import Settings
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.decoding.batches import prepare_batch
 from iwsltpack.decoding.generation import InputBuilder, Translator
@@ -163,9 +164,9 @@ class CalibrationData:
         """What the data set is called."""
         return self.request.name or self.survey.test_set.name
 
-    def load(self) -> Any:
+    def weights(self) -> Weights:
         """Return the model that is calibrated."""
-        return load_checkpoint(self.checkpoint)
+        return Weights.of_checkpoint(self.checkpoint)
 
     def record(self, tokens: int, step: float) -> Calibration:
         """Return what the manifest says of it; `tokens` is known once the batches are made."""
@@ -173,7 +174,7 @@ class CalibrationData:
         return Calibration(
             name=self.name,
             sha256=self.survey.sha256,
-            segments=len({piece.segment for piece in self.pieces} - self._held_out),
+            segments=len({piece.segment for piece in self.pieces} - self.held_out),
             tokens=tokens,
             labels="model" if self.references is None else "references",
             references_sha256=None if request.references is None else fileio.sha256_file(request.references),
@@ -189,28 +190,29 @@ class CalibrationData:
         return (self.judge or self).name
 
     @property
-    def _held_out(self) -> set[int]:
+    def held_out(self) -> set[int]:
+        """Numbers of the segments that are not calibrated on."""
         if self.judge is not None:
             return set()
         segments = sorted({piece.segment for piece in self.pieces})
         return set(segments[HELD_OUT - 1 :: HELD_OUT] or segments[1:][-1:])
 
-    def batches(self, model: Any, folder: Path, identity: str) -> tuple[list[Batch], list[Batch]]:
+    def batches(self, dtype: torch.dtype, folder: Path, identity: str) -> tuple[list[Batch], list[Batch]]:
         """Return what to calibrate on, and what is held out: a batch a piece, as in decoding, and behind it the answer.
+
+        Where there are no references the model answers, and is in memory whole for that time.
 
         Parameters
         ----------
-        model
-            Answers where there are no references.
+        dtype
+            Of the model.
         folder
             Where its answers are kept, for a calibration that is gone on with.
         identity
             Of the model.
         """
-        answers: list[str] = []
-        if self.references is None:
-            answers = self._kept(folder / LABELS, identity)
-            translator = Translator(model, self.processor, graphs=False)  # the model goes on to other work
+        answers = self._kept(folder / LABELS, identity)
+        translator: Translator | None = None
         self.reporter.start("calibration, data", len(self.pieces))
         batches: tuple[list[Batch], list[Batch]] = [], []
         for number, piece in enumerate(self.pieces):
@@ -220,18 +222,23 @@ class CalibrationData:
                 answer = self.references[piece.segment]
             else:
                 if number == len(answers):
+                    # Without graphs: they would keep a device's memory.
+                    translator = translator or Translator(
+                        load_checkpoint(self.checkpoint), self.processor, graphs=False
+                    )
                     (found,) = translator.generate(inputs, self.options.max_new_tokens or 1)
                     answers.append(found.text)
                     kept = {"identity": self._identity(identity), "answers": answers}
                     fileio.write_json(folder / LABELS, kept)
                 answer = answers[number]
             tokens = self.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
-            batches[piece.segment in self._held_out].append(_with_answer(inputs, tokens, model.dtype))
+            batches[piece.segment in self.held_out].append(_with_answer(inputs, tokens, dtype))
             self.reporter.advance()
         self.reporter.finish()
         if self.judge is not None:
             (folder / "judge").mkdir(exist_ok=True)
-            first, second = self.judge.batches(model, folder / "judge", identity)
+            del translator
+            first, second = self.judge.batches(dtype, folder / "judge", identity)
             return batches[0], first + second
         return batches
 

@@ -51,12 +51,15 @@ class Gradients:
         self._hidden = f"out-{tower}"
 
     @contextmanager
-    def batches(self) -> Iterator[None]:
-        """Go through all batches, in their order; at the end, files are whole and the untouched ones carried over."""
+    def batches(self, partial: bool) -> Iterator[None]:
+        """Go through all batches, in their order; at the end, files are whole and the untouched ones carried over.
+
+        So is, if `partial`, what is known of incomplete matrices, to which the step adds nothing then.
+        """
         with self._files:
             yield
         for name, path in self._before.items():
-            if name not in self._readers and not name.startswith(PARTIAL):
+            if name not in self._readers and (partial or not name.startswith(PARTIAL)):
                 os.link(path, self._after / path.name)
 
     def hidden(self, like: torch.Tensor) -> torch.Tensor:
@@ -92,35 +95,26 @@ class Gradients:
             self._readers[name] = reading(self._before[name])
         return next(self._readers[name]).to(like)
 
-    def carry_partial(self) -> None:
-        """Carry over what is known of incomplete matrices, where the step adds nothing to it."""
-        for name, path in self._before.items():
-            if name.startswith(PARTIAL):
-                os.link(path, self._after / path.name)
-
     def merge_partial(self, found: dict[str, Gathered]) -> None:
         """Add what was known of incomplete matrices to what was found in this step."""
         merged: set[int] = set()
         for stem, path in self._before.items():
             if stem.startswith(PARTIAL):
-                name = stem.removeprefix(PARTIAL)
                 total, tokens, gradients = (tensor.to(self._device) for tensor in reading(path))
+                known = (Uses if total.ndim == 1 else SecondMoment)(total, int(tokens))
+                name = stem.removeprefix(PARTIAL)
                 if name not in found:
-                    kind = Uses if total.ndim == 1 else SecondMoment
-                    found[name] = Gathered(kind(len(total), self._device), torch.zeros_like(gradients))
-                gathered = found[name]
-                if id(gathered.moment) not in merged:  # matrices that are fed the same share it
-                    gathered.moment.merge(total, int(tokens))
-                    merged.add(id(gathered.moment))
-                gathered.gradients += gradients
+                    found[name] = Gathered(known, gradients)
+                    continue
+                found[name].gradients += gradients
+                if id(found[name].moment) not in merged:  # matrices that are fed the same share it
+                    found[name].moment.merge(known)
+                    merged.add(id(found[name].moment))
 
     def keep_partial(self, found: dict[str, Gathered]) -> None:
         """Store what is known of incomplete matrices."""
         for name, gathered in found.items():
             with writing(self._after / f"{PARTIAL}{name}.npy") as add:
-                for tensor in (
-                    gathered.moment.total(),
-                    torch.tensor(gathered.moment.tokens),
-                    gathered.gradients,
-                ):
-                    add(tensor)
+                add(gathered.moment.total())
+                add(torch.tensor(gathered.moment.tokens))
+                add(gathered.gradients)

@@ -18,36 +18,39 @@ ROWS_AT_ONCE = 512
 """Inputs gathered before they are multiplied: one product of many rows costs less than many of a few."""
 
 
-class _Sum:
-    """A sum over tokens, and how many there were."""
+class Uses:
+    """How often each of an embedding's rows was used: counts, shape (rows,), and the tokens there were."""
 
-    def __init__(self, start: torch.Tensor) -> None:
-        self.tokens, self._sum = 0, start
+    def __init__(self, counts: torch.Tensor, tokens: int = 0) -> None:
+        self.tokens, self._sum = tokens, counts
 
-    def merge(self, total: torch.Tensor, tokens: int) -> None:
+    def add(self, ids: torch.Tensor) -> None:
+        """Count rows once more, shape (tokens,)."""
+        self.tokens += len(ids)
+        self._sum += torch.bincount(ids, minlength=len(self._sum))
+
+    def merge(self, other: Uses) -> None:
         """Add what was summed before."""
-        self.tokens += tokens
-        self._sum += total.to(self._sum)
+        self.tokens += other.tokens
+        self._sum += other.total()
 
     def total(self) -> torch.Tensor:
         """Return the sum."""
         return self._sum
 
 
-class SecondMoment(_Sum):
-    """The sum of ``x xT`` over inputs x of so many columns, in float32 on a device."""
+class SecondMoment(Uses):
+    """The sum of ``x xT`` over inputs x, in float32, shape (columns, columns)."""
 
-    def __init__(self, columns: int, device: torch.device) -> None:
-        super().__init__(torch.zeros(columns, columns, device=device))
+    def __init__(self, start: torch.Tensor, tokens: int = 0) -> None:
+        super().__init__(start, tokens)
         self._rows: list[torch.Tensor] = []
-        self._waiting = 0
 
     def add(self, rows: torch.Tensor) -> None:
         """Add inputs, shape (tokens, columns)."""
         self.tokens += len(rows)
         self._rows.append(rows.float())
-        self._waiting += len(rows)
-        if self._waiting >= ROWS_AT_ONCE:
+        if sum(map(len, self._rows)) >= ROWS_AT_ONCE:
             self.total()
 
     def total(self) -> torch.Tensor:
@@ -55,24 +58,12 @@ class SecondMoment(_Sum):
         if self._rows:
             rows = torch.cat(self._rows)
             self._sum.addmm_(rows.T, rows)
-            self._rows, self._waiting = [], 0
+            self._rows = []
         return self._sum
 
     def mean(self) -> torch.Tensor:
         """Return ``E[x xT]``; zeros where nothing was added."""
         return self.total() / max(1, self.tokens)
-
-
-class Uses(_Sum):
-    """How often each of an embedding's rows was used; on a device."""
-
-    def __init__(self, rows: int, device: torch.device) -> None:
-        super().__init__(torch.zeros(rows, dtype=torch.float64, device=device))
-
-    def add(self, ids: torch.Tensor) -> None:
-        """Count rows once more, shape (tokens,)."""
-        self.tokens += len(ids)
-        self._sum += torch.bincount(ids, minlength=len(self._sum))
 
 
 @dataclass(eq=False)
@@ -87,7 +78,7 @@ class Gathered:
         Sum of the squared gradients of each output; float64, shape (outputs,).
     """
 
-    moment: SecondMoment | Uses
+    moment: Uses
     gradients: torch.Tensor
 
 
@@ -105,7 +96,7 @@ class Collector:
 
     def __init__(self, layers: Mapping[str, nn.Module]) -> None:
         self.found: dict[str, Gathered] = {}
-        self._seen: dict[int, tuple[torch.Tensor, SecondMoment | Uses]] = {}
+        self._seen: dict[int, tuple[torch.Tensor, Uses]] = {}
         self._handles = [
             layer.register_forward_hook(
                 self._embedding(name) if isinstance(layer, nn.Embedding) else self._linear(name)
@@ -130,14 +121,28 @@ class Collector:
             given = args[0]
             if name not in self.found:
                 shared = self._seen.get(id(given))
-                moment = shared[1] if shared else SecondMoment(given.shape[-1], given.device)
-                gradients = torch.zeros(output.shape[-1], dtype=torch.float64, device=output.device)
-                self.found[name] = Gathered(moment, gradients)
-            gathered = self.found[name]
-            new = id(given) not in self._seen
+                size, place = given.shape[-1], given.device
+                moment = shared[1] if shared else SecondMoment(torch.zeros(size, size, device=place))
+                zeros = torch.zeros(output.shape[-1], dtype=torch.float64, device=place)
+                self.found[name] = Gathered(moment, zeros)
+            gathered, new = self.found[name], id(given) not in self._seen
             # The tensor is kept so that no other one gets its id while this batch lasts.
             self._seen[id(given)] = given, gathered.moment
-            _watch(given, gathered.moment if new else None, output, gathered.gradients)
+            rows = given.detach().reshape(-1, given.shape[-1])
+
+            def add_inputs(gradient: torch.Tensor) -> None:
+                if new:
+                    gathered.moment.add(rows[(gradient.detach().reshape(len(rows), -1) != 0).any(-1)])
+
+            def add_gradients(gradient: torch.Tensor) -> None:
+                flat = gradient.detach().reshape(-1, gradient.shape[-1])
+                gathered.gradients.add_(flat.double().square().sum(0))
+                if not given.requires_grad:
+                    add_inputs(gradient)
+
+            if given.requires_grad:
+                given.register_hook(add_inputs)  # type: ignore[no-untyped-call]
+            output.requires_grad_(True).register_hook(add_gradients)  # type: ignore[no-untyped-call]
 
         return hook
 
@@ -147,8 +152,11 @@ class Collector:
                 return
             if name not in self.found:
                 _check_lookup(name, layer, args[0], output)
-                zeros = torch.zeros(layer.embedding_dim, dtype=torch.float64, device=output.device)
-                self.found[name] = Gathered(Uses(layer.num_embeddings, output.device), zeros)
+                counts, zeros = (
+                    torch.zeros(size, dtype=torch.float64, device=output.device)
+                    for size in layer.weight.shape
+                )
+                self.found[name] = Gathered(Uses(counts), zeros)
             gathered, ids = self.found[name], args[0].reshape(-1)
             # Some models multiply what they look up: the gradient of the row itself is that much larger.
             scale = float(getattr(layer, "embed_scale", 1.0))
@@ -176,28 +184,6 @@ def _check_lookup(name: str, layer: nn.Embedding, ids: torch.Tensor, output: tor
         where=name,
         fix="leave it out of the recipe",
     )
-
-
-def _watch(
-    given: torch.Tensor, moment: SecondMoment | Uses | None, output: torch.Tensor, gradients: torch.Tensor
-) -> None:
-    """Add to both sums once the gradients are there; inputs only where a moment is given."""
-    rows = given.detach().reshape(-1, given.shape[-1])
-    if not output.requires_grad:
-        output.requires_grad_(True)
-
-    def add_inputs(gradient: torch.Tensor) -> None:
-        if moment is not None:
-            moment.add(rows[(gradient.detach().reshape(len(rows), -1) != 0).any(-1)])
-
-    def add_gradients(gradient: torch.Tensor) -> None:
-        gradients.add_(gradient.detach().reshape(-1, gradient.shape[-1]).double().square().sum(0))
-        if not given.requires_grad:
-            add_inputs(gradient)
-
-    if given.requires_grad:
-        given.register_hook(add_inputs)  # type: ignore[no-untyped-call]
-    output.register_hook(add_gradients)  # type: ignore[no-untyped-call]
 
 
 def weight_layers(modules: Iterable[tuple[str, nn.Module]], names: Mapping[str, str]) -> dict[str, nn.Module]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import UserDict
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from torch import nn
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HIDDEN = "hidden_states"
 """Name of a block's first parameter in transformers, where it is given by name."""
@@ -60,7 +60,14 @@ class Call:
 
     def slots(self) -> set[int]:
         """Return the numbers of the tensors that the block is given."""
-        return _slots_in((self.args, self.kwargs))
+        found: set[int] = set()
+
+        def note(item: Any) -> None:
+            if isinstance(item, Slot):
+                found.add(item.number)
+
+        _changed((self.args, self.kwargs), note)
+        return found
 
     def run(self, block: nn.Module, hidden: torch.Tensor, tensors: dict[int, torch.Tensor]) -> torch.Tensor:
         """Compute the block.
@@ -68,8 +75,13 @@ class Call:
         UsageError: it left something for later blocks in a shared argument.
         """
         shared: list[Any] = []
-        args = _filled(self.args, tensors, shared)
-        kwargs = _filled(self.kwargs, tensors, shared)
+
+        def filled(item: Any) -> Any:
+            if isinstance(item, UserDict):  # a container for what blocks share: given anew
+                shared.append(item := type(item)())
+            return tensors[item.number] if isinstance(item, Slot) else item
+
+        args, kwargs = _changed((self.args, self.kwargs), filled)
         output = block(**{HIDDEN: hidden}, **kwargs) if self.by_name else block(hidden, *args, **kwargs)
         if any(shared):
             raise UsageError(
@@ -90,15 +102,7 @@ class Recorded:
 
 @dataclass(eq=False)
 class Tower:
-    """A list of blocks.
-
-    Attributes
-    ----------
-    name
-        Of the module list in the model.
-    blocks
-        In the order they run.
-    """
+    """A list of blocks in the order they run, and its name in the model."""
 
     name: str
     blocks: nn.ModuleList
@@ -132,6 +136,8 @@ class Joints:
     ----------
     model
         Its forward runs as ever afterwards.
+    held
+        Holds a block's weights in memory.
 
     Attributes
     ----------
@@ -141,16 +147,16 @@ class Joints:
         Those whose outputs are known, in the order the forward meets them.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, held: Callable[[nn.Module], AbstractContextManager[None]]) -> None:
+        self.model, self._held = model, held
         self.towers: list[Tower] = []
-        self.candidates = find_towers(model)
+        self.candidates = find_towers(self.model)
         self._tuples: dict[str, int] = {}
         self._outputs: list[torch.Tensor] = []
         self._new: Tower | None = None
         self._recorded: Recorded | None = None
         self._passed: torch.Tensor | None = None
-        takes = inspect.signature(model.forward).parameters
+        takes = inspect.signature(self.model.forward).parameters
         self._settings = {"use_cache": False} if "use_cache" in takes else {}
 
     def run(self, batch: Batch, outputs: list[torch.Tensor]) -> tuple[Recorded | None, torch.Tensor | None]:
@@ -170,12 +176,19 @@ class Joints:
             tower is unknown. Both hang on `outputs` where gradients are enabled.
         """
         self._outputs, self._new, self._recorded, self._passed = outputs, None, None, None
-        with self._stand_ins():
-            try:
-                with targets_only(self.model, batch.targets):
-                    logits = self.model(**batch.inputs, **self._settings).logits
-            except _Reached:
-                return self._recorded, None
+
+        # A vocabulary is wide and most positions predict nothing: the output layer sees the targets alone.
+        def narrow(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            return args[0][batch.targets][None], *args[1:]
+
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(narrow)
+        try:
+            with self._stand_ins():
+                logits = self.model(**batch.inputs, **self._settings).logits
+        except _Reached:
+            return self._recorded, None
+        finally:
+            handle.remove()
         if self._new is not None:
             raise UsageError(
                 "the model did not run all blocks of a tower",
@@ -265,7 +278,7 @@ class Joints:
         if tower.name not in self._tuples:
             block = tower.blocks[index]
             given = {HIDDEN: hidden, **kwargs} if by_name else kwargs
-            with torch.no_grad():
+            with torch.no_grad(), self._held(block):
                 output = type(block).forward(block, *args, **given)
             self._tuples[tower.name] = 0 if isinstance(output, torch.Tensor) else len(output)
             if len(tower.blocks) == 1:
@@ -274,50 +287,24 @@ class Joints:
         return (hidden, *[None] * (length - 1)) if length else hidden
 
 
-@contextmanager
-def targets_only(model: Any, targets: torch.Tensor) -> Iterator[None]:
-    """Let the output layer see nothing but the targets: a vocabulary is wide and most positions predict nothing."""
-
-    def narrow(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return args[0][targets.to(args[0].device)][None], *args[1:]
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(narrow)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return nested tuples, lists and dicts with everything else in them changed."""
+    if isinstance(value, tuple | list):
+        return type(value)(_changed(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: _changed(item, change) for key, item in value.items()}
+    return change(value)
 
 
 def _emptied(value: Any, tensors: list[torch.Tensor], seen: dict[int, int]) -> Any:
-    """Replace every tensor in nested tuples, lists and dicts by a slot; the same tensor gets the same slot."""
-    if isinstance(value, torch.Tensor):
-        if id(value) not in seen:
-            seen[id(value)] = len(tensors)
-            tensors.append(value)
-        return Slot(seen[id(value)])
-    if isinstance(value, tuple | list):
-        return type(value)(_emptied(item, tensors, seen) for item in value)
-    if isinstance(value, dict):
-        return {key: _emptied(item, tensors, seen) for key, item in value.items()}
-    return value
+    """Replace every tensor in a value by a slot; the same tensor gets the same slot."""
 
+    def emptied(item: Any) -> Any:
+        if not isinstance(item, torch.Tensor):
+            return item
+        if id(item) not in seen:
+            seen[id(item)] = len(tensors)
+            tensors.append(item)
+        return Slot(seen[id(item)])
 
-def _filled(value: Any, tensors: dict[int, torch.Tensor], shared: list[Any]) -> Any:
-    """Undo `_emptied`; containers for what blocks share are given anew, and added to `shared`."""
-    if isinstance(value, Slot):
-        return tensors[value.number]
-    if isinstance(value, tuple | list):
-        return type(value)(_filled(item, tensors, shared) for item in value)
-    if isinstance(value, dict):
-        return {key: _filled(item, tensors, shared) for key, item in value.items()}
-    if isinstance(value, UserDict):
-        shared.append(type(value)())
-        return shared[-1]
-    return value
-
-
-def _slots_in(value: Any) -> set[int]:
-    if isinstance(value, Slot):
-        return {value.number}
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return set().union(*map(_slots_in, items))
+    return _changed(value, emptied)

@@ -2,8 +2,8 @@
 
 Forward, the hidden state between blocks is written to files. Backward, from the last block to the first, each block is
 computed again from the file in front of it; its gradients give the sensitivities and go on to the block before, its
-inputs give the second moments, and both are stored at once. So the moments of one block are held at a time.
-The model itself is held whole, as floats.
+inputs give the second moments, and both are stored at once. So the weights
+and the moments of one block are held at a time; see `iwsltpack.calibration.model_weights` for what lies between the blocks.
 
 Every step ends with a rename: what is stopped at any moment goes on from the last whole step, to the same bytes.
 """
@@ -13,28 +13,30 @@ from __future__ import annotations
 import hashlib
 import shutil
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from iwsltpack.calibration.block_rounding import Moments, Settings
 from iwsltpack.calibration.gradients import Gradients
-from iwsltpack.calibration.moments import Collector, Gathered, checkpoint_names, weight_layers
+from iwsltpack.calibration.moments import Collector, Gathered, weight_layers
 from iwsltpack.calibration.streams import reading, writing
-from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
+from iwsltpack.calibration.towers import Batch, Call, Joints
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from iwsltpack.calibration.model_weights import Weights
 
 
 def gather(
-    model: Any,
+    weights: Weights,
     batches: Sequence[Batch],
     folder: Path,
     settings: Settings,
@@ -47,8 +49,8 @@ def gather(
 
     Parameters
     ----------
-    model
-        Of transformers, with an output layer; in evaluation mode, on its device. It is not changed.
+    weights
+        Of the model.
     batches
         The calibration data.
     folder
@@ -75,10 +77,9 @@ def gather(
     folder.mkdir(parents=True, exist_ok=True)
     with locks.held(folder / "calibration.lock", "this calibration is at work in another process"):
         _bind(folder, batches, settings, identity)
-        names = {name: stored for name, stored in checkpoint_names(model).items() if selected(stored)}
-        walk, done = _Walk(model, batches, folder, settings, names, reporter), folder / "gathered"
+        walk, done = Walk(weights, batches, folder, settings, selected, reporter), folder / "gathered"
         if not done.exists():
-            with _frozen(model):
+            with _frozen(weights.model):
                 walk.forward()
                 walk.backward()
             fileio.write_bytes(done, b"")
@@ -126,63 +127,45 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What is kept of a batch's `Recorded` in memory; the tensors beside the hidden state lie in a file."""
+class Walk:
+    """A walk through a model; see `gather` for what it is given."""
 
-    calls: list[Call]
-    dtypes: list[torch.dtype]
-    differentiable: frozenset[int]
-
-    @classmethod
-    def of(cls, recorded: Recorded) -> _Given:
-        needed = frozenset(number for number, tensor in enumerate(recorded.tensors) if tensor.requires_grad)
-        return cls(recorded.calls, [tensor.dtype for tensor in recorded.tensors], needed)
-
-
-class _Walk:
     def __init__(
         self,
-        model: Any,
+        weights: Weights,
         batches: Sequence[Batch],
         folder: Path,
         settings: Settings,
-        names: Mapping[str, str],
+        selected: Callable[[str], bool],
         reporter: Reporter,
     ) -> None:
-        self.model, self.batches, self.folder, self.settings = model, batches, folder, settings
-        self.names, self.reporter = names, reporter
-        self.device = next(model.parameters()).device
-        self.joints = Joints(model)
-        self.given: list[list[_Given]] = []
-        self.output = model.get_output_embeddings()
+        self.weights, self.batches, self.folder, self.settings = weights, batches, folder, settings
+        self.names = {name: stored for name, stored in weights.names.items() if selected(stored)}
+        self.reporter = reporter
+        self.device, self.output = weights.device, weights.output
+        self.joints = Joints(weights.model, weights.held)
+        # Of every tower and batch: the blocks' calls, and the type of each tensor beside and whether gradients go on.
+        self.given: list[list[tuple[list[Call], list[tuple[torch.dtype, bool]]]]] = []
         blocks = {id(part) for tower in self.joints.candidates for part in tower.blocks.modules()}
-        beside = [(name, part) for name, part in model.named_modules() if id(part) not in blocks]
-        self.beside = weight_layers(beside, names)
+        named = weights.model.named_modules()
+        self.beside = weight_layers([item for item in named if id(item[1]) not in blocks], self.names)
         self.first_met: dict[str, int] = {}
-        layers, targets = (
-            weight_layers(model.named_modules(), names),
-            sum(int(b.targets.sum()) for b in batches),
-        )
-        self.moments = Moments(folder / "moments", settings, layers, self._tie(), targets, reporter)
-
-    def _tie(self) -> list[str]:
-        """Return the names of the output layer's weight, which is done once if an embedding shares it."""
-        weight = self.output.weight
-        shared = [name for name, layer in self.beside.items() if layer.weight is weight]
+        targets = sum(int(batch.targets.sum()) for batch in batches)
+        # What an embedding shares with the output layer is done once.
+        shared = [name for name in self.beside if name in weights.tied]
         shared.sort(key=lambda name: not isinstance(self.beside[name], nn.Embedding))
         for name in shared:
             del self.beside[name]
-        if shared:
-            self.beside[shared[0]] = self.output
-        return shared
+        self.beside |= dict.fromkeys(shared[:1], self.output)
+        folder = folder / "moments"
+        self.moments = Moments(folder, settings, weights, self.names.values(), shared, targets, reporter)
 
     # Forward
 
-    def forward(self) -> None:
+    def forward(self, stage: str = "calibration, forward") -> None:
         """Bring the hidden states between all blocks to disk."""
         total = sum(len(tower.blocks) for tower in self.joints.candidates)
-        self.reporter.start("calibration, forward", total)
+        self.reporter.start(stage, total)
         while self._record():
             tower = len(self.given) - 1
             for block in range(len(self.joints.towers[tower].blocks)):
@@ -207,7 +190,7 @@ class _Walk:
     def _record(self) -> bool:
         """Run the joints up to the next tower and keep what it is given; return False if there is none."""
         known = len(self.given)
-        given: list[_Given] = []
+        given: list[tuple[list[Call], list[tuple[torch.dtype, bool]]]] = []
         outputs = self._outputs(known)
         collector = Collector(self.beside)
         try:
@@ -226,9 +209,11 @@ class _Walk:
                     add(recorded.hidden)
                     for tensor in recorded.tensors:
                         add_beside(tensor)
-                    given.append(_Given.of(recorded))
+                    kinds = [(tensor.dtype, tensor.requires_grad) for tensor in recorded.tensors]
+                    given.append((recorded.calls, kinds))
         finally:
             collector.close()
+            self.weights.release()
         for name in collector.found:
             self.first_met.setdefault(name, known)
         self.joints.accept()
@@ -236,24 +221,26 @@ class _Walk:
         return True
 
     def _placed(self, batch: Batch) -> Batch:
-        inputs = {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
+        kind = self.weights.dtype
+        inputs = {
+            name: tensor.to(self.device, kind if tensor.is_floating_point() else None)
+            for name, tensor in batch.inputs.items()
+        }
         return Batch(inputs, batch.targets.to(self.device))
 
     def _leaf(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self.device, self.model.dtype).requires_grad_(True)
+        return tensor.to(self.device, self.weights.dtype).requires_grad_(True)
 
     def _calls(
         self, tower: int, block: int
     ) -> Iterator[tuple[Call, dict[int, torch.Tensor], frozenset[int]]]:
         """Return a block's call for every batch, with its tensors and which of them gradients are wanted of."""
         stored = reading(self._beside(tower))
-        for given in self.given[tower]:
-            call = given.calls[block]
-            wanted = call.slots()
-            tensors = {
-                number: next(stored).to(self.device, dtype) for number, dtype in enumerate(given.dtypes)
-            }
-            yield call, {number: tensors[number] for number in wanted}, given.differentiable & wanted
+        for calls, kinds in self.given[tower]:
+            tensors = [next(stored).to(self.device, dtype) for dtype, _ in kinds]
+            wanted = calls[block].slots()
+            differentiable = frozenset(number for number in wanted if kinds[number][1])
+            yield calls[block], {number: tensors[number] for number in wanted}, differentiable
 
     def _compute(self, tower: int, block: int) -> None:
         """Compute a block for all batches, and see that it runs every matrix that is to be rounded."""
@@ -264,7 +251,11 @@ class _Walk:
         ]
         states = reading(self._states(tower, block))
         try:
-            with torch.no_grad(), writing(self._states(tower, block + 1)) as add:
+            with (
+                torch.no_grad(),
+                self.weights.held(layer),
+                writing(self._states(tower, block + 1)) as add,
+            ):
                 for call, tensors, _ in self._calls(tower, block):
                     output = call.run(layer, self._leaf(next(states)), tensors)
                     self._check_finite(output, f"{self.joints.towers[tower].name}.{block}")
@@ -287,6 +278,17 @@ class _Walk:
                 where=where,
                 fix="see that the checkpoint works: decode a few segments with it uncompressed",
             )
+
+    @torch.no_grad()
+    def logits(self) -> Iterator[torch.Tensor]:
+        """Yield the logits of every batch's targets, shape (targets, vocabulary), after `forward`."""
+        outputs = self._outputs(len(self.joints.towers))
+        try:
+            for batch in self.batches:
+                _, logits = self.joints.run(self._placed(batch), [self._leaf(next(item)) for item in outputs])
+                yield logits
+        finally:
+            self.weights.release()
 
     # Backward
 
@@ -328,7 +330,7 @@ class _Walk:
         curvature = torch.zeros(self.output.weight.shape[0], dtype=torch.float64, device=self.device)
         outputs = self._outputs(known)
         try:
-            with gradients.batches():
+            with gradients.batches(partial=False):
                 for number, batch in enumerate(self.batches):
                     collector.next_batch()
                     leaves = [self._leaf(next(item)) for item in outputs]
@@ -341,6 +343,7 @@ class _Walk:
                         gradients.add(f"out-{tower}", leaf.grad, leaf)
         finally:
             collector.close()
+            self.weights.release()
         found, last = collector.found, len(self.joints.towers)
         if known == last:
             self._check_all_met(found)
@@ -361,6 +364,7 @@ class _Walk:
 
     def _through_loss(self, logits: torch.Tensor, batch: int) -> torch.Tensor:
         """Draw labels from the model's own distribution and go back from their loss; return ``sum p (1 - p)``."""
+        self._check_finite(logits, "the output layer")
         chances = torch.softmax(logits.detach().float(), -1)
         dice = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + batch)
         labels = torch.multinomial(chances.cpu(), 1, generator=dice)[:, 0].to(logits.device)
@@ -375,7 +379,7 @@ class _Walk:
         if block + 1 == len(self.joints.towers[tower].blocks):
             gradients.enter(tower)
         try:
-            with gradients.batches():
+            with self.weights.held(layer), gradients.batches(partial=True):
                 for call, tensors, differentiable in self._calls(tower, block):
                     collector.next_batch()
                     hidden = self._leaf(next(states))
@@ -388,5 +392,4 @@ class _Walk:
                         gradients.add(f"slot-{number}", tensors[number].grad, tensors[number])
         finally:
             collector.close()
-        gradients.carry_partial()
         self.moments.keep(collector.found, layers)

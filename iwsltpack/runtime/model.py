@@ -136,17 +136,20 @@ def load_from(
     return model.eval()
 
 
-def load_checkpoint(folder: Path) -> Any:
+def load_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor] | None = None) -> Any:
     """Load the model of a checkpoint folder, before any compression; a class of transformers itself.
 
-    The type is one whose range holds gradients: float32 on the CPU, bfloat16 elsewhere. A configuration that names no
-    class of transformers', and tensors that are not those of its architecture, are an `ArtifactError`; a model that
-    does not fit the device's memory is a `ResourceError`.
+    Its tensors are `tensors`, if they are given. The type is one whose range holds gradients: float32 on the CPU,
+    bfloat16 elsewhere. A configuration that names no class of transformers', and tensors that are not those of its
+    architecture, are an `ArtifactError`; a model that does not fit the device's memory is a `ResourceError`.
     """
     place = resolve_device("auto")
     config, cls = architecture(folder)
     kind = torch.float32 if place.type == "cpu" else torch.bfloat16
-    options = {"config": config, "dtype": kind, "local_files_only": True, "use_safetensors": True}
+    options: dict[str, Any] = {"config": config, "dtype": kind, "local_files_only": True}
+    options["use_safetensors"] = True
+    if tensors is not None:
+        options["state_dict"] = tensors
     model, info = make_model(cls, place, "calibrate on the CPU", folder, **options)
     if missing := sorted(map(str, info["missing_keys"])):
         raise ArtifactError("the checkpoint lacks tensors", where=folder, got=", ".join(missing[:5]))

@@ -96,12 +96,12 @@ class LazyTensor(Slice):
     def _decode(self, device: torch.device | str | int | None, dtype: torch.dtype) -> torch.Tensor:
         on_cpu = device is None or torch.device(device).type == "cpu"
         if not self.shape or (on_cpu and dtype == self.dtype):
-            return _torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
+            return as_torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
         target = _empty(self.shape, dtype) if on_cpu else torch.empty(self.shape, dtype=dtype, device=device)
         rows = _rows_at_once(self._entry, self.dtype.itemsize)
         for start in range(0, self.shape[0], rows):
             stop = min(start + rows, self.shape[0])
-            target[start:stop] = _torch(self._source.rows(self._entry.name, start, stop), self.dtype)
+            target[start:stop] = as_torch(self._source.rows(self._entry.name, start, stop), self.dtype)
         return target
 
 
@@ -120,7 +120,7 @@ def _empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(room[start : start + size]).view(dtype).view(shape)
 
 
-def _torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
+def as_torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
     """Wrap a decoded array, bfloat16 from its bits; copies only what torch may not write to."""
     array = np.require(array, requirements=["C", "W"])
     if dtype is torch.bfloat16:

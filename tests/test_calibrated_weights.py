@@ -1,0 +1,140 @@
+"""Weights read from a checkpoint or an artifact when they are needed, against a model that is loaded whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import calibration_fixtures as small
+import pytest
+import torch
+from test_calibration import SETTINGS, STEP, all_but_positions, files, heard
+
+from iwsltpack.calibration import model_weights as room
+from iwsltpack.calibration.damage import predict
+from iwsltpack.calibration.model_weights import Weights
+from iwsltpack.calibration.towers import Batch, Call, find_towers
+from iwsltpack.calibration.walk import gather
+from iwsltpack.errors import ArtifactError
+from iwsltpack.runtime.model import load_checkpoint, load_model
+from iwsltpack.system.progress import SILENT
+
+MODELS: dict[str, tuple[Callable[[], Any], Callable[[], list[Batch]]]] = {
+    "llama, tied": (lambda: small.llama(tied=True), lambda: small.text(2)),
+    "whisper": (small.whisper, lambda: small.speech(2)),
+    "seamless": (small.seamless, lambda: small.spoken_for_seamless(2)),
+    "gemma 4": (small.gemma, lambda: small.text(2)),
+}
+
+
+def blocks_in_memory(weights: Weights) -> list[str]:
+    return [
+        f"{tower.name}.{number}"
+        for tower in find_towers(weights.model)
+        for number, block in enumerate(tower.blocks)
+        if any(not weight.is_meta for weight in block.parameters())
+    ]
+
+
+def gathered(weights: Weights, batches: list[Batch], folder: Path) -> dict[str, bytes]:
+    moments = gather(weights, batches, folder, SETTINGS, selected=all_but_positions)
+    return files(moments.round(STEP, folder / "matrices")) | files(folder / "moments")
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[Weights], list[int]]:
+    """Give a function that has every block counted that is in memory when one is run."""
+
+    def watch(weights: Weights) -> list[int]:
+        counts: list[int] = []
+        run = Call.run
+
+        def counted(self: Call, *args: Any) -> torch.Tensor:
+            counts.append(len(blocks_in_memory(weights)))
+            return run(self, *args)
+
+        monkeypatch.setattr(Call, "run", counted)
+        return counts
+
+    return watch
+
+
+@pytest.mark.parametrize("kind", [*MODELS, "qwen2 audio"])
+def test_block_by_block_from_the_files_it_is_the_same_bytes(
+    kind: str, tiny: Path, tmp_path: Path, alone: Callable[[Weights], list[int]]
+) -> None:
+    folder = tiny
+    if kind in MODELS:
+        folder, batches = tmp_path / "checkpoint", MODELS[kind][1]()
+        MODELS[kind][0]().save_pretrained(folder)
+        (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
+    whole = Weights.of_model(load_checkpoint(folder))
+    if kind not in MODELS:
+        batches = [heard(whole.model)]
+    expected = gathered(whole, batches, tmp_path / "whole")
+    assert len(expected) > 30
+    found = Weights.of_checkpoint(folder)
+    counts = alone(found)
+    assert gathered(found, batches, tmp_path / "parts") == expected
+    assert set(counts) == {1}
+    assert blocks_in_memory(found) == []
+    if not found.tied & {name for name in found.shapes if "embed" in name}:
+        assert found.output.weight.is_meta
+
+
+def test_of_a_vocabulary_only_what_is_looked_up_is_read(tmp_path: Path) -> None:
+    small.llama().save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 2}')
+    weights, batches = Weights.of_checkpoint(tmp_path), small.text(1)
+    table = weights.model.get_input_embeddings()
+    used = batches[0].inputs["input_ids"].unique()
+    with torch.no_grad():
+        found = table(used)
+    assert torch.equal(found, load_checkpoint(tmp_path).get_input_embeddings().weight[used])
+    assert len(used) < 64
+    assert table.weight.any(1).nonzero()[:, 0].tolist() == used.tolist()
+    assert torch.equal(weights.matrix("model.embed_tokens.weight")[used], found)
+
+
+def test_a_model_made_of_parts_of_tensors_is_loaded_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.llama(layers=1).save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 2}')
+    joined = {"a": torch.empty(0), "b": torch.empty(0)}
+    monkeypatch.setattr(
+        room, "revert_weight_conversion", lambda _, state: joined if "q_proj" in str(state) else state
+    )
+    weights = Weights.of_checkpoint(tmp_path)
+    assert blocks_in_memory(weights) == ["model.layers.0"]
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused_before_a_value_is_read(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    small.llama(tied=True, layers=1).save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 2}')
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.embed_tokens.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ArtifactError, match="lacks tensors") as error:
+        Weights.of_checkpoint(tmp_path)
+    assert "embed_tokens" in str(error.value)
+
+
+@pytest.mark.parametrize("recipe", ["selected-q3"])
+def test_an_artifact_predicts_what_it_does_whole(
+    recipe: str, built: Callable[[str, str], Path], tmp_path: Path, alone: Callable[[Weights], list[int]]
+) -> None:
+    folder = built(recipe, "zstd")
+    model = load_model(folder, dtype="float32", device="cpu")
+    batch = heard(model)
+    weights = Weights.of_artifact(folder)
+    counts = alone(weights)
+    [found] = predict(weights, [batch], tmp_path / "walk", SILENT)
+    with torch.no_grad():
+        expected = torch.log_softmax(model(**batch.inputs).logits[batch.targets].float(), -1)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert set(counts) == {1}
+    assert not (tmp_path / "walk").exists()
