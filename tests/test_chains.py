@@ -208,4 +208,6 @@ def test_recipes_give_the_same_model_in_every_coding(built: Callable[[str, str],
     opened = [open_artifact(built(recipe, name)) for name in NAMES]
     assert load_recipe(recipe) == opened[0].manifest.recipe
     for tensor in opened[0].names():
-        assert len({artifact.tensor(tensor, workers=2).tobytes() for artifact in opened}) == 1, tensor
+        assert len({next(artifact.tensors([tensor], workers=2))[1].tobytes() for artifact in opened}) == 1, (
+            tensor
+        )

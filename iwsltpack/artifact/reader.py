@@ -132,14 +132,12 @@ class Artifact:
             return
         self._located.mirror.expect(path for name in names for path in self.entry(name).paths())
 
-    def tensor(self, name: str, *, workers: int = 1) -> np.ndarray:
+    def tensor(self, name: str) -> np.ndarray:
         """Return a whole tensor, of the entry's shape and dtype; bfloat16 and 8-bit floats as integers of their bits.
 
-        Its chunks are decoded in `workers` threads; 0 stands for a few more than cores. An unknown name, a missing or
-        damaged chunk, or an array that is not what the manifest promises is an `ArtifactError`.
+        An unknown name, a missing or damaged chunk, or an array that is not what the manifest promises is an
+        `ArtifactError`.
         """
-        if workers != 1:
-            return next(self.tensors([name], workers=workers))[1]
         entry = self.entry(name)
         result, starts = self._whole(entry)
         for start in starts:
@@ -147,7 +145,10 @@ class Artifact:
         return result
 
     def tensors(self, names: Iterable[str], *, workers: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield whole tensors by name, in this order; while one is being used, the next are decoded. See `tensor`."""
+        """Yield whole tensors by name, in this order; while one is being used, the next are decoded. See `tensor`.
+
+        They are decoded in so many threads; 0 stands for a few more than cores.
+        """
         todo, ahead = iter(names), 0
         begun: deque[tuple[str, np.ndarray, list[Future[None]]]] = deque()
         with ThreadPoolExecutor(workers or (os.cpu_count() or 1) + SPARE_READERS) as pool:
