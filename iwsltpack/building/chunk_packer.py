@@ -119,14 +119,8 @@ class PackedChunk:
 class ChunkPacker:
     """Packs the chunks of one tensor; one without a quantizer is kept bit for bit.
 
-    Attributes
-    ----------
-    count
-        Values in a whole chunk; the last of a tensor may be handed in with fewer rows.
-    classes
-        Of the entries of a matrix whose codes lie class by class.
-    counts
-        Of the codes packed so far, one for each class.
+    A whole chunk has `count` values; the last of a tensor may be handed in with fewer rows. Classes are those of the
+    entries of a matrix whose codes lie class by class; the codes packed so far are counted for each.
     """
 
     chain: Chain

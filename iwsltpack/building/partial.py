@@ -77,14 +77,8 @@ def _sample(path: Path, size: int, _changed_ns: int) -> str:
 class BuildPlan(Part):
     """What is being built, the same for everyone who works at it.
 
-    Attributes
-    ----------
-    manifest
-        Without tensors and files.
-    source, side
-        The checkpoint's files, and those beside the weights.
-    sizes
-        Tensor -> bytes in the source, in the manifest's order.
+    A manifest without tensors and files; the checkpoint's files; the bytes that each tensor has there, in the
+    manifest's order; the files beside the weights.
     """
 
     manifest: ArtifactManifest

@@ -46,20 +46,16 @@ UNNAMED = (
 
 @dataclass(frozen=True, kw_only=True)
 class BuildJob:
-    """All that is known of a build before a tensor is packed.
+    """All that is known of a build before a tensor is packed; `plan` is what of it is written down.
 
     Attributes
     ----------
-    request, checkpoint
-        What to build, of what.
+    matrices
+        Files with matrices that a calibration made, by tensor.
     plans
         What becomes of each tensor; their sources may lie in a checkpoint that another library made of it.
     side
         Name -> bytes of the files beside the weights.
-    matrices
-        Files with matrices that a calibration made, by tensor.
-    plan
-        The same, as it is written down.
     state
         Of the source's files, before any tensor was read; see `Checkpoint.state`.
     """

@@ -64,16 +64,10 @@ _NO_DIGEST = "0" * 64
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What is expected of a recipe's artifact.
+    """What is expected of a recipe's artifact: its sizes, as `iwsltpack inspect` will tell them.
 
-    Attributes
-    ----------
-    sizes
-        As `iwsltpack inspect` will tell it.
-    seconds, memory
-        Time to build it on this machine, and bytes of memory that takes.
-    guessed
-        Weights that a calibration is still to round, at `DEFAULT_BITS` for the time being; the rest is no guess.
+    And the time to build it on this machine, and bytes of memory that takes. `guessed` are weights that a calibration
+    is still to round, at `DEFAULT_BITS` for the time being; the rest is no guess.
     """
 
     recipe: Recipe

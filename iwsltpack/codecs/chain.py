@@ -147,14 +147,7 @@ class Chain:
 class Coding(ABC):
     """A named family of chains. All codings give back bit-identical weights for the same recipe.
 
-    Attributes
-    ----------
-    format_version
-        Of the artifact's format, for which chains may differ.
-    name
-        Unique among codings; it stands in the manifest.
-    summary
-        One line for people.
+    The `name` is unique among codings and stands in the manifest. Chains may differ by the format's version.
     """
 
     name: ClassVar[str]

@@ -31,15 +31,7 @@ _LEVELS = 32
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """The classes of a matrix's entries: ``clip(rows[i] + columns[j], 0, count - 1)``.
-
-    Attributes
-    ----------
-    rows, columns
-        int8, one a row and one a column.
-    count
-        Classes at most.
-    """
+    """The classes of a matrix's entries: ``clip(rows[i] + columns[j], 0, count - 1)``; there are `count` at most."""
 
     rows: NDArray[np.int8]
     columns: NDArray[np.int8]
@@ -92,16 +84,9 @@ class Classes:
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """How the codes of a chunk's rows lie in it.
+    """How the codes of a chunk's rows lie in it: the rectangles of each class, in the sorted matrix.
 
-    Attributes
-    ----------
-    rows, columns
-        Which row, and which column, comes where once they are sorted.
-    places
-        Where each column went.
-    rectangles
-        Of each class, in the sorted matrix.
+    `rows` and `columns` say which of them comes where once they are sorted, `places` where each column went.
     """
 
     rows: NDArray[np.intp]

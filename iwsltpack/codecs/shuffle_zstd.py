@@ -28,10 +28,7 @@ from iwsltpack.codecs.frames import Buffer
 class ShuffleChain(Chain):
     """All first bytes of the values, then all second bytes, and so on, in one Zstandard frame.
 
-    Attributes
-    ----------
-    bias
-        What is added to a code before it is stored; 0 where the array holds values.
+    The `bias` is added to a code before it is stored; it is 0 where the array holds values.
     """
 
     bias: int = 0

@@ -56,12 +56,8 @@ LEAST_VARIANCE = 1e-4
 class Factor:
     """The Cholesky factor of a layer's damped second moment.
 
-    Attributes
-    ----------
-    diagonal
-        Its diagonal; float64, shape (in,).
-    lower
-        float32, shape (in, in), below and on the diagonal; None if the moment is diagonal: nothing is fed back then.
+    Its diagonal, float64, shape (in,); and what is below and on it, float32, shape (in, in), or None if the moment is
+    diagonal: nothing is fed back then.
     """
 
     diagonal: torch.Tensor

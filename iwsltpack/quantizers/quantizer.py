@@ -17,16 +17,10 @@ EXACT = 1 << 24
 
 
 class Quantizer(ABC):
-    """How one tensor is quantized: a method with the parameters it has for this tensor.
+    """How one tensor is quantized: a method, with a unique name, and the parameters it has for this tensor.
 
     It is asked for whole chunks, and told where they begin: nothing says that a weight depends on its own code alone.
-
-    Attributes
-    ----------
-    name
-        Of the method, unique among quantizers.
-    step
-        What a code is multiplied by to get a weight, before any scales.
+    A code is multiplied by the step to get a weight, before any scales.
     """
 
     name: ClassVar[str]
