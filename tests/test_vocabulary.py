@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from submission_fixtures import write_run
 from iwsltpack.artifact.export import export_checkpoint
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.artifact.sizes import measure
+from iwsltpack.building import dropped_tokens
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.dropped_tokens import find_dropped
 from iwsltpack.building.pipeline import build_artifact
@@ -121,6 +123,20 @@ def test_letters_of_other_scripts_go_and_nothing_else(small: tuple[Path, dict[st
     assert dropped(*small, VocabularyRule(scripts=("Latin",))) == foreign | {letters("你好")}
     greek = VocabularyRule(scripts=("Latin", "Han", "Greek"))
     assert dropped(*small, greek) == foreign - {letters("αβ")}
+
+
+def test_tokens_are_found_once_for_a_model_and_again_once_its_files_change(
+    small: tuple[Path, dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, loaded, rule = dropped_tokens._tokenizer, [], VocabularyRule(scripts=("Latin",))
+    monkeypatch.setattr(dropped_tokens, "_tokenizer", lambda folder: (loaded.append(folder), real(folder))[1])
+    first = dropped(*small, rule)
+    assert dropped(*small, rule) == first
+    assert len(loaded) == 1
+    os.utime(small[0] / "tokenizer.json", (1, 1))
+    assert dropped(*small, rule) == first
+    assert dropped(*small, VocabularyRule(scripts=("Han",))) != first
+    assert len(loaded) == 3
 
 
 def test_only_tables_of_tokens_lose_rows_and_only_those(small: tuple[Path, dict[str, int]]) -> None:
