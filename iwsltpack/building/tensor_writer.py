@@ -105,11 +105,11 @@ def side_arrays(
     entry: Tensor, quantizer: Quantizer, classes: Classes, coding: Coding
 ) -> Iterator[tuple[ArrayLayout, bytes, PackedChunk]]:
     """Yield what lies beside codes by class, scales and classes: array, metadata, and its one chunk."""
-    sides = quantizer.scales, np.concatenate([classes.rows, classes.columns])
+    sides = np.asarray(quantizer.scales), np.concatenate([classes.rows, classes.columns])
     for array, values, dtype in zip(entry.side_arrays, sides, SIDE_DTYPES.values(), strict=True):
         chain = coding.lossless(by_name(dtype, array.name))
         metadata = zarr_metadata.array_metadata(array, chain, chain.marks)
-        yield array, metadata, ChunkPacker(chain, np.size(values), None).pack(np.asarray(values), 0)
+        yield array, metadata, ChunkPacker(chain, values.size, None).pack(values, 0)
 
 
 def _put(folder: Path, name: str, packed: PackedChunk, *, past_cache: bool) -> File:
