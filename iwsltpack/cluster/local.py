@@ -7,15 +7,13 @@ import itertools
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iwsltpack.errors import ResourceError
 from iwsltpack.system.quiet import SILENT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LOOPBACK = "127.0.0.1"
 DEATHS_ALLOWED = 1

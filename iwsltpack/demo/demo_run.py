@@ -11,18 +11,14 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iwsltpack.errors import InputError, IwsltpackError, UsageError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 MARK = ".iwsltpack-demo"
 """Says that a folder was made by the demo and may be made anew."""

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from iwsltpack.artifact.sizes import GB, GIB
+from iwsltpack.artifact.sizes import GB, GIB, Sizes
 from iwsltpack.building import mlp_layers
 from iwsltpack.codecs.registry import coding_in
+from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
+from iwsltpack.documents.recipe import LayerRule
 from iwsltpack.system import fileio
 from iwsltpack.system.templates import render
-
-if TYPE_CHECKING:
-    from iwsltpack.artifact.sizes import Sizes
-    from iwsltpack.documents.artifact import ArtifactManifest
-    from iwsltpack.documents.recipe import LayerRule
 
 CARD_NAME = "README.md"
 TEMPLATE = Path(__file__).with_name("card.md.jinja")

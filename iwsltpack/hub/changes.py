@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.side_files import SIDE_FILES
-from iwsltpack.documents.artifact import File
+from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.layout import GROUP_METADATA
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
 from iwsltpack.errors import Problem, UsageError
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.hub.client import RemoteFile
 
 COMMIT_FILES = 250

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iwsltpack.artifact.integrity import find_foreign, verify_artifact
 from iwsltpack.building.partial import ARTIFACT, check_absent, lock_partial, partial_of
+from iwsltpack.documents.artifact import File
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import MANIFEST_LIMIT
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.errors import ArtifactError, UsageError, ValidationFailed
 from iwsltpack.hub.changes import find_faults
-from iwsltpack.hub.client import connected, locate, look
+from iwsltpack.hub.client import RemoteFile, connected, locate, look
+from iwsltpack.remote.address import HubAddress
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.remote.mirror import mirror_into
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from iwsltpack.documents.artifact import File
-    from iwsltpack.hub.client import RemoteFile
-    from iwsltpack.remote.address import HubAddress
 
 LOCK = "pull.lock"
 """In the partial folder: who is at work there."""

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.sizes import measure
-from iwsltpack.documents.artifact import File
+from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError, ValidationFailed
 from iwsltpack.hub.card import CARD_NAME, is_generated, write_card
-from iwsltpack.hub.changes import commit_groups, compare, find_differences, group
-from iwsltpack.hub.client import MAIN, connected, first_answer, listing, locate, look
+from iwsltpack.hub.changes import Changes, commit_groups, compare, find_differences, group
+from iwsltpack.hub.client import MAIN, RemoteFile, connected, first_answer, listing, locate, look
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.system.progress import SILENT, Reporter
 
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.hf_api import ModelInfo
 
-    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.documents.choices import CardPolicy
-    from iwsltpack.hub.changes import Changes
-    from iwsltpack.hub.client import RemoteFile
 
 
 CardOutcome = Literal["created", "updated", "unchanged", "kept"]

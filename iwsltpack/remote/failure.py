@@ -10,19 +10,17 @@ import random
 import re
 import time
 import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from iwsltpack.errors import ArtifactError, InputError, IwsltpackError, ResourceError, UsageError
 from iwsltpack.remote.address import without_secrets
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 Kind = Literal["missing", "denied", "unreachable", "offline", "transient", "silent", "damaged", "refused"]
 T = TypeVar("T")

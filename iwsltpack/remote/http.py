@@ -6,19 +6,16 @@ import importlib
 import os
 import re
 import weakref
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iwsltpack.remote import failure
+from iwsltpack.remote.address import HubAddress, UrlAddress
 from iwsltpack.remote.failure import Failure
 from iwsltpack.remote.hub_errors import BY_NAME, hub_failures
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from iwsltpack.remote.address import HubAddress, UrlAddress
 
 PLAIN = {"Accept-Encoding": "identity"}
 """Files come as they are: what unpacks itself on the way could become as large as it likes."""

@@ -7,16 +7,12 @@ the first that is known here, and nothing of a text is repeated before `without_
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from iwsltpack.errors import IwsltpackError
-from iwsltpack.remote.failure import ROWS, Failure, as_error, asked_pause, kind_of_status, persist
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from iwsltpack.remote.failure import FailureRow
+from iwsltpack.remote.failure import ROWS, Failure, FailureRow, as_error, asked_pause, kind_of_status, persist
 
 T = TypeVar("T")
 BY_NAME = ROWS["exception"]

@@ -20,26 +20,22 @@ import stat
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import BoundedSemaphore, Event, Lock, Thread
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.manifest import MANIFEST_LIMIT, parse_manifest, read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, Problem, ResourceError, ValidationFailed
-from iwsltpack.remote.address import HubAddress
+from iwsltpack.remote.address import Address, HubAddress
 from iwsltpack.remote.failure import Failure, OfflineError
 from iwsltpack.remote.store import Store
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from iwsltpack.documents.artifact import ArtifactManifest, File
-    from iwsltpack.remote.address import Address
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from iwsltpack.errors import MissingDependency, how_to_install
 from iwsltpack.remote import failure
+from iwsltpack.remote.address import UrlAddress
 from iwsltpack.remote.failure import Failure
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.remote.address import UrlAddress
 
 BLOCK = 1 << 16
 

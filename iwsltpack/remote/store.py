@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Protocol
 
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError
-from iwsltpack.remote.address import HubAddress, UrlAddress
+from iwsltpack.remote.address import Address, HubAddress, UrlAddress
 from iwsltpack.remote.failure import Failure, as_error, persist
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-    from threading import Event
-
-    from iwsltpack.remote.address import Address
 
 
 class RemoteFiles(Protocol):

@@ -12,14 +12,11 @@ import ctypes
 import errno
 import mmap
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from iwsltpack.system import memory
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ALIGNMENT = 4096
 """Memory, offsets and lengths of direct access are multiples of it on every disk in use."""

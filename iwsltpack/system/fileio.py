@@ -11,13 +11,11 @@ import shutil
 import stat
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from iwsltpack.errors import InputError, ResourceError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CACHE_VARIABLE = "IWSLTPACK_CACHE"
 """Environment variable that names another place for the cache."""

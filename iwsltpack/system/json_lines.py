@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from iwsltpack.system.fileio import canonical_json, sha256_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 CHECKSUM = "sha256"
 """Key of a record's checksum: the SHA-256 of the record's own line, as it would be without it."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iwsltpack.errors import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 GAP = 2
 """Blanks between two columns."""

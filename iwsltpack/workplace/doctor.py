@@ -20,7 +20,7 @@ from iwsltpack.artifact.location import is_address, shown
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR
-from iwsltpack.errors import IwsltpackError, ValidationFailed, how_to_install
+from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed, how_to_install
 from iwsltpack.submission import edition_rules
 from iwsltpack.system import memory
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iwsltpack.documents.artifact import ArtifactManifest
-    from iwsltpack.errors import Problem
     from iwsltpack.workplace.job import Job
 
 State = Literal["ok", "warning", "error"]

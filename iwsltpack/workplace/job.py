@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from iwsltpack.documents.choices import Mode, TestSetKind
+from iwsltpack.documents.choices import Mode, TestSetKind
 
 Stage = Literal["init", "build", "decode", "score", "submit"]
 """What is done one after the other, each by the command of that name."""
