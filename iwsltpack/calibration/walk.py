@@ -2,8 +2,8 @@
 
 Forward, the hidden state between blocks is written to files. Backward, from the last block to the first, each block is
 computed again from the file in front of it; its gradients give the sensitivities and go on to the block before, its
-inputs give the second moments, and both are stored at once. So the weights
-and the moments of one block are held at a time; see `iwsltpack.calibration.model_weights` for what lies between the blocks.
+inputs give the second moments, and both are stored at once. So the weights and the moments of one block are held at a
+time; see `iwsltpack.calibration.model_weights` for what lies between the blocks.
 
 Every step ends with a rename: what is stopped at any moment goes on from the last whole step, to the same bytes.
 """
