@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from iwsltpack.report.systems import METRICS, System, SystemScore
 from iwsltpack.system.fileio import sha256_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def means(systems: Sequence[System]) -> list[System]:

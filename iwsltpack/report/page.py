@@ -7,19 +7,16 @@ import hashlib
 import html
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iwsltpack.report.render import TABLE_DIGITS, cells, columns, notes, size_unit
+from iwsltpack.report.segments import Segments
 from iwsltpack.report.systems import BOUNDS, DAMAGE, MEASURE_TITLES
+from iwsltpack.report.table import ReportRow, ReportTable
 from iwsltpack.system.templates import render
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iwsltpack.report.segments import Segments
-    from iwsltpack.report.table import ReportRow, ReportTable
 
 ASSETS = Path(__file__).with_name("page_assets")
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import io
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from iwsltpack.errors import MissingDependency, how_to_install
 from iwsltpack.report.render import size_unit
 from iwsltpack.report.systems import BOUNDS, DAMAGE, MEASURE_TITLES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from iwsltpack.report.table import ReportRow, ReportTable
+from iwsltpack.report.table import ReportRow, ReportTable
 
 BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#1A1A1A"
 OPEN: dict[str, Any] = {"s": 54, "facecolor": "white", "linewidth": 1.6, "zorder": 3}

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.choices import TableFormat
 from iwsltpack.errors import UsageError
-from iwsltpack.report.systems import MEASURE_TITLES, MEASURES, METRICS
+from iwsltpack.report.systems import MEASURE_TITLES, MEASURES, METRICS, System
+from iwsltpack.report.table import ReportRow, ReportTable
 from iwsltpack.system import fileio
 from iwsltpack.system import tables as terminal
 from iwsltpack.system.templates import render
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from iwsltpack.report.systems import System
-    from iwsltpack.report.table import ReportRow, ReportTable
 
 MIB = 2**20
 UNITS_NOTE = "GiB = 2^30 bytes, MiB = 2^20 bytes."
