@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 import warm
+from hub_server import READER, HubServer
 from inference_fixtures import MINIATURE, RATE, tone
 
 from iwsltpack.building.pipeline import build_artifact
@@ -152,3 +153,54 @@ def test_what_means_nothing_to_an_artifact_is_refused(artifact: Callable[[int], 
         WhisperModel.from_pretrained(path)
     plain = Qwen2AudioForConditionalGeneration.from_pretrained(MINIATURE)
     assert isinstance(plain, Qwen2AudioForConditionalGeneration)  # checkpoints are read as ever
+
+
+OF_A_HUB = """
+import sys
+import torch
+import iwsltpack.hf
+from transformers import AutoModelForSeq2SeqLM, AutoProcessor
+
+inputs = torch.load(sys.argv[1])
+found = {}
+for name, revision in (("team/q2", "v1"), ("team/q2", None), ("team/plain", None)):
+    options = {} if revision is None else {"revision": revision}
+    processor = AutoProcessor.from_pretrained(name, **options)
+    model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype="float32", **options)
+    with torch.inference_mode():
+        found[name, revision] = processor.tokenizer.get_vocab(), model(**inputs).logits
+torch.save(found, sys.argv[2])
+"""
+
+
+def test_a_model_is_named_by_its_hub_id(
+    artifact: Callable[[int], Path], inputs: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """Of an artifact by a revision or by none, and of a checkpoint, which is read as ever."""
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    torch.save(inputs, tmp_path / "inputs")
+    with HubServer() as hub:
+        hub.publish("team/q2", artifact(2))
+        hub.repositories["team/q2"].tags["v1"] = hub.repositories["team/q2"].head().oid
+        fp16 = tmp_path / "fp16"
+        build_artifact(BuildRequest(MINIATURE, fp16, load_recipe("fp16"), "zstd"))
+        hub.publish("team/q2", fp16, private=True)
+        hub.publish("team/plain", MINIATURE)
+        done = subprocess.run(
+            [sys.executable, "-c", OF_A_HUB, str(tmp_path / "inputs"), str(tmp_path / "found")],
+            env=hub.environment(READER, tmp_path / "home", HOME=str(tmp_path)),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "found")
+    plain = Qwen2AudioForConditionalGeneration.from_pretrained(MINIATURE, dtype=torch.float32)
+    models = [load_model(artifact(2), device="cpu"), load_model(fp16, device="cpu"), plain]
+    for (vocabulary, logits), model in zip(found.values(), models, strict=True):
+        with torch.inference_mode():
+            assert torch.equal(logits, model(**inputs).logits)
+        assert vocabulary == load_processor(artifact(2)).tokenizer.get_vocab()
+    assert not torch.equal(found["team/q2", "v1"][1], found["team/q2", None][1])
