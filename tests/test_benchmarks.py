@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,28 @@ def test_lossless_packing_against_zipnn(standin: Path, tmp_path: Path) -> None:
     for name, way in ways.items():
         assert 8 < way["bits_per_weight"] < 14, name
         assert f"{way['packed_bytes']:,}" in shown
+
+
+def test_vllm_reads_an_artifact_itself(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    run(
+        "benchmarks.vllm_engine", "--work", tmp_path / "work", "--segments", 20, "--json", tmp_path / "a.json"
+    )
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert (found["demo_same_engine"], found["demo_same_llm"], found["same"]) == (8, 8, 20)
+    assert found["files_that_could_be_weights"] == []
+    assert (found["kills"], found["sessions_of_killed"], found["killed_is_unbroken"]) == (2, 3, True)
+
+
+def test_whisper_with_real_weights_says_what_generate_says(tmp_path: Path) -> None:
+    models = os.environ.get("IWSLTPACK_MODELS")
+    if models is None:
+        pytest.skip("IWSLTPACK_MODELS names no folder that benchmarks.frontier_models prepared")
+    work = ["--models", models, "--work", tmp_path / "work", "--count", 4]
+    run("benchmarks.whisper", *work, "--json", tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["same_as_generate"], found["same_one_by_one"], found["differing"]) == (4, 4, [])
+    assert found["word_error_rate"] < 0.3
 
 
 def test_vllm_says_what_decode_says(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ DOCUMENTS: list[type[Document]] = sorted(
 
 MAY_LACK = {
     "Run": {"sessions"},
+    "RunSettings": {"engine"},
     "RecipeFile": {"description", "techniques", "layers", "prune", "vocabulary"},
     "LayerEntry": {"bits", "digits", "lossless", "step", "quantizer"},
     "LayerRule": {"step", "quantizer"},

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 LETTERS = [chr(code) for code in range(33, 127)] + ["Ġ", "▁", "Ċ"]
 
 
-def whisper(folder: Path, languages: tuple[str, ...] = ("en", "de", "zh")) -> None:
+def whisper(folder: Path, languages: tuple[str, ...] = ("en", "de", "zh"), multilingual: bool = True) -> None:
     from transformers import (
         GenerationConfig,
         WhisperConfig,
@@ -80,7 +80,7 @@ def whisper(folder: Path, languages: tuple[str, ...] = ("en", "de", "zh")) -> No
         no_timestamps_token_id=vocabulary["<|notimestamps|>"],
         prev_sot_token_id=vocabulary["<|startofprev|>"],
         max_length=64,
-        **(several if "de" in languages else {"is_multilingual": False}),
+        **(several if multilingual else {"is_multilingual": False}),
         **ends,
         **start,
     )
@@ -224,8 +224,9 @@ def test_a_calibration_is_refused_before_anything_is_read(artifact: Path, test_s
         CalibrationData(CalibrationRequest(data=test_set), artifact.parent / "checkpoint", SILENT)
 
 
-def test_a_whisper_of_english_alone_is_told_nothing(tmp_path: Path) -> None:
-    whisper(tmp_path / "checkpoint", ("en",))
+@pytest.mark.parametrize("languages", [("en",), ("en", "de", "zh")])
+def test_a_whisper_of_english_alone_is_told_nothing(tmp_path: Path, languages: tuple[str, ...]) -> None:
+    whisper(tmp_path / "checkpoint", languages, multilingual=False)
     build_artifact(BuildRequest(tmp_path / "checkpoint", tmp_path / "artifact", load_recipe("fp16"), "zstd"))
     model, processor = load_model(tmp_path / "artifact", device="cpu"), load_processor(tmp_path / "artifact")
     assert family_of(processor) is WHISPER_ENGLISH is not WHISPER

@@ -65,12 +65,13 @@ def test_an_output_that_ends_is_told_from_one_that_stops_at_the_limit() -> None:
     translator = Translator(model, processor)
     end = min(translator.ends)
     word = processor.tokenizer("报告", add_special_tokens=False)["input_ids"]
-    ended = translator._hypothesis([*word, end, end, *word])
-    cut = translator._hypothesis(word * 3)
-    last = translator._hypothesis([*word, end])
+    ended = translator._hypothesis([*word, end, end, *word], 40)
+    cut = translator._hypothesis(word * 3, 3 * len(word))
+    last = translator._hypothesis([*word, end], len(word) + 1)
+    stripped = translator._hypothesis(word, len(word) + 1)  # as Whisper's generate returns it
     assert (ended.finish, ended.text, ended.tokens) == ("stop", "报告", len(word) + 1)
     assert (cut.finish, cut.text, cut.tokens) == ("length", "报告报告报告", 3 * len(word))
-    assert (last.finish, last.tokens) == ("stop", len(word) + 1)
+    assert (last.finish, last.tokens) == ("stop", len(word) + 1) == (stripped.finish, stripped.tokens)
 
 
 def test_the_token_limit_is_kept_and_noticed(clips: list[np.ndarray]) -> None:

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
-from iwsltpack.artifact.location import Located, Place, hub_address, locate
+from iwsltpack.artifact.location import Located, Place, hub_address, is_address, locate
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.dtypes import BY_NAME, DType, by_name
@@ -24,7 +25,7 @@ from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import SIDE_DTYPES, ArtifactManifest, Tensor
 from iwsltpack.documents.kinds import ITEM_BYTES
 from iwsltpack.documents.layout import ArrayLayout, group_metadata
-from iwsltpack.documents.names import MODEL_DIR
+from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR
 from iwsltpack.errors import ArtifactError, IwsltpackError, UsageError
 from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.quantizers.registry import quantizer_of
@@ -346,6 +347,32 @@ def open_by_name(where: Place) -> Artifact:
         if place != where:  # a path that was mistyped looks just like a hub id
             error.expected = f"a folder {where}, and there is none here; or a model of this name on the hub"
         raise
+
+
+def open_if_artifact(name: object, **fetching: Any) -> Artifact | None:
+    """Open what other programs name as they name a checkpoint; None for whatever is no artifact.
+
+    It may be a folder, an address or a hub id; `fetching` are transformers' options for finding one: `revision`,
+    `token`, `cache_dir`, `local_files_only`.
+    """
+    if not isinstance(name, (str, Path)) or not str(name):
+        return None
+    if (Path(name) / MANIFEST_NAME).is_file() or is_address(name):
+        return open_artifact(name)
+    if Path(name).exists() or str(name).count("/") != 1:
+        return None
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        str(name),
+        MANIFEST_NAME,
+        **fetching,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    revision = fetching.get("revision")
+    return None if found is None else open_by_name(f"{name}@{revision}" if revision else str(name))
 
 
 def coding_of(manifest: ArtifactManifest, where: object) -> Coding:

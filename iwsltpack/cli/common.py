@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PANELS = {
-    "The model on this machine": ("device", "mode", "dtype", "batch_size", "batch_seconds"),
+    "The model on this machine": ("engine", "device", "mode", "dtype", "batch_size", "batch_seconds"),
     "What is asked": (
         "prompt",
         "system_prompt",

@@ -173,7 +173,7 @@ class BatchDecoder:
                 if size == 1:
                     raise ResourceError(
                         "one piece of audio alone does not fit the device's memory",
-                        where=self.translator.model.device,
+                        where=self.settings.device,
                         fix="decode into another folder with --mode stream or --device cpu"
                         if self.settings.mode == "int8"
                         else "run the same command again with --mode stream, or in another folder with --device cpu",

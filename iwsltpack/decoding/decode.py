@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import torch
 
+from iwsltpack.artifact.location import Place, local_copy
 from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.decoding.batches import audio_seconds, translate_batches
 from iwsltpack.decoding.generation import Translator
@@ -62,21 +63,30 @@ def decode(
             runs = [open_whole(job, stack, reporter) for job in jobs]
         else:
             runs = [open_share(job, shard, stack, reporter) for job in jobs]
-        _translate([run for run in runs if run.batches], source, device, reporter)
+        _translate([run for run in runs if run.batches], source, request.artifact, device, reporter)
         return [run.finish() for run in runs]
 
 
-def _translate(runs: list[OpenRun], source: Artifact, device: torch.device, reporter: Reporter) -> None:
+def _translate(
+    runs: list[OpenRun], source: Artifact, place: Place, device: torch.device, reporter: Reporter
+) -> None:
     """Load the model and decode what is left; if nothing is, no model is loaded."""
     if not runs:
         return
     settings = runs[0].job.plan.settings
     reporter.start("loading the model", 1)
     started = time.perf_counter()
-    model = load_from(source, device=device, mode=settings.mode, dtype=settings.dtype, reporter=reporter)
+    builder = runs[0].job.input_builder
+    if settings.engine == "vllm":
+        from iwsltpack.decoding.vllm_engine import VllmTranslator
+
+        folder = local_copy(place, reporter)
+        translator: Translator = VllmTranslator(folder, builder, [run.job.plan.settings for run in runs])
+    else:
+        model = load_from(source, device=device, mode=settings.mode, dtype=settings.dtype, reporter=reporter)
+        translator = Translator(model, builder.processor)
     load_seconds = time.perf_counter() - started
     reporter.finish()
-    translator = Translator(model, runs[0].job.input_builder.processor)
     # Audio is what takes the time; the model is loaded once, so its time is no part of the rate.
     sets = SetsReporter(reporter, [audio_seconds(run.batches) for run in runs])
     for run in runs:
@@ -86,7 +96,7 @@ def _translate(runs: list[OpenRun], source: Artifact, device: torch.device, repo
                 device_name=device_name(device),
                 mode=settings.mode,
                 load_seconds=load_seconds,
-                libraries=libraries(),
+                libraries=libraries(settings),
                 worker=str(run.shard or ""),
                 peak_host_bytes=peak_host_bytes(),
                 peak_device_bytes=peak_device_bytes(device),

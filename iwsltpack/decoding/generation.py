@@ -6,8 +6,10 @@ import copy
 import json
 import threading
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from iwsltpack.decoding.chat_template import render
@@ -74,6 +76,8 @@ class InputBuilder:
         if getattr(processor.feature_extractor, "dither", 0.0):
             # Noise drawn anew at every call: the same audio would not give the same text twice.
             processor.feature_extractor.dither = 0.0
+        self.plain = False
+        """Whether an engine makes the inputs itself."""
         self.conversation, self.options = "", {}
         if self.family.told is None:
             self.conversation = self._render(prompt, system_prompt, chat_template)
@@ -83,7 +87,9 @@ class InputBuilder:
     @classmethod
     def of_settings(cls, processor: Any, settings: RunSettings) -> InputBuilder:
         """Return the builder for a run with these settings."""
-        return cls(processor, settings.prompt, settings.system_prompt, settings.chat_template)
+        builder = cls(processor, settings.prompt, settings.system_prompt, settings.chat_template)
+        builder.plain = settings.engine == "vllm"
+        return builder
 
     def _render(self, prompt: str, system_prompt: str | None, chat_template: str | None) -> str:
         messages: list[dict[str, Any]] = []
@@ -127,8 +133,18 @@ class InputBuilder:
                 "the chat template does not take this conversation", got=str(error)
             ) from error
 
+    def longest_input(self) -> int:
+        """Return the tokens of the longest piece of audio and what is asked about it."""
+        most = round(self.limit * self.rate)
+        found = self.processor(
+            text=self.conversation, audio=[np.zeros(most, np.float32)], sampling_rate=self.rate
+        )
+        return len(found["input_ids"][0])
+
     def prepare(self, audio: list[Samples]) -> dict[str, Any]:
         """Return the inputs for a batch of recordings at the model's rate, on the CPU: texts padded on the left.
+
+        Where `plain`, they are the conversation and the audio.
 
         Raises
         ------
@@ -143,6 +159,8 @@ class InputBuilder:
                     expected=f"float32, shape (n,), n <= {most}",
                     got=f"{samples.dtype}, shape {samples.shape}",
                 )
+        if self.plain:
+            return {"audio": audio, "conversation": self.conversation}
         if self.family.told is not None:
             heard = self.processor.feature_extractor(
                 audio, sampling_rate=self.rate, return_tensors="pt", return_attention_mask=True
@@ -225,15 +243,17 @@ class Translator:
             output = output[:, inputs["input_ids"].shape[1] :]
         elif output.shape[1] and (output[:, 0] == self.settings.decoder_start_token_id).all():
             output = output[:, 1:]  # Of some models it is the end of sequence, too.
-        return [self._hypothesis(row) for row in output.tolist()]
+        return [self._hypothesis(row, max_new_tokens) for row in output.tolist()]
 
-    def _hypothesis(self, row: list[int]) -> Hypothesis:
-        """Cut a row after its end of sequence; without one the search stopped at the limit."""
-        end = next((place for place, token in enumerate(row) if token in self.ends), None)
-        finish: Finish = "length" if end is None else "stop"
-        kept = row if end is None else row[:end]
+    def _hypothesis(self, row: list[int], limit: int) -> Hypothesis:
+        """Cut a row after its end of sequence; one of `limit` tokens without an end stopped there.
+
+        Whisper's `generate` takes the end off the longest row of a batch.
+        """
+        kept = list(takewhile(lambda token: token not in self.ends, row))
+        ended = len(kept) < max(len(row), limit)
         text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Hypothesis(text=fold(text), tokens=len(kept) + (end is not None), finish=finish)
+        return Hypothesis(text=fold(text), tokens=len(kept) + ended, finish="stop" if ended else "length")
 
 
 def greedy(config: Any) -> Any:

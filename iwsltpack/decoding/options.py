@@ -9,7 +9,7 @@ from typing import Any
 
 from iwsltpack.artifact.location import Place
 from iwsltpack.cluster.shards import Shard, check_sharing
-from iwsltpack.documents.choices import DEFAULT_PAIR, BadAudio, Dtype, LongAudio, Mode, TestSetKind
+from iwsltpack.documents.choices import DEFAULT_PAIR, BadAudio, Dtype, Engine, LongAudio, Mode, TestSetKind
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.errors import UsageError
 from iwsltpack.runtime.families import AUDIO_FIRST, Family
@@ -36,6 +36,8 @@ class DecodeOptions:
     ----------
     pair
         Language pair.
+    engine
+        What generates; vllm is an extra, for many segments on a GPU.
     device
         auto takes CUDA where there is one.
     mode
@@ -73,6 +75,7 @@ class DecodeOptions:
     """
 
     pair: str = DEFAULT_PAIR
+    engine: Engine = "transformers"
     device: str = "auto"
     mode: Mode = "load"
     dtype: Dtype = "auto"
@@ -98,6 +101,10 @@ class DecodeOptions:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise UsageError(f"{name.replace('_', '-')} is too small", expected="at least 1", got=value)
+        if self.engine != "transformers" and self.mode != "load":
+            raise UsageError(
+                "vLLM holds its weights decoded", expected="--mode load", got=f"--mode {self.mode}"
+            )
         limit = self.max_new_tokens
         if self.retry_truncated is not None and limit is not None and self.retry_truncated <= limit:
             raise UsageError(
@@ -159,6 +166,11 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         check_sharing(self.shard, self.cluster)
+        if self.cluster is not None and self.options.engine != "transformers":
+            raise UsageError(
+                "the workers of a dask cluster decode with transformers",
+                fix="share the work by --shard, or leave --engine out",
+            )
 
     def options_of(self, names: list[str], family: Family) -> dict[str, DecodeOptions]:
         """Return the options of every test set, by name, for a model of this family."""

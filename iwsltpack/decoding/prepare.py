@@ -79,7 +79,12 @@ def prepare_jobs(
         refuse_above_runs(folder)
         refuse_lost_journal(folder)
     processor = processor_from(source.model_dir)
-    apart = request.options_of([item.name for item in test_sets], family_of(processor))
+    family = family_of(processor)
+    if options.engine == "vllm":
+        from iwsltpack.decoding.vllm_engine import check_engine
+
+        check_engine(source.model_dir, family, device)
+    apart = request.options_of([item.name for item in test_sets], family)
     limit = audio_limit(processor)
     surveys = [survey(test_set, limit, reporter) for test_set in test_sets]
     apply_policy(surveys, options, limit, reporter)

@@ -54,9 +54,14 @@ class DecodedSet:
     left: int = 0
 
 
-def libraries() -> dict[str, str]:
-    """Return the versions of the libraries that shape the text."""
-    return {name: version(name) for name in LIBRARIES}
+def libraries(settings: RunSettings | None = None) -> dict[str, str]:
+    """Return the versions of the libraries that shape the text, of the engine too where one is set."""
+    found = {name: version(name) for name in LIBRARIES}
+    if settings is not None and settings.engine is not None:
+        import vllm
+
+        found["vllm"] = vllm.__version__
+    return found
 
 
 def describe_artifact(source: Artifact) -> RunArtifact:
@@ -83,6 +88,7 @@ def build_settings(options: DecodeOptions, device: torch.device, model_dir: Path
         "repetition_penalty": float(generation.repetition_penalty or 1.0),
         "no_repeat_ngram_size": int(generation.no_repeat_ngram_size or 0),
         "batch_seconds": float(options.batch_seconds),
+        "engine": None if options.engine == "transformers" else options.engine,
         "device": "cuda" if device.type == "cuda" else "cpu",
         "dtype": str(resolve_dtype(options.dtype, device)).removeprefix("torch."),
     }

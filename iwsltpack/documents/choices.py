@@ -23,6 +23,8 @@ Device = Literal["auto", "cuda", "cpu"]
 """``auto`` takes a GPU where there is one."""
 Mode = Literal["load", "cache", "stream", "int8"]
 """How a model's weights are held; see `iwsltpack.load_model`."""
+Engine = Literal["transformers", "vllm"]
+"""What generates: transformers' own loop, or vLLM, which is an extra."""
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 """``auto`` is float16 on CUDA and float32 on the CPU."""
 LongAudio = Literal["segment", "error"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from iwsltpack.documents.artifact import Tool
-from iwsltpack.documents.choices import BadAudio, LongAudio, Mode, TestSetKind
+from iwsltpack.documents.choices import BadAudio, Engine, LongAudio, Mode, TestSetKind
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import (
     Amount,
@@ -80,6 +80,8 @@ class RunSettings(Part):
         What was done with segments longer than the model hears.
     on_bad_audio, placeholder
         What was done with audio that cannot be used, and the line written for it.
+    engine
+        What generated; None is transformers.
     """
 
     prompt: str
@@ -98,6 +100,7 @@ class RunSettings(Part):
     long: LongAudio
     on_bad_audio: BadAudio
     placeholder: str
+    engine: Engine | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def keeps_placeholders(self) -> bool:

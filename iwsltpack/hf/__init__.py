@@ -12,15 +12,11 @@ or by ``--mode`` in front of the script.
 from __future__ import annotations
 
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import transformers
-from transformers.utils.hub import cached_file
 
-from iwsltpack.artifact.location import is_address
-from iwsltpack.artifact.reader import open_artifact, open_by_name
-from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.artifact.reader import open_if_artifact
 from iwsltpack.errors import UsageError
 from iwsltpack.runtime.model import load_from
 
@@ -75,29 +71,10 @@ _opened: dict[str, Artifact] = {}
 
 def _artifact(name: Any, options: dict[str, Any]) -> Artifact | None:
     """Return the artifact that is meant, opened, or None for whatever else transformers reads."""
-    if not isinstance(name, (str, Path)) or not str(name):
-        return None
-    if str(name) in _opened:
-        return _opened[str(name)]
-    if (Path(name) / MANIFEST_NAME).is_file() or is_address(name):
-        return open_artifact(name)
-    if Path(name).exists() or str(name).count("/") != 1:
-        return None
-    known = {
-        key: options[key] for key in ("cache_dir", "revision", "token", "local_files_only") if key in options
-    }
-    found = cached_file(
-        str(name),
-        MANIFEST_NAME,
-        **known,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
+    known = ("cache_dir", "revision", "token", "local_files_only")
+    return _opened.get(str(name)) or open_if_artifact(
+        name, **{key: options[key] for key in known if key in options}
     )
-    if found is None:
-        return None
-    revision = options.get("revision")
-    return open_by_name(f"{name}@{revision}" if revision else str(name))
 
 
 def _model(cls: Any, source: Artifact, options: dict[str, Any]) -> Any:

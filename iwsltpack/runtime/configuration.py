@@ -87,6 +87,12 @@ def generation_config(model_dir: Path) -> Any:
     return config
 
 
+def is_multilingual(model_dir: Path) -> bool:
+    """Tell whether the generation settings leave a model more languages than one; most do not say."""
+    path = model_dir / "generation_config.json"
+    return not path.is_file() or fileio.read_json(path).get("is_multilingual") is not False
+
+
 def first_line(error: BaseException) -> str:
     """Return an error in one line of at most 300 characters."""
     text = str(error).strip()

@@ -51,6 +51,8 @@ FAMILIES = {
 def family_of(processor: Any) -> Family:
     """Return the family of the model that a processor belongs to."""
     family = FAMILIES.get(type(processor).__name__, AUDIO_FIRST)
-    if family is WHISPER and "<|de|>" not in processor.tokenizer.get_vocab():
+    if family is WHISPER and (
+        getattr(processor, "english_only", False) or "<|de|>" not in processor.tokenizer.get_vocab()
+    ):
         return WHISPER_ENGLISH
     return family

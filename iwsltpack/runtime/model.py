@@ -19,7 +19,13 @@ import torch
 from iwsltpack.artifact.reader import Artifact, open_by_name
 from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import ArtifactError, IwsltpackError, MissingDependency, ResourceError, UsageError
-from iwsltpack.runtime.configuration import architecture, check_figures, first_line, generation_config
+from iwsltpack.runtime.configuration import (
+    architecture,
+    check_figures,
+    first_line,
+    generation_config,
+    is_multilingual,
+)
 from iwsltpack.runtime.environment import refuse_environment
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.weights import LazyStateDict, packed_state
@@ -303,6 +309,8 @@ def processor_from(model_dir: Path) -> Any:
             got=f"{rate} Hz",
         )
     _refuse_deaf_tokenizer(processor.tokenizer, model_dir)
+    # An English Whisper's own tokenizer knows the languages' tokens, too.
+    processor.english_only = not is_multilingual(model_dir)
     return processor
 
 

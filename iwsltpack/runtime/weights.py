@@ -163,6 +163,18 @@ class LazyStateDict(Mapping[str, Any]):
         self.failure = self.failure or error
 
 
+def decoded_tensors(source: Artifact) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield every tensor decoded, by its checkpoint name; the next ones are decoded while one is being used."""
+    kinds_of = {entry.name: entry.dtype for entry in source.manifest.tensors}
+    if unknown := sorted(set(kinds_of.values()) - set(DTYPES)):
+        raise ArtifactError(
+            f"cannot load tensors of type {unknown[0]}", where=source.path, expected=", ".join(DTYPES)
+        )
+    source.expect(kinds_of)
+    for name, values in source.tensors(kinds_of):
+        yield name, as_torch(values, DTYPES[kinds_of[name]])
+
+
 def packed_state(source: Artifact, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
     """Return the state dict of a model that holds compressed weights: the bytes it holds, uint8, shape (n,) each.
 
