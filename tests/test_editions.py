@@ -10,6 +10,7 @@ import pytest
 from conftest import REPOSITORY
 
 from iwsltpack import editions
+from iwsltpack.documents.choices import DEFAULT_EDITION
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
 
 PAPER = "APG_IWSLT26_ModelCompression_en-zh_constrained_primary"
@@ -34,7 +35,7 @@ def test_all_four_are_there() -> None:
 
 def test_the_documentation_names_the_editions_and_the_default() -> None:
     text = (REPOSITORY / "docs" / "submitting.md").read_text(encoding="utf-8")
-    assert f"`{editions.DEFAULT}` (default)" in text
+    assert f"`{DEFAULT_EDITION}` (default)" in text
     assert [name for name in editions.names() if f"`{name}`" not in text] == []
 
 

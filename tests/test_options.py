@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections import Counter
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,12 +18,12 @@ from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.calibration.data import CalibrationRequest
 from iwsltpack.cleaning import clean_file
-from iwsltpack.cli import commands, config
+from iwsltpack.cli import MODULES, NAMES, common, config, function_of
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents import choices, names
-from iwsltpack.editions import DEFAULT, load
+from iwsltpack.editions import load
 from iwsltpack.errors import UsageError
 from iwsltpack.hub.pull import pull_artifact
 from iwsltpack.hub.push import push_artifact
@@ -62,7 +63,7 @@ CONSTANTS: dict[tuple[str, str], Any] = {
     ("init", "source"): choices.DEFAULT_SOURCE,
     ("init", "recipe"): choices.DEFAULT_RECIPE,
     ("init", "condition"): choices.DEFAULT_CONDITION,
-    ("init", "edition"): DEFAULT,
+    ("init", "edition"): choices.DEFAULT_EDITION,
     ("init", "output"): Path(config.CONFIG_NAME),
     ("build", "source"): choices.DEFAULT_SOURCE,
     ("build", "recipe"): choices.DEFAULT_RECIPE,
@@ -74,7 +75,7 @@ CONSTANTS: dict[tuple[str, str], Any] = {
     ("frontier", "output"): Path("frontier"),
     ("submit", "pair"): choices.DEFAULT_PAIR,
     ("submit", "condition"): choices.DEFAULT_CONDITION,
-    ("submit", "edition"): DEFAULT,
+    ("submit", "edition"): choices.DEFAULT_EDITION,
     ("submit", "submissions"): Path(names.SUBMISSIONS_DIR),
     ("submit", "runnable_output"): Path(names.RUNNABLE_DIR),
     ("submissions", "submissions"): Path(names.SUBMISSIONS_DIR),
@@ -123,9 +124,25 @@ def differences(command: str, function: Callable[..., None]) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize(("command", "function"), commands(), ids=lambda value: str(value))
-def test_defaults_are_the_librarys(command: str, function: Callable[..., None]) -> None:
-    assert differences(command, function) == []
+@pytest.mark.parametrize("command", NAMES)
+def test_defaults_are_the_librarys(command: str) -> None:
+    assert differences(command, function_of(command)) == []
+
+
+def test_every_option_has_its_help_and_every_help_its_option() -> None:
+    told, known = {}, {"several": set(signature(common.everywhere).parameters)}
+    for command in NAMES:
+        function = common.with_options(function_of(command))
+        room = MODULES.get(command, command)
+        known[room] = {name for name, item in signature(function).parameters.items() if name != "context"}
+        known["several"] |= known[room]
+        for name in known[room]:
+            told[command, name] = get_args(signature(function).parameters[name].annotation)[1].help
+    assert [where for where, text in told.items() if not text] == []
+    rooms = {room: entries for room, entries in common.TABLE.items() if room not in ("panels", "short")}
+    assert [(room, name) for room, names in rooms.items() for name in names if name not in known[room]] == []
+    grouped = {*common.PANEL_OF, *common.SHORT}
+    assert grouped <= known["several"]
 
 
 def test_another_default_is_noticed() -> None:
@@ -141,8 +158,8 @@ def test_constants_are_choices_that_exist() -> None:
     assert choices.DEFAULT_RECIPE in BUILT_IN
     assert choices.DEFAULT_CODING in CODINGS
     assert choices.DEFAULT_PAIR in names.PAIRS
-    load(DEFAULT).pair(choices.DEFAULT_PAIR)
-    load(DEFAULT).condition(choices.DEFAULT_CONDITION)
+    load(choices.DEFAULT_EDITION).pair(choices.DEFAULT_PAIR)
+    load(choices.DEFAULT_EDITION).condition(choices.DEFAULT_CONDITION)
 
 
 def lists_of_choices(text: str) -> list[tuple[str, ...]]:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import typer
 from typer.cli import get_docs_for_click
 
-from iwsltpack.cli.main import app, register
+from iwsltpack.cli.main import app
 
 NOTE = "<!-- Written by `python -m tools.commands`; a test holds it against the command line. -->\n\n"
 
 
 def page() -> str:
     """Return the page, as Markdown."""
-    if not app.registered_commands:
-        register()
     command = typer.main.get_command(app)
     context = typer.Context(command)
     text = get_docs_for_click(obj=command, ctx=context, name="iwsltpack", title="Commands")

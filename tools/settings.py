@@ -11,7 +11,7 @@ from typing import Any, get_args
 import typer
 
 from iwsltpack.cli import config
-from iwsltpack.cli.main import app, register
+from iwsltpack.cli.main import app
 
 NOTE = "<!-- Written by `python -m tools.settings`; a test holds it against the command line. -->\n"
 SYNTAX = Path(__file__).with_suffix(".md")
@@ -19,8 +19,6 @@ SYNTAX = Path(__file__).with_suffix(".md")
 
 def page() -> str:
     """Return the page, as Markdown."""
-    if not app.registered_commands:
-        register()
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     text = NOTE + SYNTAX.read_text(encoding="utf-8")
     for name, command in commands.items():

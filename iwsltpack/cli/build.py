@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cli import console
-from iwsltpack.cli.sharing import DaskOption, ShardOption, read_sharing
 from iwsltpack.documents.choices import (
     DEFAULT_CODING,
-    DEFAULT_PAIR,
     DEFAULT_RECIPE,
     DEFAULT_SOURCE,
-    DEFAULT_STEP,
     DEFAULT_VERSION,
 )
-from iwsltpack.documents.names import ARTIFACTS_DIR, PAIRS
+from iwsltpack.documents.names import ARTIFACTS_DIR
 from iwsltpack.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,77 +26,27 @@ NO_DATA = "name data to calibrate on: --calibration DEVSET"
 
 
 def command(
-    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")] = DEFAULT_SOURCE,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to create; default: artifacts/RECIPE-CODING."),
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option(help="Built-in recipe (`--list` shows them) or a .toml/.json file.")
-    ] = DEFAULT_RECIPE,
-    coding: Annotated[
-        str, typer.Option(help="How it is packed (`--list` shows the codings); the weights are the same.")
-    ] = DEFAULT_CODING,
-    format_version: Annotated[
-        int, typer.Option(help="Of the artifact's format: 1, or 2, which older iwsltpack cannot read.")
-    ] = DEFAULT_VERSION,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Test set to calibrate on, for recipes with calibrated rules: anything decode reads."
-        ),
-    ] = None,
-    references: Annotated[
-        Path | None,
-        typer.Option(help="What its segments should say; default: what the model itself says of them."),
-    ] = None,
-    calibration_name: Annotated[
-        str | None,
-        typer.Option(help="What the track's rules call that data; default: the name of the test set."),
-    ] = None,
-    pair: Annotated[
-        str | None,
-        typer.Option(metavar="|".join(PAIRS), help=f"Of the calibration; default: {DEFAULT_PAIR}."),
-    ] = None,
-    step: Annotated[
-        float | None,
-        typer.Option(
-            help=f"Of the calibration; half of it adds about one bit a weight; default: {DEFAULT_STEP:g}, "
-            "or what a size asks for."
-        ),
-    ] = None,
-    target_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="What the whole artifact may weigh: 3.0GB, 2.8GiB, bytes; sets the step."
-        ),
-    ] = None,
-    bits: Annotated[
-        float | None,
-        typer.Option(help="The same by the bits a calibrated weight may take, all its files counted."),
-    ] = None,
-    damping: Annotated[
-        float | None,
-        typer.Option(
-            help="Of the calibration, as a share of the mean input; default: by the number of tokens."
-        ),
-    ] = None,
-    matrices: Annotated[
-        Path | None,
-        typer.Option(help="Folder with what a calibration made of tensors, NAME.matrix; needs format 2."),
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
-    base_model: Annotated[
-        str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Tensors packed at a time; default: six more than cores.")
-    ] = None,
-    shard: ShardOption = None,
-    dask: DaskOption = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="List the built-in recipes and codings, and stop.")
-    ] = False,
+    source: str = DEFAULT_SOURCE,
+    *,
+    output: Path | None = None,
+    recipe: str = DEFAULT_RECIPE,
+    coding: str = DEFAULT_CODING,
+    format_version: int = DEFAULT_VERSION,
+    calibration: Path | None = None,
+    references: Path | None = None,
+    calibration_name: str | None = None,
+    pair: str | None = None,
+    step: float | None = None,
+    target_size: str | None = None,
+    bits: float | None = None,
+    damping: float | None = None,
+    matrices: Path | None = None,
+    revision: str | None = None,
+    base_model: str | None = None,
+    workers: int | None = None,
+    shard: str | None = None,
+    dask: str | None = None,
+    list_: bool = False,
 ) -> None:
     """Compress a checkpoint into an artifact.
 
@@ -238,6 +183,8 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
             "--workers and --dask do not go together",
             fix="the cluster has its own workers; --dask local:N starts N of them here",
         )
+    from iwsltpack.cluster.shards import read_sharing
+
     return read_sharing(shard, dask)
 
 

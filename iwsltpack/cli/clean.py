@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
-from iwsltpack.documents.places import hypothesis_files, refuse_inside
 from iwsltpack.errors import printable
 
 if TYPE_CHECKING:
@@ -16,31 +13,13 @@ if TYPE_CHECKING:
 
 
 def command(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="Raw hypotheses, UTF-8, one a line; or a run, or a folder of runs.", show_default=False
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Where to write the cleaned lines; a folder for several files.",
-            show_default=False,
-        ),
-    ],
-    lang: Annotated[
-        str | None,
-        typer.Option(help="Target language, zh or de; default: from --pair or a name like tst.en-zh.txt."),
-    ] = None,
-    pair: Annotated[str | None, typer.Option(help="Language pair, in place of --lang.")] = None,
-    audit: Annotated[
-        Path | None,
-        typer.Option(help="Write every repair and finding here, as JSON lines; a folder for several."),
-    ] = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Show every repair, coloured.")] = False,
+    file: Path,
+    *,
+    output: Path,
+    lang: str | None = None,
+    pair: str | None = None,
+    audit: Path | None = None,
+    diff: bool = False,
 ) -> None:
     """Clean hypotheses: meta prefixes, wrapping quotes, both-language answers, line breaks, runs.
 
@@ -49,6 +28,7 @@ def command(
     Example: iwsltpack clean runs/tst.en-zh.txt --output tst.zh --audit tst.audit.jsonl --diff
     """
     from iwsltpack import cleaning
+    from iwsltpack.documents.places import hypothesis_files, refuse_inside
 
     refuse_inside(output if output.is_dir() else output.parent, "run")
     files = hypothesis_files(file)

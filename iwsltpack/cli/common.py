@@ -6,40 +6,31 @@ import dataclasses
 import functools
 import inspect
 import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
-from typer.models import OptionInfo
+from typer.core import TyperCommand, TyperGroup
 
-from iwsltpack.cli import config, console
+from iwsltpack.cli import NAMES, config, console, function_of
+from iwsltpack.documents import choices
+from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.system.fileio import read_toml
+from iwsltpack.version import __version__
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-PANELS = {
-    "The model on this machine": ("engine", "device", "mode", "dtype", "batch_size", "batch_seconds"),
-    "What is asked": (
-        "prompt",
-        "system_prompt",
-        "chat_template",
-        "max_new_tokens",
-        "retry_truncated",
-        "per_set",
-    ),
-    "The test set and its audio": ("long", "on_bad_audio", "placeholder", "format", "name", "segments"),
-    "Many processes, many machines": ("workers", "shard", "dask"),
-    "What is compared": ("source_text", "split", "clean", "resegment", "baseline"),
-    "COMET": ("comet_model", "comet_batch_size", "comet_device"),
-    "Tables and graphs": ("published", "rank_by", "size", "baseline_system", "format_"),
-    "What the description says": ("condition", "dataset", "base_model", "release_outputs"),
-    "Where it is kept": ("label", "submissions", "replace", "runnable", "runnable_output"),
-    "Everywhere": ("quiet", "verbose", "json", "config", "version"),
+TABLE = read_toml(Path(__file__).with_name("options.toml"))
+"""What the help says of every option, by the command's module, or for several; see there."""
+SHORT = {name: (letter,) for name, letter in TABLE["short"].items()}
+PANEL_OF = {name: panel for panel, names in TABLE["panels"].items() for name in names}
+VALUES = {
+    **vars(choices),
+    "PAIRS": "|".join(PAIRS),
+    "DEVICES": "|".join(get_args(choices.Device)),
+    "METRICS": ", ".join(get_args(choices.Metric)),
 }
-"""Groups of options in the help, over all commands; what stands in none is a command's core."""
-PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
+"""What may stand in braces there."""
 WORDS: dict[Any, str] = {bool: "", Path: "PATH", int: "NUMBER", float: "NUMBER", str: "TEXT"}
 """What an option takes, by its type; a switch takes nothing."""
 FILE = "iwsltpack.settings"
@@ -89,40 +80,33 @@ def _settings(context: typer.Context, value: Path | None) -> Path | None:
     return value
 
 
-Quiet = Annotated[
-    bool,
-    typer.Option(
-        "--quiet", "-q", callback=_switch("quiet"), help="No talk, no progress; results and errors."
-    ),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose", "-v", callback=_switch("verbose"), help="Libraries' remarks; where an error arose."
-    ),
-]
-Json = Annotated[
-    bool, typer.Option("--json", callback=_switch("json"), help="The result as one JSON document.")
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        callback=_settings,
-        is_eager=True,
-        help=f"Settings file; default: {config.CONFIG_NAME} in this folder.",
-    ),
-]
+def _version(asked: bool) -> None:
+    if asked:
+        console.show(f"iwsltpack {__version__}")
+        raise typer.Exit
 
 
-def _options(
-    quiet: Quiet = False, verbose: Verbose = False, json: Json = False, config: Config = None
+ACTIONS: dict[str, Callable[..., Any]] = {
+    **{name: _switch(name) for name in ("quiet", "verbose", "json")},
+    "config": _settings,
+    "version": _version,
+}
+"""What is done at once when an option is met."""
+
+
+def everywhere(
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    json: bool = False,
+    config: Path | None = None,
+    version: bool = False,
 ) -> None:
-    """Declare the options that every command has."""
+    """Every option here may also stand behind the command."""
 
 
 def options_of(
-    owner: type, *, renamed: Mapping[str, str], metavars: Mapping[str, str]
+    owner: type, *, renamed: Mapping[str, str]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command, which takes them as ``**options``, an option for every field of a dataclass that it lacks.
 
@@ -132,24 +116,16 @@ def options_of(
     fields = {renamed.get(field.name, field.name): field for field in dataclasses.fields(owner)}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(function, eval_str=True).parameters
+        signature = inspect.signature(function, eval_str=True)
+        own = [item for item in signature.parameters.values() if item.kind != item.VAR_KEYWORD]
+        core = [item for item in own if item.default is item.empty]
         made = [
             inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[
-                    hints[field.name],
-                    typer.Option(help=helps.get(field.name), metavar=metavars.get(field.name)),
-                ],
+                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
             )
             for name, field in fields.items()
-            if name not in own
+            if name not in signature.parameters
         ]
-        named = [
-            item.replace(kind=item.KEYWORD_ONLY) for item in own.values() if item.kind != item.VAR_KEYWORD
-        ]
-        core = [item for item in named if item.default is item.empty]
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
@@ -157,8 +133,9 @@ def options_of(
                 **{fields[name].name if name in fields else name: value for name, value in given.items()}
             )
 
-        whole = [*core, *made, *(item for item in named if item not in core)]
+        whole = [*core, *made, *(item for item in own if item not in core)]
         run.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
+        run.helps = {name: helps.get(field.name) for name, field in fields.items()}  # type: ignore[attr-defined]
         return run
 
     return decorate
@@ -175,31 +152,45 @@ def _attributes(owner: type) -> dict[str, str]:
 
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a command's function as typer wants it: with the options that every command has, in groups."""
-    common = inspect.signature(_options, eval_str=True).parameters
-    own = inspect.signature(function, eval_str=True)
+    """Return a command's function as typer wants it: with the options that every command has, and with help.
+
+    Parameters that may be given by position are arguments, the others options.
+    """
+    common = inspect.signature(everywhere, eval_str=True).parameters
+    own = inspect.signature(function, eval_str=True).parameters
+    shared = [] if function is everywhere else [common[name] for name in common if name != "version"]
 
     @functools.wraps(function)
     def run(**given: Any) -> None:
-        function(**{name: value for name, value in given.items() if name not in common})
+        function(**{name: value for name, value in given.items() if name in own})
 
-    parameters = [*own.parameters.values(), *(i.replace(kind=i.KEYWORD_ONLY) for i in common.values())]
-    for item in parameters:
-        group_option(item.name, item.annotation)
-    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    told = {**TABLE["several"], **getattr(function, "helps", {})}
+    for name, entry in TABLE.get(function.__module__.rpartition(".")[2], {}).items():
+        told[name] = {"help": told[name], **entry} if name in told and isinstance(entry, dict) else entry
+    parameters = [_declared(item, told.get(item.name)) for item in (*own.values(), *shared)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in parameters}
     return run
 
 
-def group_option(name: str, annotation: Any) -> None:
-    """Put an option into its group, and name its values by a word of its own instead of Python's type."""
-    kind, option = (*get_args(annotation), None, None)[:2]
-    if not isinstance(option, OptionInfo):
-        return
-    option.rich_help_panel = PANEL_OF.get(name)
-    kinds = _kinds(kind)
-    if option.metavar is None and not any(get_origin(each) is Literal for each in kinds):
-        option.metavar = next(word for known, word in WORDS.items() if known in kinds)
+def _declared(item: inspect.Parameter, told: str | dict[str, Any] | None) -> inspect.Parameter:
+    """Return a parameter with what typer is to know of it; values are named by a word instead of Python's type."""
+    if item.annotation is typer.Context:
+        return item
+    given: dict[str, Any] = dict(told) if isinstance(told, dict) else {"help": told}
+    given |= {key: text.format(**VALUES) for key, text in given.items() if isinstance(text, str)}
+    names: list[str] = given.pop("names", [])
+    make: Any = typer.Argument
+    if item.kind is item.KEYWORD_ONLY:
+        make, kinds = typer.Option, _kinds(item.annotation)
+        if item.default is False or item.name in SHORT:
+            # Named outright, a switch that is off has no opposite.
+            names = names or [f"--{item.name.replace('_', '-')}", *SHORT.get(item.name, ())]
+        given["rich_help_panel"] = PANEL_OF.get(item.name)
+        given["callback"] = ACTIONS.get(item.name)
+        if not any(get_origin(each) is Literal for each in kinds):
+            given.setdefault("metavar", next(word for known, word in WORDS.items() if known in kinds))
+    return item.replace(kind=item.KEYWORD_ONLY, annotation=Annotated[item.annotation, make(*names, **given)])
 
 
 def _kinds(annotation: Any) -> set[Any]:
@@ -249,3 +240,32 @@ class Command(TyperCommand):
 def _source(context: typer.Context, name: str) -> str:
     """Return where a parameter's value comes from: typer's own names, of which COMMANDLINE means typed."""
     return getattr(context.get_parameter_source(name), "name", "")
+
+
+@functools.cache
+def _command_of(name: str) -> Any:
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    app.command(name, cls=Command)(with_options(function_of(name)))
+    return typer.main.get_command(app)
+
+
+class _Commands(Mapping[str, Any]):
+    """All commands by name; each is made when it is asked for, so that one starts without the others' modules."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in NAMES:
+            raise KeyError(name)
+        return _command_of(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+
+class Commands(TyperGroup):
+    """The whole command line."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "commands": _Commands()})

@@ -14,18 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import Progress as RichProgress
-from rich.table import Column
 from rich.text import Text
 
 from iwsltpack.errors import printable
@@ -34,6 +22,8 @@ from iwsltpack.system.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.progress import Progress
 
     from iwsltpack.system.progress import Unit
 
@@ -108,13 +98,6 @@ class _Warnings(logging.Handler):
         say(f"{record.levelname.lower()}: {record.getMessage()}", "yellow")
 
 
-class _Items(MofNCompleteColumn):
-    def render(self, task: Any) -> Text:
-        speed = task.finished_speed or task.speed
-        rate = f" {speed:.1f}/s" if speed else ""
-        return Text(f"{super().render(task)}{rate}", style="progress.download")
-
-
 class _Talk(Reporter):
     """Remarks as the commands' own."""
 
@@ -125,9 +108,9 @@ class _Talk(Reporter):
 class _Bars(_Talk):
     """Rich progress bars on a terminal."""
 
-    def __init__(self, bars: dict[Unit, RichProgress]) -> None:
+    def __init__(self, bars: dict[Unit, Progress]) -> None:
         self._bars = bars
-        self._live: tuple[RichProgress, Any] | None = None
+        self._live: tuple[Progress, Any] | None = None
 
     def start(self, description: str, total: float, unit: Unit = "items") -> None:
         self.finish()
@@ -180,24 +163,30 @@ class _Log(_Talk):
         say(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left{note}")
 
 
-def _figure() -> Column:
-    return Column(no_wrap=True, min_width=9)
+def _bars(unit: Unit) -> Progress:
+    from rich import progress
+    from rich.table import Column
 
+    class Items(progress.MofNCompleteColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            rate = f" {speed:.1f}/s" if speed else ""
+            return Text(f"{super().render(task)}{rate}", style="progress.download")
 
-def _bars(unit: Unit) -> RichProgress:
+    def fixed(width: int) -> Column:
+        return Column(no_wrap=True, min_width=width)
+
     # In a narrow window the bar and the note give way; figures and their units never do.
     note = Column(no_wrap=True, overflow="ellipsis", ratio=1)
-    figures: tuple[ProgressColumn, ...] = (_Items(table_column=_figure()),)
-    if unit == "bytes":
-        figures = (DownloadColumn(table_column=_figure()), TransferSpeedColumn(table_column=_figure()))
-    return RichProgress(
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=None, table_column=Column(max_width=24)),
-        TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
-        *figures,
-        TextColumn("ETA", table_column=Column(no_wrap=True, min_width=3)),
-        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TextColumn("{task.fields[note]}", markup=False, table_column=note),
+    figures = [progress.DownloadColumn, progress.TransferSpeedColumn] if unit == "bytes" else [Items]
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        progress.BarColumn(bar_width=None, table_column=Column(max_width=24)),
+        progress.TaskProgressColumn(table_column=fixed(4)),
+        *(kind(table_column=fixed(9)) for kind in figures),
+        progress.TextColumn("ETA", table_column=fixed(3)),
+        progress.TimeRemainingColumn(table_column=fixed(7)),
+        progress.TextColumn("{task.fields[note]}", markup=False, table_column=note),
         console=err,
         transient=True,
         expand=True,

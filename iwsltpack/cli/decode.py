@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cli import console
 from iwsltpack.cli.common import options_of
-from iwsltpack.cli.sharing import DaskOption, ShardOption, read_sharing
 from iwsltpack.decoding.options import DecodeOptions
-from iwsltpack.documents.choices import Device
-from iwsltpack.documents.names import PAIRS, RUNS_DIR
+from iwsltpack.documents.names import RUNS_DIR
 
 if TYPE_CHECKING:
     from iwsltpack.decoding.record import DecodedSet
     from iwsltpack.documents.run import Run
 
 
-@options_of(
-    DecodeOptions,
-    renamed={"kind": "format"},
-    metavars={"pair": "|".join(PAIRS), "device": "|".join((*get_args(Device), "cuda:N"))},
-)
+@options_of(DecodeOptions, renamed={"kind": "format"})
 def command(
-    test_dir: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TESTDIR",
-            help="Test set: FILE_ORDER (+ YAML), a CSV manifest, recordings; or a folder of several.",
-        ),
-    ],
-    artifact: Annotated[
-        str,
-        typer.Option(
-            help="The model: a folder made by `iwsltpack build`, or an hf://, s3:// or https:// address."
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder for the run, one subfolder a test set where there are several; default: runs/ARTIFACT.",
-        ),
-    ] = None,
-    chat_template: Annotated[
-        Path | None, typer.Option(help="Jinja file to use in place of the artifact's chat template.")
-    ] = None,
-    per_set: Annotated[
-        Path | None,
-        typer.Option(help="TOML file with a table of settings for each test set that needs its own."),
-    ] = None,
-    shard: ShardOption = None,
-    dask: DaskOption = None,
+    test_dir: Path,
+    *,
+    artifact: str,
+    output: Path | None = None,
+    chat_template: Path | None = None,
+    per_set: Path | None = None,
+    shard: str | None = None,
+    dask: str | None = None,
     **options: Any,
 ) -> None:
     """Decode test sets into raw hypotheses, one line a segment; started again, go on where it stopped.
@@ -64,6 +34,7 @@ def command(
     Example: iwsltpack decode test/ --artifact artifacts/q3 --output runs/q3 --device cuda
     """
     from iwsltpack.artifact.location import name_of
+    from iwsltpack.cluster.shards import read_sharing
     from iwsltpack.decoding.options import RunRequest, read_per_set
     from iwsltpack.system.fileio import read_text
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
 from iwsltpack.system.tables import Column, Table
@@ -15,17 +13,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to work in; an earlier demo's is replaced.")
-    ] = Path("iwsltpack-demo"),
-    comet: Annotated[
-        bool | None,
-        typer.Option(
-            help="Score by COMET too, with a tiny checkpoint that is no judge of translation; builds COMET's "
-            "environment (1.4 GB, once). Default: where that environment is there already.",
-            show_default=False,
-        ),
-    ] = None,
+    *,
+    output: Path = Path("iwsltpack-demo"),
+    comet: bool | None = None,
 ) -> None:
     """Go the whole way on a miniature model: build, decode, clean, submit, validate, inspect, score, report.
 

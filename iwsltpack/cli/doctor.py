@@ -16,7 +16,9 @@ COLUMNS = (
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-def command(context: typer.Context) -> None:
+def command(
+    context: typer.Context,
+) -> None:
     """Say what will and will not work, before hours are spent on it: settings, model, test sets, machine.
 
     Reads the settings of this folder and what they name; nothing is fetched, loaded or written. It takes less than

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_SOURCE, DEFAULT_VERSION
@@ -17,21 +15,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")] = DEFAULT_SOURCE,
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option(help="Built-in recipe or a .toml/.json file; may be repeated. Default: all built-in."),
-    ] = None,
-    target_size: Annotated[
-        list[str] | None,
-        typer.Option(help="A size such as 3.5GB or 3GiB: what fits is told. May be repeated."),
-    ] = None,
-    coding: Annotated[str, typer.Option(help="How it is packed; see `build --list`.")] = DEFAULT_CODING,
-    format_version: Annotated[int, typer.Option(help="Of the artifact's format.")] = DEFAULT_VERSION,
-    matrices: Annotated[
-        Path | None, typer.Option(help="Folder with what a calibration made of tensors, NAME.matrix.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Commit or tag of the hub model.")] = None,
+    source: str = DEFAULT_SOURCE,
+    *,
+    recipe: list[str] | None = None,
+    target_size: list[str] | None = None,
+    coding: str = DEFAULT_CODING,
+    format_version: int = DEFAULT_VERSION,
+    matrices: Path | None = None,
+    revision: str | None = None,
 ) -> None:
     """Tell how large artifacts will be, and what building them takes, before building any.
 

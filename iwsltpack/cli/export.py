@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from iwsltpack.cli import console
 
 
 def command(
-    artifact: Annotated[
-        str, typer.Argument(help="Artifact: a folder, or an hf://, s3:// or https:// address.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
+    artifact: str,
+    *,
+    output: Path,
 ) -> None:
     """Write an artifact back as a plain Hugging Face checkpoint (safetensors).
 

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from iwsltpack.cli import console
 from iwsltpack.cli.config import CONFIG_NAME
-from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_RECIPE, DEFAULT_SOURCE
-from iwsltpack.documents.names import PAIRS
-from iwsltpack.editions import DEFAULT
+from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_EDITION, DEFAULT_RECIPE, DEFAULT_SOURCE
 
 
 def command(
-    team: Annotated[str, typer.Option(help="Team name, as it becomes part of the model name.")],
-    pair: Annotated[str, typer.Option(metavar="|".join(PAIRS), help="Language pair.")],
-    condition: Annotated[str, typer.Option(help="constrained or unconstrained.")] = DEFAULT_CONDITION,
-    edition: Annotated[str, typer.Option(help="Edition of the track: a name, or a JSON file.")] = DEFAULT,
-    source: Annotated[str, typer.Option(help="Checkpoint folder, or a hub id.")] = DEFAULT_SOURCE,
-    base_model: Annotated[
-        str | None, typer.Option(help="Hub id of the model, for a checkpoint folder that does not tell it.")
-    ] = None,
-    recipe: Annotated[str, typer.Option(help="Built-in recipe or a .toml/.json file.")] = DEFAULT_RECIPE,
-    test_dir: Annotated[
-        Path | None, typer.Option(help="Test set, or a folder with a folder for each test set.")
-    ] = None,
-    reference: Annotated[Path | None, typer.Option(help="References, to score against.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(CONFIG_NAME),
+    *,
+    team: str,
+    pair: str,
+    condition: str = DEFAULT_CONDITION,
+    edition: str = DEFAULT_EDITION,
+    source: str = DEFAULT_SOURCE,
+    base_model: str | None = None,
+    recipe: str = DEFAULT_RECIPE,
+    test_dir: Path | None = None,
+    reference: Path | None = None,
+    output: Path = Path(CONFIG_NAME),
 ) -> None:
     """Write a commented iwsltpack.toml for one edition, team and pair: commands typed beside it need no options.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
 from iwsltpack.system.tables import Column, Table
@@ -18,9 +16,7 @@ UNITS = "GB = 10^9 bytes, GiB = 2^30 bytes; bits/weight counts all files of a co
 
 
 def command(
-    artifact: Annotated[
-        str, typer.Argument(help="Artifact: a folder, or an hf://, s3:// or https:// address.")
-    ],
+    artifact: str,
 ) -> None:
     """Show what an artifact is and how large, in exact bytes and by both measures in use.
 

@@ -10,14 +10,13 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 from rich.text import Text
 
 from iwsltpack.cli import common, console
 from iwsltpack.errors import InputError, IwsltpackError, ResourceError
-from iwsltpack.version import __version__
 
 INTERRUPTED = 130
 
@@ -28,35 +27,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    cls=common.Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def register() -> None:
-    """Add every command, in the order a participant needs them."""
-    from iwsltpack.cli import commands
-
-    for name, function in commands():
-        app.command(name, cls=common.Command)(common.with_options(function))
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        console.show(f"iwsltpack {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    quiet: common.Quiet = False,
-    verbose: common.Verbose = False,
-    json: common.Json = False,
-    config: common.Config = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Every option here may also stand behind the command."""
+app.callback()(common.with_options(common.everywhere))
 
 
 def main() -> None:
@@ -66,7 +42,6 @@ def main() -> None:
     try:
         if sys.stdout is None:  # whatever file is opened first would take its place
             raise ResourceError("standard output is closed", fix="send it into a file, or to /dev/null")
-        register()
         try:
             app(standalone_mode=True)
         except SystemExit:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from iwsltpack.cli import console
 
 
 def command(
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="What the shards were given as --output.")],
+    output: Path,
 ) -> None:
     """Join what the shards of one build or one run have made, into the files that one process would have written.
 

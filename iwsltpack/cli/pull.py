@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from iwsltpack.cli import console
 
 
 def command(
-    repo: Annotated[
-        str,
-        typer.Argument(
-            metavar="OWNER/NAME[@REVISION]", help="Model repository, with or without hf:// before it."
-        ),
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to create; default: NAME, here.")
-    ] = None,
+    repo: str,
+    *,
+    output: Path | None = None,
 ) -> None:
     """Bring an artifact from the Hugging Face hub; every file is checked as it comes, and the whole at the end.
 

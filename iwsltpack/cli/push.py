@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import CardPolicy
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
-    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Model repository; created if need be.")],
-    revision: Annotated[
-        str | None,
-        typer.Option("--revision", "--branch", help="Branch to push to, created if need be; default: main."),
-    ] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Create the repository for its members only.")
-    ] = False,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="Message of the commits.")] = None,
-    card: Annotated[
-        CardPolicy,
-        typer.Option(
-            help="README.md: auto writes it where there is none and renews its own; overwrite replaces any."
-        ),
-    ] = "auto",
+    artifact: Path,
+    repo: str,
+    *,
+    revision: str | None = None,
+    private: bool = False,
+    message: str | None = None,
+    card: CardPolicy = "auto",
 ) -> None:
     """Send an artifact to the Hugging Face hub, verified before and after; only what the hub lacks is sent.
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import Measure, TableFormat
@@ -18,40 +16,16 @@ if TYPE_CHECKING:
 
 
 def command(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Runs, artifacts (also hf://, s3://, https://), score.json files, or folders of these.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for page, tables and graphs.")
-    ] = Path(REPORT_DIR),
-    reference: Annotated[
-        list[Path] | None, typer.Option("--reference", "-r", help="References to show beside the segments.")
-    ] = None,
-    published: Annotated[
-        list[str] | None,
-        typer.Option(help="A published table beside them: palomino2026, or a results document."),
-    ] = None,
-    rank_by: Annotated[
-        str | None,
-        typer.Option(help="comet, chrf, bleu or damage (KL of the artifacts); default: the first there is."),
-    ] = None,
-    size: Annotated[
-        Measure | None,
-        typer.Option(
-            help="What to place systems by: the whole folder, as ranked, or linear layers, as in the paper."
-        ),
-    ] = None,
-    baseline_system: Annotated[
-        str | None, typer.Option(help="System to compare with; default: recipe fp16.")
-    ] = None,
-    audio: Annotated[
-        Path | None, typer.Option(help="Folder of the test set: its clips can be played on the page.")
-    ] = None,
-    format_: Annotated[TableFormat, typer.Option("--format", help="Of the table printed.")] = "terminal",
+    paths: list[str] | None = None,
+    *,
+    output: Path = Path(REPORT_DIR),
+    reference: list[Path] | None = None,
+    published: list[str] | None = None,
+    rank_by: str | None = None,
+    size: Measure | None = None,
+    baseline_system: str | None = None,
+    audio: Path | None = None,
+    format_: TableFormat = "terminal",
 ) -> None:
     """Put quality beside size: the paper's table, the Pareto frontier, and a page to read every segment on.
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
-from iwsltpack.documents.choices import Device
-from iwsltpack.documents.places import refuse_inside
+from iwsltpack.documents.choices import DEFAULT_METRICS, Device
 from iwsltpack.errors import UsageError
-from iwsltpack.scoring.metric_options import DEFAULT_METRICS, METRICS, CometOptions
+from iwsltpack.scoring.metric_options import CometOptions
 from iwsltpack.system.progress import SetsReporter
 from iwsltpack.system.tables import Column, Table
 
@@ -21,66 +18,23 @@ if TYPE_CHECKING:
 
 
 def command(
-    hypotheses: Annotated[
-        Path,
-        typer.Argument(
-            help="Text with one hypothesis a line, CSV (id, hypothesis), XML, a run, or a folder of runs.",
-            show_default=False,
-        ),
-    ],
-    reference: Annotated[
-        Path,
-        typer.Option(
-            "--reference",
-            "-r",
-            help="Text, CSV manifest (target_zh, source_en) or IWSLT XML; or a folder of these, by test set.",
-            show_default=False,
-        ),
-    ],
-    source_text: Annotated[
-        Path | None,
-        typer.Option("--source", help="What was said, for COMET; not needed where a manifest has it."),
-    ] = None,
-    metric: Annotated[str, typer.Option(help=f"Any of {', '.join(METRICS)}, joined by commas.")] = ",".join(
-        DEFAULT_METRICS
-    ),
-    pair: Annotated[
-        str | None, typer.Option(help="Language pair; default: the run's, the file name's, the references'.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Rows of a manifest to take, by its column split.")
-    ] = None,
-    test_set: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the test set of a text: its lines are then known by name and duration."),
-    ] = None,
-    clean: Annotated[
-        bool, typer.Option("--clean", help="Score the lines as the cleaning rules leave them.")
-    ] = False,
-    as_server: Annotated[
-        bool, typer.Option("--as-server", help="Delete # < > and resolve entities first, as the server does.")
-    ] = False,
-    resegment: Annotated[
-        bool,
-        typer.Option("--resegment", help="Cut the output to the reference lines first (needs mweralign)."),
-    ] = False,
-    baseline: Annotated[
-        Path | None, typer.Option(help="Another system's hypotheses or run: test the difference against it.")
-    ] = None,
-    comet_model: Annotated[
-        str, typer.Option(help="COMET checkpoint: hub id, folder or file.")
-    ] = CometOptions.model,
-    comet_batch_size: Annotated[
-        int, typer.Option(help="Segments in one of COMET's batches.")
-    ] = CometOptions.batch_size,
-    comet_device: Annotated[Device, typer.Option(help="Where COMET runs.")] = CometOptions.device,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Where to write score.json; default: into the run's folder, if it is one."
-        ),
-    ] = None,
-    cache: Annotated[bool, typer.Option(help="Keep scores and use those kept.")] = True,
+    hypotheses: Path,
+    *,
+    reference: Path,
+    source_text: Path | None = None,
+    metric: str = ",".join(DEFAULT_METRICS),
+    pair: str | None = None,
+    split: str | None = None,
+    test_set: Path | None = None,
+    clean: bool = False,
+    as_server: bool = False,
+    resegment: bool = False,
+    baseline: Path | None = None,
+    comet_model: str = CometOptions.model,
+    comet_batch_size: int = CometOptions.batch_size,
+    comet_device: Device = CometOptions.device,
+    output: Path | None = None,
+    cache: bool = True,
 ) -> None:
     """Score hypotheses: chrF, BLEU and COMET, each with the signature that makes it comparable.
 
@@ -88,6 +42,7 @@ def command(
 
     Example: iwsltpack score runs/q3 --reference manifest.csv --metric chrf,bleu,comet --resegment
     """
+    from iwsltpack.documents.places import refuse_inside
     from iwsltpack.scoring.cache import ScoreCache
     from iwsltpack.scoring.pairing import scoring_jobs
     from iwsltpack.scoring.score import score

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_PAIR, DEFAULT_SOURCE
-from iwsltpack.documents.names import PAIRS
 
 
 def command(
-    sizes: Annotated[str, typer.Option(help="Sizes of whole artifacts, as in 4GB,3GB,2.5GB,2GB.")],
-    calibration: Annotated[Path, typer.Option(help="Test set to calibrate on: anything decode reads.")],
-    data: Annotated[Path, typer.Option(help="Another test set, to measure on.")],
-    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")] = DEFAULT_SOURCE,
-    references: Annotated[
-        Path | None,
-        typer.Option(
-            help="Of --data, for chrF, and COMET where its environment is built; default: KL alone."
-        ),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for artifacts, table and picture.")
-    ] = Path("frontier"),
-    recipe: Annotated[str, typer.Option(help="Recipe with calibrated rules.")] = "calibrated",
-    coding: Annotated[str, typer.Option(help="How artifacts are packed.")] = DEFAULT_CODING,
-    calibration_name: Annotated[
-        str | None, typer.Option(help="What the track's rules call the calibration's data.")
-    ] = None,
-    pair: Annotated[str, typer.Option(metavar="|".join(PAIRS), help="Language pair.")] = DEFAULT_PAIR,
-    base_model: Annotated[
-        str | None, typer.Option(help="Hub id to record for a checkpoint folder that does not tell it.")
-    ] = None,
+    source: str = DEFAULT_SOURCE,
+    *,
+    sizes: str,
+    calibration: Path,
+    data: Path,
+    references: Path | None = None,
+    output: Path = Path("frontier"),
+    recipe: str = "calibrated",
+    coding: str = DEFAULT_CODING,
+    calibration_name: str | None = None,
+    pair: str = DEFAULT_PAIR,
+    base_model: str | None = None,
 ) -> None:
     """Build one checkpoint to several sizes, and measure what each costs.
 

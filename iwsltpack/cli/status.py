@@ -11,7 +11,9 @@ COLUMNS = tuple(Column(heading=heading) for heading in ("what", "state", "told",
 COLOURS = {"done": "green", "begun": "yellow", "outdated": "red", "unreadable": "red"}
 
 
-def command(context: typer.Context) -> None:
+def command(
+    context: typer.Context,
+) -> None:
     """Say what is built, decoded, scored, packaged and handed in, and the next command to type.
 
     Reads what the commands wrote and checks none of it anew: that is what `doctor` and `validate` are for.

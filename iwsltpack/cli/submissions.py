@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
 from iwsltpack.documents.names import SUBMISSIONS_DIR
@@ -16,30 +14,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    submissions: Annotated[Path, typer.Option(help="Where submissions are kept.")] = Path(SUBMISSIONS_DIR),
-    promote: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Make this submission, by name, label or number, the PRIMARY; the present one becomes contrastive.",
-        ),
-    ] = None,
-    score: Annotated[
-        Path | None,
-        typer.Option(help="Record this score document with the submission whose lines it scored."),
-    ] = None,
-    uploaded: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Note down that this submission was handed in: `status` knows it then."
-        ),
-    ] = None,
-    edition: Annotated[
-        str | None,
-        typer.Option(
-            help="Rules to rename by: an edition's name or JSON file; default: each submission's own."
-        ),
-    ] = None,
+    *,
+    submissions: Path = Path(SUBMISSIONS_DIR),
+    promote: str | None = None,
+    score: Path | None = None,
+    uploaded: str | None = None,
+    edition: str | None = None,
 ) -> None:
     """List the submissions with type, pair, condition, size, score and state; promote one to PRIMARY.
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
-from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_PAIR
-from iwsltpack.documents.names import PAIRS, RUNNABLE_DIR, SUBMISSIONS_DIR
-from iwsltpack.editions import DEFAULT
+from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_EDITION, DEFAULT_PAIR
+from iwsltpack.documents.names import RUNNABLE_DIR, SUBMISSIONS_DIR
 
 if TYPE_CHECKING:
     from iwsltpack.errors import Problem
@@ -18,56 +15,25 @@ if TYPE_CHECKING:
 
 
 def command(
-    run: Annotated[
-        list[Path],
-        typer.Option(
-            "--run", help="A finished run, or a folder of runs; repeat for more.", show_default=False
-        ),
-    ],
-    artifact: Annotated[
-        str,
-        typer.Option(
-            help="The artifact the runs were decoded with: a folder, or an hf://, s3:// or https:// address.",
-            show_default=False,
-        ),
-    ],
-    team: Annotated[
-        str, typer.Option(help="Team name, as it becomes part of the model name.", show_default=False)
-    ],
-    primary: Annotated[bool, typer.Option("--primary", help="The one submission that is ranked.")] = False,
-    contrastive: Annotated[bool, typer.Option("--contrastive", help="A further submission.")] = False,
-    pair: Annotated[str, typer.Option(metavar="|".join(PAIRS), help="Language pair.")] = DEFAULT_PAIR,
-    condition: Annotated[str, typer.Option(help="constrained or unconstrained.")] = DEFAULT_CONDITION,
-    dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", help="A dataset used; repeat for more.")
-    ] = None,
-    base_model: Annotated[
-        str | None, typer.Option(help="Hub id of the model compressed, where the artifact does not tell it.")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Tells contrastive submissions of one model name apart.")
-    ] = None,
-    edition: Annotated[str, typer.Option(help="Edition of the track: a name, or a JSON file.")] = DEFAULT,
-    release_outputs: Annotated[
-        bool | None,
-        typer.Option("--release-outputs/--no-release-outputs", help="Consent to release the outputs."),
-    ] = None,
-    clean: Annotated[
-        bool, typer.Option("--clean/--no-clean", help="Clean the raw hypotheses on the way.")
-    ] = True,
-    submissions: Annotated[Path, typer.Option(help="Where submissions are kept.")] = Path(SUBMISSIONS_DIR),
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Put this in the place of another of the same name.")
-    ] = False,
-    runnable: Annotated[
-        bool, typer.Option("--runnable", help="Also make a folder that sets itself up and translates.")
-    ] = False,
-    runnable_output: Annotated[
-        Path, typer.Option(help="Where runnable packages are kept; each holds a copy of the artifact.")
-    ] = Path(RUNNABLE_DIR),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and show what would be written.")
-    ] = False,
+    *,
+    run: list[Path],
+    artifact: str,
+    team: str,
+    primary: bool = False,
+    contrastive: bool = False,
+    pair: str = DEFAULT_PAIR,
+    condition: str = DEFAULT_CONDITION,
+    dataset: list[str] | None = None,
+    base_model: str | None = None,
+    label: str | None = None,
+    edition: str = DEFAULT_EDITION,
+    release_outputs: bool | None = None,
+    clean: bool = True,
+    submissions: Path = Path(SUBMISSIONS_DIR),
+    replace: bool = False,
+    runnable: bool = False,
+    runnable_output: Path = Path(RUNNABLE_DIR),
+    dry_run: bool = False,
 ) -> None:
     """Check runs and artifact, clean the hypotheses, and package everything for upload.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,30 +17,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    path: Annotated[
-        list[str],
-        typer.Argument(
-            help="Hypothesis files, runs, artifacts (also hf://, s3://, https://), submissions, archives, or a "
-            "folder of them.",
-            show_default=False,
-        ),
-    ],
-    format: Annotated[  # noqa: A002
-        ProblemFormat, typer.Option("--format", help="github: annotations for a workflow.")
-    ] = "table",
-    pair: Annotated[
-        str | None, typer.Option(help="Language pair of hypothesis files; default: from their names.")
-    ] = None,
-    lang: Annotated[
-        str | None, typer.Option(help="Target language of hypothesis files, in place of --pair.")
-    ] = None,
-    test_set: Annotated[
-        Path | None, typer.Option(help="Test set of a hypothesis file: lines and durations are compared.")
-    ] = None,
-    edition: Annotated[
-        str | None, typer.Option(help="Apply these rules: an edition's name or JSON file.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings make validation fail as well.")] = False,
+    path: list[str],
+    *,
+    format: ProblemFormat = "table",  # noqa: A002
+    pair: str | None = None,
+    lang: str | None = None,
+    test_set: Path | None = None,
+    edition: str | None = None,
+    strict: bool = False,
 ) -> None:
     """Check what will be handed in; every problem at once, with place, rule and what to do.
 

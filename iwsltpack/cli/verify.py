@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from iwsltpack.cli import console
 
 
 def command(
-    artifact: Annotated[
-        str, typer.Argument(help="Artifact: a folder, or an hf://, s3:// or https:// address.")
-    ],
+    artifact: str,
 ) -> None:
     """Check every byte of an artifact against its checksums; name damaged tensors and chunks.
 

@@ -49,6 +49,17 @@ def check_sharing(shard: Shard | None, cluster: str | None) -> None:
         )
 
 
+def read_sharing(shard: str | None, cluster: str | None) -> Shard | None:
+    """Return the shard asked for; refuse options that exclude each other, and addresses that cannot be."""
+    from iwsltpack.cluster.connection import check_address
+
+    share = None if shard is None else Shard.parse(shard)
+    check_sharing(share, cluster)
+    if cluster is not None:
+        check_address(cluster)
+    return share
+
+
 def deal(sizes: Mapping[str, int], count: int) -> list[list[str]]:
     """Deal names to `count` shards so that all weigh about as much; the same for the same sizes, in any order.
 

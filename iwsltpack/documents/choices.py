@@ -18,6 +18,9 @@ DEFAULT_VERSION = 2
 """Of the artifact's format."""
 DEFAULT_PAIR = "en-zh"
 DEFAULT_CONDITION = "constrained"
+DEFAULT_EDITION = "iwslt2027"
+DEFAULT_METRICS = ("chrf", "bleu")
+"""COMET is left out: its environment is a gigabyte and more."""
 
 Device = Literal["auto", "cuda", "cpu"]
 """``auto`` takes a GPU where there is one."""
@@ -33,6 +36,7 @@ BadAudio = Literal["error", "placeholder"]
 """Audio that cannot be used is refused, or gets a placeholder on its line."""
 TestSetKind = Literal["iwslt", "acl6060", "csv", "folder"]
 """Layouts of test sets."""
+Metric = Literal["comet", "chrf", "bleu"]
 CardPolicy = Literal["auto", "overwrite"]
 """A model card that people edited is kept, or replaced."""
 Measure = Literal["whole", "linear"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from iwsltpack.documents.choices import Measure
+from iwsltpack.documents.choices import Measure, Metric
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Amount, Keywords, PositiveCount, Text, whole
 from iwsltpack.documents.names import FORMAT_VERSION, RESULTS_FORMAT
-from iwsltpack.documents.score import Metric
 
 
 @dataclass(frozen=True, kw_only=True)

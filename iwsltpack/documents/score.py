@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.choices import Metric
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Amount, Count, Keywords, Sha256, Share, whole
 from iwsltpack.documents.names import FORMAT_VERSION, SCORE_FORMAT
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-Metric = Literal["comet", "chrf", "bleu"]
 TITLES: dict[str, str] = {"comet": "COMET", "chrf": "chrF", "bleu": "BLEU"}
 DIGITS: dict[str, int] = {"comet": 4, "chrf": 2, "bleu": 2}
 """Decimals a score is shown with; documents hold it whole."""

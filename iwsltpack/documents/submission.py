@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.choices import Metric
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Amount, Count, Keywords, PositiveCount, Sha256, Text, TrackPair, whole
 from iwsltpack.documents.names import FORMAT_VERSION, PAIRS, SUBMISSION_FORMAT, SUBMISSION_NAME, TYPES
-from iwsltpack.documents.score import Metric
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
 

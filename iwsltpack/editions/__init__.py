@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
+from iwsltpack.documents.choices import DEFAULT_EDITION
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Count, Keywords, PositiveCount, Text, TrackPair, whole
 from iwsltpack.documents.names import DEVICE_NAME, LANGUAGE_NAMES, PAIRS, TYPES
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 
-DEFAULT: Final = "iwslt2027"
 FORMAT: Final = "iwsltpack.edition"
 TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,39}(?:_[A-Za-z0-9.+-]{1,39})*")
 """What a team may be called: it becomes part of a model name, a folder name and a file name."""
@@ -213,7 +213,7 @@ def names() -> tuple[str, ...]:
 
 
 @cache
-def load(name: str = DEFAULT) -> Edition:
+def load(name: str = DEFAULT_EDITION) -> Edition:
     """Return an edition by its name, or from a JSON file of one's own, checked against the schema and its own sense.
 
     Another name is a `UsageError` that lists the editions at hand.

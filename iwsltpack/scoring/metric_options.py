@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iwsltpack.documents.choices import Device
-from iwsltpack.documents.score import TITLES
 from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL
 
-METRICS = tuple(TITLES)
-DEFAULT_METRICS = ("chrf", "bleu")
-"""COMET is left out: its environment is a gigabyte and more."""
 BATCH_SIZE = 16
 """COMET's, in the paper."""
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from iwsltpack import cleaning
 from iwsltpack.documents.artifact import Tool
+from iwsltpack.documents.choices import DEFAULT_METRICS
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import (
+    TITLES,
     Comparison,
     MetricCheckpoint,
     MetricResult,
@@ -24,7 +26,7 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import Comet
-from iwsltpack.scoring.metric_options import DEFAULT_METRICS, METRICS, CometOptions
+from iwsltpack.scoring.metric_options import CometOptions
 from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.references import References
 from iwsltpack.scoring.significance import (
@@ -80,10 +82,10 @@ def score(
     References of other segments, and sources that COMET lacks, are an `InputError`; an unknown metric, and a language
     that nothing tells, a `UsageError`.
     """
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise UsageError(f"unknown metric {unknown[0]!r}", expected=", ".join(METRICS))
+    if unknown := [name for name in metrics if name not in TITLES]:
+        raise UsageError(f"unknown metric {unknown[0]!r}", expected=", ".join(TITLES))
     if not metrics:
-        raise UsageError("no metric to score with", expected=", ".join(METRICS))
+        raise UsageError("no metric to score with", expected=", ".join(TITLES))
     language = language or _language_of(hypotheses, references)
     given = references
     references = pair(given, hypotheses, resegment=resegment, reporter=progress)
@@ -118,7 +120,7 @@ def merge(old: Score | None, new: Score) -> Score:
     libraries = {**old.tool.libraries, **new.tool.libraries}
     return replace(
         new,
-        metrics=tuple(sorted((*new.metrics, *kept), key=lambda result: METRICS.index(result.metric))),
+        metrics=tuple(sorted((*new.metrics, *kept), key=lambda result: [*TITLES].index(result.metric))),
         sources=new.sources or old.sources,
         tool=Tool(version=new.tool.version, libraries=libraries),
     )
