@@ -47,7 +47,6 @@ def test_writing_twice_changes_nothing_and_leaves_no_stranger(tmp_path: Path) ->
         assert found == schemas.generate_all()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Leaf(Part):
     """One of many.
 
@@ -65,14 +64,13 @@ class Leaf(Part):
     kind: Literal["a", "b"] | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sample(Document):
     """A sample.
 
     Holds ``leaves``.
     """
 
-    SCHEMA: ClassVar[str] = "sample"
+    SCHEMA = "sample"
 
     format: str = "iwsltpack.sample"
     format_version: int = 1

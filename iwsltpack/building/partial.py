@@ -15,7 +15,6 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,6 @@ Written = tuple[Tensor, list[File]]
 """A finished tensor: its entry in the manifest, and its files."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SourceFile(Part):
     """State of one file of the checkpoint: it changes when the file is written to or replaced."""
 
@@ -73,7 +71,6 @@ def _sample(path: Path, size: int, _changed_ns: int) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
 class BuildPlan(Part):
     """What is being built, the same for everyone who works at it.
 

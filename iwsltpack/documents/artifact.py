@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import (
@@ -43,7 +43,6 @@ TensorName = Annotated[str, whole(r"(?!zarr\.json(?![\s\S]))[A-Za-z0-9_][A-Za-z0
 FilePath = Annotated[str, whole(r"(?!/)(?!(.*/)?\.\.?(/|$))(?!.*//)(?!.*/$)[^\\\u0000-\u001f]+")]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tool(Part):
     """The program that wrote a document.
 
@@ -60,7 +59,6 @@ class Tool(Part):
     libraries: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
 class BaseModel(Part):
     """The checkpoint an artifact was built from.
 
@@ -89,7 +87,6 @@ class BaseModel(Part):
     sha256: Sha256
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tensor(Part):
     """One checkpoint tensor and how it is stored.
 
@@ -185,7 +182,6 @@ class Tensor(Part):
         return math.prod(self.source_shape)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Calibration(Part):
     """The data and settings that calibrated tensors were quantized by.
 
@@ -232,7 +228,6 @@ class Calibration(Part):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Damage(Part):
     """What compression did to a model's predictions, measured on data that was held out from calibration.
 
@@ -257,7 +252,6 @@ class Damage(Part):
         return f"KL {self.kl:.4g} ± {self.kl_error:.2g} nats a token, on {self.tokens:,} held-out tokens of {self.data}"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Vocabulary(Part):
     """The tokens that were dropped: their rows are zero, and no output may hold them.
 
@@ -303,7 +297,6 @@ class Vocabulary(Part):
         return f"{count} of {self.tokens} ({100 * count / self.tokens:.1f} %){used}"
 
 
-@dataclass(frozen=True, kw_only=True)
 class File(Part):
     """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256."""
 
@@ -312,7 +305,6 @@ class File(Part):
     sha256: Sha256
 
 
-@dataclass(frozen=True, kw_only=True)
 class ArtifactManifest(Document):
     """Manifest of an iwsltpack artifact.
 
@@ -321,7 +313,7 @@ class ArtifactManifest(Document):
     an artifact is without a checksum.
     """
 
-    SCHEMA: ClassVar[str] = "artifact"
+    SCHEMA = "artifact"
 
     format: str = ARTIFACT_FORMAT
     format_version: Annotated[int, Keywords(enum=list(ARTIFACT_VERSIONS))] = 1

@@ -6,16 +6,12 @@ neither the recordings nor the artifact are at hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Amount, Pair, PositiveAmount, RelativePath, Text
 from iwsltpack.documents.names import FORMAT_VERSION, PLAN_FORMAT
 from iwsltpack.documents.run import RunArtifact, RunSettings, RunTestSet
 
 
-@dataclass(frozen=True, kw_only=True)
 class PlanPiece(Part):
     """A stretch the model hears at once; seconds in the file."""
 
@@ -23,7 +19,6 @@ class PlanPiece(Part):
     duration: PositiveAmount
 
 
-@dataclass(frozen=True, kw_only=True)
 class PlanSegment(Part):
     """One output line.
 
@@ -40,14 +35,13 @@ class PlanSegment(Part):
     pieces: tuple[PlanPiece, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DecodingPlan(Document):
     """What the shards of an iwsltpack decoding run share.
 
     ``shards/plan.json`` holds the artifact, test set and settings of a run, and its segments in output order.
     """
 
-    SCHEMA: ClassVar[str] = "decoding-plan"
+    SCHEMA = "decoding-plan"
 
     format: str = PLAN_FORMAT
     format_version: int = FORMAT_VERSION

@@ -70,13 +70,19 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
     )
 
 
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 class Part:
-    """A dataclass that is a piece of a document.
+    """A piece of a document: every class below is a frozen dataclass whose fields are given by name.
 
     `RULES` are keywords of its schema that no single field can say.
     """
 
     RULES: ClassVar[dict[str, Any]] = {}
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Make the dataclass."""
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON: dicts, lists, strings, numbers, booleans and null."""
@@ -91,7 +97,7 @@ class Part:
 
 
 class Document(Part):
-    """A dataclass that is a whole document with a schema of its own.
+    """A whole document with a schema of its own.
 
     Subclasses set `SCHEMA`. The first two fields are ``format`` and ``format_version``, whose defaults are the only
     values the schema admits; files that people write have neither.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
 from iwsltpack.documents.document import INTERNAL, OPTIONAL, Document, Part
@@ -18,7 +18,6 @@ Step = Annotated[float, Keywords(exclusiveMinimum=0, maximum=65504)]
 """Of rounding: any that float16 can hold a multiple of."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class LayerRule(Part):
     """Quantize the weights of the matching linear layers, or matrices.
 
@@ -45,7 +44,6 @@ class LayerRule(Part):
         return self.quantizer == CALIBRATED
 
 
-@dataclass(frozen=True, kw_only=True)
 class PruneRule(Part):
     """Structured pruning of gated MLPs: drop the intermediate units of least magnitude.
 
@@ -61,7 +59,6 @@ class PruneRule(Part):
     fraction: Annotated[float, Keywords(exclusiveMinimum=0, exclusiveMaximum=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DataFile(Part):
     """A text file that a recipe names, as it was read.
 
@@ -78,7 +75,6 @@ class DataFile(Part):
     lines: tuple[str, ...] = field(default=(), compare=False, repr=False, metadata=INTERNAL)
 
 
-@dataclass(frozen=True, kw_only=True)
 class VocabularyRule(Part):
     """Which tokens a model keeps. The others' rows of embedding and output layer become zero.
 
@@ -101,7 +97,6 @@ class VocabularyRule(Part):
     drop: DataFile | None = field(default=None, metadata=OPTIONAL)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recipe(Part):
     """Layer selection + transform, independent of the coding that packs the result.
 
@@ -135,7 +130,6 @@ class Recipe(Part):
         return any(rule.calibrated for rule in self.layers)
 
 
-@dataclass(frozen=True, kw_only=True)
 class LayerEntry(Part):
     """A rule as people write it, with one of ``bits``, ``digits``, ``step`` and ``lossless``, or calibrated.
 
@@ -171,7 +165,6 @@ class LayerEntry(Part):
     lossless: Literal[True] | None = field(default=None, metadata=OPTIONAL)
 
 
-@dataclass(frozen=True, kw_only=True)
 class VocabularyEntry(Part):
     """Which tokens stay, as people write it; files lie where the recipe says, seen from its folder.
 
@@ -206,7 +199,6 @@ class VocabularyEntry(Part):
     drop: Text | None = field(default=None, metadata=OPTIONAL)
 
 
-@dataclass(frozen=True, kw_only=True)
 class RecipeFile(Document):
     """A recipe file of iwsltpack (TOML or JSON).
 
@@ -220,7 +212,7 @@ class RecipeFile(Document):
         What is done: one of them at least.
     """
 
-    SCHEMA: ClassVar[str] = "recipe"
+    SCHEMA = "recipe"
     RULES: ClassVar[dict[str, Any]] = {
         "anyOf": [{"required": [key]} for key in ("layers", "prune", "vocabulary")]
     }

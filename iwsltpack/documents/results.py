@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from iwsltpack.documents.choices import Measure, Metric
 from iwsltpack.documents.document import Document, Part
@@ -11,7 +10,6 @@ from iwsltpack.documents.kinds import Amount, Keywords, PositiveCount, Text, who
 from iwsltpack.documents.names import FORMAT_VERSION, RESULTS_FORMAT
 
 
-@dataclass(frozen=True, kw_only=True)
 class PublishedScore(Part):
     """A score, and in one line what is known of how it was computed."""
 
@@ -19,7 +17,6 @@ class PublishedScore(Part):
     signature: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class SystemSize(Part):
     """Bytes by one measure; ``exact`` is false where only a rounded figure was published."""
 
@@ -27,7 +24,6 @@ class SystemSize(Part):
     exact: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class ResultRow(Part):
     """One system on one test set.
 
@@ -58,11 +54,10 @@ class ResultRow(Part):
     note: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Results(Document):
     """Published results: rows of a table of systems, sizes and scores."""
 
-    SCHEMA: ClassVar[str] = "results"
+    SCHEMA = "results"
 
     format: str = RESULTS_FORMAT
     format_version: int = FORMAT_VERSION

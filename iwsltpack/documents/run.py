@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import BadAudio, Engine, LongAudio, Mode, TestSetKind
@@ -28,7 +28,6 @@ from iwsltpack.system import fileio
 Finish = Literal["stop", "length", "placeholder"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunArtifact(Part):
     """The artifact decoded with: manifest digest, identity and exact size on disk."""
 
@@ -40,7 +39,6 @@ class RunArtifact(Part):
     bytes: Count
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunTestSet(Part):
     """The test set decoded.
 
@@ -54,7 +52,6 @@ class RunTestSet(Part):
     audio_seconds: Amount
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunSettings(Part):
     """Everything that can change the text.
 
@@ -108,7 +105,6 @@ class RunSettings(Part):
         return self.on_bad_audio == "placeholder"
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunSegment(Part):
     """One output line.
 
@@ -129,7 +125,6 @@ class RunSegment(Part):
     signs: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunOutput(Part):
     """The raw hypotheses: file name in the run's folder, its SHA-256, its line count."""
 
@@ -138,7 +133,6 @@ class RunOutput(Part):
     lines: Count
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunSession(Part):
     """One load of the model, by one process, and what was decoded with it.
 
@@ -164,7 +158,6 @@ class RunSession(Part):
     peak_device_bytes: Count | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunSummary(Part):
     """Figures of the whole run, over all its sessions.
 
@@ -212,7 +205,6 @@ class RunSummary(Part):
     sessions: Count
 
 
-@dataclass(frozen=True, kw_only=True)
 class Run(Document):
     """Record of an iwsltpack decoding run.
 
@@ -220,7 +212,7 @@ class Run(Document):
     kept have none.
     """
 
-    SCHEMA: ClassVar[str] = "run"
+    SCHEMA = "run"
 
     format: str = RUN_FORMAT
     format_version: int = FORMAT_VERSION

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import Metric
@@ -31,7 +31,6 @@ def digest(lines: Sequence[str]) -> str:
     return fileio.sha256_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScoredText(Part):
     """Lines that went into a score: the file's name, how many, and the `digest` of the lines."""
 
@@ -40,7 +39,6 @@ class ScoredText(Part):
     sha256: Sha256
 
 
-@dataclass(frozen=True, kw_only=True)
 class MetricCheckpoint(Part):
     """A learned metric's weights: hub id or folder name, hub commit where known, SHA-256 of ``model.ckpt``."""
 
@@ -49,7 +47,6 @@ class MetricCheckpoint(Part):
     sha256: Sha256
 
 
-@dataclass(frozen=True, kw_only=True)
 class Signature(Part):
     """Everything a score depends on.
 
@@ -96,7 +93,6 @@ class Signature(Part):
         return "|".join([*parts, f"src:{self.sources[:8]}"] if self.sources else parts)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
     """A paired test of the hypotheses against a baseline's.
 
@@ -125,7 +121,6 @@ class Comparison(Part):
     interval: Amount
 
 
-@dataclass(frozen=True, kw_only=True)
 class MetricResult(Part):
     """One metric: the system's score, every segment's, and the signature.
 
@@ -139,7 +134,6 @@ class MetricResult(Part):
     comparison: Comparison | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScoredRun(Part):
     """The decoding run the hypotheses come from; ``output_sha256`` is that of the raw hypotheses it wrote."""
 
@@ -153,14 +147,13 @@ class ScoredRun(Part):
     output_sha256: Sha256 | None = field(default=None, metadata=OPTIONAL)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Score(Document):
     """Scores of one set of hypotheses, with their signatures.
 
     ``resegmented`` holds the hypotheses as they were scored, where they were recut.
     """
 
-    SCHEMA: ClassVar[str] = "score"
+    SCHEMA = "score"
 
     format: str = SCORE_FORMAT
     format_version: int = FORMAT_VERSION

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import Metric
@@ -21,7 +21,6 @@ PlainName = Annotated[str, whole("[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")]
 Setting = str | float | bool | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class SubmissionEdition(Part):
     """The edition packaged for; ``sha256`` is that of its rules."""
 
@@ -30,7 +29,6 @@ class SubmissionEdition(Part):
     rehearsal: bool
 
 
-@dataclass(frozen=True, kw_only=True)
 class SubmissionArtifact(Part):
     """The model: digest of its manifest, exact bytes of every file on disk, values, how it was compressed.
 
@@ -52,7 +50,6 @@ class SubmissionArtifact(Part):
     techniques: tuple[Text, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class SubmissionCleaning(Part):
     """Whether the hypotheses were cleaned, with which rules in which order, as of which iwsltpack version."""
 
@@ -62,7 +59,6 @@ class SubmissionCleaning(Part):
     version: Text
 
 
-@dataclass(frozen=True, kw_only=True)
 class SubmissionRun(Part):
     """The decoding run behind one hypothesis file; ``sha256`` is that of its run.json, seconds are wall clock.
 
@@ -82,7 +78,6 @@ class SubmissionRun(Part):
     placeholders: Count
 
 
-@dataclass(frozen=True, kw_only=True)
 class SubmissionTestSet(Part):
     """One hypothesis file ready for upload, the raw one it was cleaned from, and what cleaning did."""
 
@@ -98,14 +93,13 @@ class SubmissionTestSet(Part):
     run: SubmissionRun
 
 
-@dataclass(frozen=True, kw_only=True)
 class Submission(Document):
     """A packaged submission.
 
     ``label`` tells contrastive submissions of one model name apart.
     """
 
-    SCHEMA: ClassVar[str] = "submission"
+    SCHEMA = "submission"
 
     format: str = SUBMISSION_FORMAT
     format_version: int = FORMAT_VERSION
@@ -125,7 +119,6 @@ class Submission(Document):
     test_sets: Annotated[tuple[SubmissionTestSet, ...], Keywords(minItems=1, maxItems=100)]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RecordedScore(Part):
     """One metric's score of one test set, with its signature; ``hypotheses_sha256`` is that of the file scored."""
 
@@ -136,14 +129,13 @@ class RecordedScore(Part):
     hypotheses_sha256: Sha256
 
 
-@dataclass(frozen=True, kw_only=True)
 class RecordedScores(Document):
     """Scores recorded beside a submission.
 
     ``scores.json`` is written when a package is scored, and is no part of it.
     """
 
-    SCHEMA: ClassVar[str] = "scores"
+    SCHEMA = "scores"
 
     format: str = "iwsltpack.scores"
     format_version: int = FORMAT_VERSION

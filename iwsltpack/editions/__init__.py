@@ -8,10 +8,10 @@ published is null in its file and named under ``unknown``: nothing is made up.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from iwsltpack.documents.choices import DEFAULT_EDITION
 from iwsltpack.documents.document import OPTIONAL, Document, Part
@@ -28,7 +28,6 @@ Named = TypeVar("Named", "Pair", "Condition")
 FieldId = Literal["storage_size", "parameters", "techniques", "datasets", "efficiency", "release_consent"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DecodingDefaults(Part):
     """What the edition's baseline decodes with; `prompt` may hold ``${LANGUAGE}``."""
 
@@ -36,7 +35,6 @@ class DecodingDefaults(Part):
     max_new_tokens: PositiveCount
 
 
-@dataclass(frozen=True, kw_only=True)
 class TestSets(Part):
     """The released test sets of a pair: how many, what they are called, what they are about; null: not public."""
 
@@ -45,7 +43,6 @@ class TestSets(Part):
     domains: tuple[Text, ...] | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Pair(Part):
     """A language pair of the edition."""
 
@@ -53,7 +50,6 @@ class Pair(Part):
     test_sets: TestSets
 
 
-@dataclass(frozen=True, kw_only=True)
 class Condition(Part):
     """A data condition.
 
@@ -66,7 +62,6 @@ class Condition(Part):
     datasets_required: bool
 
 
-@dataclass(frozen=True, kw_only=True)
 class SizeBin(Part):
     """Model sizes from ``min_bytes`` on and below ``max_bytes``: a model on a boundary goes to the larger bin."""
 
@@ -75,7 +70,6 @@ class SizeBin(Part):
     max_bytes: PositiveCount | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class DescriptionField(Part):
     """A field of the server's form. ``id`` is what the packager fills it by."""
 
@@ -84,7 +78,6 @@ class DescriptionField(Part):
     required: Requirement
 
 
-@dataclass(frozen=True, kw_only=True)
 class Upload(Part):
     """How a submission is handed in; ``steps`` may hold ``${MODEL_NAME}``, ``${PAIR}``, ``${FILES}``, ``${COUNT}``."""
 
@@ -92,7 +85,6 @@ class Upload(Part):
     steps: Annotated[tuple[Text, ...], Keywords(minItems=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Edition(Document):
     """An edition of the Model Compression track.
 
@@ -102,7 +94,7 @@ class Edition(Document):
     expected to compress: another one is no error. ``unknown`` says in words what is not public.
     """
 
-    SCHEMA: ClassVar[str] = "edition"
+    SCHEMA = "edition"
 
     format: str = FORMAT
     format_version: int = 1

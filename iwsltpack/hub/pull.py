@@ -7,7 +7,7 @@ hash is right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from iwsltpack.artifact.integrity import find_foreign, verify_artifact
@@ -29,7 +29,6 @@ LOCK = "pull.lock"
 """In the partial folder: who is at work there."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Pulled(Part):
     """What a pull did.
 

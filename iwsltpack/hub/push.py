@@ -43,7 +43,6 @@ UPLOAD_THREADS = 8
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Pushed(Part):
     """What a push did.
 
