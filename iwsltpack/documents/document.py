@@ -78,7 +78,7 @@ class Part:
     """
 
     RULES: ClassVar[dict[str, Any]] = {}
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]] = {}
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls) -> None:
         """Make the dataclass."""
