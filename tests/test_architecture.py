@@ -158,7 +158,6 @@ STEMS_TWICE = {
         "submissions",
         "doctor",
         "status",
-        "job",
         "size_frontier",
     ),
     # The same kind of thing in several rooms: a table by name, work cut into shards, work on a dask cluster.

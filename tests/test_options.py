@@ -18,7 +18,7 @@ from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.calibration.data import CalibrationRequest
 from iwsltpack.cleaning import clean_file
-from iwsltpack.cli import MODULES, NAMES, common, config, function_of
+from iwsltpack.cli import MODULES, NAMES, common, function_of
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs.registry import CODINGS
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
@@ -64,7 +64,7 @@ CONSTANTS: dict[tuple[str, str], Any] = {
     ("init", "recipe"): choices.DEFAULT_RECIPE,
     ("init", "condition"): choices.DEFAULT_CONDITION,
     ("init", "edition"): choices.DEFAULT_EDITION,
-    ("init", "output"): Path(config.CONFIG_NAME),
+    ("init", "output"): Path(names.CONFIG_NAME),
     ("build", "source"): choices.DEFAULT_SOURCE,
     ("build", "recipe"): choices.DEFAULT_RECIPE,
     ("estimate", "source"): choices.DEFAULT_SOURCE,

@@ -191,13 +191,12 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
 def _list() -> None:
     from iwsltpack.building.recipes import BUILT_IN
     from iwsltpack.codecs.registry import CODINGS
-    from iwsltpack.system.tables import Column, Table
+    from iwsltpack.system.tables import Table, columns
 
-    what = Column(heading="what it does", prose=True)
     recipes = [(recipe.name, recipe.description) for recipe in BUILT_IN.values()]
     codings = [(coding.name, coding.summary) for coding in CODINGS.values()]
     console.result(
         {"recipes": dict(recipes), "codings": dict(codings)},
-        Table((Column(heading="recipe"), what), recipes),
-        Table((Column(heading="coding"), what), codings),
+        Table(columns("recipe", prose=["what it does"]), recipes),
+        Table(columns("coding", prose=["what it does"]), codings),
     )

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -19,6 +19,9 @@ from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system.fileio import read_toml
 from iwsltpack.version import __version__
+
+if TYPE_CHECKING:
+    from iwsltpack.workplace.job import Job
 
 TABLE = read_toml(Path(__file__).with_name("options.toml"))
 """What the help says of every option, by the command's module, or for several; see there."""
@@ -39,16 +42,20 @@ SPREAD = "iwsltpack.spread"
 """Where it keeps the settings of every command."""
 
 
-def settings_of(context: typer.Context, name: str) -> dict[str, Any]:
-    """Return what another command would be given if it were typed bare in this folder: settings, then defaults."""
-    command = context.parent.command.commands[name]  # type: ignore[union-attr]
-    given = {}
-    if FILE in context.meta:
-        given = config.values(context.meta[FILE], context.meta[SPREAD][name], command)
-    return {
-        str(item.name): given.get(item.name, None if item.required else item.default)
-        for item in command.params
-    }
+def job_of(context: typer.Context) -> Job:
+    """Return the job as the settings of this folder, or those named by ``--config``, have it."""
+    from iwsltpack.workplace.job import Job
+
+    file: Path | None = context.meta.get(FILE)
+
+    def given(name: str) -> dict[str, Any]:
+        command = _command_of(name)
+        told = {} if file is None else config.values(file, context.meta[SPREAD][name], command)
+        return {
+            item.name: told.get(item.name, None if item.required else item.default) for item in command.params
+        }
+
+    return Job(file, given)
 
 
 def _given(context: typer.Context, name: str, value: Any) -> Any:

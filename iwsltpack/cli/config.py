@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iwsltpack.documents.names import CONFIG_NAME
 from iwsltpack.errors import UsageError
 from iwsltpack.system.fileio import read_toml
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from typer.core import TyperCommand
 
-CONFIG_NAME = "iwsltpack.toml"
 NEAREST = 3
 """Names listed where one is not known."""
 EXCLUSIVE = ({"primary", "contrastive"}, {"shard", "dask"}, {"workers", "dask"})

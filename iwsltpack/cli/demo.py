@@ -23,13 +23,14 @@ def command(
 
     Example: iwsltpack demo
     """
-    from iwsltpack.demo.demo_run import STEPS, comparison, lay_out, make_tiny_comet, rehearse
+    from iwsltpack.demo.demo_run import comparison, lay_out, make_tiny_comet, rehearse, steps
     from iwsltpack.scoring.comet_env import is_built
 
     lay_out(output)
     console.say(f"Working in {output}/ (settings: {output}/iwsltpack.toml)")
     scored_by_comet = is_built() if comet is None else comet
-    count, steps = 0, (*STEPS, *comparison(comet=scored_by_comet))
+    compared = comparison(comet=scored_by_comet)
+    count, todo = 0, [*steps("path"), *compared]
     if scored_by_comet:
         with console.reporter() as reporter:
             make_tiny_comet(output, reporter)
@@ -37,16 +38,16 @@ def command(
     def announce(step: Step) -> None:
         nonlocal count
         count += 1
-        for line in ("", f"[{count}/{len(steps)}] {step.purpose}", f"$ {step.line}"):
+        for line in ("", f"[{count}/{len(todo)}] {step.purpose}", f"$ {step.line}"):
             console.say(line, "bold")
 
-    lines = rehearse(output, steps, announce)
+    lines = rehearse(output, todo, announce)
     _show(lines)
     right = sum(line.reference == line.hypothesis for line in lines)
     console.say("")
     console.say(f"{right} of {len(lines)} clips translated exactly as the reference.", "green")
     console.say(f"The submission lies in {output}/submissions/; its UPLOAD.md says what to do with it.")
-    if len(steps) > len(STEPS):
+    if compared:
         console.say(f"Every segment, heard and compared: {output}/report/index.html")
     if scored_by_comet:
         console.say("COMET here is a tiny checkpoint made for the demo: it shows the way, it judges nothing.")

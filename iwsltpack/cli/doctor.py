@@ -5,14 +5,9 @@ from __future__ import annotations
 import typer
 
 from iwsltpack.cli import console
-from iwsltpack.system.tables import Column, Table
+from iwsltpack.system.tables import Table, columns
 
-COLUMNS = (
-    Column(heading="state"),
-    Column(heading="what"),
-    Column(heading="found", prose=True),
-    Column(heading="to do", prose=True),
-)
+COLUMNS = columns("state", "what", prose=("found", "to do"))
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -28,7 +23,7 @@ def command(
     """
     from rich.text import Text
 
-    from iwsltpack.cli.job import job_of
+    from iwsltpack.cli.common import job_of
     from iwsltpack.errors import ValidationFailed
     from iwsltpack.workplace.doctor import examine
 

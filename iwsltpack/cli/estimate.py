@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_SOURCE, DEFAULT_VERSION
 from iwsltpack.errors import UsageError
-from iwsltpack.system.tables import Column, Table
+from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
     from iwsltpack.building.size_estimate import Estimate
@@ -108,8 +108,11 @@ def _table(found: list[Estimate]) -> Table:
         cells = [f"{size / unit:.3f}" for size in (*parts, rest)]
         total, memory = f"{mark}{sizes.total_bytes / unit:.3f}", f"{mark}{each.memory / GIB:.1f}"
         rows.append((each.recipe.name, *cells, total, f"{mark}{_duration(each.seconds)}", memory))
-    columns = [Column(heading="recipe"), *(Column(heading=name, figures=True) for name in figures)]
-    return Table(columns, rows, title=f"{title}; memory in GiB; time here, from a local disk")
+    return Table(
+        columns("recipe", figures=figures),
+        rows,
+        title=f"{title}; memory in GiB; time here, from a local disk",
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -132,6 +135,4 @@ def _target_table(found: list[Estimate], targets: dict[str, int]) -> Table:
             for name, item in told["calibrated"].items()
         )
         rows.append((text, ", ".join(told["fits"]) or "none", calibrated))
-    headings = ("target", "recipes that fit", "calibrated to meet it")
-    columns = [Column(heading=heading, prose=heading != "target") for heading in headings]
-    return Table(columns, rows)
+    return Table(columns("target", prose=("recipes that fit", "calibrated to meet it")), rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from iwsltpack.cli import console
-from iwsltpack.cli.config import CONFIG_NAME
 from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_EDITION, DEFAULT_RECIPE, DEFAULT_SOURCE
+from iwsltpack.documents.names import CONFIG_NAME
 
 
 def command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
-from iwsltpack.system.tables import Column, Table
+from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
     from iwsltpack.artifact.sizes import Sizes
@@ -45,14 +45,10 @@ def command(
     )
 
 
-def _columns(first: str, *figures: str) -> list[Column]:
-    return [Column(heading=first), *(Column(heading=heading, figures=True) for heading in figures)]
-
-
 def _identity(manifest: ArtifactManifest) -> Table:
     base = manifest.base_model
     return Table(
-        (Column(heading=""), Column(heading="", prose=True)),
+        columns("", prose=[""]),
         (
             ("base model", f"{base.id or '(unknown id)'} @ {base.revision or '(unknown revision)'}"),
             ("architecture", base.architecture),
@@ -78,7 +74,7 @@ def _measures(sizes: Sizes) -> Table:
             ("source checkpoint", sizes.source_bytes, sizes.source_bytes),
         )
     ]
-    return Table(_columns("size", "bytes", "GB", "GiB", "of source"), rows)
+    return Table(columns("size", figures=("bytes", "GB", "GiB", "of source")), rows)
 
 
 def _components(sizes: Sizes) -> Table:
@@ -123,4 +119,4 @@ def _components(sizes: Sizes) -> Table:
                 f"{above:+.1f} % above",
             )
         )
-    return Table(_columns("component", "bytes", "parameters", "bits/weight", "of source"), rows)
+    return Table(columns("component", figures=("bytes", "parameters", "bits/weight", "of source")), rows)

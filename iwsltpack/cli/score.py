@@ -10,7 +10,7 @@ from iwsltpack.documents.choices import DEFAULT_METRICS, Device
 from iwsltpack.errors import UsageError
 from iwsltpack.scoring.metric_options import CometOptions
 from iwsltpack.system.progress import SetsReporter
-from iwsltpack.system.tables import Column, Table
+from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
     from iwsltpack.documents.score import Score
@@ -153,20 +153,10 @@ def _show(result: Score) -> None:
         console.show(_comparisons(result))
 
 
-COLUMNS = [
-    Column(heading=heading, figures=bool(number))
-    for number, heading in enumerate(
-        (
-            "against the baseline",
-            "system",
-            "± 95 %",
-            "baseline",
-            "difference",
-            "p bootstrap",
-            "p randomisation",
-        )
-    )
-]
+COLUMNS = columns(
+    "against the baseline",
+    figures=("system", "± 95 %", "baseline", "difference", "p bootstrap", "p randomisation"),
+)
 
 
 def _comparisons(result: Score) -> Table:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from iwsltpack.cli import console
-from iwsltpack.system.tables import Column, Table
+from iwsltpack.system.tables import Table, columns
 
-COLUMNS = tuple(Column(heading=heading) for heading in ("what", "state", "told", "where"))
+COLUMNS = columns("what", "state", "told", "where")
 COLOURS = {"done": "green", "begun": "yellow", "outdated": "red", "unreadable": "red"}
 
 
@@ -22,7 +22,7 @@ def command(
     """
     from rich.text import Text
 
-    from iwsltpack.cli.job import job_of
+    from iwsltpack.cli.common import job_of
     from iwsltpack.workplace.status import survey
 
     found = survey(job_of(context))

@@ -10,7 +10,7 @@ import typer
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import ProblemFormat
-from iwsltpack.system.tables import Column, Table
+from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
     from iwsltpack.errors import Problem
@@ -73,13 +73,7 @@ def _print_table(results: Results) -> None:
             console.show(Table(COLUMNS, [_row(item) for item in problems]))
 
 
-COLUMNS = (
-    Column(heading="where"),
-    Column(heading="severity"),
-    Column(heading="rule"),
-    Column(heading="what", prose=True),
-    Column(heading="to do", prose=True),
-)
+COLUMNS = columns("where", "severity", "rule", prose=("what", "to do"))
 COLOURS = {"error": "red", "warning": "yellow", "notice": "blue"}
 
 

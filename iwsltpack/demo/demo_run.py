@@ -12,10 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from iwsltpack.documents.names import CONFIG_NAME
 from iwsltpack.errors import InputError, IwsltpackError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Reporter
@@ -23,89 +25,47 @@ from iwsltpack.system.progress import Reporter
 MARK = ".iwsltpack-demo"
 """Says that a folder was made by the demo and may be made anew."""
 
-SETTINGS = """\
-# Settings of every command run in this folder; the command line wins.
-team = "LAPTOP"
-pair = "en-zh"
-condition = "constrained"
-edition = "demo"
-artifact = "artifact"
-
-[build]
-source = "checkpoint"
-recipe = "selected-q3"
-coding = "zstd"
-output = "artifact"
-base_model = "iwsltpack/miniature"
-
-[frontier]
-source = "checkpoint"
-base_model = "iwsltpack/miniature"
-
-[decode]
-output = "runs/demo"
-name = "demo"
-device = "cpu"
-
-[submit]
-run = ["runs/demo"]
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One command of the path: what it is for, and its arguments."""
-
-    purpose: str
-    arguments: tuple[str, ...]
-
-    @property
-    def line(self) -> str:
-        """The command as one types it."""
-        return " ".join(("iwsltpack", *self.arguments))
-
-
+DATA = resources.files("iwsltpack.demo")
 COMPARED = ("fp16", "selected-q2", "global-q2")
 """Recipes the submission is compared with."""
 HYPOTHESES = "runs/demo/demo.en-zh.txt"
 CLEANED = "runs/demo/demo.en-zh.clean.txt"
-STEPS = (
-    Step(purpose="compress the checkpoint", arguments=("build",)),
-    Step(purpose="translate the test set", arguments=("decode", "test")),
-    Step(purpose="look at the clean-up", arguments=("clean", HYPOTHESES, "--output", CLEANED, "--diff")),
-    Step(purpose="package the submission", arguments=("submit", "--primary")),
-    Step(purpose="validate all of it", arguments=("validate", "artifact", "runs/demo", "submissions")),
-    Step(purpose="tell its size", arguments=("inspect", "artifact")),
-)
 TINY_COMET = "tiny-comet-no-judge"
 """Folder and, with that, name of the checkpoint the demo scores with: it stands in every table and signature."""
 REFERENCES = "test/manifest.csv"
 
 
-def comparison(*, comet: bool = False) -> tuple[Step, ...]:
-    """Return the steps that set the submission beside two other recipes; none where scoring is not installed.
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command of the path: what it is for, and what is typed behind ``iwsltpack``."""
+
+    purpose: str
+    command: str
+
+    @property
+    def line(self) -> str:
+        """The command as one types it."""
+        return f"iwsltpack {self.command}"
+
+
+def steps(part: str, **values: str) -> list[Step]:
+    """Return the steps of one part of ``steps.toml``, with what stands in braces filled in."""
+    listed = tomllib.loads((DATA / "steps.toml").read_text(encoding="utf-8"))[part]
+    return [Step(**{key: text.format(**values) for key, text in step.items()}) for step in listed]
+
+
+def comparison(*, comet: bool = False) -> list[Step]:
+    """Return the steps that set the submission beside other recipes; none where scoring is not installed.
 
     With `comet`, every system is also scored by the tiny checkpoint of `make_tiny_comet`.
     """
     if importlib.util.find_spec("sacrebleu") is None:
-        return ()
-    scoring: tuple[str, ...] = ("--reference", REFERENCES, "--metric", "chrf,bleu")
+        return []
+    scoring = f"--reference {REFERENCES} --metric chrf,bleu"
     if comet:
-        scoring = (*scoring[:-1], "chrf,bleu,comet", "--comet-model", TINY_COMET, "--comet-device", "cpu")
-    steps = [Step(purpose="score it raw", arguments=("score", "runs/demo", *scoring))]
-    steps.append(Step(purpose="score it cleaned", arguments=("score", "runs/demo", *scoring, "--clean")))
-    for recipe in COMPARED:
-        artifact, run = f"artifacts/{recipe}", f"runs/{recipe}"
-        build = ("-q", "build", "--recipe", recipe, "--output", artifact)
-        decode = ("-q", "decode", "test", "--artifact", artifact, "--output", run)
-        steps.append(Step(purpose=f"the same by recipe {recipe}", arguments=build))
-        steps.append(Step(purpose=f"decode with {recipe}", arguments=decode))
-        steps.append(Step(purpose=f"score {recipe}", arguments=("-q", "score", run, *scoring)))
-    sizes = ("frontier", "--sizes", "2MB,1.3MB", "--calibration", "halves/first", "--data", "halves/second")
-    steps.append(Step(purpose="what two sizes cost", arguments=sizes))
-    report = ("report", "runs", "--reference", REFERENCES, "--audio", "test", "--output", "report")
-    steps.append(Step(purpose="quality beside size", arguments=report))
-    return tuple(steps)
+        scoring += f",comet --comet-model {TINY_COMET} --comet-device cpu"
+    others = [step for recipe in COMPARED for step in steps("compared", recipe=recipe, scoring=scoring)]
+    return [*steps("scored", scoring=scoring), *others, *steps("told")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,15 +94,14 @@ def lay_out(folder: Path) -> None:
     with fileio.disk_errors(folder):
         folder.mkdir(parents=True)
         (folder / MARK).touch()
-        data = resources.files("iwsltpack.demo")
         for name, target in (("miniature", "checkpoint"), ("testset", "test")):
-            with resources.as_file(data / name) as source:
+            with resources.as_file(DATA / name) as source:
                 if not source.is_dir():
                     raise InputError(
                         "the installation lacks the demo's data", where=source, fix="install it again"
                     )
                 shutil.copytree(source, folder / target)
-        fileio.write_bytes(folder / "iwsltpack.toml", SETTINGS.encode())
+        fileio.write_bytes(folder / CONFIG_NAME, (DATA / CONFIG_NAME).read_bytes())
         _halve(folder)
 
 
@@ -167,9 +126,8 @@ def make_tiny_comet(folder: Path, progress: Reporter) -> None:
 
     python = ensure_environment(progress).python
     texts = fileio.read_bytes(folder / REFERENCES)
-    script = resources.files("iwsltpack.demo") / "tiny_comet.py"
     progress.start("making a tiny COMET checkpoint", 1)
-    with resources.as_file(script) as path:
+    with resources.as_file(DATA / "tiny_comet.py") as path:
         done = subprocess.run(
             [python, "-X", "utf8", path, folder / TINY_COMET],
             input=texts,
@@ -187,15 +145,15 @@ def make_tiny_comet(folder: Path, progress: Reporter) -> None:
         )
 
 
-def rehearse(folder: Path, steps: Sequence[Step], announce: Callable[[Step], None]) -> list[Line]:
-    """Run `steps` in `folder`; each prints for itself.
+def rehearse(folder: Path, todo: Sequence[Step], announce: Callable[[Step], None]) -> list[Line]:
+    """Run the steps `todo` in `folder`; each prints for itself.
 
     Parameters
     ----------
     folder
         As `lay_out` made it.
-    steps
-        `STEPS`, and those of `comparison`.
+    todo
+        Those of the path, and of `comparison`.
     announce
         Called before each step.
 
@@ -209,9 +167,11 @@ def rehearse(folder: Path, steps: Sequence[Step], announce: Callable[[Step], Non
     IwsltpackError
         A step failed; it has printed why.
     """
-    for step in steps:
+    for step in todo:
         announce(step)
-        done = subprocess.run([sys.executable, "-m", "iwsltpack", *step.arguments], cwd=folder, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "iwsltpack", *step.command.split()], cwd=folder, check=False
+        )
         if done.returncode:
             raise IwsltpackError(f"the demo stopped at `{step.line}`", got=f"exit code {done.returncode}")
     return read_lines(folder)

@@ -39,6 +39,8 @@ SCORE_NAME = "score.json"
 CLEANED_SCORE_NAME = "score.cleaned.json"
 """Scores of a run's raw and cleaned hypotheses, beside its record."""
 
+CONFIG_NAME = "iwsltpack.toml"
+"""A working folder's settings."""
 ARTIFACTS_DIR = "artifacts"
 RUNS_DIR = "runs"
 SUBMISSIONS_DIR = "submissions"

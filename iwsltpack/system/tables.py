@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,15 @@ class Column:
     heading: str
     figures: bool = False
     prose: bool = False
+
+
+def columns(*plain: str, figures: Iterable[str] = (), prose: Iterable[str] = ()) -> list[Column]:
+    """Return plain columns by their headings, then columns of figures, then columns of prose."""
+    return [
+        *(Column(heading=heading) for heading in plain),
+        *(Column(heading=heading, figures=True) for heading in figures),
+        *(Column(heading=heading, prose=True) for heading in prose),
+    ]
 
 
 @dataclass(frozen=True)

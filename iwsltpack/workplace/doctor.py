@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ from iwsltpack.artifact import side_files
 from iwsltpack.artifact.integrity import check_sizes
 from iwsltpack.artifact.location import is_address, shown
 from iwsltpack.artifact.sizes import GIB
+from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR
 from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed, how_to_install
@@ -42,18 +43,13 @@ EXTRAS = {"sacrebleu": ("score", "chrF and BLEU"), "mweralign": ("resegment", "s
 ASK = "import json; from iwsltpack.runtime.environment import machine; print(json.dumps(machine()))"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Part):
     """One thing looked at: whether it will work, what was found, and what to do where it will not."""
 
     name: str
     state: State
     told: str
     fix: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the parts as JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

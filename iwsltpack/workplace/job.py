@@ -2,56 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from iwsltpack.documents.choices import Mode, TestSetKind
+from iwsltpack.documents.names import ARTIFACTS_DIR, CONFIG_NAME, RUNS_DIR
+from iwsltpack.documents.places import things_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from iwsltpack.documents.choices import Mode, TestSetKind
 
 Stage = Literal["init", "build", "decode", "score", "submit"]
 """What is done one after the other, each by the command of that name."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Job:
     """What the settings say, defaults filled in.
 
-    Attributes
+    Parameters
     ----------
     settings
         The file; None where the folder has none.
+    given
+        Tells what a command would be given if it were typed bare in this folder.
+
+    Attributes
+    ----------
     typed
         Each stage's command with all that the settings lack; capital letters stand for what only a person knows.
-    source, recipe, base_model, built
-        What is built of what, and where to.
-    artifact, test_dir, kind, segments, runs
-        What is decoded with what, and where to; `test_dir` is None where nobody said.
+    built
+        Where the artifact is built; `artifact` is what is decoded with.
+    test_dir
+        None where nobody said.
     references
         Whether `score` has been told them.
     submitted
         The runs that are handed in.
     """
 
-    settings: Path | None
-    typed: Mapping[Stage, str]
-    team: str | None
-    pair: str
-    condition: str
-    edition: str
-    datasets: tuple[str, ...]
-    source: str
-    recipe: str
-    base_model: str | None
-    built: Path
-    artifact: str
-    test_dir: Path | None
-    kind: TestSetKind | None
-    segments: Path | None
-    device: str
-    mode: Mode
-    dtype: str
-    runs: Path
-    references: bool
-    submitted: tuple[Path, ...]
-    submissions: Path
+    def __init__(self, settings: Path | None, given: Callable[[str], Mapping[str, Any]]) -> None:
+        build, decode, score, submit = map(given, ("build", "decode", "score", "submit"))
+        artifact: str | None = decode["artifact"] or submit["artifact"]
+        if settings is None and artifact is None:
+            here = [path for thing, path in things_in(Path(ARTIFACTS_DIR), 1) if thing == "artifact"]
+            artifact = str(here[0]) if len(here) == 1 else None
+        self.settings = settings
+        self.built = Path(
+            build["output"] or artifact or f"{ARTIFACTS_DIR}/{Path(build['recipe']).stem}-{build['coding']}"
+        )
+        self.artifact = artifact or str(self.built)
+        self.runs = Path(decode["output"] or f"{RUNS_DIR}/{Path(self.artifact).name}")
+        self.team: str | None = submit["team"]
+        self.pair: str = decode["pair"]
+        self.condition: str = submit["condition"]
+        self.edition: str = submit["edition"]
+        self.datasets: tuple[str, ...] = tuple(submit["dataset"] or ())
+        self.source: str = build["source"]
+        self.base_model: str | None = build["base_model"] or submit["base_model"]
+        self.test_dir = _path(decode["test_dir"])
+        self.kind: TestSetKind | None = decode["format"]
+        self.segments = _path(decode["segments"])
+        self.device: str = decode["device"]
+        self.mode: Mode = decode["mode"]
+        self.dtype: str = decode["dtype"]
+        self.references = bool(score["reference"])
+        self.submitted = tuple(map(Path, submit["run"] or ()))
+        self.submissions = Path(submit["submissions"])
+        last = "" if settings in (None, Path(CONFIG_NAME)) else f" --config {settings}"
+
+        def typed(command: str, *wanted: tuple[Any, str]) -> str:
+            return " ".join(["iwsltpack", command, *(words for value, words in wanted if not value)]) + last
+
+        self.typed: dict[Stage, str] = {
+            "init": "iwsltpack init --team TEAM --pair en-zh",
+            "build": typed("build", (build["output"], f"--output {self.built}")),
+            "decode": typed(
+                "decode",
+                (decode["test_dir"], "TESTDIR"),
+                (decode["artifact"], f"--artifact {self.artifact}"),
+                (decode["output"], f"--output {self.runs}"),
+            ),
+            "score": typed(
+                "score", (score["hypotheses"], str(self.runs)), (score["reference"], "--reference REFERENCES")
+            ),
+            "submit": typed(
+                "submit --primary",
+                (submit["team"], "--team TEAM"),
+                (submit["artifact"], f"--artifact {self.artifact}"),
+                (submit["run"], f"--run {self.runs}"),
+            ),
+        }
+
+
+def _path(value: Any) -> Path | None:
+    return None if value is None else Path(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from iwsltpack import editions
 from iwsltpack.artifact.location import folder_bytes, is_address, shown
+from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import (
     CLEANED_SCORE_NAME,
     JOURNAL_NAME,
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 State = Literal["done", "begun", "missing", "outdated", "unreadable"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobStep:
+class JobStep(Part):
     """One thing of the job: what it is, where it lies, its state, and what there is to say of it."""
 
     step: Literal["built", "decoded", "scored", "packaged", "handed in"]
@@ -40,17 +40,12 @@ class JobStep:
     told: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Status:
+class Status(Part):
     """Everything that is there or begun, the next command to type (None: nothing is left), and why that one."""
 
     steps: tuple[JobStep, ...]
     next: str | None
     why: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the parts as JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
