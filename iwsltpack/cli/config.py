@@ -44,26 +44,10 @@ def read_config(path: Path | None) -> tuple[Path, dict[str, Any]] | None:
 def defaults(
     path: Path, config: Mapping[str, Any], parameters: Mapping[str, Collection[str]]
 ) -> dict[str, dict[str, Any]]:
-    """Spread the settings over the commands.
+    """Spread the settings of a file, `config`, over the commands: return for each the defaults to use.
 
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    config
-        Its content.
-    parameters
-        For each command, the names its options and arguments go by.
-
-    Returns
-    -------
-    dict
-        For each command, the defaults to use.
-
-    Raises
-    ------
-    UsageError
-        A key that no command, or not the named one, has.
+    `parameters` are, for each command, the names its options and arguments go by; a key that no command, or not the
+    named one, has is a `UsageError`.
     """
     result: dict[str, dict[str, Any]] = {command: {} for command in parameters}
     tables = {key: value for key, value in config.items() if isinstance(value, dict)}
@@ -109,10 +93,7 @@ def named(command: TyperCommand) -> dict[str, Any]:
 def values(path: Path, settings: Mapping[str, Any], command: TyperCommand) -> dict[str, Any]:
     """Return a command's settings under its parser's own names; one value stands for a list of one.
 
-    Raises
-    ------
-    UsageError
-        A value of another type than the option takes.
+    A value of another type than the option takes is a `UsageError`.
     """
     known, found = named(command), {}
     for key, value in settings.items():

@@ -14,6 +14,7 @@ characters in context, nothing else: it is no judge of translation.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,27 +23,8 @@ HIDDEN = 32
 SEED = 20260
 SLOPE = 0.1
 MARKS = ("<s>", "<pad>", "</s>", "<unk>")
-SETTINGS: dict[str, Any] = {
-    "activations": "Tanh",
-    "batch_size": 4,
-    "dropout": 0.1,
-    "encoder_learning_rate": 1e-6,
-    "encoder_model": "XLM-RoBERTa",
-    "final_activation": None,
-    "hidden_sizes": [48, 16],
-    "keep_embeddings_frozen": True,
-    "layer": "mix",
-    "layer_norm": False,
-    "layer_transformation": "sparsemax",
-    "layerwise_decay": 0.95,
-    "learning_rate": 1.5e-5,
-    "loss": "mse",
-    "nr_frozen_epochs": 0.3,
-    "optimizer": "AdamW",
-    "pool": "avg",
-    "train_data": [],
-    "validation_data": [],
-}
+SETTINGS: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+"""COMET's hyperparameters."""
 
 
 def vocabulary(texts: list[str]) -> list[tuple[str, float]]:
