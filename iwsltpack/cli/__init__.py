@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAMES = (
     *("init", "doctor", "status", "estimate", "build", "frontier", "decode", "merge", "clean", "submit"),

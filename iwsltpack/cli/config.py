@@ -13,18 +13,16 @@ to that command alone and wins. The command line wins over both.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from typer.core import TyperCommand
 
 from iwsltpack.documents.names import CONFIG_NAME
 from iwsltpack.errors import UsageError
 from iwsltpack.system.fileio import read_toml
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from typer.core import TyperCommand
 
 NEAREST = 3
 """Names listed where one is not known."""

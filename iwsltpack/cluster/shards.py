@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MOST_SHARDS = 100_000
 

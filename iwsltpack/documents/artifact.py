@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import (
@@ -23,9 +24,6 @@ from iwsltpack.documents.names import ARTIFACT_FORMAT, ARTIFACT_VERSIONS
 from iwsltpack.documents.recipe import Bits, Recipe, Step
 from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BOOKKEEPING = (".SCB", ".weight_format")
 """Scales and flags that bitsandbytes stores beside its int8 weights."""

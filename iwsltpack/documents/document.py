@@ -6,14 +6,12 @@ import dataclasses
 import types
 import typing
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
+from pathlib import Path
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from iwsltpack.documents import schema
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OPTIONAL = {"optional": True}
 """Metadata of a field that JSON may lack. A default of None stands for that, and is not written."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from iwsltpack.documents.names import WEIGHTS_DIR
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 GROUP_METADATA = f"{WEIGHTS_DIR}/zarr.json"
 MAX_CHUNK_VALUES = 1 << 27

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from iwsltpack.documents.artifact import ArtifactManifest
+from iwsltpack.documents.artifact import ArtifactManifest, File, Tensor
 from iwsltpack.documents.layout import GROUP_METADATA, MAX_CHUNK_VALUES
 from iwsltpack.documents.names import (
     ARTIFACT_FORMAT,
@@ -22,11 +23,6 @@ from iwsltpack.documents.names import (
 )
 from iwsltpack.errors import ArtifactError, Problem, ValidationFailed
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from iwsltpack.documents.artifact import File, Tensor
 
 MANIFEST_LIMIT = 64 << 20
 """Bytes of a manifest at most; that of a model of 7 B parameters takes about 1 MB."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from pathlib import Path
+from typing import Final, Literal
 
 from iwsltpack.documents.names import (
     INDEX_NAME,
@@ -16,9 +17,6 @@ from iwsltpack.documents.names import (
 )
 from iwsltpack.documents.run import read_run
 from iwsltpack.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Thing = Literal["submission", "artifact", "run", "checkpoint"]
 MARKS: Final[dict[Thing, tuple[str, ...]]] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import Metric
@@ -12,10 +14,6 @@ from iwsltpack.documents.kinds import Amount, Count, Keywords, Sha256, Share, wh
 from iwsltpack.documents.names import FORMAT_VERSION, SCORE_FORMAT
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 TITLES: dict[str, str] = {"comet": "COMET", "chrf": "chrF", "bleu": "BLEU"}
 DIGITS: dict[str, int] = {"comet": 4, "chrf": 2, "bleu": 2}

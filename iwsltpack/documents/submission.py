@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import Metric
@@ -12,9 +13,6 @@ from iwsltpack.documents.kinds import Amount, Count, Keywords, PositiveCount, Sh
 from iwsltpack.documents.names import FORMAT_VERSION, PAIRS, SUBMISSION_FORMAT, SUBMISSION_NAME, TYPES
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PlainName = Annotated[str, whole("[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")]
 """What a folder, an archive and a file on any system may be called."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from iwsltpack.artifact.side_files import SIDE_FILES
 from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.layout import GROUP_METADATA
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
 from iwsltpack.errors import Problem, UsageError
+from iwsltpack.hub.client import RemoteFile
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from iwsltpack.hub.client import RemoteFile
 
 COMMIT_FILES = 250
 """Files in a commit: the hub takes a few hundred with ease, and gives a commit a minute."""

@@ -8,28 +8,25 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from iwsltpack import editions
 from iwsltpack.artifact import side_files
 from iwsltpack.artifact.integrity import check_sizes
 from iwsltpack.artifact.location import is_address, shown
 from iwsltpack.artifact.sizes import GIB
+from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR
 from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed, how_to_install
 from iwsltpack.submission import edition_rules
 from iwsltpack.system import memory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from iwsltpack.documents.artifact import ArtifactManifest
-    from iwsltpack.workplace.job import Job
+from iwsltpack.workplace.job import Job
 
 State = Literal["ok", "warning", "error"]
 CHILD_SECONDS, AUDIO_SECONDS = 8.0, 2.0

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from iwsltpack.documents.choices import Mode, TestSetKind
 from iwsltpack.documents.names import ARTIFACTS_DIR, CONFIG_NAME, RUNS_DIR
 from iwsltpack.documents.places import things_in
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from iwsltpack.documents.choices import Mode, TestSetKind
 
 Stage = Literal["init", "build", "decode", "score", "submit"]
 """What is done one after the other, each by the command of that name."""

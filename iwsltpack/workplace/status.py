@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from iwsltpack import editions
 from iwsltpack.artifact.location import folder_bytes, is_address, shown
@@ -24,9 +24,7 @@ from iwsltpack.documents.score import DIGITS, TITLES
 from iwsltpack.errors import InputError, IwsltpackError
 from iwsltpack.submission import naming
 from iwsltpack.system import fileio, json_lines
-
-if TYPE_CHECKING:
-    from iwsltpack.workplace.job import Job
+from iwsltpack.workplace.job import Job
 
 State = Literal["done", "begun", "missing", "outdated", "unreadable"]
 
