@@ -15,6 +15,7 @@ from iwsltpack.documents.choices import (
 )
 from iwsltpack.documents.names import ARTIFACTS_DIR
 from iwsltpack.errors import UsageError
+from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
     from iwsltpack.building.size import SizeTarget
@@ -191,7 +192,6 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
 def _list() -> None:
     from iwsltpack.building.recipes import BUILT_IN
     from iwsltpack.codecs.registry import CODINGS
-    from iwsltpack.system.tables import Table, columns
 
     recipes = [(recipe.name, recipe.description) for recipe in BUILT_IN.values()]
     codings = [(coding.name, coding.summary) for coding in CODINGS.values()]

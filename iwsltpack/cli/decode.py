@@ -9,6 +9,7 @@ from iwsltpack.cli import console
 from iwsltpack.cli.common import options_of
 from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.documents.names import RUNS_DIR
+from iwsltpack.system.fileio import read_text
 
 if TYPE_CHECKING:
     from iwsltpack.decoding.record import DecodedSet
@@ -36,7 +37,6 @@ def command(
     from iwsltpack.artifact.location import name_of
     from iwsltpack.cluster.shards import read_sharing
     from iwsltpack.decoding.options import RunRequest, read_per_set
-    from iwsltpack.system.fileio import read_text
 
     share = read_sharing(shard, dask)
     request = RunRequest(

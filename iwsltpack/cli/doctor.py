@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from iwsltpack.cli import console
+from iwsltpack.errors import ValidationFailed
 from iwsltpack.system.tables import Table, columns
 
 COLUMNS = columns("state", "what", prose=("found", "to do"))
@@ -24,7 +25,6 @@ def command(
     from rich.text import Text
 
     from iwsltpack.cli.common import job_of
-    from iwsltpack.errors import ValidationFailed
     from iwsltpack.workplace.doctor import examine
 
     checks = examine(job_of(context))

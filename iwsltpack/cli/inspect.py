@@ -81,42 +81,19 @@ def _components(sizes: Sizes) -> Table:
     rows: list[tuple[str, ...]] = []
     for name, part in sizes.components.items():
         share = f"{100 * part.bytes / part.source_bytes:.1f} %" if part.source_bytes else "-"
-        rows.append(
-            (
-                name.replace("_", " "),
-                f"{part.bytes:,}",
-                f"{part.parameters:,}",
-                f"{part.bits_per_weight:.2f}",
-                share,
-            )
-        )
+        figures = (f"{part.bytes:,}", f"{part.parameters:,}", f"{part.bits_per_weight:.2f}")
+        rows.append((name.replace("_", " "), *figures, share))
     rows.append(("side files", f"{sizes.side_bytes:,}", "-", "-", "-"))
-    rows.append(
-        (
-            "all",
-            f"{sizes.total_bytes:,}",
-            f"{sizes.parameters:,}",
-            f"{8 * sizes.total_bytes / sizes.parameters:.2f}" if sizes.parameters else "-",
-            "",
-        )
-    )
+    bits = f"{8 * sizes.total_bytes / sizes.parameters:.2f}" if sizes.parameters else "-"
+    rows.append(("all", f"{sizes.total_bytes:,}", f"{sizes.parameters:,}", bits, ""))
     if sizes.parameters != sizes.source_parameters:
         rows.append(("in the source", "", f"{sizes.source_parameters:,}", "", ""))
     if sizes.saved_by_dropping:
         rows.append(("saved by dropping tokens, about", f"{sizes.saved_by_dropping:,}", "", "", ""))
     if sizes.entropy_bits is not None:
-        above = (
-            100 * (sizes.components["selected"].bits_per_weight / sizes.entropy_bits - 1)
-            if sizes.entropy_bits
-            else 0.0
-        )
-        rows.append(
-            (
-                "entropy of the selected codes, bytes above it",
-                f"{sizes.bytes_above_entropy:+,}",
-                "",
-                f"{sizes.entropy_bits:.2f}",
-                f"{above:+.1f} % above",
-            )
-        )
+        selected = sizes.components["selected"].bits_per_weight
+        above = 100 * (selected / sizes.entropy_bits - 1) if sizes.entropy_bits else 0.0
+        what = "entropy of the selected codes, bytes above it"
+        figures = (f"{sizes.bytes_above_entropy:+,}", "", f"{sizes.entropy_bits:.2f}")
+        rows.append((what, *figures, f"{above:+.1f} % above"))
     return Table(columns("component", figures=("bytes", "parameters", "bits/weight", "of source")), rows)

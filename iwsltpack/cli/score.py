@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_METRICS, Device
-from iwsltpack.errors import UsageError
+from iwsltpack.documents.names import CLEANED_SCORE_NAME, SCORE_NAME
+from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.metric_options import CometOptions
+from iwsltpack.system import fileio
 from iwsltpack.system.progress import SetsReporter
 from iwsltpack.system.tables import Table, columns
 
@@ -109,7 +111,6 @@ def _language(pair: str | None) -> str | None:
 def _references(reference: Path, source: Path | None, language: str | None, split: str | None) -> References:
     from dataclasses import replace
 
-    from iwsltpack.errors import InputError
     from iwsltpack.scoring.references import read_references, read_side
 
     found = read_references(reference, language=language, split=split)
@@ -127,7 +128,6 @@ def _references(reference: Path, source: Path | None, language: str | None, spli
 
 
 def _place_in_run(hypotheses: Path, *, cleaned: bool) -> Path | None:
-    from iwsltpack.documents.names import CLEANED_SCORE_NAME, SCORE_NAME
 
     return hypotheses / (CLEANED_SCORE_NAME if cleaned else SCORE_NAME) if hypotheses.is_dir() else None
 
@@ -135,7 +135,6 @@ def _place_in_run(hypotheses: Path, *, cleaned: bool) -> Path | None:
 def _write(target: Path, result: Score) -> Score:
     from iwsltpack.documents.score import read_score
     from iwsltpack.scoring.score import merge
-    from iwsltpack.system import fileio
 
     whole = merge(read_score(target) if target.is_file() else None, result)
     fileio.write_json(target, whole.to_json())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_PAIR, DEFAULT_SOURCE
+from iwsltpack.system import fileio
 
 
 def command(
@@ -33,7 +34,6 @@ def command(
     from iwsltpack.building.source import find_source
     from iwsltpack.calibration.data import CalibrationRequest
     from iwsltpack.report.size_frontier import RESULT, peers, size_frontier, table
-    from iwsltpack.system import fileio
 
     model_id = base_model or (None if Path(source).is_dir() else source)
     with console.reporter() as reporter:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_EDITION, DEFAULT_PAIR
 from iwsltpack.documents.names import RUNNABLE_DIR, SUBMISSIONS_DIR
+from iwsltpack.errors import Problem, UsageError, ValidationFailed
 
 if TYPE_CHECKING:
-    from iwsltpack.errors import Problem
     from iwsltpack.submission.packaging import Package
 
 
@@ -43,7 +43,6 @@ def command(
     Example: iwsltpack submit --primary --team APG --pair en-zh --run runs/q3 --artifact artifacts/q3
     """
     from iwsltpack import editions
-    from iwsltpack.errors import UsageError, ValidationFailed
     from iwsltpack.submission import ledger, packaging
 
     if primary == contrastive:

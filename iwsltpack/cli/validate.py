@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import ProblemFormat
+from iwsltpack.documents.names import PAIRS
+from iwsltpack.errors import Problem, ValidationFailed
 from iwsltpack.system.tables import Table, columns
-
-if TYPE_CHECKING:
-    from iwsltpack.errors import Problem
 
 
 def command(
@@ -35,7 +34,6 @@ def command(
     """
     from iwsltpack import editions
     from iwsltpack.artifact.location import shown
-    from iwsltpack.documents.names import PAIRS
     from iwsltpack.submission import validation
 
     options = validation.Options(
@@ -52,13 +50,7 @@ def command(
     found = [problem for _, _, problems in results for problem in problems]
     failing = ("error", "warning") if strict else ("error",)
     if any(problem.severity in failing for problem in found):
-        raise typer.Exit(_exit_code())
-
-
-def _exit_code() -> int:
-    from iwsltpack.errors import ValidationFailed
-
-    return ValidationFailed.exit_code
+        raise typer.Exit(ValidationFailed.exit_code)
 
 
 Results = Sequence[tuple[str, str | None, "list[Problem]"]]

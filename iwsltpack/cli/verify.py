@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iwsltpack.cli import console
+from iwsltpack.errors import ValidationFailed
 
 
 def command(
@@ -16,7 +17,6 @@ def command(
     """
     from iwsltpack.artifact.integrity import verify_artifact
     from iwsltpack.artifact.location import shown
-    from iwsltpack.errors import ValidationFailed
 
     with console.reporter() as reporter:
         problems = verify_artifact(artifact, reporter)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,6 @@ from iwsltpack.artifact.integrity import check_sizes
 from iwsltpack.artifact.location import is_address, shown
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.artifact import ArtifactManifest
-from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR
 from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed, how_to_install
@@ -40,13 +39,18 @@ EXTRAS = {"sacrebleu": ("score", "chrF and BLEU"), "mweralign": ("resegment", "s
 ASK = "import json; from iwsltpack.runtime.environment import machine; print(json.dumps(machine()))"
 
 
-class Check(Part):
+@dataclass(frozen=True)
+class Check:
     """One thing looked at: whether it will work, what was found, and what to do where it will not."""
 
     name: str
     state: State
     told: str
     fix: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parts as JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,29 +97,28 @@ def _taken(name: str, found: Iterator[Check]) -> list[Check]:
         parts = [error.what, error.expected and f"expected: {error.expected}", error.got]
         told = "; ".join(str(part) for part in parts if part)
         where = f"{error.where}: " if error.where else ""
-        checks.append(Check(name=name, state="error", told=where + told, fix=error.fix))
+        checks.append(Check(name, "error", where + told, error.fix))
     return checks
 
 
 def _of_problem(name: str, found: Problem) -> Check:
     state: State = "ok" if found.severity == "notice" else found.severity
     place = f"{found.path}: " if found.path else ""
-    return Check(name=name, state=state, told=f"{place}{found.message}", fix=found.fix)
+    return Check(name, state, f"{place}{found.message}", found.fix)
 
 
 def _settings(job: Job) -> Iterator[Check]:
     if job.settings is None:
-        fix = job.typed["init"]
-        yield Check(name="settings", state="warning", told="no settings in this folder", fix=fix)
+        yield Check("settings", "warning", "no settings in this folder", job.typed["init"])
     else:
-        yield Check(name="settings", state="ok", told=f"{job.settings}: every key is known")
+        yield Check("settings", "ok", f"{job.settings}: every key is known")
     fix = "name the same folder for both"
     if job.submitted and not any(job.runs in (run, *run.parents) for run in job.submitted):
         told = f"submit takes {', '.join(map(str, job.submitted))}, decode writes {job.runs}"
-        yield Check(name="runs", state="warning", told=told, fix=fix)
+        yield Check("runs", "warning", told, fix)
     if not is_address(job.artifact) and Path(job.artifact) != job.built:
         told = f"build writes {job.built}, decode reads {job.artifact}"
-        yield Check(name="artifact", state="warning", told=told, fix=fix)
+        yield Check("artifact", "warning", told, fix)
 
 
 def _names(job: Job) -> Iterator[Check]:
@@ -124,11 +127,10 @@ def _names(job: Job) -> Iterator[Check]:
     edition.pair(job.pair)
     if job.team is None:
         fix = 'team = "NAME" at the top of the settings, or submit --team NAME'
-        yield Check(name="names", state="warning", told="no team", fix=fix)
+        yield Check("names", "warning", "no team", fix)
     else:
         editions.check_team(job.team)
-        told = f"{job.team}, {job.pair}, {job.condition}, {edition.title}"
-        yield Check(name="names", state="ok", told=told)
+        yield Check("names", "ok", f"{job.team}, {job.pair}, {job.condition}, {edition.title}")
     datasets = edition_rules.check_datasets(condition, job.datasets)
     yield from (_of_problem("data sets", found) for found in datasets)
 
@@ -142,7 +144,7 @@ def _model(job: Job, models: list[_Model]) -> Iterator[Check]:
     if is_address(job.artifact):
         where = shown(job.artifact)
         told = f"{where} lies elsewhere and is not looked at"
-        yield Check(name="artifact", state="warning", told=told, fix=f"iwsltpack verify {where}")
+        yield Check("artifact", "warning", told, f"iwsltpack verify {where}")
         return
     folder = Path(job.artifact)
     if (folder / MANIFEST_NAME).is_file():
@@ -162,11 +164,11 @@ def _model(job: Job, models: list[_Model]) -> Iterator[Check]:
         yield from (_of_problem("artifact", found) for found in wrong[:3])
         if not wrong:
             told = f"{folder}: {len(manifest.files)} files of the right sizes, {_gib(model.bytes)}"
-            yield Check(name="artifact", state="ok", told=f"{told} (every byte: iwsltpack verify {folder})")
+            yield Check("artifact", "ok", f"{told} (every byte: iwsltpack verify {folder})")
     elif (source := find_local(job.source)) is None:
         fix = "build fetches it from the hub; where there is no network, name a folder as source"
         state: State = "error" if is_offline() else "warning"
-        yield Check(name="checkpoint", state=state, told=f"{job.source} is not on this machine", fix=fix)
+        yield Check("checkpoint", state, f"{job.source} is not on this machine", fix)
         return
     else:
         checkpoint, files = open_checkpoint(source), side_files.collect(source)
@@ -177,22 +179,22 @@ def _model(job: Job, models: list[_Model]) -> Iterator[Check]:
             parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
             bytes=checkpoint.nbytes,
         )
-        told = f"{job.source}: {model.parameters:,} parameters, {_gib(model.bytes)}; not built yet"
-        yield Check(name="checkpoint", state="ok", told=told)
+        size = f"{model.parameters:,} parameters, {_gib(model.bytes)}"
+        yield Check("checkpoint", "ok", f"{job.source}: {size}; not built yet")
     models.append(model)
     rules = editions.load(job.edition)
     found = edition_rules.check_base_model(rules, model.base, model.architecture)
     yield from (_of_problem("base model", problem) for problem in found)
     if model.base is None:
         fix = 'base_model = "OWNER/NAME" at the top of the settings'
-        yield Check(name="base model", state="warning", told=f"not known; a {model.architecture}", fix=fix)
+        yield Check("base model", "warning", f"not known; a {model.architecture}", fix)
     elif not found:
-        yield Check(name="base model", state="ok", told=f"{model.base}, {model.architecture}")
+        yield Check("base model", "ok", f"{model.base}, {model.architecture}")
     if absent := side_files.missing(model.files):
         fix = "fetch the checkpoint anew, with all its files"
-        yield Check(name="processor", state="error", told=f"no {' and no '.join(absent)}", fix=fix)
+        yield Check("processor", "error", f"no {' and no '.join(absent)}", fix)
     else:
-        yield Check(name="processor", state="ok", told="tokenizer and feature extractor are there")
+        yield Check("processor", "ok", "tokenizer and feature extractor are there")
 
 
 def _test_sets(job: Job) -> Iterator[Check]:
@@ -202,25 +204,18 @@ def _test_sets(job: Job) -> Iterator[Check]:
 
     if job.test_dir is None:
         fix = 'test_dir = "FOLDER" under [decode] in the settings'
-        yield Check(name="test sets", state="warning", told="nobody said where they are", fix=fix)
+        yield Check("test sets", "warning", "nobody said where they are", fix)
         return
     sets = find_test_sets(job.test_dir, kind=job.kind, segmentation=job.segments)
     yield from (_of_problem("test sets", notice) for item in sets for notice in item.notices)
     names = [item.name for item in sets]
     wrong = edition_rules.check_test_sets(editions.load(job.edition), job.pair, names)
-    yield from (
-        Check(
-            name="test sets",
-            state="error",
-            told=found.message,
-            fix=f"put exactly those of the track into {job.test_dir}",
-        )
-        for found in wrong
-    )
+    fix = f"put exactly those of the track into {job.test_dir}"
+    yield from (Check("test sets", "error", found.message, fix) for found in wrong)
     if not wrong:
-        yield Check(name="test sets", state="ok", told=f"{len(names)}, as {job.edition} has for {job.pair}")
+        yield Check("test sets", "ok", f"{len(names)}, as {job.edition} has for {job.pair}")
     told = ", ".join(f"{item.name} ({len(item.segments)})" for item in sets)
-    yield Check(name="segments", state="ok", told=f"{job.test_dir} holds {told}")
+    yield Check("segments", "ok", f"{job.test_dir} holds {told}")
     paths = list(dict.fromkeys(segment.path for item in sets for segment in item.segments))
     started, opened, seconds = time.monotonic(), 0, 0.0
     for path in paths:
@@ -229,11 +224,11 @@ def _test_sets(job: Job) -> Iterator[Check]:
             opened += 1
         except BadAudio as error:
             fix = "mend the file, or: iwsltpack decode --on-bad-audio placeholder"
-            yield Check(name="audio", state="error", told=f"{path}: [audio.{error.rule}] {error}", fix=fix)
+            yield Check("audio", "error", f"{path}: [audio.{error.rule}] {error}", fix)
         if time.monotonic() - started > AUDIO_SECONDS:
             break
     told = f"{opened} of {len(paths)} recordings opened, {seconds / 60:.1f} minutes"
-    yield Check(name="audio", state="ok", told=f"{told}; decode hears all of them before it loads the model")
+    yield Check("audio", "ok", f"{told}; decode hears all of them before it loads the model")
 
 
 def _answer(child: subprocess.Popen[str], deadline: float) -> dict[str, Any] | None:
@@ -248,27 +243,24 @@ def _answer(child: subprocess.Popen[str], deadline: float) -> dict[str, Any] | N
 def _machine(job: Job, model: _Model | None, machine: dict[str, Any] | None) -> Iterator[Check]:
     if machine is None:
         told = f"it cannot be imported, or takes more than {CHILD_SECONDS:g} s"
-        yield Check(
-            name="torch", state="warning", told=told, fix=f'{Path(sys.executable).name} -c "import torch"'
-        )
+        yield Check("torch", "warning", told, f'{Path(sys.executable).name} -c "import torch"')
         return
     devices = machine["devices"]
     told = ", ".join(f"{item['name']} ({_gib(item['bytes'])})" for item in devices) or "no CUDA device"
     wanted = job.device.startswith("cuda")
     index = int(found[1]) if (found := re.fullmatch(r"cuda:(\d+)", job.device)) else 0
-    yield Check(
-        name="torch",
-        state="error" if wanted and index >= len(devices) else "ok",
-        told=f"torch {machine['torch']}, {told}",
-        fix=f'{job.device} is asked for: device = "cpu", or a CUDA build of torch'
+    state: State = "error" if wanted and index >= len(devices) else "ok"
+    fix = (
+        f'{job.device} is asked for: device = "cpu", or a CUDA build of torch'
         if wanted and not devices
-        else None,
+        else None
     )
+    yield Check("torch", state, f"torch {machine['torch']}, {told}", fix)
     if (fault := machine["torchvision"]) or (
         fault is None and model and model.architecture.startswith("Gemma4")
     ):
         fix = machine["refit"] if fault else how_to_install("gemma")
-        yield Check(name="torchvision", state="warning", told=fault or "the model needs it", fix=fix)
+        yield Check("torchvision", "warning", fault or "the model needs it", fix)
     if model is None:
         return
     on_gpu = bool(devices) and job.device != "cpu"
@@ -279,9 +271,9 @@ def _machine(job: Job, model: _Model | None, machine: dict[str, Any] | None) -> 
     told = f"weights take {_gib(needed)} in mode {job.mode}"
     if room is None:
         return
-    state: State = "ok" if needed <= FULL * room else "warning" if needed <= room else "error"
+    state = "ok" if needed <= FULL * room else "warning" if needed <= room else "error"
     fix = None if state == "ok" else 'mode = "int8" or "stream" under [decode], or another machine'
-    yield Check(name="memory", state=state, told=f"{told}, {place} has {_gib(room)}", fix=fix)
+    yield Check("memory", state, f"{told}, {place} has {_gib(room)}", fix)
 
 
 def _held(model: _Model, mode: str, itemsize: int) -> int:
@@ -306,7 +298,7 @@ def _disk(job: Job, model: _Model | None) -> Iterator[Check]:
         free = shutil.disk_usage(place).free
         told = f"{name} takes {_gib(needed)} at most, {_gib(free)} are free"
         fix = None if free >= needed else f"make room, or name another folder than {folder}"
-        yield Check(name="disk", state="ok" if free >= needed else "warning", told=told, fix=fix)
+        yield Check("disk", "ok" if free >= needed else "warning", told, fix)
 
 
 def _scoring(job: Job) -> Iterator[Check]:
@@ -316,19 +308,16 @@ def _scoring(job: Job) -> Iterator[Check]:
     absent = {name: entry for name, entry in EXTRAS.items() if find_spec(name) is None}
     for name, (extra, what) in absent.items():
         state: State = "error" if name == "sacrebleu" and job.references else "warning"
-        yield Check(name="extras", state=state, told=f"without {name}: no {what}", fix=how_to_install(extra))
+        yield Check("extras", state, f"without {name}: no {what}", how_to_install(extra))
     if not absent:
-        yield Check(name="extras", state="ok", told=f"{', '.join(EXTRAS)} are here")
+        yield Check("extras", "ok", f"{', '.join(EXTRAS)} are here")
     lacking = [] if is_built() else ["its environment (1.4 GB)"]
     lacking += [] if on_this_machine(DEFAULT_MODEL) else [f"{DEFAULT_MODEL} (2.3 GB)"]
-    yield Check(
-        name="COMET",
-        state="warning" if lacking else "ok",
-        told=f"not here yet: {' and '.join(lacking)}"
-        if lacking
-        else f"environment and {DEFAULT_MODEL} are here",
-        fix="score once with --metric chrf,bleu,comet where there is a network" if lacking else None,
-    )
+    if lacking:
+        fix = "score once with --metric chrf,bleu,comet where there is a network"
+        yield Check("COMET", "warning", f"not here yet: {' and '.join(lacking)}", fix)
+    else:
+        yield Check("COMET", "ok", f"environment and {DEFAULT_MODEL} are here")
 
 
 def _gib(count: int) -> str:

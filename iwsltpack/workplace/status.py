@@ -126,28 +126,29 @@ def _left_to_decode(job: Job, finished: set[str]) -> tuple[bool, str]:
 
 def _artifact(job: Job) -> tuple[JobStep, str | None]:
     """Return the artifact's state, and its digest where it is there."""
-    where = shown(job.artifact)
-    if is_address(job.artifact):
-        return JobStep(step="built", where=where, state="done", told="elsewhere; not looked at"), None
     folder = Path(job.artifact)
-    if (folder / MANIFEST_NAME).is_file():
+    digest: str | None = None
+    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    state: State = "missing"
+    told = "not built yet"
+    if is_address(job.artifact):
+        state, told = "done", "elsewhere; not looked at"
+    elif (folder / MANIFEST_NAME).is_file():
         try:
             data = fileio.read_json(folder / MANIFEST_NAME)
             told = f"{folder_bytes(folder):,} bytes, {data['recipe']['name']}, {data['coding']}"
-            return JobStep(step="built", where=where, state="done", told=told), str(data["sha256"])
+            state, digest = "done", str(data["sha256"])
         except (IwsltpackError, LookupError, TypeError):
-            told = f"its manifest cannot be read: iwsltpack verify {folder}"
-            return JobStep(step="built", where=where, state="unreadable", told=told), None
-    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
-    if not partial.is_dir():
-        return JobStep(step="built", where=where, state="missing", told="not built yet"), None
-    names = {
-        record["tensor"]["name"]
-        for path in partial.glob("build*.jsonl")
-        for _, record in json_lines.read(fileio.read_bytes(path))
-        if record is not None and "tensor" in record
-    }
-    return JobStep(step="built", where=where, state="begun", told=f"{len(names)} tensors packed"), None
+            state, told = "unreadable", f"its manifest cannot be read: iwsltpack verify {folder}"
+    elif partial.is_dir():
+        names = {
+            record["tensor"]["name"]
+            for path in partial.glob("build*.jsonl")
+            for _, record in json_lines.read(fileio.read_bytes(path))
+            if record is not None and "tensor" in record
+        }
+        state, told = "begun", f"{len(names)} tensors packed"
+    return JobStep(step="built", where=shown(job.artifact), state=state, told=told), digest
 
 
 def _runs(job: Job, digest: str | None) -> list[_RunFound]:
@@ -215,15 +216,10 @@ def _packages(job: Job, runs: list[_RunFound], digest: str | None) -> list[JobSt
         ours = {run.name: fileio.sha256_file(run.folder / RUN_NAME) for run in runs if run.state == "done"}
         current = digest in (None, record["artifact"]["sha256"]) and packaged == ours
         told = f"PRIMARY, {len(packaged)} test sets"
-        steps.append(
-            JobStep(
-                step="packaged",
-                where=str(folder),
-                state="done" if current else "outdated",
-                told=told if current else f"{told}: of other runs than those here",
-            )
-        )
-        steps.append(_upload(folder))
+        if not current:
+            told += ": of other runs than those here"
+        state: State = "done" if current else "outdated"
+        steps += [JobStep(step="packaged", where=str(folder), state=state, told=told), _upload(folder)]
     return steps
 
 
@@ -237,10 +233,11 @@ def _record(folder: Path) -> dict[str, Any]:
 
 def _upload(folder: Path) -> JobStep:
     noted = folder / naming.UPLOADED
-    if not noted.is_file():
-        return JobStep(
-            step="handed in", where=str(folder), state="missing", told="not handed in, as far as is known"
-        )
-    same = fileio.read_json(noted) == {"checksums": fileio.sha256_file(folder / naming.CHECKSUMS)}
-    told = "handed in" if same else "changed since it was handed in: upload it again"
-    return JobStep(step="handed in", where=str(folder), state="done" if same else "outdated", told=told)
+    state: State = "missing"
+    told = "not handed in, as far as is known"
+    if noted.is_file():
+        same = fileio.read_json(noted) == {"checksums": fileio.sha256_file(folder / naming.CHECKSUMS)}
+        state, told = "done", "handed in"
+        if not same:
+            state, told = "outdated", "changed since it was handed in: upload it again"
+    return JobStep(step="handed in", where=str(folder), state=state, told=told)
