@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.cli import build as command
 from iwsltpack.cli import inspect
+from iwsltpack.cli.common import with_options
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents.artifact import Calibration, Damage
@@ -41,7 +42,7 @@ STEP = "3e-7"
 
 def typed(command_: Any, *arguments: object) -> Any:
     app = typer.Typer()
-    app.command()(command_.command)
+    app.command()(with_options(command_.command))
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 

@@ -11,6 +11,7 @@ from inference_fixtures import MINIATURE, write_tone
 from typer.testing import CliRunner
 
 from iwsltpack.cli import decode as command
+from iwsltpack.cli.common import with_options
 from iwsltpack.documents.run import read_run
 from iwsltpack.errors import UsageError, ValidationFailed
 
@@ -35,7 +36,7 @@ def clips(tmp_path: Path) -> Path:
 
 def run(*arguments: object) -> Any:
     app = typer.Typer()
-    app.command()(command.command)
+    app.command()(with_options(command.command))
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 

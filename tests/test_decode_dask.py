@@ -18,6 +18,7 @@ from inference_fixtures import MINIATURE, RATE, Told, journal_lines, miniature, 
 from typer.testing import CliRunner
 
 from iwsltpack.cli import decode as decode_command
+from iwsltpack.cli.common import with_options
 from iwsltpack.cluster import local
 from iwsltpack.cluster.connection import connect
 from iwsltpack.cluster.items import Lost
@@ -355,7 +356,7 @@ def test_the_command_takes_a_cluster_and_refuses_a_shard_of_it(
     cluster: str, artifact: Path, talks: Path, alone: DecodedSet, tmp_path: Path
 ) -> None:
     app = typer.Typer()
-    app.command()(decode_command.command)
+    app.command()(with_options(decode_command.command))
     common = [talks, "--artifact", artifact, "-o", tmp_path / "out", "--device", "cpu", "--batch-size", 2]
     common += ["--max-new-tokens", 8, "--dask", cluster]
     result = CliRunner().invoke(app, [str(part) for part in [*common, "--shard", "1/2"]])

@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from iwsltpack.cli import decode as decode_command
 from iwsltpack.cli import merge as merge_command
+from iwsltpack.cli.common import with_options
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.decoding import decode as decode_module
 from iwsltpack.decoding.batch_plan import plan_batches, plan_digest
@@ -428,8 +429,8 @@ def test_the_commands_say_what_to_do_next(parrot: Parrot, talks: Path, tmp_path:
 
     build_artifact(BuildRequest(MINIATURE, tmp_path / "fp16", load_recipe("fp16"), "zstd"))
     app = typer.Typer()
-    app.command("decode")(decode_command.command)
-    app.command("merge")(merge_command.command)
+    app.command("decode")(with_options(decode_command.command))
+    app.command("merge")(with_options(merge_command.command))
     output = tmp_path / "out"
     common = ["decode", talks, "--artifact", tmp_path / "fp16", "-o", output, "--device", "cpu"]
     results = [

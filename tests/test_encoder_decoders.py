@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
 from iwsltpack.building.request import BuildRequest
+from iwsltpack.cli.common import with_options
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.generation import InputBuilder, Translator
 from iwsltpack.decoding.options import DecodeOptions, RunRequest
@@ -30,7 +31,7 @@ from iwsltpack.system.progress import SILENT
 def main(arguments: list[str]) -> None:
     """Run a command in this process: a program of its own would import torch anew each time."""
     app = typer.Typer()
-    app.command()(import_module(f"iwsltpack.cli.{arguments[0]}").command)
+    app.command()(with_options(import_module(f"iwsltpack.cli.{arguments[0]}").command))
     done = CliRunner().invoke(app, arguments[1:])
     assert done.exit_code == 0, f"{done.output} {done.exception!r}"
 

@@ -22,6 +22,7 @@ from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.size_estimate import DEFAULT_BITS, Estimate, estimate, step_for
 from iwsltpack.cli import console
 from iwsltpack.cli import estimate as command
+from iwsltpack.cli.common import with_options
 from iwsltpack.documents.choices import DEFAULT_STEP
 from iwsltpack.documents.recipe import LayerRule, PruneRule, Recipe
 from iwsltpack.errors import UsageError
@@ -149,7 +150,7 @@ def test_bitsandbytes_is_foretold_without_it(tiny: Path) -> None:
 
 def typed(*arguments: object) -> Any:
     app = typer.Typer()
-    app.command()(command.command)
+    app.command()(with_options(command.command))
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 

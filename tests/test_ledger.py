@@ -13,6 +13,7 @@ from submission_fixtures import LINES, artifact_fixture, request, rules, run_fix
 from typer.testing import CliRunner
 
 from iwsltpack.cli import submissions
+from iwsltpack.cli.common import with_options
 from iwsltpack.documents.score import read_score
 from iwsltpack.documents.submission import read_submission
 from iwsltpack.errors import InputError, UsageError, ValidationFailed
@@ -202,7 +203,7 @@ def test_scores_of_hypotheses_that_were_replaced_are_kept_and_said(
         "1 left out: chrf of demo (score the package's lines again and record that: iwsltpack submissions --score FILE)"
     ]
     app = typer.Typer()
-    app.command()(submissions.command)
+    app.command()(with_options(submissions.command))
     listed = CliRunner().invoke(app, ["--submissions", str(root)])
     assert "1 left out: chrf of demo" in listed.stderr.replace("\n", " ")
     ledger.add(root, prepare(request(artifact, run)), replace_existing=True)

@@ -11,6 +11,7 @@ from evaluation_fixtures import spoil, write_run
 from typer.testing import CliRunner
 
 from iwsltpack.cli import score as score_command
+from iwsltpack.cli.common import with_options
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.pairing import pair
@@ -271,7 +272,7 @@ def test_a_text_is_paired_through_its_test_set(test_set: Path, tmp_path: Path) -
     text = tmp_path / "tst.en-zh.txt"
     fileio.write_lines(text, LINES)
     application = typer.Typer()
-    application.command()(score_command.command)
+    application.command()(with_options(score_command.command))
     xml(tmp_path / "other.xml", OTHER_ORDER)
     arguments = [str(text), "-r", str(tmp_path / "other.xml"), "--no-cache"]
     assert "in another order" in str(CliRunner().invoke(application, arguments).exception)

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 import iwsltpack
 from iwsltpack.cli import decode as decode_command
+from iwsltpack.cli.common import with_options
 from iwsltpack.decoding.decode import decode
 from iwsltpack.decoding.options import DecodeOptions
 from iwsltpack.documents.names import MANIFEST_NAME
@@ -108,7 +109,7 @@ def test_decode_as_it_is_typed(
 
 def typed_decode(*arguments: str) -> Any:
     app = typer.Typer()
-    app.command()(decode_command.command)
+    app.command()(with_options(decode_command.command))
     return CliRunner().invoke(app, arguments)
 
 

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.cli import report as report_command
+from iwsltpack.cli.common import with_options
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.report.render import to_csv, to_json, to_latex, to_markdown, to_text
@@ -397,7 +398,7 @@ def test_score_and_report_share_their_settings_in_the_configured_folder(tmp_path
 
 def test_the_command_prints_the_table_and_names_the_page(tmp_path: Path) -> None:
     app = typer.Typer()
-    app.command()(report_command.command)
+    app.command()(with_options(report_command.command))
     result = CliRunner().invoke(app, ["--published", "palomino2026", "--output", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "Sel.-layer pruning + codec" in result.stdout
