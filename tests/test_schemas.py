@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -128,7 +128,6 @@ def test_types_constraints_and_docstrings_become_a_schema() -> None:
 
 
 def test_a_docstring_that_names_a_field_no_longer_there_is_an_error() -> None:
-    @dataclass(frozen=True, kw_only=True)
     class Stale(Part):
         """Stale.
 
@@ -145,7 +144,6 @@ def test_a_docstring_that_names_a_field_no_longer_there_is_an_error() -> None:
 
 
 def test_an_optional_field_without_a_value_is_not_written() -> None:
-    @dataclass(frozen=True, kw_only=True)
     class Loose(Part):
         """Loose."""
 

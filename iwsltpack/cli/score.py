@@ -128,7 +128,6 @@ def _references(reference: Path, source: Path | None, language: str | None, spli
 
 
 def _place_in_run(hypotheses: Path, *, cleaned: bool) -> Path | None:
-
     return hypotheses / (CLEANED_SCORE_NAME if cleaned else SCORE_NAME) if hypotheses.is_dir() else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ NEAR = 3
 """Published systems are drawn up to so many times the largest size, and down to that part of the smallest."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SizeRow(Part):
     """An artifact, by the name of its folder and its digest; the bytes asked for and got; what it costs."""
 
