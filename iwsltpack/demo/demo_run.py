@@ -11,7 +11,6 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
