@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from submission_fixtures import CLEANED, LINES, artifact_fixture, request, run_fixture, write_run  # noqa: F401
+from warm import iwsltpack
 
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
@@ -28,16 +29,6 @@ from iwsltpack.system.progress import Reporter
 from iwsltpack.system.tables import Column, Table
 
 Built = Callable[[str, str], Path]
-
-
-def iwsltpack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 class Told(Reporter):
@@ -335,10 +326,9 @@ def test_twelve_commands_cut_nothing(artifact: Path, tmp_path: Path, width: int)
         ("doctor",): (str(artifact), "A_TEAM_OF_MANY_PEOPLE"),
     }
     assert len(wanted) == 12
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL], input=json.dumps([list(map(str, command)) for command in wanted]),
-        cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": str(width)},
-    )  # fmt: skip
+    asked = json.dumps([list(map(str, command)) for command in wanted])
+    environment = {**os.environ, "COLUMNS": str(width)}
+    done = warm.run([sys.executable, "-c", RUN_ALL], given=asked, cwd=tmp_path, env=environment, check=True)
     outputs = done.stdout.split("\x00\n")[:-1]
     assert len(outputs) == len(wanted)
     for (command, parts), output in zip(wanted.items(), outputs, strict=True):
@@ -392,9 +382,7 @@ def test_the_pages_of_commands_and_keys_are_what_the_command_line_says(name: str
 
     if f"typer=={version('typer')}" not in (REPOSITORY / "constraints.txt").read_text():
         pytest.skip("another version of typer words its help differently")
-    done = subprocess.run(
-        [sys.executable, "-m", f"tools.{name}"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
+    done = warm.run([sys.executable, "-m", f"tools.{name}"], cwd=REPOSITORY, check=True)
     assert done.stdout == (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
