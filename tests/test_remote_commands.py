@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from conftest import REPOSITORY
+import warm
 from http_store import HttpStore, isolate
 from hub_server import READER, HubServer
 from inference_fixtures import MINIATURE, run_request, write_tone
@@ -65,14 +65,8 @@ def clips(tmp_path: Path) -> Path:
 def run_command(
     *arguments: object, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "iwsltpack", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8", **environment},
-    )
+    command = [sys.executable, "-m", "iwsltpack", *arguments]
+    return warm.run(command, cwd=cwd, env={**os.environ, **environment})
 
 
 @pytest.mark.parametrize("mode", ["load", "stream"])

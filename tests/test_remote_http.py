@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from http_store import HttpStore, isolate
+from warm import iwsltpack
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.location import local_copy, locate
@@ -598,14 +600,8 @@ artifact.model_dir
 """
 
 
-def python(code: str, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE)
-
-
-def iwsltpack(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "iwsltpack", *arguments], capture_output=True, text=True, check=False
-    )
+def python(code: str, *arguments: str) -> Any:
+    return warm.start([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE)
 
 
 def test_processes_fill_one_cache_at_once_and_fetch_each_file_once(
@@ -617,7 +613,7 @@ def test_processes_fill_one_cache_at_once_and_fetch_each_file_once(
         workers = [python(READ_ALL, store.url) for _ in range(3)]
         for worker in workers:
             _, errors = worker.communicate(timeout=120)
-            assert worker.returncode == 0, errors.decode()
+            assert worker.returncode == 0, errors
         counts = store.counts()
         assert counts.pop(MANIFEST_NAME) == 3
         assert set(counts.values()) == {1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,19 +13,9 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 from submission_fixtures import CLEANED, artifact_fixture, run_fixture, write_run  # noqa: F401
+from warm import iwsltpack
 
 NAME = "APG_DEMO_ModelCompression_en-zh_constrained_primary"
-
-
-def iwsltpack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "iwsltpack", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=_environment())
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
 
 
 def configure(folder: Path, artifact: Path) -> None:
@@ -139,7 +130,7 @@ def test_start_up_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env=_environment(),
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"},
     )
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 5, "half a second on a free machine; the margin is for a loaded one"
