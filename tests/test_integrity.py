@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
+from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, ValidationFailed
@@ -164,6 +166,30 @@ def test_a_chunk_without_a_checksum_of_its_own_is_held_against_the_manifest(
         ) as error:
             artifact.tensor(tensor)
         assert error.value.where == str(chunk)
+
+
+@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+def test_a_chunk_is_held_against_its_crc_and_without_one_against_its_sha256(
+    built: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, coding: str
+) -> None:
+    """Of this format's version every chunk has a CRC-32C or a checksum in its frame; of the first, none has."""
+    artifact = open_artifact(built("selected-q3", coding))
+    chunks = [file for file in artifact.manifest.files if "/c/" in file.path]
+    for file in chunks:
+        raw = (artifact.path / file.path).read_bytes()
+        assert (file.crc32c is None) == ends_with_checksum(raw)
+        assert file.crc32c in (None, f"{google_crc32c.value(raw):08x}")
+    assert coding == "zstd" or any(file.crc32c for file in chunks)
+    hashed: list[int] = []
+    sha256 = fileio.sha256_bytes
+    monkeypatch.setattr(fileio, "sha256_bytes", lambda data: (hashed.append(len(data)), sha256(data))[1])
+    _ = list(artifact.tensors(artifact.names()))
+    assert hashed == []
+    old = open_artifact(GOLDEN / coding)
+    assert old.manifest.format_version == 1
+    assert {file.crc32c for file in old.manifest.files} == {None}
+    _ = list(old.tensors(old.names()))
+    assert coding == "zstd" or hashed
 
 
 def test_a_damaged_file_beside_the_weights_is_not_used(copy: Path) -> None:

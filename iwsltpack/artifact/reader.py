@@ -288,14 +288,18 @@ class Artifact:
             ) from error
 
     def _check(self, path: Path, raw: memoryview) -> None:
-        """Hold a chunk against its SHA-256: nothing else would stop a damaged one from being other weights."""
+        """Hold a chunk against its checksum: nothing else would stop a damaged one from being other weights."""
         file = self._files[path.relative_to(self.path).as_posix()]
-        if (found := fileio.sha256_bytes(raw)) != file.sha256:
+        if file.crc32c is not None:
+            kind, wanted, found = "CRC-32C", file.crc32c, fileio.crc32c(raw)
+        else:
+            kind, wanted, found = "SHA-256", file.sha256, fileio.sha256_bytes(raw)
+        if found != wanted:
             raise ArtifactError(
                 "a chunk of a tensor is damaged",
                 where=path,
-                expected=f"SHA-256 {file.sha256}",
-                got=f"SHA-256 {found}",
+                expected=f"{kind} {wanted}",
+                got=f"{kind} {found}",
                 fix=self._verify(),
             )
 

@@ -29,7 +29,7 @@ from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable
 from iwsltpack.building.prune import PIECES, sample_places
 from iwsltpack.building.publishing import describe_side_files
 from iwsltpack.building.request import BuildRequest
-from iwsltpack.building.tensor_writer import side_arrays
+from iwsltpack.building.tensor_writer import needs_checksum, side_arrays
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.registry import coding_in
@@ -199,7 +199,8 @@ def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packe
     seconds = (time.thread_time() - begun) / max(sum(block.size for _, block in blocks), 1)
     if not whole:
         sizes = [round(sizes[0] / count * entry.values / len(array.starts))] * len(array.starts)
-    files = [_file(array.path(start), size) for start, size in zip(array.starts, sizes, strict=True)]
+    sealed = needs_checksum(packed.data, coding)
+    files = [_file(array.path(start), size, sealed) for start, size in zip(array.starts, sizes, strict=True)]
     metadata = zarr_metadata.array_metadata(array, chain, zarr_metadata.attributes(entry, chain, quantizer))
     files.append(_file(array.metadata, len(metadata)))
     if plan.quantizer is not None and classes is not None:
@@ -207,7 +208,8 @@ def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packe
         files.append(_file(group_metadata(entry.name), len(group)))
         for side, metadata, packed in side_arrays(entry, plan.quantizer, classes, coding):
             # A sample has fewer classes than there will be.
-            files.append(_file(side.path(0), round(len(packed.data) * side.shape[0] / packed.count)))
+            size = round(len(packed.data) * side.shape[0] / packed.count)
+            files.append(_file(side.path(0), size, needs_checksum(packed.data, coding)))
             files.append(_file(side.metadata, len(metadata)))
     done = replace(
         entry,
@@ -233,8 +235,8 @@ def _sample(plan: TensorPlan, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     return np.insert(rows, between, 0), np.insert(values, between, 0, axis=0)
 
 
-def _file(path: str, size: int) -> File:
-    return File(path=path, bytes=size, sha256=_NO_DIGEST)
+def _file(path: str, size: int, sealed: bool = False) -> File:
+    return File(path=path, bytes=size, sha256=_NO_DIGEST, crc32c=_NO_DIGEST[:8] if sealed else None)
 
 
 def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint, coding: Coding) -> Estimate:

@@ -18,6 +18,7 @@ from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import TooWide
 from iwsltpack.codecs.dtypes import by_name
+from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
 from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import WEIGHTS_DIR
@@ -65,7 +66,7 @@ def _write(
         files.append(_create(folder, group_metadata(entry.name), group))
         for side, metadata, packed in side_arrays(entry, quantizer, classes, coding):
             files.append(_create(folder, side.metadata, metadata))
-            files.append(_put(folder, side.path(0), packed, past_cache=False))
+            files.append(_put(folder, side.path(0), packed, coding, past_cache=False))
     attributes = zarr_metadata.attributes(entry, chain, quantizer)
     files.append(_create(folder, array.metadata, zarr_metadata.array_metadata(array, chain, attributes)))
     packer = ChunkPacker(chain, math.prod(array.chunk), quantizer, classes)
@@ -79,7 +80,7 @@ def _write(
             except InputError as error:
                 _locate(error, plan, start)
                 raise
-            files.append(_put(folder, array.path(start), packed, past_cache=plan.source.past_cache))
+            files.append(_put(folder, array.path(start), packed, coding, past_cache=plan.source.past_cache))
             size = block.size * plan.source.dtype.carrier.itemsize
             progress.advance(size)
             done += size
@@ -112,7 +113,7 @@ def side_arrays(
         yield array, metadata, ChunkPacker(chain, values.size, None).pack(values, 0)
 
 
-def _put(folder: Path, name: str, packed: PackedChunk, *, past_cache: bool) -> File:
+def _put(folder: Path, name: str, packed: PackedChunk, coding: Coding, *, past_cache: bool) -> File:
     """Write a chunk, read it back from its file, compare; describe what was read."""
     path = folder / name
     with disk_errors(path):
@@ -130,7 +131,13 @@ def _put(folder: Path, name: str, packed: PackedChunk, *, past_cache: bool) -> F
             got=why,
             fix="check memory and disk of this machine, then run the same command again",
         )
-    return _describe(name, raw)
+    described = _describe(name, raw)
+    return replace(described, crc32c=fileio.crc32c(raw)) if needs_checksum(raw, coding) else described
+
+
+def needs_checksum(chunk: bytes | memoryview, coding: Coding) -> bool:
+    """Tell whether the manifest has a CRC-32C of a chunk; a first-version manifest has none."""
+    return coding.format_version > 1 and not ends_with_checksum(chunk)
 
 
 def _locate(error: InputError, plan: TensorPlan, start: int) -> None:

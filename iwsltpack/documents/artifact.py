@@ -11,6 +11,7 @@ from iwsltpack.documents.document import OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import (
     Amount,
     Count,
+    Crc32c,
     DType,
     Keywords,
     PositiveCount,
@@ -296,11 +297,15 @@ class Vocabulary(Part):
 
 
 class File(Part):
-    """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256."""
+    """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256.
+
+    A chunk without a checksum of its own has a CRC-32C too, which is cheaper to hold it against whenever it is read.
+    """
 
     path: FilePath
     bytes: Count
     sha256: Sha256
+    crc32c: Crc32c | None = field(default=None, metadata=OPTIONAL)
 
 
 class ArtifactManifest(Document):

@@ -51,6 +51,7 @@ def whole(pattern: str, **keywords: Any) -> Keywords:
 Text = Annotated[str, Keywords(minLength=1)]
 DType = Annotated[str, Keywords(title="dtype", enum=[*DTYPES])]
 Sha256 = Annotated[str, whole("[0-9a-f]{64}", title="sha256")]
+Crc32c = Annotated[str, whole("[0-9a-f]{8}")]
 FileName = Annotated[str, whole(r"[\w.+-]+")]
 RelativePath = Annotated[str, whole(r"(?!/)(?!(?:[\s\S]*/)?\.\.(?:/|$))[\s\S]+")]
 Pair = Annotated[str, whole("[a-z]{2}-[a-z]{2}")]

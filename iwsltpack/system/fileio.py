@@ -125,6 +125,15 @@ def sha256_bytes(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def crc32c(data: memoryview) -> str:
+    """Return the CRC-32C of `data` as 8 hexadecimal digits: every damage of up to 32 bits in a row changes it."""
+    import google_crc32c
+    import numpy as np
+
+    # The extension takes an array as it is, and no memoryview.
+    return f"{google_crc32c.value(np.frombuffer(data, np.uint8)):08x}"
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits; the file is never in memory whole."""
     with path.open("rb") as stream:
