@@ -39,6 +39,7 @@ MAY_LACK = {
     "VocabularyRule": {"text", "at_least", "drop", "keep"},
     "VocabularyEntry": {"text", "text_name", "at_least", "scripts", "drop", "keep", "pair"},
     "ArtifactManifest": {"calibration", "damage", "vocabulary"},
+    "File": {"crc32c"},
     "Edition": {"usual_architectures"},
     "ScoredRun": {"output_sha256"},
     "SubmissionArtifact": {"state_dict_bytes"},
