@@ -129,7 +129,7 @@ class Weights:
 
     def matrix(self, name: str) -> torch.Tensor:
         """Return a matrix by its stored name, on the device, in a type that holds it exactly."""
-        weight = self._parameters[name]
+        weight: torch.Tensor = self._parameters[name]
         if not self._unread:
             return weight.detach()
         return self._read(weight, self._rows(self._unread[id(weight)], 0, 1).dtype)

@@ -286,7 +286,8 @@ class Walk:
         try:
             for batch in self.batches:
                 _, logits = self.joints.run(self._placed(batch), [self._leaf(next(item)) for item in outputs])
-                yield logits
+                if logits is not None:  # as it is behind all towers
+                    yield logits
         finally:
             self.weights.release()
 
