@@ -27,6 +27,7 @@ from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.size import SizeTarget
 from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.calibrated_build import build_on
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.documents.artifact import Calibration
 from iwsltpack.documents.manifest import read_manifest
@@ -46,8 +47,8 @@ class Data:
 
     settings, measured_on = Settings(), "text"
 
-    def load(self) -> Any:
-        return model()
+    def weights(self) -> Weights:
+        return Weights.of_checkpoint(ROOT / "checkpoint")
 
     def batches(self, *_: object) -> tuple[list[Batch], list[Batch]]:
         batches = small.text(3, VOCABULARY)

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,8 @@ import calibration_fixtures as small
 import numpy as np
 import pytest
 import torch
+import warm
+from conftest import EXHAUSTIVE
 from inference_fixtures import MINIATURE
 from test_calibrated_build import TESTSET, rows, typed
 
@@ -27,7 +28,6 @@ from iwsltpack.building.size import RESERVE, SLACK, Goal, SizeTarget, goal_of, m
 from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.damage import damage_of, keep_predictions
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
-from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.walk import gather
 from iwsltpack.cli import build as command
 from iwsltpack.cli import size_frontier
@@ -162,7 +162,7 @@ def test_a_size_between_two_that_there_are_is_told() -> None:
 
 def test_what_is_foretold_is_what_codes_take(tmp_path: Path) -> None:
     model = small.llama(layers=1)
-    moments = gather(Weights.of_model(model), small.text(3), tmp_path, Settings(), selected=lambda _: True)
+    moments = gather(model, small.text(3), tmp_path, Settings(), selected=lambda _: True)
     assert moments.bits(moments.guess(5.0)) == pytest.approx(5, abs=0.6)
     places = [moments.bits(2.0**exponent) for exponent in range(-8, 2)]
     assert places == sorted(places, reverse=True)
@@ -174,13 +174,13 @@ def test_what_is_foretold_is_what_codes_take(tmp_path: Path) -> None:
 
 def test_damage_is_the_divergence_of_whole_forward_passes(tmp_path: Path) -> None:
     model, other, batches = small.llama(), small.llama(), small.text(3)
-    keep_predictions(Weights.of_model(model), batches, tmp_path / "predictions.npy", SILENT)
-    same = damage_of(Weights.of_model(model), batches, tmp_path / "predictions.npy", "text", SILENT)
+    keep_predictions(model, batches, tmp_path / "predictions.npy", SILENT)
+    same = damage_of(model, batches, tmp_path / "predictions.npy", "text", SILENT)
     assert (same.kl, same.kl_error) == (0, 0)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(1.03)
-        found = damage_of(Weights.of_model(other), batches, tmp_path / "predictions.npy", "text", SILENT)
+        found = damage_of(other, batches, tmp_path / "predictions.npy", "text", SILENT)
         losses = []
         for batch in batches:
             p, q = (
@@ -199,30 +199,28 @@ def test_damage_is_the_divergence_of_whole_forward_passes(tmp_path: Path) -> Non
 
 def test_every_eighth_segment_is_held_out_and_one_of_few(tmp_path: Path) -> None:
     data = CalibrationData(CalibrationRequest(data=TESTSET), MINIATURE, SILENT)
-    assert data.held_out == {7}
+    assert data._held_out == {7}
     assert data.record(1, 0.1).segments == 7
     shutil.copytree(TESTSET / "wavs", tmp_path / "dev" / "wavs")
     for count, held_out in ((2, {1}), (1, set())):
         (tmp_path / "dev" / "manifest.csv").write_text(rows(count), "utf-8")
         few = CalibrationData(CalibrationRequest(data=tmp_path / "dev"), MINIATURE, SILENT)
-        assert few.held_out == held_out
+        assert few._held_out == held_out
 
 
 # A build
 
 
 def test_a_build_is_as_large_as_asked_for_and_killed_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    moments, script = 12, Path(__file__).with_name("killed_size.py")
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, str(moments)], capture_output=True, text=True, check=False
-    )
+    moments, script = 12 if EXHAUSTIVE else 4, Path(__file__).with_name("killed_size.py")
+    done = warm.run([sys.executable, script, tmp_path, moments])
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     asked, got = told["weighed"]
     assert (1 - SLACK) * asked <= got <= asked
     assert told["same_by_step"]
     assert (told["damage"]["data"], told["damage"]["kl"] > 0) == ("text", True)
-    assert told["events"] > 10 * moments
+    assert told["events"] > 120
     assert [[killed, same] for _, killed, same in told["outcome"]] == [[True, True]] * moments, told[
         "outcome"
     ]
@@ -230,10 +228,8 @@ def test_a_build_is_as_large_as_asked_for_and_killed_ends_in_the_same_bytes(tmp_
 
 def run(place: str, times: int, *arguments: object) -> int:
     script = Path(__file__).with_name("killed_build.py")
-    done = subprocess.run(
-        [sys.executable, script, place, str(times), *map(str, arguments)], check=False, capture_output=True
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    done = warm.run([sys.executable, script, place, times, *arguments])
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
 
 
