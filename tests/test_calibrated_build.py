@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+import warm
 from conftest import REPOSITORY
 from inference_fixtures import MINIATURE
 from submission_fixtures import request as submission_request
@@ -173,7 +173,7 @@ def test_killed_in_calibration_and_in_packing_it_ends_in_the_same_bytes(tmp_path
         given = (MINIATURE, "--recipe", "calibrated", "--calibration", tmp_path / "two", "--step", STEP)
         more = ("--references", tmp_path / "two" / "manifest.csv", "--damping", "0.1", "-o", target)
         arguments = [sys.executable, script, place, times, "build", *given, *more]
-        return subprocess.run(list(map(str, arguments)), check=False, capture_output=True).returncode
+        return warm.run(arguments).returncode
 
     assert build("nowhere at all", 1, tmp_path / "whole") == 0
     assert build("/calibration/moments/", 40, output) == -signal.SIGKILL

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from comet_fixtures import write_stub_python
+from warm import iwsltpack
 
 from iwsltpack.demo.demo_run import TINY_COMET, comparison, lay_out, make_tiny_comet
 from iwsltpack.errors import IwsltpackError, UsageError
@@ -23,13 +22,7 @@ def test_the_demo_goes_the_whole_way_and_scores_every_recipe(tmp_path: Path) -> 
         comet = True
     except IwsltpackError:
         comet = False  # no network to build it: the rest of the way is the same
-    done = subprocess.run(
-        [sys.executable, "-m", "iwsltpack", "demo", "--comet" if comet else "--no-comet"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = iwsltpack("demo", "--comet" if comet else "--no-comet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "8 of 8 clips translated exactly as the reference." in done.stderr
     folder = tmp_path / "iwsltpack-demo"
