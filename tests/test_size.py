@@ -28,6 +28,7 @@ from iwsltpack.building.size import RESERVE, SLACK, Goal, SizeTarget, goal_of, m
 from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.damage import damage_of, keep_predictions
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.walk import gather
 from iwsltpack.cli import build as command
 from iwsltpack.cli import size_frontier
@@ -162,7 +163,7 @@ def test_a_size_between_two_that_there_are_is_told() -> None:
 
 def test_what_is_foretold_is_what_codes_take(tmp_path: Path) -> None:
     model = small.llama(layers=1)
-    moments = gather(model, small.text(3), tmp_path, Settings(), selected=lambda _: True)
+    moments = gather(Weights.of_model(model), small.text(3), tmp_path, Settings(), selected=lambda _: True)
     assert moments.bits(moments.guess(5.0)) == pytest.approx(5, abs=0.6)
     places = [moments.bits(2.0**exponent) for exponent in range(-8, 2)]
     assert places == sorted(places, reverse=True)
@@ -174,13 +175,13 @@ def test_what_is_foretold_is_what_codes_take(tmp_path: Path) -> None:
 
 def test_damage_is_the_divergence_of_whole_forward_passes(tmp_path: Path) -> None:
     model, other, batches = small.llama(), small.llama(), small.text(3)
-    keep_predictions(model, batches, tmp_path / "predictions.npy", SILENT)
-    same = damage_of(model, batches, tmp_path / "predictions.npy", "text", SILENT)
+    keep_predictions(Weights.of_model(model), batches, tmp_path / "predictions.npy", SILENT)
+    same = damage_of(Weights.of_model(model), batches, tmp_path / "predictions.npy", "text", SILENT)
     assert (same.kl, same.kl_error) == (0, 0)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(1.03)
-        found = damage_of(other, batches, tmp_path / "predictions.npy", "text", SILENT)
+        found = damage_of(Weights.of_model(other), batches, tmp_path / "predictions.npy", "text", SILENT)
         losses = []
         for batch in batches:
             p, q = (
@@ -199,13 +200,13 @@ def test_damage_is_the_divergence_of_whole_forward_passes(tmp_path: Path) -> Non
 
 def test_every_eighth_segment_is_held_out_and_one_of_few(tmp_path: Path) -> None:
     data = CalibrationData(CalibrationRequest(data=TESTSET), MINIATURE, SILENT)
-    assert data._held_out == {7}
+    assert data.held_out == {7}
     assert data.record(1, 0.1).segments == 7
     shutil.copytree(TESTSET / "wavs", tmp_path / "dev" / "wavs")
     for count, held_out in ((2, {1}), (1, set())):
         (tmp_path / "dev" / "manifest.csv").write_text(rows(count), "utf-8")
         few = CalibrationData(CalibrationRequest(data=tmp_path / "dev"), MINIATURE, SILENT)
-        assert few._held_out == held_out
+        assert few.held_out == held_out
 
 
 # A build
