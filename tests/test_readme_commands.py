@@ -26,7 +26,7 @@ HERE = {
     r"Qwen/Qwen2-Audio-7B-Instruct|/shared/qwen2-audio|\bCHECKPOINT\b": "checkpoint",
     r"^(iwsltpack init .*)": r"\1 --source checkpoint --base-model Qwen/Qwen2-Audio-7B-Instruct",
     r"--device cuda": "--device cpu",
-    r"--calibration DEVSET": "--calibration test/talks",
+    r"--calibration DEVSET": "--calibration dev",
     r"--target-size 3\.0GB( --output| -o) artifacts/c": r"--target-size 2MB\1 artifacts/sized",
     r"^(iwsltpack report .*--reference )manifest\.csv": r"\1references.csv",
     r"(--reference|-r) manifest\.csv": r"\1 test",
@@ -107,6 +107,8 @@ def test_every_command_that_can_be_run_here_runs(tmp_path: Path) -> None:
         row = rows[number].replace(",demo,", f",{name},")
         (place / "manifest.csv").write_text(f"{rows[0]}\n{row}\n", encoding="utf-8")
     shutil.copytree(tmp_path / "test", tmp_path / "shared" / "test")
+    shutil.copytree(TESTSET / "wavs", tmp_path / "dev" / "wavs")
+    (tmp_path / "dev" / "manifest.csv").write_text("\n".join([*rows[:3], ""]), encoding="utf-8")
     shutil.copytree(tmp_path / "test", tmp_path / "references")
     shutil.copy(TESTSET / "manifest.csv", tmp_path / "references.csv")
     (tmp_path / "runs").mkdir()
