@@ -85,7 +85,7 @@ build_shard(
 def test_shards_at_the_same_time_and_one_killed(tiny: Path, built: Built, tmp_path: Path) -> None:
     output = tmp_path / "out"
     processes = {index: run(SHARD, tiny, output, f"{index}/3") for index in (1, 2, 3)}
-    journal = tmp_path / "out.partial" / "pipeline.shard-2-of-3.jsonl"
+    journal = tmp_path / "out.partial" / "build.shard-2-of-3.jsonl"
     while processes[2].poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 2):
         time.sleep(0.001)
     processes[2].send_signal(signal.SIGKILL)

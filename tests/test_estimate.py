@@ -170,8 +170,8 @@ def test_the_table_fits_a_terminal_and_says_what_fits(tiny: Path, monkeypatch: p
 
 
 def test_json_has_every_figure(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "_as_json", True)
-    document = json.loads(typed(tiny, "--recipe", "global-q2", "--target-size", "1MB").stdout)
+    monkeypatch.setattr(console, "_as_json", False)  # as it is again after this test
+    document = json.loads(typed(tiny, "--recipe", "global-q2", "--target-size", "1MB", "--json").stdout)
     told = document["recipes"]["global-q2"]
     assert {"total_bytes", "components", "seconds", "memory_bytes"} <= set(told)
     assert document["targets"]["1MB"]["fits"] == ["global-q2"]

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from signal import SIGKILL
@@ -130,7 +130,10 @@ class Child:
         return told[0], told[1]
 
     def send_signal(self, signal: int) -> None:
-        os.kill(self.pid, signal)
+        """Send a signal; nothing where the program has ended, as `Popen` does."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal)
 
     def kill(self) -> None:
         self.send_signal(SIGKILL)
