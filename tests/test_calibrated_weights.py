@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import torch
 from test_calibration import SETTINGS, STEP, all_but_positions, files, heard
 
+from iwsltpack.artifact.reader import Artifact
 from iwsltpack.calibration import model_weights as room
 from iwsltpack.calibration.damage import predict
 from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.towers import Batch, Call, find_towers
 from iwsltpack.calibration.walk import gather
+from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import ArtifactError
 from iwsltpack.runtime.model import load_checkpoint, load_model
 from iwsltpack.system.progress import SILENT
@@ -125,16 +128,28 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused_before_a_value_is_read(tmp_
 
 @pytest.mark.parametrize("recipe", ["selected-q3"])
 def test_an_artifact_predicts_what_it_does_whole(
-    recipe: str, built: Callable[[str, str], Path], tmp_path: Path, alone: Callable[[Weights], list[int]]
+    recipe: str,
+    built: Callable[[str, str], Path],
+    tmp_path: Path,
+    alone: Callable[[Weights], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = built(recipe, "zstd")
+    folder, decoded, fill = built(recipe, "zstd"), Counter[tuple[str, int]](), Artifact._fill
+
+    def counted(self: Artifact, entry: Tensor, first: int, *rest: Any) -> None:
+        decoded[entry.name, first] += 1
+        fill(self, entry, first, *rest)
+
     model = load_model(folder, dtype="float32", device="cpu")
     batch = heard(model)
     weights = Weights.of_artifact(folder)
     counts = alone(weights)
+    monkeypatch.setattr(Artifact, "_fill", counted)
     [found] = predict(weights, [batch], tmp_path / "walk", SILENT)
     with torch.no_grad():
         expected = torch.log_softmax(model(**batch.inputs).logits[batch.targets].float(), -1)
     assert torch.allclose(found, expected, atol=1e-5)
     assert set(counts) == {1}
+    assert len(set(batch.inputs["input_ids"].flatten().tolist())) > 1
+    assert {times for (name, _), times in decoded.items() if "embed_tokens" in name} == {1}
     assert not (tmp_path / "walk").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import mmap
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -96,8 +97,19 @@ class Weights:
         artifact = open_artifact(folder)
         kinds = {entry.name: (entry.shape, entry.dtype) for entry in artifact.manifest.tensors}
 
+        @lru_cache(maxsize=1)
+        def chunk(name: str, first: int) -> Any:
+            entry = artifact.entry(name)
+            return artifact.rows(name, first, min(first + entry.chunk_rows, entry.shape[0]))
+
         def rows(name: str, start: int, stop: int) -> Any:
-            return artifact.rows(name, start, stop) if kinds[name][0] else artifact.tensor(name)
+            if not kinds[name][0]:
+                return artifact.tensor(name)
+            if stop > start + 1 or not (size := artifact.entry(name).chunk_rows):
+                return artifact.rows(name, start, stop)
+            # Rows that are looked up come one by one, in order: those of a chunk take one decoding of it.
+            first = start - start % size
+            return chunk(name, first)[start - first :][: stop - start]
 
         found = cls._of_files(artifact.model_dir, kinds, rows)
         return found or cls.of_model(load_model(folder))
