@@ -87,6 +87,16 @@ def test_vllm_says_what_decode_says(tmp_path: Path) -> None:
     assert shown.startswith("8 of 8 texts")
 
 
+def test_scores_of_many_lines_beside_sacrebleus_own(tmp_path: Path) -> None:
+    shown = run(
+        "benchmarks.score_speed", "--lines", 300, "--megabytes", 0.03, "--json", tmp_path / "out.json"
+    )
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["differing"] == 0
+    assert [row["metric"] for row in found["rows"]] == ["chrf", "bleu"] * 3
+    assert shown.count("| one line of 0.03 MB, zh |") == 2
+
+
 def test_stages_of_one_chunk() -> None:
     lines = run("benchmarks.stages").splitlines()
     sizes = [line.split()[-2:] for line in lines if "bytes, its own and ours" in line]

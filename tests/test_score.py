@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import typer
 import warm
-from conftest import EXHAUSTIVE, THIRD_PARTY
+from conftest import THIRD_PARTY
 from evaluation_fixtures import PREFIX, REFERENCES, SOURCES, spoil, write_run
 from typer.testing import CliRunner
 
@@ -26,7 +25,7 @@ from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring import score as scores_module
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.references import References, read_references, read_side
-from iwsltpack.scoring.sacrebleu_metrics import _fast_tokenizer, make_metric, score_surface
+from iwsltpack.scoring.sacrebleu_metrics import _fast_tokenizer, make_metric
 from iwsltpack.scoring.score import merge, score
 from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
 from iwsltpack.system.fileio import cache_directory
@@ -531,25 +530,3 @@ def test_the_quick_tokenizer_is_sacrebleus(language: str) -> None:
     for _ in range(4000):
         line = "".join(drawn.choice(pieces) for _ in range(drawn.randint(0, 25)))
         assert ours(line) == theirs._preprocess_segment(line).split()
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_lines_and_a_line_of_ten_megabytes_are_quick() -> None:
-    """Bars of 20 s and 5 s on an idle machine; in seconds of this process, with room for a busy one.
-
-    By default a fifth of both, in a fifth of the time.
-    """
-    part = 1 if EXHAUSTIVE else 5
-    lines = [
-        f"Zeile {number} von vielen, die {number * 7919 % 4001} Dinge sagt, und mehr."
-        for number in range(100_000 // part)
-    ]
-    began = time.process_time()
-    for metric in ("chrf", "bleu"):
-        score_surface(metric, [line.replace("mehr", "viel mehr") for line in lines], lines, "de")
-    assert time.process_time() - began < 30 / part
-    began = time.process_time()
-    for language, endless in (("de", "la " * (3_300_000 // part)), ("zh", "我们。" * (1_100_000 // part))):
-        score_surface("chrf", [endless], ["我们 la"], language)
-        score_surface("bleu", [endless], ["我们 la"], language)
-    assert time.process_time() - began < 16 / part
