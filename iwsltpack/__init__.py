@@ -4,8 +4,6 @@ The names in ``__all__`` are the library's whole face; `docs/library.md` shows e
 they are first used: ``import iwsltpack`` itself costs nothing.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """Back to a plain Hugging Face checkpoint that `from_pretrained` and vLLM load without this package."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

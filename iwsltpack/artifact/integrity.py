@@ -1,7 +1,5 @@
 """Check every byte of an artifact against its manifest."""
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read tensors back from an artifact, whole or by rows, from any number of threads."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections import deque

@@ -1,7 +1,5 @@
 """The files beside the weights: configuration, tokenizer and processor, without anything that runs or leaks."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Container, Iterable

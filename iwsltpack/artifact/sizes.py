@@ -4,8 +4,6 @@ GB = 10^9 bytes, GiB = 2^30 bytes. The organisers count the whole folder on disk
 linear layers alone, in GiB, and called it GB.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, get_args
 

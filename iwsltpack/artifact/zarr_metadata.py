@@ -1,7 +1,5 @@
 """The Zarr side of an artifact: metadata written by zarr-python itself, and checked before arrays are read."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from functools import cache

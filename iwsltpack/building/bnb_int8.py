@@ -1,7 +1,5 @@
 """Row 2 of the paper's table: bitsandbytes' own int8 checkpoint, made by bitsandbytes and transformers themselves."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import tempfile

@@ -4,8 +4,6 @@ Files are read with positioned reads rather than mapped: a truncated file is the
 error, and pages read do not count as this program's memory. A checkpoint too large for the page cache is read past it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

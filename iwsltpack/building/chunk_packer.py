@@ -1,7 +1,5 @@
 """One chunk on its way into an artifact: quantized, counted, packed, and compared when it is read back."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace

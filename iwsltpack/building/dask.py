@@ -1,7 +1,5 @@
 """Tensors packed by the workers of a cluster; here they are only put in their places and noted down."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

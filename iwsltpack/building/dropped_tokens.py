@@ -4,8 +4,6 @@ Ids and tokenizer stay as they are. The rows of dropped tokens become zero, whic
 their tokens are suppressed at generation: left alone, a zero row keeps the logit 0 and takes probability.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache

@@ -6,8 +6,6 @@ differently: ``mlp.gate_proj``, ``fc1``, ``ffn1.intermediate_dense``, ``feed_for
 The built-in recipes select by the patterns made here, and pruning takes its names from here.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@
 ``artifact`` itself. Whoever goes on with the build, in whatever mode, reads every journal.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -6,8 +6,6 @@ even between the last two steps, goes on from there when it is started again wit
 on this machine, on a cluster or in shards.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence

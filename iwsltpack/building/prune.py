@@ -1,7 +1,5 @@
 """Structured pruning of gated MLPs: whole intermediate units go, by weight magnitude."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

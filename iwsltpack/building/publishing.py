@@ -1,7 +1,5 @@
 """The end of every build: side files, manifest, and the rename that makes a folder an artifact."""
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -26,8 +26,6 @@ A recipe file is TOML or JSON:
     pair = "en-de"                    # tokens with letters of other scripts go
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What is asked of a build, whoever does the work; and whether it is done already."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass

@@ -1,7 +1,5 @@
 """A build cut into shards that never speak to each other, as in an array of jobs, and their merging."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from iwsltpack.building import partial, publishing

@@ -1,7 +1,5 @@
 """A size that is asked for: what is meant, what the least is, and the search for the step that meets it."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Container

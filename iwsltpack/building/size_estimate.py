@@ -4,8 +4,6 @@ The sample goes through the quantizer and the coding of a real build; metadata, 
 will be, so that only the chunks of large tensors are an estimate. Few bytes of a checkpoint are read.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """Where a checkpoint comes from: a folder as it is, or the hub through huggingface_hub's own cache."""
 
-from __future__ import annotations
-
 import re
 from difflib import get_close_matches
 from pathlib import Path

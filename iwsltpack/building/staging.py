@@ -3,8 +3,6 @@
 Two that pack the same tensor, because one of them was taken for dead, never write to the same file.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import threading

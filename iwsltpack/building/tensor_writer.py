@@ -1,7 +1,5 @@
 """One tensor, chunk by chunk: read, pack, write, read back, compare bit by bit."""
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Iterator

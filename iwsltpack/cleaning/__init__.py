@@ -1,7 +1,5 @@
 """Clean-up of raw hypotheses by named, language-aware rules that never empty, merge or split a line."""
 
-from __future__ import annotations
-
 from iwsltpack.cleaning.chat_marks import as_server
 from iwsltpack.cleaning.engine import LANGUAGES, Change, CleanedLine, CleanResult, clean_line, clean_lines
 from iwsltpack.cleaning.files import CleanSummary, clean_file, language_of

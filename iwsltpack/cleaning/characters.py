@@ -1,7 +1,5 @@
 """Repairs that look at characters alone: breaks, controls, white space, runs and loops."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from typing import Final

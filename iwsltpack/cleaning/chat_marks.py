@@ -4,8 +4,6 @@ A mark is taken away where its place shows that it is one: at an end of the line
 a whole. Anywhere else it may be what the talk is about ("the token <s>"), so it stays and is reported.
 """
 
-from __future__ import annotations
-
 import html
 import unicodedata
 from typing import Final

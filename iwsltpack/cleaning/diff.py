@@ -1,7 +1,5 @@
 """A repair, shown: what was taken away and what was put in."""
 
-from __future__ import annotations
-
 from difflib import SequenceMatcher
 from typing import Final, Literal
 

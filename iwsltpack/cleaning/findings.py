@@ -1,7 +1,5 @@
 """Findings in a line that no rule can repair."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final

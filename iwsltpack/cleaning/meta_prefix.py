@@ -6,8 +6,6 @@ head may end; the last place at which the words read so far form a valid head wi
 window of fixed size, whatever the line's length.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 

@@ -3,8 +3,6 @@
 A rule returns the line as it is where it has nothing to repair. None of them may look beyond its line.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a stretch of text is written in: Chinese by its script, German and English by their function words."""
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

@@ -7,8 +7,6 @@ closed on purpose: no "we", no 模型, 系统, 机器, 词, "model", "word". Chi
 what the rules look for beside them.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from importlib import resources

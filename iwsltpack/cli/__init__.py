@@ -1,7 +1,5 @@
 """The command line: parse, one library call, print. One module per command."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib import import_module
 

@@ -11,8 +11,6 @@ to that command alone and wins. The command line wins over both.
     device = "cuda"
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path

@@ -4,8 +4,6 @@ Exit codes: 0 done; 1 unexpected; 2 usage; 3 input; 4 artifact; 5 validation fai
 missing; 7 out of disk, memory or network; 130 interrupted.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

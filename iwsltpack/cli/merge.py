@@ -1,7 +1,5 @@
 """``iwsltpack merge``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from iwsltpack.cli import console

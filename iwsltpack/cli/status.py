@@ -1,7 +1,5 @@
 """``iwsltpack status``."""
 
-from __future__ import annotations
-
 import typer
 
 from iwsltpack.cli import console

@@ -1,7 +1,5 @@
 """``iwsltpack verify``."""
 
-from __future__ import annotations
-
 from iwsltpack.cli import console
 from iwsltpack.errors import ValidationFailed
 

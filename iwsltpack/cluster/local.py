@@ -1,7 +1,5 @@
 """A cluster on this machine: one process a worker, on the loopback interface, gone without a trace."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import os

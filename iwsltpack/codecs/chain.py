@@ -7,8 +7,6 @@ forged megabyte can ask for a terabyte. Here the size comes from the manifest, w
 disagrees is refused.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -14,8 +14,6 @@ A code is a weight's place on the grid of a quantizer. Codes travel as an array 
     From a coding that stores values only: the values that the codes stand for.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,8 +4,6 @@ Neither numpy nor Zarr has bfloat16 or the 8-bit floats: their bits travel as un
 width, and the manifest says what they mean.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

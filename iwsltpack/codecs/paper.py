@@ -1,7 +1,5 @@
 """The published chain to the letter: float32 -> Quantize -> float16 -> Zstandard 3. Lossless tensors stay raw."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

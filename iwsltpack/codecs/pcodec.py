@@ -1,7 +1,5 @@
 """Integer codes, signed -> pcodec level 8."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar

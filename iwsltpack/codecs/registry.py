@@ -1,7 +1,5 @@
 """Every coding by its name in the manifest."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from iwsltpack.codecs.chain import Coding

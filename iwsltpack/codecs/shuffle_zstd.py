@@ -1,7 +1,5 @@
 """Integer codes, biased and unsigned -> byte shuffle -> Zstandard 1."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar

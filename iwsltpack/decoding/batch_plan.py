@@ -4,8 +4,6 @@ Which pieces are decoded together depends on the test set alone, never on what w
 searches exactly the batches of an unbroken one and writes the same bytes on any device.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -3,8 +3,6 @@
 In transformers' sandbox they reach nothing, but may loop, or make a text of any size, in compiling as in rendering.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Renders one chat template under limits; a program of its own, see `chat_template`. JSON in, JSON out."""
 
-from __future__ import annotations
-
 import json
 import math
 import resource

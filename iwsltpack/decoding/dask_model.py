@@ -1,7 +1,5 @@
 """A worker's model: loaded once, batches in, outputs out, nothing written."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

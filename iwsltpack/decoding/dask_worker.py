@@ -4,8 +4,6 @@ Light on purpose: a worker takes a task in its event loop, where importing torch
 seconds. The model and its libraries are loaded by the thread that decodes; see `dask_model`.
 """
 
-from __future__ import annotations
-
 from iwsltpack.cluster.worker import keep
 from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 

@@ -4,8 +4,6 @@ Everything that can be wrong with the input is found before the model is loaded.
 test sets that have something left to decode.
 """
 
-from __future__ import annotations
-
 import time
 from contextlib import ExitStack
 

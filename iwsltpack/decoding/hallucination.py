@@ -1,7 +1,5 @@
 """Signs that a hypothesis is made up, seen without a reference. They are reported; they never change the output."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import regex

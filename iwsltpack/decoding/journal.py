@@ -5,8 +5,6 @@ fsync. A line torn by a kill, or one that its checksum does not fit, is cut off 
 is opened again, and decoded anew. One process at a time holds the journal's lock; anybody may read.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -5,8 +5,6 @@ has decoded. A share depends on the plan and on N alone. What shards have decode
 from there into its documents.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import ExitStack
 from dataclasses import replace

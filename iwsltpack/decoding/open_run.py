@@ -1,7 +1,5 @@
 """A test set whose journal is open: what is left to decode of it, and its end."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Makes test sets ready to be decoded: finds, examines and plans them, and finds all that is wrong with the input."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path

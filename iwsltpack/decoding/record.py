@@ -1,7 +1,5 @@
 """Writes, from a complete journal, first the hypotheses and then the record of the run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path

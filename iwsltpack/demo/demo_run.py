@@ -4,8 +4,6 @@ The model is a miniature that translates a closed set of sentences and nothing e
 are those of a real submission.
 """
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import shutil

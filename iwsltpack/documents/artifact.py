@@ -1,7 +1,5 @@
 """The artifact's manifest: what the model is, how each tensor is stored, and a checksum of every byte."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import field, replace

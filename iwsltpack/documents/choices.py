@@ -4,8 +4,6 @@ An option's help, the library's check and a document's schema take the one list 
 of one part of the library alone stand with its own options, such as `DecodeOptions`.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 DEFAULT_SOURCE = "Qwen/Qwen2-Audio-7B-Instruct"

@@ -4,8 +4,6 @@ It holds what the hypotheses and ``run.json`` are made of beside the journals, s
 neither the recordings nor the artifact are at hand.
 """
 
-from __future__ import annotations
-
 from iwsltpack.documents.document import Document, Part
 from iwsltpack.documents.kinds import Amount, Pair, PositiveAmount, RelativePath, Text
 from iwsltpack.documents.names import FORMAT_VERSION, PLAN_FORMAT

@@ -1,7 +1,5 @@
 """Frozen dataclasses that are JSON documents: one conversion for all of them, both ways."""
 
-from __future__ import annotations
-
 import dataclasses
 import types
 import typing

@@ -4,8 +4,6 @@ A kind is a Python type with keywords of JSON Schema beside it. The schemas unde
 the documents' fields (``make schemas``); a kind with a title gets a definition of its own there.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from iwsltpack.documents.names import PAIRS

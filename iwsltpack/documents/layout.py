@@ -1,7 +1,5 @@
 """Where an artifact's bytes lie: chunks of whole rows, and the files they are in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

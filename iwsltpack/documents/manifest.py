@@ -4,8 +4,6 @@ A schema checks every number by itself. Here they are checked against each other
 program allocate, loop or open a file.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator

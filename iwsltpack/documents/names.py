@@ -1,7 +1,5 @@
 """Every name and version that is part of a format on disk. The prose specification is docs/format.md."""
 
-from __future__ import annotations
-
 import re
 
 ARTIFACT_FORMAT = "iwsltpack.artifact"

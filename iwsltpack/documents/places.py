@@ -1,7 +1,5 @@
 """What a folder is, told by what lies in it, and where nothing else may be written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final, Literal
 

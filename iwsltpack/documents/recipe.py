@@ -1,7 +1,5 @@
 """A recipe as data: which layers are rounded and how finely, and what is pruned first; and the file people write."""
 
-from __future__ import annotations
-
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 

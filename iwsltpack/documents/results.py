@@ -1,7 +1,5 @@
 """Published results as data: the rows of somebody's table, to stand beside one's own."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from iwsltpack.documents.choices import Measure, Metric

@@ -1,7 +1,5 @@
 """The record of one decoding run: one test set, one artifact, one set of settings."""
 
-from __future__ import annotations
-
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal

@@ -4,8 +4,6 @@ The schemas lie in ``schemas/`` at the top of the repository and travel inside t
 ``iwsltpack/schemas``; `schema_directory` is the one place that knows this.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from functools import cache

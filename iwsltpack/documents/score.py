@@ -1,7 +1,5 @@
 """``score.json``: the scores of one set of hypotheses, each with the signature that makes it comparable."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The record of a packaged submission: who, which model, decoded how, cleaned how, and every file's digest."""
 
-from __future__ import annotations
-
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated

@@ -5,8 +5,6 @@ adding a file here, or passing the path of one's own wherever a name is accepted
 published is null in its file and named under ``unknown``: nothing is made up.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import field, replace
 from functools import cache

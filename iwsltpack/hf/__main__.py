@@ -1,7 +1,5 @@
 """``python -m iwsltpack.hf [--mode MODE] SCRIPT ARGS…``: a program for transformers, unchanged, over artifacts."""
 
-from __future__ import annotations
-
 import argparse
 import runpy
 import sys

@@ -3,8 +3,6 @@
 A card ends with a digest of itself. One that still fits was edited by nobody, and may be renewed.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What differs between an artifact and a repository, and in which commits that is made up for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ folder renamed only when the whole was verified. A pull that was killed goes on:
 hash is right.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a quantizer is: it turns a tensor into integer codes, chunk by chunk, and codes back into weights."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 

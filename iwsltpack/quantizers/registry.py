@@ -1,7 +1,5 @@
 """Every quantizer by its name in the manifest, and the one that a tensor has."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -9,8 +9,6 @@ One thing is folded: Quantize gives -0.0 for small negative weights, an integer 
 package gives back have +0.0 there, in every coding. No product or sum changes in value by that.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache
 from typing import Any, ClassVar, Self

@@ -3,8 +3,6 @@
 A calibrated quantizer makes such matrices one by one; each waits in a file of its own until it is packed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self

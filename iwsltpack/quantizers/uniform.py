@@ -1,7 +1,5 @@
 """Rounding to the multiples of any step; `iwsltpack.quantizers.rounding` is for the paper's steps, and faster."""
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar, Self
 

@@ -7,8 +7,6 @@
 Always text: `pathlib.Path` would make one slash of two.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from typing import Literal

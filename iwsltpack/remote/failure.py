@@ -4,8 +4,6 @@ The one retry policy of the package is here: `persist` and the figures it goes b
 checkpoint on the hub, and artifacts read in place all use it.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import time

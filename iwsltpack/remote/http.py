@@ -1,7 +1,5 @@
 """Files over HTTP: of a model repository on the hub, or below any URL. Both through the hub library's HTTP client."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -4,8 +4,6 @@ The library wraps one exception in another, and its texts hold signed addresses;
 the first that is known here, and nothing of a text is repeated before `without_secrets` went over it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -10,8 +10,6 @@ CACHE/artifacts/.known/                which artifact a hub address led to last,
 `mirror_into` makes one in a folder of the caller's, with ``.incoming`` and ``.locks`` beside it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

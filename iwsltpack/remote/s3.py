@@ -1,7 +1,5 @@
 """Files of an S3 bucket, or of any store of that protocol, through botocore, which is an extra."""
 
-from __future__ import annotations
-
 import os
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One store, whichever scheme: files by their path, with patience where patience helps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event

@@ -1,7 +1,5 @@
 """The Pareto frontier of quality and size: the systems no other beats in one without losing in the other."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

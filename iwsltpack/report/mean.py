@@ -1,7 +1,5 @@
 """The mean over test sets: one row for each system that was decoded on all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean

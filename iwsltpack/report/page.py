@@ -1,7 +1,5 @@
 """The page: one HTML file with everything in it, that needs no network and runs no text as code."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html

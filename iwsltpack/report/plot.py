@@ -4,8 +4,6 @@ Told apart by shape and label before colour, so that it can be read in print and
 those of Okabe and Ito. The same table gives the same bytes.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A table as text: Markdown, CSV, LaTeX, JSON, and as a rich table for the terminal."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Sequence

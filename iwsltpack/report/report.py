@@ -1,7 +1,5 @@
 """The report: table in every format, graph, page, in one folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 Every artifact can be used as soon as it has its name. A command that was killed goes on from there.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace

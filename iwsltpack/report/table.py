@@ -1,7 +1,5 @@
 """The table of a test set: differences, ratios, both measures of size, the frontier, and what must not be compared."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

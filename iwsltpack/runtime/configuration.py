@@ -3,8 +3,6 @@
 Figures that no model has are refused before a library loops, allocates or counts by them.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator

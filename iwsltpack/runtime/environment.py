@@ -1,7 +1,5 @@
 """What this machine is: its devices, the memory taken, and packages that are absent or do not fit each other."""
 
-from __future__ import annotations
-
 import importlib
 import platform
 import resource

@@ -1,7 +1,5 @@
 """What differs between families of models when they are asked about audio: one entry a family, said here alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

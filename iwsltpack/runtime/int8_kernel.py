@@ -10,8 +10,6 @@ by a second kernel in a fixed order.
 
 # mypy: disable-error-code="import-untyped, no-untyped-def, untyped-decorator"
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -5,8 +5,6 @@
 >>> processor = iwsltpack.load_processor("artifacts/q3")         # doctest: +SKIP
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -4,8 +4,6 @@ A value looks like a safetensors slice; nothing is decoded before the loader ask
 block of rows by block of rows, so that the host never holds more than a few blocks whatever a tensor's size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Scores kept in the user's cache by the content they were computed from."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """COMET checkpoints: a folder, a ``model.ckpt``, or a hub id that is downloaded once."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

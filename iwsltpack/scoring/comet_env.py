@@ -5,8 +5,6 @@ this program. `venv` makes it and pip fills it, from wherever pip is configured 
 faster, but reads none of that configuration, and its cache must be there, and be lockable, whenever COMET runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import os

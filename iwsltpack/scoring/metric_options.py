@@ -1,7 +1,5 @@
 """What a person may ask of scoring, with the track's defaults."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iwsltpack.documents.choices import Device

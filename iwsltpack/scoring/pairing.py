@@ -3,8 +3,6 @@
 Where folders hold several test sets, their files are paired first, by the names of the test sets.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections import Counter

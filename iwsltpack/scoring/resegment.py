@@ -5,8 +5,6 @@ the process on some inputs: it runs in a process of its own, gets no input known
 cut. Text is never taken from its output, so nothing of a hypothesis can be lost or changed.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import itertools
 import json

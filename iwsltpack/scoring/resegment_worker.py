@@ -4,8 +4,6 @@ Standard input: a JSON list of ``[references, hypothesis]``, each a list of toke
 hypothesis tokens fall to each reference.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """chrF and BLEU: sacrebleu's own, with its own signature, segment by segment as well."""
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Score hypotheses: every number with its signature, computed once and then known by its content."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ on its segment scores, with the same definition of the p-value. A result holds t
 width of the system's 95 % confidence interval, and the seed, under the names that a score document's comparison has.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from typing import Any

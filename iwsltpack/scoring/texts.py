@@ -1,7 +1,5 @@
 """Lines of text to be scored: how they are read, and the digest they are known by."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

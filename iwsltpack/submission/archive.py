@@ -4,8 +4,6 @@ The format is ZIP with entries stored, not deflated: no compressor's version can
 small. Time stamps, modes and order are fixed.
 """
 
-from __future__ import annotations
-
 import io
 import stat
 import zipfile

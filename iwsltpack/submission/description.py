@@ -1,7 +1,5 @@
 """The texts a person needs: what to paste into the server's form, and what to upload in which order."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from string import Template
 

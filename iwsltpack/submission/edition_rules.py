@@ -1,7 +1,5 @@
 """What an edition's rules say of a submission: asked when it is packaged, and again when the package is validated."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The ledger: the folder of submissions, what it holds, and changes to it."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Names of the files and folders of a submission."""
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

@@ -1,7 +1,5 @@
 """From runs and an artifact to a package: everything is checked first, then written in one step."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 

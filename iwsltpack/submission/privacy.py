@@ -1,7 +1,5 @@
 """Nothing in a package may tell whose machine it came from."""
 
-from __future__ import annotations
-
 import contextlib
 import getpass
 import re

@@ -4,8 +4,6 @@ New folders are written beside the old ones under names that no reader looks at.
 decides: without it nothing has happened, with it the rest is carried out, now or at the next start.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Every rule the validator and the packager can name; the table itself is ``rules.toml`` beside this file."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ for every page of the file (docs/measurements.md has the figures). What is cache
 cache; where the file system knows no direct access, ordinary reads and writes do the same.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import mmap

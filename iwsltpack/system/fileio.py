@@ -1,7 +1,5 @@
 """Atomic, deterministic files: every write goes to a sibling temporary file, is synced, then renamed."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -4,8 +4,6 @@ A kill or a full disk leaves a last line that is torn; a bad disk or an editor l
 fit. Neither counts: what such a line told is worked out anew.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Iterator

@@ -4,8 +4,6 @@ A file system may have no locks (Lustre mounted without ``flock``, some NFS). No
 whole, so work goes on without: one warning a process says that it is then up to the user to keep two commands apart.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import logging

@@ -1,7 +1,5 @@
 """What the machine's memory allows, and how the C library deals with it."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from functools import cache

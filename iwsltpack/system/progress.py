@@ -1,7 +1,5 @@
 """What long work tells the person who waits for it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import Literal

@@ -1,7 +1,5 @@
 """Other libraries' bars and remarks, kept off stderr while their work is a part of ours."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A table of things by name that refuses doubles and, asked for an unknown name, lists the known."""
 
-from __future__ import annotations
-
 from typing import Protocol, TypeVar
 
 from iwsltpack.errors import UsageError

@@ -1,7 +1,5 @@
 """Tables that cut nothing: columns where they fit, one line for each value where they do not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Texts for people, written from Jinja templates that lie beside the code which fills them in."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

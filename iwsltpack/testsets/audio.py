@@ -4,8 +4,6 @@ Reading goes through libsndfile (wav, flac, mp3, ogg, aiff and twenty more), rat
 Channels are averaged.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 Each check reads the container's own marks. Nothing is decoded here.
 """
 
-from __future__ import annotations
-
 import mmap
 import re
 from dataclasses import dataclass

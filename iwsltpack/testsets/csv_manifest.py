@@ -6,8 +6,6 @@ manifests are written from the top of its repository). The manifest is the user'
 read too; only the file's name of such a path is ever written into a document.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

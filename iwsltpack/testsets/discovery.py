@@ -1,7 +1,5 @@
 """Find the test sets a folder holds, by what lies in it or as told."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Folders of recordings, one segment each: ACL 60/60's segmented wavs, and any other."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -5,8 +5,6 @@ Recordings that ``FILE_ORDER`` does not name come last. Without a YAML every fil
 recording ``FILE_ORDER`` is not needed.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable

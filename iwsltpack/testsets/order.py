@@ -1,7 +1,5 @@
 """Do lines follow the audio? Rank correlation of segment durations and the lengths of texts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final, Literal
 

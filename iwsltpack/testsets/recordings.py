@@ -1,7 +1,5 @@
 """The recordings of a test set, wherever they lie in it, found by the names its lists give them."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import unicodedata

@@ -1,7 +1,5 @@
 """The YAML list of segments that IWSLT ships: ``wav``, ``offset`` and ``duration`` of each, in seconds."""
 
-from __future__ import annotations
-
 import math
 import re
 import reprlib

@@ -1,7 +1,5 @@
 """Examine every recording of a test set before a model is loaded, and plan the pieces the model will hear."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math

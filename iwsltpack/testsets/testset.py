@@ -1,7 +1,5 @@
 """What a test set is: named, with its segments in the order of the output lines."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field

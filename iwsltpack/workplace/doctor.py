@@ -1,7 +1,5 @@
 """What will and will not work, told before hours are spent on it: settings, model, test sets, machine."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The one job of a working folder, as its commands would do it when they are typed bare."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal

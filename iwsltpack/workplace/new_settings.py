@@ -1,7 +1,5 @@
 """The settings file of a new working folder."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path, PurePath

@@ -1,7 +1,5 @@
 """How far the job of a working folder is: read from what the commands wrote, without checking it anew."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal

@@ -5,8 +5,6 @@ It holds ``setup.sh``, ``run.sh``, ``requirements.txt``, ``README.md``, the arti
 ``bash run.sh --lang-pair P --batch-size N --input F --output F`` writes one line for each input line.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import tomllib

@@ -1,7 +1,5 @@
 """Checks of everything a participant hands in: every problem at once, each with place, rule and next step."""
 
-from __future__ import annotations
-
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checks of a hypothesis file: its bytes, its lines, and what they are written in."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Checks of a finished decoding run: its hypotheses are its own, whole, in order, and follow the audio."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

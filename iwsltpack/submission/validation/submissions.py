@@ -1,7 +1,5 @@
 """Checks of a packaged submission, folder or archive, and of a folder of them."""
 
-from __future__ import annotations
-
 import json
 import stat
 from collections import defaultdict
