@@ -5,8 +5,6 @@ prints it as it stands and exits with the class's `exit_code`; library code neve
 elsewhere are shown in it, never obeyed; see `printable`.
 """
 
-from __future__ import annotations
-
 import re
 import signal
 from dataclasses import dataclass
@@ -103,7 +101,7 @@ class ValidationFailed(IwsltpackError):
     exit_code = 5
 
     def __init__(
-        self, what: str, problems: list[Problem], *, where: object = None, fix: str | None = None
+        self, what: str, problems: list["Problem"], *, where: object = None, fix: str | None = None
     ) -> None:
         self.problems = problems
         super().__init__(what, where=where, fix=fix)
@@ -176,6 +174,6 @@ class Problem:
         return dict(vars(self))
 
 
-def has_errors(problems: list[Problem]) -> bool:
+def has_errors(problems: list["Problem"]) -> bool:
     """Tell whether any problem is of severity ``error``."""
     return any(problem.severity == "error" for problem in problems)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from iwsltpack import editions
@@ -116,8 +117,6 @@ def _tokenizer(folder: Path) -> Any:
 
 def _texts(tokenizer: Any, folder: Path, rows: int) -> dict[int, str]:
     """Return what each token that may be dropped stands for."""
-    import regex
-
     fixed = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids, *_named_ids(folder)}
     ids = sorted({token for token in tokenizer.get_vocab().values() if token < rows} - fixed)
     texts: list[str] = []
@@ -144,8 +143,6 @@ def _named_ids(folder: Path) -> set[int]:
 
 def _outside(texts: dict[int, str], scripts: tuple[str, ...]) -> set[int]:
     """Return the tokens with a letter of another script; letters that scripts share, such as µ, belong to all."""
-    import regex
-
     try:
         known = "".join(rf"\p{{Script={script}}}" for script in (*scripts, "Common", "Inherited"))
         foreign = regex.compile(rf"(?V1)[\p{{L}}--[{known}]]")

@@ -1,13 +1,12 @@
 """From a checkpoint and a recipe to what becomes of each tensor."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -85,7 +84,7 @@ class TensorPlan:
             zero_rows=None if self.vocabulary is None else len(dropped_rows(self.vocabulary)),
         )
 
-    def with_whole_paths(self) -> TensorPlan:
+    def with_whole_paths(self) -> Self:
         """Return the plan for another process: no path depends on the folder it works in."""
         source = replace(self.source, path=self.source.path.resolve())
         return replace(self, source=source, matrix=self.matrix and self.matrix.resolve())

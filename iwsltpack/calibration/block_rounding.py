@@ -1,29 +1,23 @@
 """What is known of every matrix, kept in files; and the codes that follow from it at any step."""
 
-from __future__ import annotations
-
 import math
 import os
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
 from iwsltpack.building.chunk_packer import class_entropy
 from iwsltpack.building.plan import rows_per_chunk
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import Gathered, SecondMoment
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.calibrated import Factor, check_sensitivity, factorize, quantize
 from iwsltpack.quantizers.scales import SUFFIX, QuantizedMatrix
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
-    from pathlib import Path
-
-    from iwsltpack.calibration.model_weights import Weights
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 OUTPUT_SHARE = 0.7
 """Of the step of a matrix that makes logits: the softmax's curvature says too little of what errors do there."""

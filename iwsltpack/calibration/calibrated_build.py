@@ -5,41 +5,33 @@ other recipe. Where a size is asked for, that artifact is weighed, and the step 
 the compression did to the model's predictions is measured on segments that were held out, and put in the manifest.
 """
 
-from __future__ import annotations
-
 import shutil
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from iwsltpack.artifact.location import folder_bytes
-from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.dropped_tokens import find_dropped
 from iwsltpack.building.partial import lock_partial, partial_of
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import rules_of
 from iwsltpack.building.publishing import publish
-from iwsltpack.building.size import goal_of, meet, near
+from iwsltpack.building.request import BuildRequest
+from iwsltpack.building.size import Goal, SizeTarget, goal_of, meet, near
+from iwsltpack.calibration.block_rounding import Moments
 from iwsltpack.calibration.damage import damage_of, keep_predictions, measure_dropping
 from iwsltpack.calibration.data import CalibrationData, CalibrationRequest
 from iwsltpack.calibration.model_weights import Weights
+from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import gather
+from iwsltpack.documents.artifact import ArtifactManifest, Calibration
 from iwsltpack.documents.choices import DEFAULT_STEP
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from pathlib import Path
-
-    from iwsltpack.building.checkpoint import Checkpoint
-    from iwsltpack.building.request import BuildRequest
-    from iwsltpack.building.size import Goal, SizeTarget
-    from iwsltpack.calibration.block_rounding import Moments
-    from iwsltpack.calibration.towers import Batch
-    from iwsltpack.documents.artifact import ArtifactManifest, Calibration
 
 FOLDER = "calibration"
 """In the partial folder; it goes with it when the artifact is published."""
@@ -140,7 +132,7 @@ def check_targets(
 
 
 def _choose(
-    trials: _Trials,
+    trials: "_Trials",
     data: CalibrationData,
     folder: Path,
     checkpoint: Checkpoint,

@@ -1,26 +1,20 @@
 """What compression does to a model: how far its predictions are from the uncompressed one's."""
 
-from __future__ import annotations
-
 import math
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
 from iwsltpack.calibration.block_rounding import Settings
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.streams import reading, writing
+from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import Walk
 from iwsltpack.documents.artifact import Damage, Vocabulary
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from iwsltpack.calibration.model_weights import Weights
-    from iwsltpack.calibration.towers import Batch
-    from iwsltpack.system.progress import Reporter
+from iwsltpack.system.progress import Reporter
 
 
 def predict(

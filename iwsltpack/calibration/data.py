@@ -1,10 +1,8 @@
 """From a test set to what a model is calibrated on: the conversations that decoding would hold, with their answers."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
@@ -23,14 +21,9 @@ from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, load_checkpoint, processor_from
 from iwsltpack.scoring.references import read_references
 from iwsltpack.system import fileio
+from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.discovery import find_test_sets
-from iwsltpack.testsets.survey import survey
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from iwsltpack.system.progress import Reporter
-    from iwsltpack.testsets.survey import Piece, Survey
+from iwsltpack.testsets.survey import Piece, Survey, survey
 
 LABELS = "labels.json"
 """The model's own outputs, as far as they are made."""

@@ -5,22 +5,16 @@ tower's blocks are given beside it; ``out-N`` that of a tower's outputs; ``parti
 that more gradients will reach.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 
 from iwsltpack.calibration.moments import Gathered, SecondMoment, Uses
 from iwsltpack.calibration.streams import reading, writing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from iwsltpack.calibration.towers import Recorded
+from iwsltpack.calibration.towers import Recorded
 
 PARTIAL = "partial-"
 

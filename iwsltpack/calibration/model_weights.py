@@ -3,14 +3,14 @@
 transformers' own loader says which tensor belongs where: it is given every tensor's shape, and none of the values.
 """
 
-from __future__ import annotations
-
 import math
 import mmap
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -22,10 +22,6 @@ from iwsltpack.calibration.moments import checkpoint_names
 from iwsltpack.calibration.towers import find_towers
 from iwsltpack.runtime.model import load_checkpoint, load_model, resolve_device
 from iwsltpack.runtime.weights import BLOCK_BYTES, DTYPES, as_torch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 
 class _Unread(torch.Tensor):

@@ -1,18 +1,14 @@
 """What each weight matrix is fed, and how much its outputs matter: gathered by hooks while gradients flow."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 ROWS_AT_ONCE = 512
 """Inputs gathered before they are multiplied: one product of many rows costs less than many of a few."""
@@ -29,7 +25,7 @@ class Uses:
         self.tokens += len(ids)
         self._sum += torch.bincount(ids, minlength=len(self._sum))
 
-    def merge(self, other: Uses) -> None:
+    def merge(self, other: Self) -> None:
         """Add what was summed before."""
         self.tokens += other.tokens
         self._sum += other.total()

@@ -1,20 +1,14 @@
 """Tensors on disk, one after the other in one file: written in one go, read in the same order."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from iwsltpack.errors import ArtifactError
 from iwsltpack.system import fileio
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import torch
 
 
 @contextmanager
@@ -26,8 +20,6 @@ def writing(path: Path) -> Iterator[Callable[[torch.Tensor], None]]:
     with fileio.atomic_open(path) as stream:
 
         def add(tensor: torch.Tensor) -> None:
-            import torch
-
             plain = tensor.detach().cpu()
             if plain.dtype is torch.bfloat16:
                 plain = plain.float()
@@ -41,8 +33,6 @@ def reading(path: Path) -> Iterator[torch.Tensor]:
 
     ArtifactError: the file is gone or damaged.
     """
-    import torch
-
     try:
         with path.open("rb") as stream:
             while stream.peek(1):

@@ -6,21 +6,17 @@ model's own code runs the joints; each block is replaced by a stand-in that note
 hidden state on. So no code here knows an architecture, and no more than one block is computed at a time.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections import UserDict
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 HIDDEN = "hidden_states"
 """Name of a block's first parameter in transformers, where it is given by name."""

@@ -8,31 +8,25 @@ time; see `iwsltpack.calibration.model_weights` for what lies between the blocks
 Every step ends with a rename: what is stopped at any moment goes on from the last whole step, to the same bytes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from iwsltpack.calibration.block_rounding import Moments, Settings
 from iwsltpack.calibration.gradients import Gradients
+from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import Collector, Gathered, weight_layers
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.calibration.towers import Batch, Call, Joints
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from iwsltpack.calibration.model_weights import Weights
 
 
 def gather(

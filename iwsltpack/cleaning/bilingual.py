@@ -1,8 +1,7 @@
 """Answers in both languages: which part is the translation, and where talk about it begins again."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, STOPS, Head, find_head, scan
@@ -16,9 +15,6 @@ from iwsltpack.cleaning.script import (
     in_target,
     latin_words,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WINDOW: Final = 1500
 """Characters from the start, or from the end, in which the border between the languages is looked for."""

@@ -1,18 +1,14 @@
 """Apply the rules to lines: until nothing changes, never to nothing, never to more or fewer lines."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from iwsltpack.cleaning.characters import is_plain
 from iwsltpack.cleaning.findings import REPORTS
 from iwsltpack.cleaning.rules import RULES, CleaningRule, may_be_talk
 from iwsltpack.cleaning.script import has_content
 from iwsltpack.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LANGUAGES: Final = ("zh", "de")
 MAX_PASSES: Final = 8

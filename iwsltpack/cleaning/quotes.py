@@ -1,17 +1,13 @@
 """Quotation marks around a whole text, told apart from quotation marks within it."""
 
-from __future__ import annotations
-
 import itertools
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import regex
 
 from iwsltpack.cleaning.script import has_content
 from iwsltpack.cleaning.vocabulary import CLOSERS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SENTENCE_END: Final = "。！？!?.…"
 TITLE_MARK: Final = "《"

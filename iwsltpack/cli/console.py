@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,10 @@ from rich.text import Text
 
 from iwsltpack.errors import printable
 from iwsltpack.system import fileio
-from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.system.progress import SILENT, Reporter, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.progress import Progress
-
-    from iwsltpack.system.progress import Unit
 
 LOG_EVERY_S = 30.0
 """Seconds between progress lines where stderr is a file and no bar can be drawn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,6 @@ from iwsltpack.documents.choices import Measure, TableFormat
 from iwsltpack.documents.names import REPORT_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from iwsltpack.report.table import ReportTable
 
 

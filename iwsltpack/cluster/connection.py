@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,6 @@ from iwsltpack.system import fileio
 from iwsltpack.system.quiet import SILENT, quiet_loggers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from distributed import Client
 
 LOCAL = "local"

@@ -1,11 +1,10 @@
 """Work cut into shards for processes that never speak to each other, as in an array of jobs."""
 
-from __future__ import annotations
-
 import heapq
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from iwsltpack.errors import UsageError
 
@@ -29,7 +28,7 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     @classmethod
-    def parse(cls, text: str) -> Shard:
+    def parse(cls, text: str) -> Self:
         """Read ``I/N``; anything else is a `UsageError`."""
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         if found is None:

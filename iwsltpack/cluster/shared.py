@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,6 @@ from iwsltpack.errors import InputError
 from iwsltpack.system.fileio import disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from distributed import Client
 
 PROBE = ".iwsltpack-probe-"

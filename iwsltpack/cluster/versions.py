@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,6 @@ from iwsltpack.errors import UsageError
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from distributed import Client
 
 PYTHON, OURS = "python", "iwsltpack"

@@ -6,8 +6,6 @@ are; then every class is a few rectangles, which lie one after the other. Levels
 with integers, the same on every machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
@@ -65,7 +63,7 @@ class Classes:
         order = np.argsort(self.columns, kind="stable")
         return order, np.argsort(order)
 
-    def order(self, first: int, last: int) -> Order:
+    def order(self, first: int, last: int) -> "Order":
         """Return how the codes of rows `first` to `last` lie in their chunk."""
         levels = self.rows[first:last].astype(np.intp)
         rows = np.argsort(levels, kind="stable")

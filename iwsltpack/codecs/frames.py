@@ -6,19 +6,14 @@ are matches of a few bytes by chance, which cost more than the bytes themselves.
 bytes (docs/measurements.md). The format leaves the search to the writer, so ``zarr.json`` still says level 1.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import zstandard
 from numcodecs import Zstd
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import zstandard
 
 Buffer = bytes | bytearray | memoryview
 _SEARCHED_LEVEL = 1
@@ -33,8 +28,6 @@ def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[in
     """
     if level != _SEARCHED_LEVEL:
         return bytes(Zstd(level=level, checksum=checksum).encode(raw))
-    import zstandard
-
     # A compressor serves one thread at a time; with so small a table a new one costs microseconds.
     packer = zstandard.ZstdCompressor(compression_params=_parameters(checksum))
     if not (cuts := sorted({0, *ends, raw.size})[:-1])[1:]:
@@ -47,8 +40,6 @@ def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[in
 
 @cache
 def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
-    import zstandard
-
     settings: dict[str, Any] = {
         "strategy": zstandard.STRATEGY_FAST,
         "min_match": 7,
@@ -61,8 +52,6 @@ def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
 
 def ends_with_checksum(frame: Buffer) -> bool:
     """Tell whether a frame ends with a checksum of what it holds; `unpack_frame` then makes sure of it."""
-    import zstandard
-
     try:
         return bool(zstandard.get_frame_parameters(frame).has_checksum)
     except zstandard.ZstdError:
@@ -83,8 +72,6 @@ def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
 
 def content_size(frame: Buffer) -> int | None:
     """Return how many bytes a Zstandard frame says it unpacks to; None where it does not say, or is none."""
-    import zstandard
-
     try:
         size = zstandard.frame_content_size(frame)
     except zstandard.ZstdError:

@@ -1,30 +1,23 @@
 """Runs batches through the model; in the loop of one process, each is journaled before the next begins."""
 
-from __future__ import annotations
-
 import gc
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 
+from iwsltpack.decoding.batch_plan import Batch
+from iwsltpack.decoding.generation import Hypothesis, InputBuilder, Translator
 from iwsltpack.decoding.journal import Decoded
+from iwsltpack.decoding.open_run import OpenRun
+from iwsltpack.documents.run import RunSettings
 from iwsltpack.errors import ResourceError
-from iwsltpack.system.progress import SILENT
-from iwsltpack.testsets.audio import read_span
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from iwsltpack.decoding.batch_plan import Batch
-    from iwsltpack.decoding.generation import Hypothesis, InputBuilder, Translator
-    from iwsltpack.decoding.open_run import OpenRun
-    from iwsltpack.documents.run import RunSettings
-    from iwsltpack.system.progress import Reporter
-    from iwsltpack.testsets.audio import ExaminedFile, Samples
+from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.testsets.audio import ExaminedFile, Samples, read_span
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -16,33 +16,27 @@ from urllib.parse import urlsplit
 
 import torch
 
-from iwsltpack.artifact.location import is_address
+from iwsltpack.artifact.location import Place, is_address
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.cluster.connection import connect
-from iwsltpack.cluster.items import run_items
+from iwsltpack.cluster.items import Lost, run_items
 from iwsltpack.cluster.shared import check_readable
 from iwsltpack.cluster.worker import release
 from iwsltpack.decoding.batches import AudioProgress
 from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.dask_worker import SLOT, device_type, translate_task
 from iwsltpack.decoding.journal import Decoded
-from iwsltpack.decoding.open_run import open_whole
-from iwsltpack.decoding.prepare import prepare_jobs
-from iwsltpack.decoding.record import LIBRARIES
+from iwsltpack.decoding.open_run import OpenRun, open_whole
+from iwsltpack.decoding.options import RunRequest
+from iwsltpack.decoding.prepare import RunJob, prepare_jobs
+from iwsltpack.decoding.record import LIBRARIES, DecodedSet
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ResourceError, UsageError, ValidationFailed
+from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.survey import segment_problem
 
 if TYPE_CHECKING:
     from distributed import Client
-
-    from iwsltpack.artifact.location import Place
-    from iwsltpack.cluster.items import Lost
-    from iwsltpack.decoding.open_run import OpenRun
-    from iwsltpack.decoding.options import RunRequest
-    from iwsltpack.decoding.prepare import RunJob
-    from iwsltpack.decoding.record import DecodedSet
-    from iwsltpack.system.progress import Reporter
 
 THREADS = 2
 """Of a local worker: one has the model, the other reads the next batch's audio."""

@@ -1,17 +1,12 @@
 """What a client and its dask workers say to each other about decoding."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from iwsltpack.decoding.batch_plan import Batch
+from iwsltpack.decoding.journal import Decoded, Session
+from iwsltpack.documents.run import RunSettings
 from iwsltpack.system.fileio import canonical_json, sha256_bytes
-
-if TYPE_CHECKING:
-    from iwsltpack.decoding.batch_plan import Batch
-    from iwsltpack.decoding.journal import Decoded, Session
-    from iwsltpack.documents.run import RunSettings
-    from iwsltpack.testsets.audio import ExaminedFile
+from iwsltpack.testsets.audio import ExaminedFile
 
 
 @dataclass(frozen=True, kw_only=True)

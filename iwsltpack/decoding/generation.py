@@ -1,13 +1,11 @@
 """Audio in, hypotheses out: the conversation, the padding, greedy search, and how each output ended."""
 
-from __future__ import annotations
-
 import copy
 import json
 import threading
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -85,7 +83,7 @@ class InputBuilder:
             self.options = told_options(prompt, system_prompt or chat_template)
 
     @classmethod
-    def of_settings(cls, processor: Any, settings: RunSettings) -> InputBuilder:
+    def of_settings(cls, processor: Any, settings: RunSettings) -> Self:
         """Return the builder for a run with these settings."""
         builder = cls(processor, settings.prompt, settings.system_prompt, settings.chat_template)
         builder.plain = settings.engine == "vllm"

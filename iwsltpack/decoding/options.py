@@ -1,11 +1,9 @@
 """What a person may ask of a decoding run, with the track's defaults."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from iwsltpack.artifact.location import Place
 from iwsltpack.cluster.shards import Shard, check_sharing
@@ -113,7 +111,7 @@ class DecodeOptions:
         if not self.placeholder.strip() or len(self.placeholder.splitlines()) != 1:
             raise UsageError("the placeholder must be one line that is not empty", got=repr(self.placeholder))
 
-    def resolved(self, family: Family = AUDIO_FIRST) -> DecodeOptions:
+    def resolved(self, family: Family = AUDIO_FIRST) -> Self:
         """Return the same options with prompt and token limit filled in.
 
         They are those of the edition that was named, else those of the one whose baseline the model's family is, else

@@ -3,27 +3,21 @@
 vLLM runs in this process, so that a batch's requests are always scheduled alike and a killed run leaves nothing behind.
 """
 
-from __future__ import annotations
-
 import os
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from iwsltpack.decoding.generation import Translator, greedy
+import torch
+
+from iwsltpack.decoding.generation import Hypothesis, InputBuilder, Translator, greedy
 from iwsltpack.documents.names import MODEL_DIR
+from iwsltpack.documents.run import RunSettings
 from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError, UsageError, how_to_install
 from iwsltpack.runtime.configuration import architecture, first_line, generation_config
+from iwsltpack.runtime.families import Family
 from iwsltpack.runtime.vllm_loader import LOAD_FORMAT, register
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-
-    from iwsltpack.decoding.generation import Hypothesis, InputBuilder
-    from iwsltpack.documents.run import RunSettings
-    from iwsltpack.runtime.families import Family
-    from iwsltpack.testsets.audio import Samples
+from iwsltpack.testsets.audio import Samples
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

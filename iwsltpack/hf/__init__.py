@@ -9,24 +9,17 @@ An artifact is named by its folder, an address, or its hub id. A script that can
 or by ``--mode`` in front of the script.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import transformers
 
-from iwsltpack.artifact.reader import open_if_artifact
+from iwsltpack.artifact.reader import Artifact, open_if_artifact
+from iwsltpack.documents.choices import Mode
 from iwsltpack.errors import UsageError
 from iwsltpack.runtime.model import load_from
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import torch
-
-    from iwsltpack.artifact.reader import Artifact
-    from iwsltpack.documents.choices import Mode
 
 default_mode: Mode = "load"
 """How a model is held whose `from_pretrained` does not say."""

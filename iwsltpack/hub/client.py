@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iwsltpack.documents.artifact import File
 from iwsltpack.errors import UsageError
 from iwsltpack.remote import failure
 from iwsltpack.remote.address import HubAddress, is_remote, parse
@@ -16,13 +19,8 @@ from iwsltpack.system.quiet import quiet_loggers
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
-
-    from iwsltpack.documents.artifact import File
 
 MAIN = "main"
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.documents.artifact import ArtifactManifest, File
+from iwsltpack.documents.choices import CardPolicy
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
@@ -30,8 +31,6 @@ from iwsltpack.system.progress import SILENT, Reporter
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.hf_api import ModelInfo
-
-    from iwsltpack.documents.choices import CardPolicy
 
 
 CardOutcome = Literal["created", "updated", "unchanged", "kept"]

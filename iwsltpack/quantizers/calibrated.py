@@ -20,20 +20,19 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.scales import QuantizedMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     import torch
-    from numpy.typing import NDArray
 
 FLOOR = 0.1
 """Part of the mean that is added to every row's sensitivity: a row that calibration hardly saw is not given up."""

@@ -1,7 +1,5 @@
 """What the page shows of every segment: source, reference, each system's text raw and cleaned, scores, the clip."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections import Counter
@@ -33,7 +31,7 @@ class Segments:
     warnings: tuple[str, ...] = ()
 
 
-def segments_of(table: ReportTable, references: Sequence[References], audio: ClipFolder | None) -> Segments:
+def segments_of(table: ReportTable, references: Sequence[References], audio: "ClipFolder | None") -> Segments:
     """Gather the segments of a table: of its systems with scores and lines, those with the references that most share.
 
     Those of `references` are shown that the scores were computed with; clips are taken from `audio`, where it is given.

@@ -1,13 +1,12 @@
 """What a report compares: systems on a test set, gathered from runs, artifacts, scores and published tables."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from iwsltpack.artifact.location import is_address, locate, name_of
+from iwsltpack.artifact.location import Place, is_address, locate, name_of
 from iwsltpack.artifact.sizes import Sizes, sizes_of
 from iwsltpack.cleaning import clean_lines
 from iwsltpack.documents.artifact import ArtifactManifest
@@ -26,11 +25,6 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from iwsltpack.artifact.location import Place
 
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 MEASURE_TITLES = {"whole": "whole folder", "linear": "linear layers"}

@@ -6,12 +6,10 @@ the holders for `CodedLinear` or `Int8Linear` after. What reaches a holder is th
 (`weights.Handle`), so the mapping from checkpoint to module is transformers' own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import nn
@@ -116,7 +114,7 @@ class CodedLinear(nn.Module):
         with torch.inference_mode(mode=False):
             return self._tensor.to(place.device, place.dtype)
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CodedLinear:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._cached = None
         return self
@@ -150,7 +148,7 @@ class StreamingConfig(QuantizationConfigMixin):
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self.decoded: list[str] = []
 
-    def __deepcopy__(self, _: dict[int, Any]) -> StreamingConfig:
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
         # transformers copies configurations; an opened artifact holds locks and is meant to be shared.
         return self
 

@@ -7,13 +7,11 @@ converts codes in registers. Many rows (the prompt), and every other device, dec
 scratch: there the library's matrix product is the better one, and the decoding is a small part of its time.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -159,7 +157,7 @@ class Int8Linear(nn.Module):
             target[self.rows[here] - block.start, self.columns[here]] = self.values[here]
         return target
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Int8Linear:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._for_kernel = None
         return self

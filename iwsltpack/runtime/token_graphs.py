@@ -6,8 +6,6 @@ values are held in transformers' `StaticCache`, and a step's inputs are copied t
 `generate` itself is transformers' own: it asks the model for the callable of its token steps by `get_compiled_call`.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -65,7 +63,7 @@ class TokenGraphs:
         self._recorded.replay()
         return self._recorded.outputs[-1]
 
-    def _record(self, inputs: dict[str, Any]) -> _Recorded | None:
+    def _record(self, inputs: dict[str, Any]) -> "_Recorded | None":
         outputs: deque[Any] = deque(maxlen=1)
         try:
             replay = record(lambda: outputs.append(self._model(**inputs)))

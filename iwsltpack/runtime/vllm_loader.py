@@ -6,6 +6,7 @@ wherever vLLM takes a model: ``vllm serve artifacts/q3``, ``LLM("artifacts/q3")`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
     from iwsltpack.artifact.reader import Artifact

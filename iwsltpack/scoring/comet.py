@@ -1,7 +1,5 @@
 """Scoring with COMET through one worker process in its own environment: never a hang, always an answer."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math
@@ -87,7 +85,7 @@ class Comet:
             f"|precision:fp32|batch:{self._batch_size}"
         )
 
-    def start(self) -> _Worker:
+    def start(self) -> "_Worker":
         """Start the worker if it is not running, settle the device, and return the worker.
 
         A worker that does not start is a `MissingDependency`, and so is a GPU that was asked for and COMET's torch

@@ -1,12 +1,10 @@
 """References, with sources and documents where the file has them: plain text, CSV manifests, IWSLT's XML."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from xml.etree import ElementTree
 
 from iwsltpack.errors import InputError, UsageError
@@ -50,7 +48,7 @@ class References(SegmentLines):
     sources: tuple[str, ...] | None = None
     language: str | None = None
 
-    def select(self, ids: Sequence[str]) -> References:
+    def select(self, ids: Sequence[str]) -> Self:
         """Return the segments of the given names, in that order; each must be there, and once."""
         known = self.ids or ()
         places = {identifier: index for index, identifier in enumerate(known)}
@@ -67,7 +65,7 @@ class References(SegmentLines):
             )
         return self.take([places[identifier] for identifier in ids])
 
-    def take(self, order: Sequence[int]) -> References:
+    def take(self, order: Sequence[int]) -> Self:
         """Return the segments at the given places, counted from 0, in that order."""
         names = ("lines", "sources", "ids", "documents", "numbers")
         known: dict[str, Any] = {name: getattr(self, name) for name in names}
