@@ -68,7 +68,6 @@ CONSTANTS: dict[tuple[str, str], Any] = {
     ("build", "source"): choices.DEFAULT_SOURCE,
     ("build", "recipe"): choices.DEFAULT_RECIPE,
     ("estimate", "source"): choices.DEFAULT_SOURCE,
-    ("estimate", "coding"): choices.DEFAULT_CODING,
     ("estimate", "format_version"): choices.DEFAULT_VERSION,
     ("frontier", "source"): choices.DEFAULT_SOURCE,
     ("frontier", "recipe"): BUILT_IN["calibrated"].name,
@@ -156,7 +155,7 @@ def test_another_default_is_noticed() -> None:
 
 def test_constants_are_choices_that_exist() -> None:
     assert choices.DEFAULT_RECIPE in BUILT_IN
-    assert choices.DEFAULT_CODING in CODINGS
+    assert {choices.DEFAULT_CODING, choices.CALIBRATED_CODING} <= set(CODINGS)
     assert choices.DEFAULT_PAIR in names.PAIRS
     load(choices.DEFAULT_EDITION).pair(choices.DEFAULT_PAIR)
     load(choices.DEFAULT_EDITION).condition(choices.DEFAULT_CONDITION)

@@ -169,7 +169,7 @@ def draft_manifest(request: BuildRequest, checkpoint: Checkpoint) -> ArtifactMan
         tool=Tool(version=__version__, libraries={name: version(name) for name in PACKAGES}),
         base_model=request.base_model(checkpoint),
         recipe=request.recipe,
-        coding=request.coding_name,
+        coding=request.coding.name,
         calibration=request.calibration,
         tensors=(),
         files=(),

@@ -12,7 +12,7 @@ from iwsltpack.building.size import SizeTarget
 from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Calibration
-from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_VERSION
+from iwsltpack.documents.choices import DEFAULT_VERSION
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.documents.places import refuse_inside
@@ -29,7 +29,7 @@ class BuildRequest:
     source, output
         Folder with safetensors, configuration and processor files; folder to create.
     recipe, coding_name
-        What is rounded or pruned, and how the result is packed.
+        What is rounded or pruned, and how the result is packed; None: by the recipe's own coding.
     format_version
         Of the artifact's format: 1, or 2, which older versions of this program cannot read.
     matrices
@@ -48,7 +48,7 @@ class BuildRequest:
     source: Path
     output: Path
     recipe: Recipe
-    coding_name: str = DEFAULT_CODING
+    coding_name: str | None = None
     _: KW_ONLY
     format_version: int = DEFAULT_VERSION
     matrices: Path | None = None
@@ -61,7 +61,7 @@ class BuildRequest:
     @property
     def coding(self) -> Coding:
         """The coding; see `coding_in` for what is raised."""
-        return coding_in(self.format_version, self.coding_name)
+        return coding_in(self.format_version, self.coding_name or self.recipe.coding)
 
     def base_model(self, checkpoint: Checkpoint) -> BaseModel:
         """Return what the manifest says of the source."""
@@ -80,7 +80,7 @@ class BuildRequest:
 
     def check(self) -> None:
         """Refuse what needs no look at the source, before hours may be spent on fetching it."""
-        _ = self.coding
+        coding = self.coding
         if self.recipe.calibrated and self.format_version == 1:
             raise UsageError(
                 "format 1 holds multiples of 2^-b alone",
@@ -93,7 +93,7 @@ class BuildRequest:
             check_absent(self.output)
             return
         found = read_manifest(self.output)
-        asked = self.recipe, self.coding_name, self.format_version
+        asked = self.recipe, coding.name, self.format_version
         if (found.recipe, found.coding, found.format_version) != asked:
             raise self._occupied(found)
 

@@ -32,7 +32,7 @@ from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import File, Tensor
-from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_STEP, DEFAULT_VERSION
+from iwsltpack.documents.choices import DEFAULT_STEP, DEFAULT_VERSION
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.kinds import ITEM_BYTES
 from iwsltpack.documents.layout import GROUP_METADATA, group_metadata
@@ -69,6 +69,7 @@ class Estimate:
     """
 
     recipe: Recipe
+    coding: str
     sizes: Sizes
     seconds: float
     memory: int
@@ -93,7 +94,7 @@ def step_for(bits: float) -> float:
 def estimate(
     source: Path,
     recipes: Sequence[Recipe],
-    coding_name: str = DEFAULT_CODING,
+    coding_name: str | None = None,
     *,
     format_version: int = DEFAULT_VERSION,
     matrices: Path | None = None,
@@ -104,28 +105,33 @@ def estimate(
     `matrices` are for recipes that want them. What a build would be refused for before a tensor is packed is refused.
     """
     memory.keep_freed_blocks()
-    coding, checkpoint = coding_in(format_version, coding_name), open_checkpoint(source)
+    codings = [coding_in(format_version, coding_name or recipe.coding) for recipe in recipes]
+    checkpoint = open_checkpoint(source)
     # What is read here may stay in the cache: it is little, and wanted again by the next estimate.
     cached = {name: replace(tensor, past_cache=False) for name, tensor in checkpoint.tensors.items()}
     checkpoint = replace(checkpoint, tensors=cached)
     files = {} if matrices is None else find_matrices(matrices)
     planned = [_plan(checkpoint, recipe, files if recipe.calibrated else {}) for recipe in recipes]
-    plans = {_key(plan): plan for each in planned for plan in each.plans}
-    for each in planned:
+    plans: dict[Hashable, tuple[TensorPlan, Coding]] = {}
+    for each, coding in zip(planned, codings, strict=True):
         check_storable(each.plans, coding)
+        plans |= {_key(plan, coding): (plan, coding) for plan in each.plans}
     found: dict[Hashable, _Packed] = {}
     share = -(-sum(tensor.count for tensor in checkpoint.tensors.values()) // BUDGET)
     progress.start("sampling", len(plans))
 
-    def work(item: tuple[Hashable, TensorPlan]) -> None:
-        key, plan = item
+    def work(item: tuple[Hashable, tuple[TensorPlan, Coding]]) -> None:
+        key, (plan, coding) = item
         found[key] = as_narrow_as_can_be(plan.entry, lambda entry: _pack(plan, entry, coding, share))
         progress.advance()
 
-    ordered = sorted(plans.items(), key=lambda item: -item[1].source.nbytes)
+    ordered = sorted(plans.items(), key=lambda item: -item[1][0].source.nbytes)
     in_threads(work, ordered, os.cpu_count() or 1, threading.Event())
     progress.finish()
-    return [_sum_up(each, [found[_key(plan)] for plan in each.plans], checkpoint, coding) for each in planned]
+    return [
+        _sum_up(each, [found[_key(plan, coding)] for plan in each.plans], checkpoint, coding)
+        for each, coding in zip(planned, codings, strict=True)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +168,18 @@ def _plan(checkpoint: Checkpoint, recipe: Recipe, matrices: dict[str, Path]) -> 
     return _Planned(recipe=recipe, plans=plans, guessed=guessed)
 
 
-def _key(plan: TensorPlan) -> Hashable:
+def _key(plan: TensorPlan, coding: Coding) -> Hashable:
     """Tell apart what has to be packed apart: many recipes do the same to most tensors."""
     quantizer = () if plan.quantizer is None else tuple(sorted(plan.quantizer.described().items()))
-    return plan.source.name, plan.source.dtype, plan.shape, quantizer, plan.matrix, plan.vocabulary
+    return (
+        coding.name,
+        plan.source.name,
+        plan.source.dtype,
+        plan.shape,
+        quantizer,
+        plan.matrix,
+        plan.vocabulary,
+    )
 
 
 def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packed:
@@ -271,6 +285,7 @@ def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint, codin
     guessed = sum(entry.values for entry in entries if entry.name in each.guessed)
     return Estimate(
         recipe=each.recipe,
+        coding=coding.name,
         sizes=sizes,
         seconds=_seconds(each, packed, sizes),
         memory=_memory(each, packed, sizes),

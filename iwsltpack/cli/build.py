@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import (
-    DEFAULT_CODING,
     DEFAULT_RECIPE,
     DEFAULT_SOURCE,
     DEFAULT_VERSION,
@@ -31,7 +30,7 @@ def command(
     *,
     output: Path | None = None,
     recipe: str = DEFAULT_RECIPE,
-    coding: str = DEFAULT_CODING,
+    coding: str | None = None,
     format_version: int = DEFAULT_VERSION,
     calibration: Path | None = None,
     references: Path | None = None,
@@ -70,7 +69,7 @@ def command(
     size = _target(target_size, bits)
     settings = {"pair": pair, "step": step, "damping": damping, "references": references}
     data = _calibration(loaded, calibration, {**settings, "name": calibration_name}, size, matrices, share)
-    target = output or Path(ARTIFACTS_DIR) / f"{loaded.name}-{coding}"
+    target = output or Path(ARTIFACTS_DIR) / (f"{loaded.name}-{coding}" if coding else loaded.name)
     request = BuildRequest(
         Path(source),
         target,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cli import console
-from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_SOURCE, DEFAULT_VERSION
+from iwsltpack.documents.choices import DEFAULT_SOURCE, DEFAULT_VERSION
 from iwsltpack.errors import UsageError
 from iwsltpack.system.tables import Table, columns
 
@@ -19,7 +19,7 @@ def command(
     *,
     recipe: list[str] | None = None,
     target_size: list[str] | None = None,
-    coding: str = DEFAULT_CODING,
+    coding: str | None = None,
     format_version: int = DEFAULT_VERSION,
     matrices: Path | None = None,
     revision: str | None = None,
@@ -49,7 +49,6 @@ def command(
             progress=reporter,
         )
     document = {
-        "coding": coding,
         "format_version": format_version,
         "recipes": {each.recipe.name: _described(each) for each in found},
         "targets": {text: _fitting(found, size) for text, size in targets.items()},
@@ -74,6 +73,7 @@ def _guess(found: list[Estimate]) -> list[str]:
 
 def _described(each: Estimate) -> dict[str, Any]:
     return {
+        "coding": each.coding,
         **each.sizes.to_json(),
         "seconds": each.seconds,
         "memory_bytes": each.memory,

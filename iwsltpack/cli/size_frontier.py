@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from iwsltpack.cli import console
-from iwsltpack.documents.choices import DEFAULT_CODING, DEFAULT_PAIR, DEFAULT_SOURCE
+from iwsltpack.documents.choices import DEFAULT_PAIR, DEFAULT_SOURCE
 from iwsltpack.system import fileio
 
 
@@ -16,7 +16,7 @@ def command(
     references: Path | None = None,
     output: Path = Path("frontier"),
     recipe: str = "calibrated",
-    coding: str = DEFAULT_CODING,
+    coding: str | None = None,
     calibration_name: str | None = None,
     pair: str = DEFAULT_PAIR,
     base_model: str | None = None,

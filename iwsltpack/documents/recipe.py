@@ -3,6 +3,7 @@
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
+from iwsltpack.documents.choices import CALIBRATED_CODING, DEFAULT_CODING
 from iwsltpack.documents.document import INTERNAL, OPTIONAL, Document, Part
 from iwsltpack.documents.kinds import Keywords, PositiveCount, Sha256, Text, TrackPair, whole
 
@@ -126,6 +127,11 @@ class Recipe(Part):
     def calibrated(self) -> bool:
         """Whether a rule wants what a calibration makes."""
         return any(rule.calibrated for rule in self.layers)
+
+    @property
+    def coding(self) -> str:
+        """The name of the coding that packs the result where nobody names one."""
+        return CALIBRATED_CODING if self.calibrated else DEFAULT_CODING
 
 
 class LayerEntry(Part):

@@ -43,9 +43,8 @@ class Job:
             here = [path for thing, path in things_in(Path(ARTIFACTS_DIR), 1) if thing == "artifact"]
             artifact = str(here[0]) if len(here) == 1 else None
         self.settings = settings
-        self.built = Path(
-            build["output"] or artifact or f"{ARTIFACTS_DIR}/{Path(build['recipe']).stem}-{build['coding']}"
-        )
+        named = Path(build["recipe"]).stem + (f"-{build['coding']}" if build["coding"] else "")
+        self.built = Path(build["output"] or artifact or f"{ARTIFACTS_DIR}/{named}")
         self.artifact = artifact or str(self.built)
         self.runs = Path(decode["output"] or f"{RUNS_DIR}/{Path(self.artifact).name}")
         self.team: str | None = submit["team"]
