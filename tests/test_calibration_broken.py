@@ -40,14 +40,12 @@ def given(*more: object, count: int = 2) -> Callable[[Path], list[Any]]:
     return arguments
 
 
-def too_few_references(place: Path) -> list[Any]:
-    return [
-        MINIATURE,
-        "--calibration",
-        clips(place / "dev", 2),
-        "--references",
-        lines(place / "r.txt", "一\n"),
-    ]
+def references(text: str) -> Callable[[Path], list[Any]]:
+    def arguments(place: Path) -> list[Any]:
+        dev = clips(place / "dev", 2)
+        return [MINIATURE, "--calibration", dev, "--references", lines(place / "r.txt", text)]
+
+    return arguments
 
 
 def noise_for_audio(place: Path) -> list[Any]:
@@ -102,7 +100,11 @@ BROKEN: dict[str, tuple[Callable[[Path], list[Any]], str]] = {
     "one clip": (given(count=1), "one segment is too little"),
     "audio that is none": (noise_for_audio, "2 of 2 segments have audio that cannot be used"),
     "another language": (given("--pair", "en-de"), "references are in another language"),
-    "too few references": (too_few_references, "not one reference for each segment"),
+    "too few references": (references("一\n"), "not one reference for each segment"),
+    "references of another talk": (
+        references("<refset><doc docid='x'><seg>一</seg></doc><doc docid='y'><seg>二</seg></doc></refset>"),
+        "of other documents",
+    ),
     "a step of nothing": (given("--step", "0"), "must be a positive number"),
     "damping that is no number": (given("--damping", "nan"), "a number from 0 on"),
     "a size that cannot be": (

@@ -14,8 +14,8 @@ from iwsltpack.cli import score as score_command
 from iwsltpack.cli.common import with_options
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.cache import ScoreCache
-from iwsltpack.scoring.pairing import pair
-from iwsltpack.scoring.references import References, read_references
+from iwsltpack.scoring.pairing import pair, with_sources
+from iwsltpack.scoring.references import References, read_references, read_side
 from iwsltpack.scoring.score import score
 from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
 from iwsltpack.system import fileio
@@ -150,14 +150,92 @@ def test_other_segment_ids_are_refused_with_the_first(tmp_path: Path) -> None:
         pair(read_references(csv(tmp_path / "twice.csv", [*IDS[:4], IDS[0]])), run(tmp_path))
 
 
-class Sayings(Reporter):
-    """Keeps what it is told."""
+def table(path: Path, head: str, names: list[str], lines: list[str]) -> References:
+    path.write_text("\n".join([head, *map(",".join, zip(names, lines, strict=True)), ""]), encoding="utf-8")
+    return read_references(path)
 
-    def __init__(self) -> None:
-        self.said: list[str] = []
 
-    def say(self, text: str) -> None:
-        self.said.append(text)
+@pytest.mark.parametrize("resegment", [False, True])
+@pytest.mark.parametrize("head", ["id,target_zh", "\ufeffID,Target_ZH", "Segment_ID,target_zh"])
+def test_exchanged_ids_are_found_however_the_column_is_written(
+    tmp_path: Path, head: str, resegment: bool
+) -> None:
+    references = table(tmp_path / "ref.csv", head, IDS[::-1], LINES[::-1])
+    assert pair(references, run(tmp_path), resegment=resegment).lines == tuple(LINES)
+    fewer = table(tmp_path / "few.csv", head, IDS[:0:-1], LINES[:0:-1])
+    with pytest.raises(InputError, match="in another order" if resegment else "no reference for 1 of"):
+        pair(fewer, run(tmp_path), resegment=resegment)
+
+
+def test_recordings_named_in_a_manifest_are_its_documents(tmp_path: Path) -> None:
+    references = table(
+        tmp_path / "ref.csv", "audio_path,target_zh", AUDIO[2:] + AUDIO[:2], LINES[2:] + LINES[:2]
+    )
+    assert pair(references, run(tmp_path)).lines == tuple(LINES)
+
+
+def named(path: Path, names: str, tag: str = "refset", *, backwards: bool = False) -> Path:
+    """Write both talks with ids of segments; `backwards` from the last to the first, each with its own."""
+    segments = [f'<seg id="{name}">{line}</seg>' for name, line in zip(names.split(), LINES, strict=True)]
+    docs = (f'<doc docid="{talk}">{{}}</doc>' for talk in TALKS)
+    step = -1 if backwards else 1
+    both = [
+        doc.format("".join(part[::step]))
+        for doc, part in zip(docs, (segments[:2], segments[2:]), strict=True)
+    ]
+    path.write_text(f"<!-- made by hand --><{tag}>{''.join(both[::step])}</{tag}>", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("1 2 1 2 3", "0 1 0 1 2"),
+        ("1 2 1 2 3", "1 2 3 4 5"),
+        ("1 2 1 2 3", "s1 s2 s1 s2 s3"),
+        ("a b c d e",) * 2,
+    ],
+)
+def test_segments_are_paired_by_their_names_in_a_document(tmp_path: Path, ours: str, theirs: str) -> None:
+    output = read_hypotheses(named(tmp_path / "hyp.sgm", ours, "tstset"))
+    references = read_references(named(tmp_path / "ref.sgm", theirs, backwards=True))
+    assert references.lines == tuple(LINES[::-1])
+    assert pair(references, output).lines == tuple(LINES)
+
+
+def test_other_numbers_and_a_number_twice_are_refused(tmp_path: Path) -> None:
+    references = read_references(named(tmp_path / "ref.xml", "1 2 1 2 4"))
+    with pytest.raises(InputError, match="other numbers") as caught:
+        pair(references, read_hypotheses(named(tmp_path / "hyp.xml", "1 2 1 2 3", "tstset")))
+    assert "expected: 1, 2, 4\n  got: 1, 2, 3" in str(caught.value)
+    with pytest.raises(InputError, match="stands twice in a document"):
+        read_references(named(tmp_path / "twice.xml", "1 2 1 2 2"))
+
+
+@pytest.mark.parametrize("resegment", [False, True])
+def test_a_recording_a_line_says_no_document_and_the_words_are_asked(tmp_path: Path, resegment: bool) -> None:
+    ids = [f"sent_{number}" for number in range(5)]
+    cut = run(tmp_path, audio=[f"{name}.wav" for name in ids], ids=ids)
+    assert pair(read_references(xml(tmp_path / "same.xml", TALKS)), cut).lines == tuple(LINES)
+    with pytest.raises(InputError, match="in another order"):
+        pair(read_references(xml(tmp_path / "other.xml", OTHER_ORDER)), cut, resegment=resegment)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.json", "a.jsonl", "a.YAML", "a.txt", "a.zh"])
+def test_rows_of_a_table_and_other_documents_are_not_taken_for_segments(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(f"id\ttarget_zh\n{IDS[0]}\t{LINES[0]}\n", encoding="utf-8")
+    for read in (read_references, read_hypotheses):
+        with pytest.raises(InputError, match="the lines of this file are not segments"):
+            read(tmp_path / name)
+
+
+def test_sources_are_paired_by_name(tmp_path: Path) -> None:
+    references, said = table(tmp_path / "ref.csv", "id,target_zh", IDS, LINES), [f"line {it}" for it in IDS]
+    table(tmp_path / "said.csv", "id,source_en,target_zh", IDS[::-1], [f"{line},x" for line in said[::-1]])
+    assert with_sources(references, read_side(tmp_path / "said.csv", "source")).sources == tuple(said)
+    fileio.write_lines(tmp_path / "said.txt", said[1:])
+    with pytest.raises(InputError, match="not one source line for every reference"):
+        with_sources(references, read_side(tmp_path / "said.txt", "source"))
 
 
 def hypotheses_csv(path: Path, ids: list[str], lines: list[str], column: str = "hypothesis") -> Path:
@@ -170,7 +248,7 @@ def test_hypotheses_of_a_csv_are_paired_by_id(tmp_path: Path) -> None:
     references = read_references(csv(tmp_path / "ref.csv", IDS))
     backwards = read_hypotheses(hypotheses_csv(tmp_path / "hyp.csv", IDS[::-1], LINES[::-1]))
     assert backwards.lines == tuple(LINES[::-1])
-    reporter = Sayings()
+    reporter = Listener()
     assert pair(references, backwards, reporter=reporter).lines == backwards.lines
     assert reporter.said == []
     result = score(backwards, references, metrics=["chrf"], cache=ScoreCache(None))

@@ -19,7 +19,9 @@ from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, load_checkpoint, processor_from
+from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.references import read_references
+from iwsltpack.scoring.texts import Hypotheses, of_segments
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.discovery import find_test_sets
@@ -144,13 +146,12 @@ class CalibrationData:
             raise UsageError(
                 "the references are in another language", where=path, expected=language, got=found.language
             )
-        ids = [segment.id for segment in self.survey.test_set.segments]
-        lines = found.lines if found.ids is None else found.select(ids).lines
-        if len(lines) != len(ids):
-            raise InputError(
-                "not one reference for each segment", where=path, expected=len(ids), got=len(lines)
-            )
-        return lines
+        test_set = self.survey.test_set
+        count, got = len(test_set.segments), len(found.lines)
+        if got != count and found.ids is None and found.documents is None:
+            raise InputError("not one reference for each segment", where=path, expected=count, got=got)
+        blank = Hypotheses(name=test_set.name, lines=("",) * count)
+        return pair(found, of_segments(blank, test_set.segments)).lines
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_METRICS, Device
 from iwsltpack.documents.names import CLEANED_SCORE_NAME, SCORE_NAME
-from iwsltpack.errors import InputError, UsageError
+from iwsltpack.errors import UsageError
 from iwsltpack.scoring.metric_options import CometOptions
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SetsReporter
@@ -93,7 +93,9 @@ def command(
 
 def _check_use(test_set: Path, texts: list[Path | None]) -> None:
     """Refuse a test set that nothing would be read from."""
-    if all(path is None or path.is_dir() or path.suffix.lower() in (".xml", ".csv") for path in texts):
+    from iwsltpack.scoring.references import kind_of
+
+    if all(path is None or path.is_dir() or kind_of(path) != "text" for path in texts):
         raise UsageError(
             "a run, CSV and XML name their segments themselves", where=test_set, fix="leave out --test-set"
         )
@@ -109,22 +111,11 @@ def _language(pair: str | None) -> str | None:
 
 
 def _references(reference: Path, source: Path | None, language: str | None, split: str | None) -> References:
-    from dataclasses import replace
-
+    from iwsltpack.scoring.pairing import with_sources
     from iwsltpack.scoring.references import read_references, read_side
 
     found = read_references(reference, language=language, split=split)
-    if source is None:
-        return found
-    sources = read_side(source, "source", split).lines
-    if len(sources) != len(found.lines):
-        raise InputError(
-            "not one source line for every reference",
-            where=source,
-            expected=len(found.lines),
-            got=len(sources),
-        )
-    return replace(found, sources=sources)
+    return found if source is None else with_sources(found, read_side(source, "source", split))
 
 
 def _place_in_run(hypotheses: Path, *, cleaned: bool) -> Path | None:

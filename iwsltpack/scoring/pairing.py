@@ -7,7 +7,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from iwsltpack.documents.places import run_folders
 from iwsltpack.documents.run import read_run
 from iwsltpack.errors import InputError
-from iwsltpack.scoring.references import References
+from iwsltpack.scoring.references import References, SegmentLines
 from iwsltpack.scoring.texts import Hypotheses
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.testsets.order import compare_order
@@ -26,6 +26,7 @@ PIECE: Final = 24
 CERTAIN: Final = 0.3
 """Share of pieces whose document must be sure for their order to be judged."""
 SHARED: Final = -1
+NAMED: Final = [field.name for field in fields(SegmentLines)]
 
 
 def pair(
@@ -40,22 +41,38 @@ def pair(
     `InputError`; what is left out, and an order that is doubtful, is told to the `reporter`.
     """
     talks = _talks(references.documents, hypotheses.documents)
-    if talks and (resegment or hypotheses.ids is None or not set(hypotheses.ids) & set(references.ids or ())):
+    known = bool(set(hypotheses.ids or ()) & set(references.ids or ()))
+    if talks and (resegment or not known):
         found = _by_documents(references, hypotheses, talks, resegment, reporter)
-    elif references.documents and hypotheses.documents and not _one_a_line(references, hypotheses):
+    elif references.documents and hypotheses.documents and not (known or _one_a_line(references, hypotheses)):
         raise _strangers(references, hypotheses.documents[0])
     elif hypotheses.ids is not None and references.ids is not None and not resegment:
         return _by_ids(references, hypotheses, hypotheses.ids, reporter)
     else:
         found = references
-        if references.documents is not None and hypotheses.documents is None:
+        if references.documents is not None and (
+            hypotheses.documents is None or _one_a_line(references, hypotheses)
+        ):
             _check_documents(references, hypotheses)
     if resegment:
-        return found
+        return _in_order(found, hypotheses)
     if len(hypotheses.lines) != len(found.lines):
         raise _unequal(len(hypotheses.lines), len(found.lines), hypotheses.name, references.name)
     _check_order(found, hypotheses, reporter)
     return found
+
+
+def with_sources(references: References, sources: SegmentLines) -> References:
+    """Return the references with what is said in each, paired by name where both have names; see `pair`."""
+    ours, theirs = ({name: getattr(side, name) for name in NAMED} for side in (references, sources))
+    if (references.ids and sources.ids) or (references.documents and sources.documents):
+        lines = pair(References(**theirs), Hypotheses(**ours)).lines
+    else:
+        lines = sources.lines
+    if len(lines) != len(references.lines):
+        what = "not one source line for every reference"
+        raise InputError(what, where=sources.name, expected=len(references.lines), got=len(lines))
+    return replace(references, sources=lines)
 
 
 def _by_ids(
@@ -70,6 +87,26 @@ def _by_ids(
             f"{len(left)} references of {references.name} have no hypothesis in {hypotheses.name}: {left[0]} …"
         )
     return found
+
+
+def _in_order(references: References, hypotheses: Hypotheses) -> References:
+    """Return references that lines will be cut to in the order of the hypotheses, as far as ids tell it."""
+    ours, theirs = hypotheses.ids or (), references.ids or ()
+    if set(ours) == set(theirs):
+        return references.select(ours) if ours else references
+    common = set(ours) & set(theirs)
+    for one, other in zip(
+        *([name for name in side if name in common] for side in (ours, theirs)), strict=False
+    ):
+        if one != other:
+            raise InputError(
+                "the references stand in another order than the hypotheses",
+                where=references.name,
+                expected=one,
+                got=other,
+                fix="give references of these segments alone, or in their order",
+            )
+    return references
 
 
 def _unequal(got: int, expected: int, where: str, references: str) -> InputError:
@@ -142,6 +179,15 @@ def _by_documents(
         if len(lines) != len(places):
             where = f"{hypotheses.name}, {recording}"
             raise _unequal(len(lines), len(places), where, f"{references.name}, {talks[recording]}")
+        ours, theirs = _numbers(hypotheses, lines), _numbers(references, places)
+        if ours and theirs and [number - ours[0] for number in ours] != [n - theirs[0] for n in theirs]:
+            raise InputError(
+                "the segments of a document have other numbers than its references",
+                where=f"{hypotheses.name}, {recording}",
+                expected=", ".join(map(str, theirs)),
+                got=", ".join(map(str, ours)),
+                fix="give the references of these segments",
+            )
         order |= dict(zip(lines, places, strict=True))
     return references.take([order[line] for line in range(len(order))])
 
@@ -155,6 +201,10 @@ def _places(documents: Sequence[str], numbers: Sequence[int] | None) -> dict[str
         for lines in places.values():
             lines.sort(key=numbers.__getitem__)
     return places
+
+
+def _numbers(side: SegmentLines, lines: Sequence[int]) -> list[int]:
+    return [] if side.numbers is None else [side.numbers[line] for line in lines]
 
 
 def _check_order(references: References, hypotheses: Hypotheses, reporter: Reporter) -> None:

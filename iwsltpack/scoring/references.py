@@ -1,6 +1,7 @@
 """References, with sources and documents where the file has them: plain text, CSV manifests, IWSLT's XML."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,15 @@ COLUMNS = {
 }
 """Names under which a manifest may hold a side."""
 PLAIN_TARGETS = ("target", "reference", "ref")
-DOCUMENT_COLUMNS = ("document", "doc", "talk")
-XML_HEADS = (b"<?xml", b"<mteval", b"<dataset", b"<refset")
+ID_COLUMNS = ("id", "segment_id", "seg_id", "utt_id", "utterance_id")
+DOCUMENT_COLUMNS = ("document", "doc", "talk", "doc_id", "docid", "talk_id", "talkid", "recording")
+AUDIO_COLUMNS = ("audio_path", "audio", "wav")
+_XML = re.compile(
+    rb"(?is)(<\?.*?\?>|<!--.*?-->|<!doctype[^>]*>|\s)*<(mteval|dataset|refset|srcset|tstset|doc)\b|\s*<\?xml"
+)
+_TABLE = re.compile(rb'(?i)"?(segment_|seg_|utt_|utterance_)?id"?\s*[,;\t]')
+_OTHERS = (".tsv", ".json", ".jsonl", ".yaml", ".yml", ".srt", ".vtt")
+"""Suffixes of files whose lines are no segments."""
 _SETS = {"refset": "reference", "srcset": "source", "tstset": "output"}
 _SETS |= {"ref": "reference", "src": "source", "hyp": "output"}
 """Elements of IWSLT's XML around ``<doc>``, or inside it, and the side whose segments they hold."""
@@ -75,6 +83,21 @@ class References(SegmentLines):
         return replace(self, **picked)
 
 
+def kind_of(path: Path) -> Literal["xml", "csv", "text"]:
+    """Tell by a file's name and its first characters how it holds texts; another kind is an `InputError`."""
+    suffix, head = path.suffix.lower(), fileio.read_bytes(path)[:4096].removeprefix(b"\xef\xbb\xbf")
+    if suffix == ".xml" or _XML.match(head):
+        return "xml"
+    if suffix != ".csv" and (suffix in _OTHERS or _TABLE.match(head)):
+        raise InputError(
+            "the lines of this file are not segments",
+            where=path,
+            expected="text with one segment a line, a table in a file *.csv, or IWSLT's XML",
+            fix="write it as CSV with a column id and one of the text, separated by commas",
+        )
+    return "csv" if suffix == ".csv" else "text"
+
+
 def read_references(path: Path, *, language: str | None = None, split: str | None = None) -> References:
     """Read references; the kind of file is told by its first characters and its name.
 
@@ -83,10 +106,9 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
     its column ``split``. What is not readable, or not one reference for every segment, is an `InputError`; several
     languages and none chosen, or no such split, a `UsageError`.
     """
-    head = fileio.read_bytes(path)[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if path.suffix.lower() == ".xml" or head.startswith(XML_HEADS):
+    if (kind := kind_of(path)) == "xml":
         return read_xml(path, language, "reference")
-    if path.suffix.lower() != ".csv":
+    if kind == "text":
         return References(name=path.name, lines=fileio.read_lines(path))
     columns = read_columns(path, split)
     targets = [name for name in columns if name.startswith("target_")]
@@ -105,24 +127,24 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
         name=path.name,
         lines=columns[wanted[0]],
         sources=_first_column(columns, COLUMNS["source"]),
-        ids=columns.get("id"),
-        documents=_first_column(columns, DOCUMENT_COLUMNS),
+        ids=_first_column(columns, ID_COLUMNS),
+        documents=_documents(columns),
         language=wanted[0].removeprefix("target_") if targets else None,
     )
 
 
 def read_side(path: Path, side: Literal["source", "output"], split: str | None = None) -> SegmentLines:
     """Read what is said, or a system's output, alone: text, a manifest's column, or the set of it in XML."""
-    if path.suffix.lower() == ".xml":
+    if (kind := kind_of(path)) == "xml":
         return read_xml(path, None, side)
-    if path.suffix.lower() != ".csv":
+    if kind == "text":
         return SegmentLines(name=path.name, lines=fileio.read_lines(path))
     columns = read_columns(path, split)
     if (lines := _first_column(columns, COLUMNS[side])) is None:
         what = {"source": "sources", "output": "hypotheses"}[side]
         raise _lacking_column(path, what, " or ".join(COLUMNS[side]), columns)
-    documents = _first_column(columns, DOCUMENT_COLUMNS)
-    return SegmentLines(name=path.name, lines=lines, ids=columns.get("id"), documents=documents)
+    ids = _first_column(columns, ID_COLUMNS)
+    return SegmentLines(name=path.name, lines=lines, ids=ids, documents=_documents(columns))
 
 
 def _lacking_column(path: Path, what: str, expected: str, columns: dict[str, tuple[str, ...]]) -> InputError:
@@ -131,6 +153,13 @@ def _lacking_column(path: Path, what: str, expected: str, columns: dict[str, tup
 
 def _first_column(columns: dict[str, tuple[str, ...]], names: Sequence[str]) -> tuple[str, ...] | None:
     return next((columns[name] for name in names if name in columns), None)
+
+
+def _documents(columns: dict[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    found = _first_column(columns, DOCUMENT_COLUMNS)
+    if found is None and (audio := _first_column(columns, AUDIO_COLUMNS)) and len(set(audio)) < len(audio):
+        return audio  # of several segments each: talks
+    return found
 
 
 def read_columns(path: Path, split: str | None) -> dict[str, tuple[str, ...]]:
@@ -177,13 +206,19 @@ def read_xml(path: Path, language: str | None, side: Side) -> References:
             fix="choose a language with --pair, or leave one in the file",
         )
     ((tongue, _), segments), *_ = found.items()
-    documents, numbers, texts = zip(*segments, strict=True)
-    numbered = {segment[:2] for segment in segments if segment[1].isdecimal()}
+    documents, _, texts = zip(*segments, strict=True)
+    counts = Counter(segment[:2] for segment in segments if all(segment[:2]))
+    if twice := [" of ".join(reversed(key)) for key, count in counts.items() if count > 1]:
+        raise InputError("a segment id stands twice in a document", where=path, got=twice[0])
+    digits = [(document, *re.findall(r"\d+$", name)[-1:]) for document, name, _ in segments]
+    numbered = len({key for key in digits if len(key) > 1}) == len(texts)
     return References(
         name=path.name,
         lines=texts,
+        # Names that say no order are of use where both sides have them.
+        ids=None if numbered or len(counts) < len(texts) else tuple(map(" ".join, counts)),
         documents=documents,
-        numbers=tuple(map(int, numbers)) if len(numbered) == len(texts) else None,
+        numbers=tuple(int(key[-1]) for key in digits) if numbered else None,
         language=tongue,
     )
 

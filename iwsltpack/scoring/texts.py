@@ -8,7 +8,7 @@ from iwsltpack.documents.names import RUN_NAME, pair_in
 from iwsltpack.documents.run import Run, RunSegment, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
-from iwsltpack.scoring.references import SegmentLines, read_side
+from iwsltpack.scoring.references import SegmentLines, kind_of, read_side
 from iwsltpack.system import fileio
 from iwsltpack.system.fileio import read_lines
 from iwsltpack.testsets.discovery import test_set_of
@@ -64,7 +64,7 @@ def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
     found = Hypotheses(
         name=texts.name, lines=texts.lines, ids=texts.ids, documents=texts.documents, numbers=texts.numbers
     )
-    if test_set is None or path.suffix.lower() in (".xml", ".csv"):
+    if test_set is None or kind_of(path) != "text":
         return found
     known = test_set_of(path, test_set)
     if len(known.segments) != len(found.lines):
@@ -74,7 +74,7 @@ def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
             expected=f"{len(known.segments)} lines, as {known.name} has segments",
             got=len(found.lines),
         )
-    return _of_segments(found, known.segments)
+    return of_segments(found, known.segments)
 
 
 def _read_run(path: Path) -> Hypotheses:
@@ -103,10 +103,11 @@ def _read_run(path: Path) -> Hypotheses:
             expected=len(lines),
             got=len(run.segments),
         )
-    return _of_segments(Hypotheses(name=text.name, lines=lines, run=run), run.segments)
+    return of_segments(Hypotheses(name=text.name, lines=lines, run=run), run.segments)
 
 
-def _of_segments(found: Hypotheses, segments: Sequence[Segment | RunSegment]) -> Hypotheses:
+def of_segments(found: Hypotheses, segments: Sequence[Segment | RunSegment]) -> Hypotheses:
+    """Return hypotheses with the names and durations of the segments they are of."""
     return replace(
         found,
         ids=tuple(segment.id for segment in segments),

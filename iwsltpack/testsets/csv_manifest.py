@@ -69,7 +69,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, Row]]:
         raise InputError("a NUL character in the manifest", where=path, expected="CSV text")
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in reader.fieldnames or []]
+        header = [name.strip().lower() for name in reader.fieldnames or []]
         if missing := [name for name in needed if name not in header]:
             raise InputError(
                 f"the manifest lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
