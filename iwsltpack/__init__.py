@@ -10,42 +10,24 @@ from typing import TYPE_CHECKING, Any
 from iwsltpack.version import __version__
 
 if TYPE_CHECKING:
-    from iwsltpack.artifact.export import export_checkpoint
-    from iwsltpack.artifact.integrity import verify_artifact
-    from iwsltpack.artifact.reader import open_artifact
-    from iwsltpack.building.pipeline import build_artifact
-    from iwsltpack.building.recipes import load_recipe
-    from iwsltpack.building.request import BuildRequest
-    from iwsltpack.cleaning import clean_lines
-    from iwsltpack.decoding.decode import decode
-    from iwsltpack.decoding.options import DecodeOptions, RunRequest
-    from iwsltpack.runtime.model import load_model, load_processor
-    from iwsltpack.scoring.references import read_references
-    from iwsltpack.scoring.score import score
-    from iwsltpack.scoring.texts import read_hypotheses
-    from iwsltpack.submission.validation import validate
-    from iwsltpack.system.progress import Reporter
+    from iwsltpack.artifact.export import export_checkpoint as export_checkpoint
+    from iwsltpack.artifact.integrity import verify_artifact as verify_artifact
+    from iwsltpack.artifact.reader import open_artifact as open_artifact
+    from iwsltpack.building.pipeline import build_artifact as build_artifact
+    from iwsltpack.building.recipes import load_recipe as load_recipe
+    from iwsltpack.building.request import BuildRequest as BuildRequest
+    from iwsltpack.cleaning import clean_lines as clean_lines
+    from iwsltpack.decoding.decode import decode as decode
+    from iwsltpack.decoding.options import DecodeOptions as DecodeOptions
+    from iwsltpack.decoding.options import RunRequest as RunRequest
+    from iwsltpack.runtime.model import load_model as load_model
+    from iwsltpack.runtime.model import load_processor as load_processor
+    from iwsltpack.scoring.references import read_references as read_references
+    from iwsltpack.scoring.score import score as score
+    from iwsltpack.scoring.texts import read_hypotheses as read_hypotheses
+    from iwsltpack.submission.validation import validate as validate
+    from iwsltpack.system.progress import Reporter as Reporter
 
-__all__ = [
-    "BuildRequest",
-    "DecodeOptions",
-    "Reporter",
-    "RunRequest",
-    "__version__",
-    "build_artifact",
-    "clean_lines",
-    "decode",
-    "export_checkpoint",
-    "load_model",
-    "load_processor",
-    "load_recipe",
-    "open_artifact",
-    "read_hypotheses",
-    "read_references",
-    "score",
-    "validate",
-    "verify_artifact",
-]
 _HOMES = {
     "BuildRequest": "building.request",
     "DecodeOptions": "decoding.options",
@@ -65,6 +47,7 @@ _HOMES = {
     "validate": "submission.validation",
     "verify_artifact": "artifact.integrity",
 }
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,11 @@ def listed(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def clipped(text: str, most: int) -> str:
+    """Return the first `most` characters of a text, the last of them a sign that it goes on, where it does."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 class IwsltpackError(Exception):
     """Base of every error raised on purpose.
 

@@ -1,7 +1,5 @@
 """Where an artifact lies: a folder, or an address it is read from in place. Every way into an artifact starts here."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +26,8 @@ class Located:
     """
 
     path: Path
-    manifest: ArtifactManifest
-    mirror: Mirror | None = None
+    manifest: "ArtifactManifest"
+    mirror: "Mirror | None" = None
 
     @property
     def shown(self) -> str:
@@ -54,7 +52,7 @@ def locate(where: Place) -> Located:
     return Located(mirror.folder, mirror.manifest, mirror)
 
 
-def _mirror(where: Place) -> Mirror:
+def _mirror(where: Place) -> "Mirror":
     from iwsltpack.remote.mirror import open_mirror
 
     return open_mirror(remote.parse(str(where)))

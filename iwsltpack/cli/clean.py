@@ -1,7 +1,5 @@
 """``iwsltpack clean``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +51,11 @@ def command(
         console.show_json([{"output": str(path), **vars(summary)} for path, summary in summaries.items()])
 
 
-def _ignore(_line: int, _change: Change) -> None:
+def _ignore(_line: int, _change: "Change") -> None:
     """Nothing is shown without --diff."""
 
 
-def _show_change(line: int, change: Change) -> None:
+def _show_change(line: int, change: "Change") -> None:
     if console.as_json():
         return
     from rich.text import Text
@@ -75,7 +73,7 @@ def _show_change(line: int, change: Change) -> None:
     console.show(text)
 
 
-def _say_summary(summary: CleanSummary, output: Path) -> None:
+def _say_summary(summary: "CleanSummary", output: Path) -> None:
     console.say(f"{summary.lines} lines, {summary.changed} repaired -> {output}")
     for title, counts in (("repaired", summary.repaired), ("left as they are", summary.reported)):
         if counts:

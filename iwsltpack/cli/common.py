@@ -1,7 +1,5 @@
 """What every command has beside its own: options that may stand before or after its name, and settings from a file."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import inspect
@@ -42,7 +40,7 @@ SPREAD = "iwsltpack.spread"
 """Where it keeps the settings of every command."""
 
 
-def job_of(context: typer.Context) -> Job:
+def job_of(context: typer.Context) -> "Job":
     """Return the job as the settings of this folder, or those named by ``--config``, have it."""
     from iwsltpack.workplace.job import Job
 

@@ -3,8 +3,6 @@
 Names, paths and lines of files are shown, never obeyed: no markup in them, no control characters; see `printable`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -105,7 +103,7 @@ class _Talk(Reporter):
 class _Bars(_Talk):
     """Rich progress bars on a terminal."""
 
-    def __init__(self, bars: dict[Unit, Progress]) -> None:
+    def __init__(self, bars: "dict[Unit, Progress]") -> None:
         self._bars = bars
         self._live: tuple[Progress, Any] | None = None
 
@@ -160,7 +158,7 @@ class _Log(_Talk):
         say(f"{self._description}: {share:.0f} %, {shown}, {left:.0f} s left{note}")
 
 
-def _bars(unit: Unit) -> Progress:
+def _bars(unit: Unit) -> "Progress":
     from rich import progress
     from rich.table import Column
 

@@ -1,7 +1,5 @@
 """``iwsltpack decode``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +60,7 @@ def command(
         console.say(f"{others}: iwsltpack merge {request.output}")
 
 
-def tell_sets(done: list[DecodedSet]) -> None:
+def tell_sets(done: "list[DecodedSet]") -> None:
     """Print where every test set's output lies, and sum its run up."""
     written = [str(item.folder / item.run.output.path if item.run else item.journal) for item in done]
     console.result(
@@ -77,7 +75,7 @@ def tell_sets(done: list[DecodedSet]) -> None:
             _tell_run(item.run)
 
 
-def _tell_run(run: Run) -> None:
+def _tell_run(run: "Run") -> None:
     """Sum a run up for the person watching; what asks for action comes last, in colour."""
     figures = run.summary
     console.say(

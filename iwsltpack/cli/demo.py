@@ -1,7 +1,5 @@
 """``iwsltpack demo``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +33,7 @@ def command(
         with console.reporter() as reporter:
             make_tiny_comet(output, reporter)
 
-    def announce(step: Step) -> None:
+    def announce(step: "Step") -> None:
         nonlocal count
         count += 1
         for line in ("", f"[{count}/{len(todo)}] {step.purpose}", f"$ {step.line}"):
@@ -55,7 +53,7 @@ def command(
         console.say("Not scored by COMET: `iwsltpack demo --comet` does, and builds its environment once.")
 
 
-def _show(lines: list[Line]) -> None:
+def _show(lines: "list[Line]") -> None:
     from rich.text import Text
 
     rows = [

@@ -1,7 +1,5 @@
 """``iwsltpack inspect``."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
@@ -45,7 +43,7 @@ def command(
     )
 
 
-def _identity(manifest: ArtifactManifest) -> Table:
+def _identity(manifest: "ArtifactManifest") -> Table:
     base = manifest.base_model
     return Table(
         columns("", prose=[""]),
@@ -62,7 +60,7 @@ def _identity(manifest: ArtifactManifest) -> Table:
     )
 
 
-def _measures(sizes: Sizes) -> Table:
+def _measures(sizes: "Sizes") -> Table:
     from iwsltpack.artifact.sizes import GB, GIB
 
     rows = [
@@ -77,7 +75,7 @@ def _measures(sizes: Sizes) -> Table:
     return Table(columns("size", figures=("bytes", "GB", "GiB", "of source")), rows)
 
 
-def _components(sizes: Sizes) -> Table:
+def _components(sizes: "Sizes") -> Table:
     rows: list[tuple[str, ...]] = []
     for name, part in sizes.components.items():
         share = f"{100 * part.bytes / part.source_bytes:.1f} %" if part.source_bytes else "-"

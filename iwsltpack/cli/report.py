@@ -1,7 +1,5 @@
 """``iwsltpack report``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +50,7 @@ def command(
     console.say(f"{len(report.files)} files in {output}; the page: {report.page}")
 
 
-def _show(tables: Sequence[ReportTable], kind: TableFormat) -> None:
+def _show(tables: "Sequence[ReportTable]", kind: TableFormat) -> None:
     import sys
 
     from iwsltpack.report.render import drawn, notes, to_text

@@ -1,7 +1,5 @@
 """``iwsltpack submissions``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +64,7 @@ COLUMNS = [
 ]
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: "Entry") -> tuple[str, ...]:
     from iwsltpack.documents.score import DIGITS, TITLES
 
     item = entry.submission

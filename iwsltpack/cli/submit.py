@@ -1,7 +1,5 @@
 """``iwsltpack submit``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +82,7 @@ def _say_warnings(problems: list[Problem]) -> None:
         console.say(str(problem), "yellow" if problem.severity == "warning" else None)
 
 
-def _show(package: Package, folder: Path, outcome: str) -> None:
+def _show(package: "Package", folder: Path, outcome: str) -> None:
     from iwsltpack.submission.description import describe_bytes
 
     submission = package.submission

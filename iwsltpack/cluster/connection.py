@@ -1,7 +1,5 @@
 """A client of a cluster: one on this machine, made for the occasion, or one that is running already."""
 
-from __future__ import annotations
-
 import logging
 import re
 import warnings
@@ -34,7 +32,7 @@ def connect(
     gpus: bool = False,
     packages: Sequence[str] = (),
     threads: int = 1,
-) -> Iterator[Client]:
+) -> "Iterator[Client]":
     """Give a client of the cluster at `address`; a local cluster is started for the block and ends with it.
 
     Parameters
@@ -122,7 +120,7 @@ def _scheduler_address(address: str) -> str:
 
 
 @contextmanager
-def _client(target: Any, address: str) -> Iterator[Client]:
+def _client(target: Any, address: str) -> "Iterator[Client]":
     """Open a client; how the connection ends, in particular that it broke, is no news to anyone."""
     import distributed
 

@@ -1,7 +1,5 @@
 """Items run on workers: each once in the outcome, whatever dies, and the ones that kill are named."""
 
-from __future__ import annotations
-
 import queue
 import time
 import uuid
@@ -41,7 +39,7 @@ class Lost(Generic[Item]):
 
 
 def run_items(
-    client: Client,
+    client: "Client",
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,

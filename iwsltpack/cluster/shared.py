@@ -1,7 +1,5 @@
 """A folder that is to be the same folder on every machine."""
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +20,7 @@ ATTEMPTS_OLD = 3
 """The same for files that were there before."""
 
 
-def check_shared(client: Client, folder: Path) -> None:
+def check_shared(client: "Client", folder: Path) -> None:
     """Make sure that every worker sees `folder` and what this machine writes into it, and the other way round.
 
     A worker that does not see it, sees another one of that name, or cannot write to it is an `InputError`; if this
@@ -54,7 +52,7 @@ def check_shared(client: Client, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_readable(client: Client, files: Iterable[Path]) -> None:
+def check_readable(client: "Client", files: Iterable[Path]) -> None:
     """Make sure that every worker sees these files as this machine does, else an `InputError`; nothing is written."""
     sizes = {str(path): path.stat().st_size for path in files}
     answers = client.run(_first_unseen, sizes, on_error="return")

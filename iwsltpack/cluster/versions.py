@@ -1,7 +1,5 @@
 """The same bytes everywhere need the same versions everywhere."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -44,7 +42,7 @@ def check(theirs: Mapping[str, str], ours: Mapping[str, str], worker: str) -> No
         )
 
 
-def check_workers(client: Client, packages: Iterable[str] = ()) -> None:
+def check_workers(client: "Client", packages: Iterable[str] = ()) -> None:
     """Check every worker there is; those that join later are checked with their first item. See `check`."""
     ours = installed((*PACKAGES, *packages))
     # Asked by distributed itself, so that a worker without iwsltpack can answer, too.

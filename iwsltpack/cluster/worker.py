@@ -1,7 +1,5 @@
 """What runs on a worker: where it is, what it keeps between items."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,7 +40,7 @@ def keep(slot: str, key: str, make: Callable[[], T]) -> T:
         return made
 
 
-def release(client: Client, slot: str) -> None:
+def release(client: "Client", slot: str) -> None:
     """Drop what every worker keeps in `slot`: a long-lived cluster gets its memory back."""
     client.run(_drop, slot, on_error="ignore")
 

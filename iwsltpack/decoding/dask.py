@@ -4,8 +4,6 @@ The client examines the test sets, keeps the journal and writes the documents, a
 audio and hold the model. Results are the same bytes, so a run may go on by either way.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,10 +20,10 @@ from iwsltpack.cluster.connection import connect
 from iwsltpack.cluster.items import Lost, run_items
 from iwsltpack.cluster.shared import check_readable
 from iwsltpack.cluster.worker import release
-from iwsltpack.decoding.batches import AudioProgress
+from iwsltpack.decoding.batches import AudioProgress, outputs
 from iwsltpack.decoding.dask_messages import BatchResult, BatchTask, WorkerSetup
 from iwsltpack.decoding.dask_worker import SLOT, device_type, translate_task
-from iwsltpack.decoding.journal import Decoded
+from iwsltpack.decoding.generation import Hypothesis
 from iwsltpack.decoding.open_run import OpenRun, open_whole
 from iwsltpack.decoding.options import RunRequest
 from iwsltpack.decoding.prepare import RunJob, prepare_jobs
@@ -43,6 +41,7 @@ THREADS = 2
 GROWTH = 1.0625
 """A peak is journaled again when it has grown by this much."""
 FILES_CHECKED = 64
+NOTHING = Hypothesis(text="", tokens=0, finish="placeholder")
 
 
 def decode_on_cluster(request: RunRequest, address: str, reporter: Reporter) -> list[DecodedSet]:
@@ -84,7 +83,7 @@ def decode_on_cluster(request: RunRequest, address: str, reporter: Reporter) -> 
         return [run.finish() for run in runs]
 
 
-def _common_device(client: Client, device: str) -> torch.device:
+def _common_device(client: "Client", device: str) -> torch.device:
     """Return the device that all workers resolve `device` to."""
     found: dict[str, str] = client.run(device_type, device)
     if len(set(found.values())) > 1:
@@ -114,7 +113,7 @@ def _some_files(artifact: Place, jobs: list[RunJob]) -> list[Path]:
 class DaskRun:
     """One run's batches on their way to the workers and back."""
 
-    def __init__(self, client: Client, setup: WorkerSetup, runs: list[OpenRun], reporter: Reporter) -> None:
+    def __init__(self, client: "Client", setup: WorkerSetup, runs: list[OpenRun], reporter: Reporter) -> None:
         self._client, self._setup, self._runs, self._reporter = client, setup, runs, reporter
         self._numbers: dict[str, int] = {}
         self._sessions: dict[tuple[int, str], int] = {}
@@ -212,16 +211,8 @@ class DaskRun:
         if all(run.job.plan.settings.keeps_placeholders for run in self._runs):
             for entry, problem in zip(lost, problems, strict=True):
                 self._reporter.say(str(problem))
-                (piece,) = entry.item.batch
-                given_up = Decoded(
-                    segment=piece.segment,
-                    part=piece.part,
-                    text="",
-                    tokens=0,
-                    finish="placeholder",
-                    seconds=0.0,
-                )
-                self._runs[entry.item.test_set].journal.record([given_up], -1)
+                given_up = outputs(entry.item.batch, [NOTHING], 0.0)
+                self._runs[entry.item.test_set].journal.record(given_up, -1)
             self._reporter.say(f"{len(lost)} segments get the placeholder: they kill their workers")
             return
         raise ValidationFailed(

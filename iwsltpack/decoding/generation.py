@@ -5,20 +5,19 @@ import json
 import threading
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from iwsltpack.decoding.chat_template import render
-from iwsltpack.documents.run import RunSettings
+from iwsltpack.documents.run import Finish, RunSettings
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, sampling_rate
 from iwsltpack.runtime.token_graphs import TokenGraphs, suits
 from iwsltpack.testsets.audio import Samples
 
-Finish = Literal["stop", "length"]
 SHOWN = 500
 """Characters of a conversation that an error repeats."""
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from iwsltpack.documents.run import Finish
-from iwsltpack.errors import InputError, UsageError
+from iwsltpack.errors import InputError, UsageError, clipped
 from iwsltpack.system import json_lines, locks
 from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory, read_bytes
 
@@ -289,5 +289,4 @@ def _foreign(path: Path, why: str) -> InputError:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return clipped(json.dumps(value, ensure_ascii=False), 80)

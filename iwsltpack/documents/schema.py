@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from iwsltpack.errors import Problem, UsageError, ValidationFailed
+from iwsltpack.errors import Problem, UsageError, ValidationFailed, clipped
 
 SUFFIX = ".schema.json"
 MAX_PROBLEMS = 50
@@ -66,7 +66,7 @@ def find_problems(document: Any, name: str, path: Path | str | None = None) -> l
     )
     where = None if path is None else str(path)
     messages = [
-        f"/{'/'.join(map(str, error.absolute_path))}: {_shorten(error.message)}"
+        f"/{'/'.join(map(str, error.absolute_path))}: {clipped(error.message, 300)}"
         for error in errors[:MAX_PROBLEMS]
     ]
     if len(errors) > MAX_PROBLEMS:
@@ -78,7 +78,3 @@ def check(document: Any, name: str, path: Path | str | None = None) -> None:
     """Raise `ValidationFailed` with every problem unless `document` fits schema `name`."""
     if problems := find_problems(document, name, path):
         raise ValidationFailed(f"does not fit the {name} schema", problems, where=path)
-
-
-def _shorten(message: str, limit: int = 300) -> str:
-    return message if len(message) <= limit else f"{message[: limit - 1]}…"

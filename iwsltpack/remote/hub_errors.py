@@ -58,13 +58,8 @@ def ask_hub(
     tell: Callable[[float], None] | None = None,
 ) -> T:
     """Return what the hub answers, asked again as long as that makes sense; see `persist` and `hub_errors`."""
-
-    def once() -> T:
-        with hub_failures():
-            return action()
-
     with hub_errors(where):
-        return persist(once, patient=patient, tell=tell)
+        return persist(hub_failures()(action), patient=patient, tell=tell)
 
 
 def explain(error: BaseException) -> Failure | None:

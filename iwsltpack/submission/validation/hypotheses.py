@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from iwsltpack.cleaning import as_server, clean_line
-from iwsltpack.errors import Problem
+from iwsltpack.errors import Problem, clipped
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.testsets.order import compare_order
 
 MAX_BYTES: Final = 256 << 20
 MAX_LINE: Final = 1_000_000
+SHOWN: Final = 60
+"""Characters of a line that a problem repeats."""
 SCRIPT_SHARE: Final = 0.5
 MIN_LINES_FOR_SHARE: Final = 8
 DUPLICATE_LENGTH: Final = 6
@@ -117,7 +119,7 @@ def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
     for line, equal in itertools.groupby(found.lines):
         times = len(list(equal))
         if times > 1 and len(line.strip()) >= DUPLICATE_LENGTH:
-            message = f"the same line {times} times in a row: {_short(line)}"
+            message = f"the same line {times} times in a row: {clipped(line, SHOWN)}"
             found.add("hyp.duplicate-lines", message, start)
         start += times
 
@@ -138,7 +140,11 @@ def _wrong_characters(line: str, *, raw: bool) -> list[tuple[str, str]]:
         checks += [
             ("hyp.white-space", needless, "needless white space"),
             ("hyp.nfc", decomposed, "not composed (NFC)"),
-            ("hyp.server-changes", as_server(line) != line, f"it makes it: {_short(as_server(line))}"),
+            (
+                "hyp.server-changes",
+                as_server(line) != line,
+                f"it makes it: {clipped(as_server(line), SHOWN)}",
+            ),
         ]
     return [(rule, message) for rule, broken, message in checks if broken]
 
@@ -152,12 +158,8 @@ def _wrong_wording(line: str, lang: str, *, raw: bool) -> list[tuple[str, str]]:
                 found.append((REPORTED[change.rule], change.message or change.rule))
         elif not raw and change.rule not in SEEN_BY_OTHER_RULES:
             rule = "hyp.meta-prefix" if change.rule in PREFIX_RULES else "hyp.not-clean"
-            found.append((rule, f"rule {change.rule} would make it: {_short(change.after)}"))
+            found.append((rule, f"rule {change.rule} would make it: {clipped(change.after, SHOWN)}"))
     return found
-
-
-def _short(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def check_alignment(durations: Sequence[float], lines: Sequence[str], path: Path) -> list[Problem]:
