@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 from iwsltpack.errors import ResourceError
+from iwsltpack.system.fileio import read_toml
 from iwsltpack.system.quiet import SILENT
 
 LOOPBACK = "127.0.0.1"
@@ -129,19 +131,9 @@ def _settings(count: int, scratch: str) -> dict[str, Any]:
 
     threads = dict.fromkeys(THREAD_VARIABLES, max(1, cores() // count))
     return {
+        **read_toml(Path(__file__).with_suffix(".toml")),
         "temporary-directory": scratch,
-        # Nannies start dead workers again; the cluster would dismiss a nanny that is just about to.
-        "distributed.deploy.lost-worker-timeout": "1000 days",
         "distributed.scheduler.allowed-failures": DEATHS_ALLOWED,
-        "distributed.scheduler.http.routes": [],
-        "distributed.worker.http.routes": [],
-        # Watching itself costs distributed a tenth of a core, which on one machine the work could have.
-        "distributed.worker.profile.enabled": False,
-        "distributed.scheduler.active-memory-manager.start": False,
-        "distributed.admin.tick.interval": "500ms",
-        "distributed.admin.system-monitor.interval": "10s",
-        "distributed.admin.system-monitor.disk": False,
-        "distributed.admin.system-monitor.gil.enabled": False,
         SPAWN_ENVIRONMENT: {**dask.config.get(SPAWN_ENVIRONMENT), **threads, **QUIET},
     }
 

@@ -17,30 +17,11 @@ from iwsltpack.errors import IwsltpackError, MissingDependency, ResourceError, U
 from iwsltpack.runtime.configuration import architecture, first_line, generation_config
 from iwsltpack.runtime.families import Family
 from iwsltpack.runtime.vllm_loader import LOAD_FORMAT, register
+from iwsltpack.system.fileio import read_toml
 from iwsltpack.testsets.audio import Samples
 
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "4",
-}
-"""What vLLM is told where the environment does not say: one process, no talk, no reports; GiB of its cache on a CPU."""
-UNKNOWN = (
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "encoder_no_repeat_ngram_size",
-    "encoder_repetition_penalty",
-    "exponential_decay_length_penalty",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "min_length",
-    "min_new_tokens",
-    "no_repeat_ngram_size",
-    "sequence_bias",
-)
-"""Generation settings that change a greedy text and that vLLM does not know."""
+UNKNOWN, ENVIRONMENT = read_toml(Path(__file__).with_suffix(".toml")).values()
+"""Generation settings that vLLM does not know, and what its environment tells it; see there."""
 LEAST_LENGTH = 2048
 """Tokens a request may have at least: vLLM lays its memory out for as much audio as the processor takes."""
 INSTEAD = "leave --engine vllm out"
