@@ -3,7 +3,7 @@
     python -m benchmarks.checks ARTIFACT --rounds 5
 
 All in one process, taking turns, after one read that warms the page cache; also by SHA-256, all that version 1 of the
-format has. Frames with a checksum of their own are checked by Zstandard in all, and not hashed in any.
+format has. Frames with a checksum of their own are checked by Zstandard as well, in all.
 """
 
 from __future__ import annotations

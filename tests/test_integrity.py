@@ -14,7 +14,6 @@ import pytest
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import ArtifactError, ValidationFailed
@@ -109,7 +108,7 @@ def test_a_damaged_chunk_does_not_decode(copy: Path) -> None:
     raw = bytearray(chunk.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     chunk.write_bytes(bytes(raw))
-    with pytest.raises(ArtifactError, match="a chunk cannot be decoded") as error:
+    with pytest.raises(ArtifactError, match="a chunk of a tensor is damaged") as error:
         open_artifact(copy).tensor(LAYER)
     assert error.value.where == str(chunk)
     assert error.value.fix == f"iwsltpack verify {copy}"
@@ -172,14 +171,12 @@ def test_a_chunk_without_a_checksum_of_its_own_is_held_against_the_manifest(
 def test_a_chunk_is_held_against_its_crc_and_without_one_against_its_sha256(
     built: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, coding: str
 ) -> None:
-    """Of this format's version every chunk has a CRC-32C or a checksum in its frame; of the first, none has."""
+    """Of this format's version every chunk has a CRC-32C; of the first, none has."""
     artifact = open_artifact(built("selected-q3", coding))
     chunks = [file for file in artifact.manifest.files if "/c/" in file.path]
     for file in chunks:
         raw = (artifact.path / file.path).read_bytes()
-        assert (file.crc32c is None) == ends_with_checksum(raw)
-        assert file.crc32c in (None, f"{google_crc32c.value(raw):08x}")
-    assert coding == "zstd" or any(file.crc32c for file in chunks)
+        assert file.crc32c == f"{google_crc32c.value(raw):08x}"
     hashed: list[int] = []
     sha256 = fileio.sha256_bytes
     monkeypatch.setattr(fileio, "sha256_bytes", lambda data: (hashed.append(len(data)), sha256(data))[1])
@@ -189,7 +186,31 @@ def test_a_chunk_is_held_against_its_crc_and_without_one_against_its_sha256(
     assert old.manifest.format_version == 1
     assert {file.crc32c for file in old.manifest.files} == {None}
     _ = list(old.tensors(old.names()))
-    assert coding == "zstd" or hashed
+    assert hashed
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("coding", ["paper", "zstd", "pcodec"])
+def test_no_chunk_stands_in_anothers_place(
+    built: Callable[[str, str], Path], tmp_path: Path, coding: str, sealed: bool
+) -> None:
+    """Two chunks of one shape and size change places; each is whole, and its frame's own checksum fits."""
+    copy = shutil.copytree(built("selected-q3", coding), tmp_path / "art")
+    if not sealed:
+        reseal(copy, lambda manifest: [file.pop("crc32c", None) for file in manifest["files"]])
+    artifact, seen = open_artifact(copy), {}
+    for tensor in artifact.manifest.tensors:
+        chunk = artifact.path / "weights.zarr" / tensor.name / "c" / "0"
+        if tensor.array.starts == range(1) and chunk.is_file():
+            seen.setdefault((tensor.shape, chunk.stat().st_size), []).append((tensor.name, chunk))
+    (name, one), (other, two), *_ = next(
+        same for same in seen.values() if len({chunk.read_bytes() for _, chunk in same[:2]}) > 1
+    )
+    spare = one.rename(tmp_path / "spare")
+    two.rename(one), spare.rename(two)
+    for changed in (name, other):
+        with pytest.raises(ArtifactError, match="a chunk of a tensor is damaged"):
+            artifact.tensor(changed)
 
 
 def test_a_damaged_file_beside_the_weights_is_not_used(copy: Path) -> None:

@@ -18,7 +18,6 @@ from iwsltpack.artifact.location import Located, Place, hub_address, is_address,
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.dtypes import BY_NAME, DType, by_name
-from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import SIDE_DTYPES, ArtifactManifest, Tensor
 from iwsltpack.documents.kinds import ITEM_BYTES
@@ -192,7 +191,7 @@ class Artifact:
         for first in self._span(entry, start, stop):
             rows = min(entry.chunk_rows, entry.shape[0] - first)
             size = rows * math.prod(entry.shape[1:])
-            with self._opened(entry.array, stored.chain, first) as (raw, count):
+            with self._opened(entry.array, first) as (raw, count):
                 found = quantizer.integers(stored.codes(raw, count, size, first))
             blocks.append(found.reshape(rows, *entry.shape[1:])[max(start - first, 0) : stop - first])
         if len(blocks) == 1:
@@ -250,16 +249,15 @@ class Artifact:
     def _decode(self, entry: Tensor, first: int, out: np.ndarray) -> None:
         """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
         stored = self._stored(entry)
-        with self._opened(entry.array, stored.chain, first) as (raw, count):
+        with self._opened(entry.array, first) as (raw, count):
             stored.decode_into(raw, count, out, first)
 
     @contextmanager
-    def _opened(self, array: ArrayLayout, chain: Chain, first: int) -> Iterator[tuple[memoryview, int]]:
+    def _opened(self, array: ArrayLayout, first: int) -> Iterator[tuple[memoryview, int]]:
         """Give a chunk's bytes and number of values; what goes wrong inside is told of the chunk's file."""
         path = self.path / array.path(first)
         raw = self._read(path)
-        if not (chain.compressors and ends_with_checksum(raw)):
-            self._check(path, raw)
+        self._check(path, raw)
         try:
             yield raw, math.prod(array.chunk)
         except (RuntimeError, ValueError) as error:
@@ -286,7 +284,10 @@ class Artifact:
             ) from error
 
     def _check(self, path: Path, raw: memoryview) -> None:
-        """Hold a chunk against its checksum: nothing else would stop a damaged one from being other weights."""
+        """Hold a chunk against its checksum: nothing else would stop a damaged one from being other weights.
+
+        A checksum inside a chunk tells that it is whole, not that it is this one.
+        """
         file = self._files[path.relative_to(self.path).as_posix()]
         if file.crc32c is not None:
             kind, wanted, found = "CRC-32C", file.crc32c, fileio.crc32c(raw)
@@ -322,7 +323,7 @@ class Artifact:
         """Return an array beside a tensor's codes."""
         chain, out = self._coding.lossless(dtype), np.empty(array.shape, dtype.carrier)
         zarr_metadata.check_array(self.path, array, chain)
-        with self._opened(array, chain, 0) as (raw, count):
+        with self._opened(array, 0) as (raw, count):
             chain.decode_into(raw, count, out)
         return out
 

@@ -27,7 +27,7 @@ from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable
 from iwsltpack.building.prune import PIECES, sample_places
 from iwsltpack.building.publishing import describe_side_files
 from iwsltpack.building.request import BuildRequest
-from iwsltpack.building.tensor_writer import needs_checksum, side_arrays
+from iwsltpack.building.tensor_writer import side_arrays
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.registry import coding_in
@@ -211,7 +211,7 @@ def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packe
     seconds = (time.thread_time() - begun) / max(sum(block.size for _, block in blocks), 1)
     if not whole:
         sizes = [round(sizes[0] / count * entry.values / len(array.starts))] * len(array.starts)
-    sealed = needs_checksum(packed.data, coding)
+    sealed = coding.format_version > 1
     files = [_file(array.path(start), size, sealed) for start, size in zip(array.starts, sizes, strict=True)]
     metadata = zarr_metadata.array_metadata(array, chain, zarr_metadata.attributes(entry, chain, quantizer))
     files.append(_file(array.metadata, len(metadata)))
@@ -221,7 +221,7 @@ def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packe
         for side, metadata, packed in side_arrays(entry, plan.quantizer, classes, coding):
             # A sample has fewer classes than there will be.
             size = round(len(packed.data) * side.shape[0] / packed.count)
-            files.append(_file(side.path(0), size, needs_checksum(packed.data, coding)))
+            files.append(_file(side.path(0), size, sealed))
             files.append(_file(side.metadata, len(metadata)))
     done = replace(
         entry,

@@ -16,7 +16,6 @@ from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import TooWide
 from iwsltpack.codecs.dtypes import by_name
-from iwsltpack.codecs.frames import ends_with_checksum
 from iwsltpack.documents.artifact import SIDE_DTYPES, File, Tensor
 from iwsltpack.documents.layout import ArrayLayout, group_metadata
 from iwsltpack.documents.names import WEIGHTS_DIR
@@ -130,12 +129,8 @@ def _put(folder: Path, name: str, packed: PackedChunk, coding: Coding, *, past_c
             fix="check memory and disk of this machine, then run the same command again",
         )
     described = _describe(name, raw)
-    return replace(described, crc32c=fileio.crc32c(raw)) if needs_checksum(raw, coding) else described
-
-
-def needs_checksum(chunk: bytes | memoryview, coding: Coding) -> bool:
-    """Tell whether the manifest has a CRC-32C of a chunk; a first-version manifest has none."""
-    return coding.format_version > 1 and not ends_with_checksum(chunk)
+    # A first-version manifest has none.
+    return replace(described, crc32c=fileio.crc32c(raw)) if coding.format_version > 1 else described
 
 
 def _locate(error: InputError, plan: TensorPlan, start: int) -> None:

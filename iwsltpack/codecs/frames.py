@@ -50,14 +50,6 @@ def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
     return zstandard.ZstdCompressionParameters.from_level(_SEARCHED_LEVEL, **settings)
 
 
-def ends_with_checksum(frame: Buffer) -> bool:
-    """Tell whether a frame ends with a checksum of what it holds; `unpack_frame` then makes sure of it."""
-    try:
-        return bool(zstandard.get_frame_parameters(frame).has_checksum)
-    except zstandard.ZstdError:
-        return False
-
-
 def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
     """Unpack a frame that holds `size` bytes, at least one; no more memory than that is taken, whatever the frame says.
 

@@ -297,7 +297,7 @@ class Vocabulary(Part):
 class File(Part):
     """One file of the artifact: path relative to its top with ``/``, exact bytes, SHA-256.
 
-    A chunk without a checksum of its own has a CRC-32C too, which is cheaper to hold it against whenever it is read.
+    A chunk has a CRC-32C too, which is cheaper to hold it against whenever it is read.
     """
 
     path: FilePath
