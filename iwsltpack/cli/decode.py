@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iwsltpack.artifact.location import name_of
 from iwsltpack.cli import console
 from iwsltpack.cli.common import options_of
-from iwsltpack.decoding.options import DecodeOptions
+from iwsltpack.cluster.shards import read_sharing
+from iwsltpack.decoding.options import DecodeOptions, RunRequest, read_per_set
 from iwsltpack.documents.names import RUNS_DIR
 from iwsltpack.system.fileio import read_text
 
@@ -32,10 +34,6 @@ def command(
 
     Example: iwsltpack decode test/ --artifact artifacts/q3 --output runs/q3 --device cuda
     """
-    from iwsltpack.artifact.location import name_of
-    from iwsltpack.cluster.shards import read_sharing
-    from iwsltpack.decoding.options import RunRequest, read_per_set
-
     share = read_sharing(shard, dask)
     request = RunRequest(
         test_dir=test_dir,

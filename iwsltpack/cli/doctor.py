@@ -1,6 +1,7 @@
 """``iwsltpack doctor``."""
 
 import typer
+from rich.text import Text
 
 from iwsltpack.cli import console
 from iwsltpack.errors import ValidationFailed
@@ -20,8 +21,6 @@ def command(
 
     Example: iwsltpack doctor
     """
-    from rich.text import Text
-
     from iwsltpack.cli.common import job_of
     from iwsltpack.workplace.doctor import examine
 

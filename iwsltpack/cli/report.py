@@ -1,5 +1,6 @@
 """``iwsltpack report``."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +52,6 @@ def command(
 
 
 def _show(tables: "Sequence[ReportTable]", kind: TableFormat) -> None:
-    import sys
-
     from iwsltpack.report.render import drawn, notes, to_text
 
     if kind != "terminal":

@@ -1,21 +1,20 @@
 """``iwsltpack score``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_METRICS, Device
 from iwsltpack.documents.names import CLEANED_SCORE_NAME, SCORE_NAME
+from iwsltpack.documents.score import DIGITS, TITLES, Score, read_score
 from iwsltpack.errors import UsageError
+from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.metric_options import CometOptions
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SetsReporter
 from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
-    from iwsltpack.documents.score import Score
     from iwsltpack.scoring.references import References
 
 
@@ -45,7 +44,6 @@ def command(
     Example: iwsltpack score runs/q3 --reference manifest.csv --metric chrf,bleu,comet --resegment
     """
     from iwsltpack.documents.places import refuse_inside
-    from iwsltpack.scoring.cache import ScoreCache
     from iwsltpack.scoring.pairing import scoring_jobs
     from iwsltpack.scoring.score import score
     from iwsltpack.scoring.texts import read_hypotheses
@@ -110,7 +108,9 @@ def _language(pair: str | None) -> str | None:
     return language
 
 
-def _references(reference: Path, source: Path | None, language: str | None, split: str | None) -> References:
+def _references(
+    reference: Path, source: Path | None, language: str | None, split: str | None
+) -> "References":
     from iwsltpack.scoring.pairing import with_sources
     from iwsltpack.scoring.references import read_references, read_side
 
@@ -123,7 +123,6 @@ def _place_in_run(hypotheses: Path, *, cleaned: bool) -> Path | None:
 
 
 def _write(target: Path, result: Score) -> Score:
-    from iwsltpack.documents.score import read_score
     from iwsltpack.scoring.score import merge
 
     whole = merge(read_score(target) if target.is_file() else None, result)
@@ -132,8 +131,6 @@ def _write(target: Path, result: Score) -> Score:
 
 
 def _show(result: Score) -> None:
-    from iwsltpack.documents.score import DIGITS, TITLES
-
     for entry in result.metrics:
         digits = DIGITS[entry.metric]
         console.show(f"{TITLES[entry.metric]:<6}{entry.score:>10.{digits}f}   {entry.signature.text}")
@@ -149,8 +146,6 @@ COLUMNS = columns(
 
 
 def _comparisons(result: Score) -> Table:
-    from iwsltpack.documents.score import DIGITS, TITLES
-
     rows = []
     for entry in result.metrics:
         if (test := entry.comparison) is None:

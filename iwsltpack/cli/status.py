@@ -1,6 +1,7 @@
 """``iwsltpack status``."""
 
 import typer
+from rich.text import Text
 
 from iwsltpack.cli import console
 from iwsltpack.system.tables import Table, columns
@@ -18,8 +19,6 @@ def command(
 
     Example: iwsltpack status
     """
-    from rich.text import Text
-
     from iwsltpack.cli.common import job_of
     from iwsltpack.workplace.status import survey
 

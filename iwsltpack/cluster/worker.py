@@ -1,5 +1,6 @@
 """What runs on a worker: where it is, what it keeps between items."""
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,7 +47,5 @@ def release(client: "Client", slot: str) -> None:
 
 
 def _drop(slot: str) -> None:
-    import gc
-
     if _kept.pop(slot, None) is not None:
         gc.collect()

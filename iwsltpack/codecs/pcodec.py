@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from numcodecs.pcodec import PCodec
+from pcodec import ChunkConfig, PagingSpec, standalone
 
 from iwsltpack.codecs.chain import Chain, Coding, Json
 from iwsltpack.codecs.codes import BIAS16, narrow, rotate_left, rotate_right, signed
@@ -39,9 +41,6 @@ class PcodecChain(Chain):
 
     def pack(self, laid: np.ndarray, parts: Sequence[int] = ()) -> bytes:
         """Return them packed, each part by bins of its own."""
-        from numcodecs.pcodec import PCodec
-        from pcodec import ChunkConfig, PagingSpec, standalone
-
         if not parts:
             return bytes(PCodec(**_STAGE["configuration"]).encode(laid))
         pages = PagingSpec.exact_page_sizes([size for size in parts if size])
@@ -98,8 +97,6 @@ class Pcodec(Coding):
 
 
 def _decompress(raw: Buffer, result: np.ndarray) -> None:
-    from pcodec import standalone
-
     progress = standalone.simple_decompress_into(bytes(raw), result)
     if progress.n_processed != result.size or not progress.finished:
         raise ValueError(f"does not hold {result.size} values")

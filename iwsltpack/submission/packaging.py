@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from iwsltpack.artifact.location import Place
+from iwsltpack.artifact.location import Place, local_copy
+from iwsltpack.artifact.sizes import measure
 from iwsltpack.cleaning import RULES as CLEANING_RULES
 from iwsltpack.cleaning import clean_line
 from iwsltpack.cleaning.files import CleanSummary, audit_entry
@@ -80,8 +81,6 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     `ValidationFailed` holds every problem found in runs, artifact and request. A pair, condition, type, team or label
     that cannot be is a `UsageError`; for a remote artifact see `local_copy`.
     """
-    from iwsltpack.artifact.location import local_copy
-
     naming.check_label(request.label)
     request.edition.pair(request.pair)
     problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, progress), progress)
@@ -136,7 +135,6 @@ def _check_artifact(
     request: Request, folder: Path, progress: Reporter
 ) -> tuple[list[Problem], ArtifactManifest | None, SubmissionArtifact | None]:
     from iwsltpack.artifact.integrity import verify_artifact
-    from iwsltpack.artifact.sizes import measure
 
     try:
         manifest = read_manifest(folder)

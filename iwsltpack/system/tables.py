@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
+from rich.text import Text
+
 from iwsltpack.errors import printable
 
 GAP = 2
@@ -12,8 +15,6 @@ GAP = 2
 
 def _shown(cell: Any) -> Any:
     """Return a cell as a text of rich that only shows, whatever the string came from."""
-    from rich.text import Text
-
     return Text(printable(cell)) if isinstance(cell, str) else Text(printable(cell.plain), style=cell.style)
 
 
@@ -49,8 +50,6 @@ class Table:
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         """Yield the form that fits `options.max_width`."""
-        from rich.text import Text
-
         rows = [[_shown(item) for item in row] for row in self.rows]
         if self.title:
             yield Text(printable(self.title), style="bold")
@@ -60,8 +59,6 @@ class Table:
 
     def _widths(self, rows: Sequence[Sequence[Any]]) -> list[int]:
         """Return the columns of a terminal that each column of the table takes at least."""
-        from rich.cells import cell_len
-
         widths = []
         for index, column in enumerate(self.columns):
             texts = [column.heading, *(row[index].plain for row in rows)]
@@ -89,8 +86,6 @@ class Table:
         return drawn
 
     def _stacked(self, rows: Sequence[Sequence[Any]]) -> Iterator[Any]:
-        from rich.text import Text
-
         wide = max(len(column.heading) for column in self.columns)
         for number, row in enumerate(rows):
             if number and wide:

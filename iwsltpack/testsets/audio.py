@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
+import soxr
 from numpy.typing import NDArray
 
 from iwsltpack.errors import InputError
@@ -89,8 +91,6 @@ def glance(path: Path) -> float:
 @contextmanager
 def _opened(path: Path, digest: Callable[[Path], str]) -> Iterator[tuple[Any, ExaminedFile]]:
     """Open a recording, its container checked and no sample read; errors inside the block are `BadAudio`, too."""
-    import soundfile
-
     try:
         if not path.is_file():
             raise BadAudio("missing", "there is no such file" if not path.exists() else "is not a file")
@@ -152,8 +152,6 @@ def _digest(path: Path, stamp: tuple[int, ...]) -> str:  # noqa: ARG001
 
 def _read_through(sound: Any, path: Path) -> tuple[int, Samples]:
     """Decode everything; return the number of frames and the energy envelope."""
-    import soundfile
-
     rate, announced = sound.samplerate, sound.frames
     if announced <= 0:
         raise BadAudio("empty", "holds no samples")
@@ -202,8 +200,6 @@ def read_span(
     `offset` and `duration` are seconds, `rate` is the one wanted in Hz, and n the stretch's length at that rate,
     rounded up. A file that is not the `examined` one any more, or shorter than it was, is an `InputError`.
     """
-    import soundfile
-
     try:
         with soundfile.SoundFile(path) as sound:
             start, stop = round(offset * sound.samplerate), round((offset + duration) * sound.samplerate)
@@ -225,8 +221,6 @@ def to_mono(samples: Samples, source_rate: int, rate: int) -> Samples:
 
     `samples` have shape (frames, channels), the result is float32, shape (ceil(frames * rate / source_rate),).
     """
-    import soxr
-
     mono = np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
     if source_rate == rate or mono.size == 0:
         return mono

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from iwsltpack.artifact.location import local_copy
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.names import LANGUAGE_NAMES, PAIRS
 from iwsltpack.documents.places import run_folders
@@ -47,7 +48,6 @@ def make_runnable(root: Path, request: Request, submission: Submission, progress
     whose machine it came from, are a `ValidationFailed`; for `MissingDependency` see `requirements`.
     """
     from iwsltpack.artifact.integrity import verify_artifact
-    from iwsltpack.artifact.location import local_copy
 
     run = _a_run(request)
     source = local_copy(request.artifact, progress)

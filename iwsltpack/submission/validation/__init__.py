@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from iwsltpack.artifact.location import Place
+from iwsltpack.artifact.location import Place, is_address
 from iwsltpack.documents.names import PAIRS, pair_in
 from iwsltpack.documents.places import run_folders, thing_at, things_in
 from iwsltpack.editions import Edition
@@ -13,6 +13,7 @@ from iwsltpack.errors import IwsltpackError, Problem
 from iwsltpack.submission.validation.hypotheses import check_alignment, read_hypotheses
 from iwsltpack.submission.validation_rules import RULES, ValidationRule, problem
 from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.testsets.order import durations_of
 
 __all__ = ["RULES", "Kind", "Options", "ValidationRule", "kind_of", "problem", "validate"]
 
@@ -56,8 +57,6 @@ def validate(
     An address is that of an artifact; if it cannot be fetched, see `verify_artifact`. A test set in `options` that
     cannot be read is an `InputError`.
     """
-    from iwsltpack.artifact.location import is_address
-
     if is_address(where):
         from iwsltpack.artifact.integrity import verify_artifact
 
@@ -108,7 +107,6 @@ def _check_hypotheses(path: Path, options: Options) -> list[Problem]:
 
 def _against_test_set(path: Path, lines: list[str], folder: Path) -> list[Problem]:
     from iwsltpack.testsets.discovery import test_set_of
-    from iwsltpack.testsets.order import durations_of
 
     segments = test_set_of(path, folder).segments
     if len(lines) != len(segments):
