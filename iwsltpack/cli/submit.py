@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_CONDITION, DEFAULT_EDITION, DEFAULT_PAIR
 from iwsltpack.documents.names import RUNNABLE_DIR, SUBMISSIONS_DIR
-from iwsltpack.errors import Problem, UsageError, ValidationFailed
+from iwsltpack.errors import UsageError, ValidationFailed
 
 if TYPE_CHECKING:
     from iwsltpack.submission.packaging import Package
@@ -61,7 +61,8 @@ def command(
     )
     with console.reporter() as reporter:
         package = packaging.prepare(request, reporter)
-    _say_warnings(package.warnings)
+    for problem in package.warnings:
+        console.say(str(problem), "yellow" if problem.severity == "warning" else None)
     if dry_run:
         if problems := ledger.check_addition(submissions, package.submission):
             raise ValidationFailed("the ledger does not admit this", problems, where=submissions)
@@ -75,11 +76,6 @@ def command(
         with console.reporter() as reporter:
             made = make_runnable(runnable_output, request, package.submission, reporter)
         console.say(f"runnable package: {made} (bash setup.sh there, then run.sh)")
-
-
-def _say_warnings(problems: list[Problem]) -> None:
-    for problem in problems:
-        console.say(str(problem), "yellow" if problem.severity == "warning" else None)
 
 
 def _show(package: "Package", folder: Path, outcome: str) -> None:

@@ -9,6 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import get_session, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
 from iwsltpack.remote import failure
 from iwsltpack.remote.address import HubAddress, UrlAddress
 from iwsltpack.remote.failure import Failure
@@ -46,9 +50,6 @@ class HubFiles:
             raise
 
     def _fetch(self, relative: str, into: Path, limit: int) -> None:
-        from huggingface_hub import get_session, hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
-
         place = self._location
         url = hf_hub_url(
             place.repo,
@@ -97,8 +98,6 @@ class WebFiles:
             ) from None
 
     def _connect(self) -> Any:
-        from huggingface_hub.errors import HfHubHTTPError
-
         # httpx or httpx2, whichever this version of huggingface_hub is built on.
         library: Any = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
         # Proxies and ~/.netrc, as every other program of this machine uses them.

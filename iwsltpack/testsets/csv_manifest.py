@@ -23,13 +23,8 @@ SOURCES = ("source_en", "source")
 GENERIC_STEMS = ("manifest", "test", "metadata", "data")
 
 
-def read_manifests(folder: Path) -> list[TestSet]:
-    """Read every CSV manifest directly in `folder`, in natural order of their names."""
-    return [test_set for path in list_manifests(folder) for test_set in read_manifest(path)]
-
-
 def list_manifests(folder: Path) -> list[Path]:
-    """Return the CSV files directly in `folder`."""
+    """Return the CSV files directly in `folder`, in natural order of their names."""
     shown = (path for path in folder.iterdir() if not path.name.startswith("."))
     found = [path for path in shown if path.suffix.lower() == ".csv"]
     return sorted(found, key=lambda path: natural_key(path.name))

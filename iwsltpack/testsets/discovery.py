@@ -6,7 +6,7 @@ from pathlib import Path
 
 from iwsltpack.documents.choices import TestSetKind
 from iwsltpack.errors import InputError, Problem, UsageError
-from iwsltpack.testsets.csv_manifest import list_manifests, read_manifest, read_manifests
+from iwsltpack.testsets.csv_manifest import list_manifests, read_manifest
 from iwsltpack.testsets.folder import find_sentences, read_acl6060, read_folder
 from iwsltpack.testsets.iwslt import ORDER_NAME, is_iwslt, is_order, lists_among, read_iwslt
 from iwsltpack.testsets.recordings import files_below
@@ -121,7 +121,10 @@ def _find(path: Path, kind: TestSetKind | None) -> list[TestSet]:
 
 LAYOUTS: dict[TestSetKind, tuple[Callable[[Path], bool], Callable[[Path], list[TestSet]]]] = {
     "iwslt": (is_iwslt, lambda folder: [read_iwslt(folder)]),
-    "csv": (lambda folder: bool(list_manifests(folder)), read_manifests),
+    "csv": (
+        lambda folder: bool(list_manifests(folder)),
+        lambda folder: [found for path in list_manifests(folder) for found in read_manifest(path)],
+    ),
     "acl6060": (
         lambda folder: find_sentences(folder) is not None,
         lambda folder: [read_acl6060(find_sentences(folder) or folder)],
