@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,29 @@ def test_a_record_its_checksum_does_not_fit_is_dropped_and_said_so(
     assert not caplog.records
 
 
+NEW = {"kind": "piece", **asdict(result(7))}
+LOAD = {"kind": "session", "device_name": "d", "mode": "load", "load_seconds": 1, "libraries": {}}
+
+
 def test_a_sound_record_of_another_version_is_dropped(path: Path) -> None:
-    for record in ({"kind": "other"}, {"kind": "session", "colour": "red"}, {"kind": "cap"}):
+    strange = {
+        "segment": -1,
+        "part": "0",
+        "tokens": "3",
+        "text": None,
+        "finish": "?",
+        "seconds": -1,
+        "session": 9,
+    }
+    for record in (
+        *({**NEW, field: value} for field, value in strange.items()),
+        {**NEW, "text": "a\nb"},
+        *({**LOAD, field: 5} for field in ("device_name", "libraries", "worker")),
+        {**LOAD, "load_seconds": -1},
+        *({"kind": "cap", "items": items} for items in (0, "4")),
+        {"kind": "peak", "session": -1, "host_bytes": 1, "device_bytes": None},
+        *({"kind": "other"}, {"kind": "session", "colour": "red"}, {"kind": "cap"}),
+    ):
         filled(path)
         with path.open("ab") as stream:
             json_lines.append(stream.fileno(), [record])
@@ -235,3 +257,11 @@ def test_a_full_disk_is_one_clear_error(path: Path, monkeypatch: pytest.MonkeyPa
 def test_differences_name_every_place() -> None:
     old, new = {"a": {"b": 1, "c": [1]}, "d": None}, {"a": {"b": 2, "c": [1]}, "e": 0}
     assert differences(old, new) == [("a.b", 1, 2), ("e", None, 0)]
+
+
+def test_a_pipe_in_place_of_a_journal_does_not_block(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+    for read in (Journal, read_journal):
+        with pytest.raises(InputError, match="not a regular file"):
+            read(path, BINDING)

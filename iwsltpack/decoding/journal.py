@@ -7,12 +7,13 @@ is opened again, and decoded anew. One process at a time holds the journal's loc
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from iwsltpack.documents.run import Finish
 from iwsltpack.errors import InputError, UsageError, clipped
@@ -21,6 +22,8 @@ from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory
 
 JOURNAL_FORMAT = "iwsltpack.journal"
 JOURNAL_VERSION = 1
+LIMIT = 1 << 32
+"""Bytes of a journal at most; a million segments take some hundred million."""
 Key = tuple[int, int]
 _log = logging.getLogger(__name__)
 
@@ -90,19 +93,48 @@ class Contents:
                 # Without a session of its own, it was decoded by the last one before it.
                 owner = fields.pop("session", len(self.sessions) - 1)
                 result = Decoded(**fields)
+                _check_piece(result)
+                _check(-1 <= owner < len(self.sessions))
                 self.decoded[result.key], self.owners[result.key] = result, owner
             elif kind == "session":
-                self.sessions.append(Session(**fields))
+                session = Session(**fields)
+                _check_session(session)
+                self.sessions.append(session)
             elif kind == "peak":
                 index = fields.pop("session")
+                _check(index >= 0)
                 self.sessions[index] = _with_peak(self.sessions[index], **fields)
             elif kind == "cap":
+                _check(fields["items"] >= 1)
                 self.cap = fields["items"]
             else:
                 return False
-        except (TypeError, LookupError):
+        except (TypeError, LookupError, ValueError, AttributeError):
             return False
         return True
+
+
+def _check(sound: bool) -> None:
+    if not sound:
+        raise ValueError
+
+
+def _check_piece(piece: Decoded) -> None:
+    """Refuse what this program never writes; values of other types are a `TypeError` where they are compared."""
+    _check(min(piece.segment, piece.part, piece.tokens) >= 0 <= piece.seconds < math.inf)
+    _check(all(isinstance(number, int) for number in (piece.segment, piece.part, piece.tokens)))
+    _check(
+        isinstance(piece.text, str)
+        and not set(piece.text) & {"\n", "\r"}
+        and piece.finish in get_args(Finish)
+    )
+
+
+def _check_session(session: Session) -> None:
+    names = session.device_name, session.mode, session.worker, *session.libraries, *session.libraries.values()
+    peaks = session.peak_host_bytes, session.peak_device_bytes or 0
+    _check(all(isinstance(name, str) for name in names) and all(isinstance(peak, int) for peak in peaks))
+    _check(min(peaks) >= 0 <= session.load_seconds < math.inf)
 
 
 class Journal(Contents):
@@ -164,7 +196,7 @@ class Journal(Contents):
 
     def _open(self, binding: dict[str, Any]) -> None:
         """Take in the sound records and cut off the rest; write the first line if there is none."""
-        raw = read_bytes(self.path)
+        raw = read_bytes(self.path, limit=LIMIT)
         kept = _replay(self, raw, self.path, binding)
         self.dropped = len(raw) - kept
         with disk_errors(self.path):
@@ -192,7 +224,7 @@ def read_journal(path: Path, binding: dict[str, Any]) -> Contents:
     """
     contents = Contents()
     if path.exists():
-        _replay(contents, read_bytes(path), path, binding)
+        _replay(contents, read_bytes(path, limit=LIMIT), path, binding)
     return contents
 
 
