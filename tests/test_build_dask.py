@@ -20,7 +20,7 @@ from test_build import tree
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.building import dask, pipeline, staging
 from iwsltpack.building.checkpoint import open_checkpoint
-from iwsltpack.building.partial import JOURNAL, STAGING, SourceFile, sample_digest
+from iwsltpack.building.partial import JOURNAL, STAGING, SourceFile, digests
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import plan_tensors
 from iwsltpack.building.recipes import BUILT_IN
@@ -251,21 +251,21 @@ def test_a_worker_that_sees_another_checkpoint_is_told(tmp_path: Path) -> None:
     bundle = Bundle(plans=tuple(plan_tensors(open_checkpoint(source), BUILT_IN["fp16"])))
     path = source / "model.safetensors"
     state = SourceFile(name=path.name, bytes=path.stat().st_size, mtime_ns=path.stat().st_mtime_ns)
-    samples = {path.name: sample_digest(path)}
-    check_source(bundle, [state], samples)
+    known = digests([path])
+    check_source(bundle, [state], known)
     sound, times = path.read_bytes(), (state.mtime_ns, state.mtime_ns)
     path.write_bytes(sound[:-1] + b"\x01")
     os.utime(path, ns=times)
     assert path.stat().st_mtime_ns == state.mtime_ns
     with pytest.raises(InputError, match="holds other weights than the build was begun with"):
-        check_source(bundle, [state], samples)
+        check_source(bundle, [state], known)
     path.write_bytes(sound)
     os.utime(path, (5, 5))
     with pytest.raises(InputError, match="another checkpoint file than the build was begun with"):
-        check_source(bundle, [state], samples)
+        check_source(bundle, [state], known)
     path.unlink()
     with pytest.raises(InputError, match=r"model\.safetensors: no such checkpoint file"):
-        check_source(bundle, [state], samples)
+        check_source(bundle, [state], known)
 
 
 def test_a_worker_that_was_given_up_stops_and_writes_nothing_more(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from test_build import run, tree
 from warm import iwsltpack
 
 from iwsltpack.building import pipeline, shards, staging
-from iwsltpack.building.partial import LOCK, PLAN, lock_shard
+from iwsltpack.building.partial import LOCK, PLAN, digests, holds_other, lock_shard
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
@@ -192,6 +192,23 @@ def test_shards_of_different_builds_do_not_mix(tiny: Path, tmp_path: Path) -> No
     for other in ((BUILT_IN["selected-q2"], "zstd"), (RECIPE, "pcodec")):
         with pytest.raises(UsageError, match="an unfinished build of another source, recipe, coding"):
             build_shard(BuildRequest(tiny, tmp_path / "out", *other), shard=shard(2))
+
+
+def test_a_copy_is_read_whole_and_the_very_file_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name / "a.safetensors" for name in ("first", "copy", "other")]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+        os.truncate(path, 260 << 20)
+    with paths[2].open("r+b") as stream:
+        stream.seek((1 << 20) + 50_000)
+        stream.write(b"x")
+    known = digests(paths[:1])
+    assert [holds_other(path, known) for path in paths] == [False, False, True]
+    monkeypatch.setattr(fileio, "sha256_file", lambda _: pytest.fail("read again"))
+    assert not holds_other(paths[0], known)
 
 
 def test_shards_of_copies_with_other_weights_do_not_mix(tiny: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from iwsltpack.building.partial import SourceFile, sample_digest
+from iwsltpack.building.partial import Digests, SourceFile, digests
 from iwsltpack.building.plan import TensorPlan
 from iwsltpack.building.staging import Bundle, Staged, bundled, check_source, pack_bundle
 from iwsltpack.cluster import worker
@@ -36,13 +36,14 @@ def pack_on_cluster(
     partial_folder = partial_folder.resolve()
     plans = [plan.with_whole_paths() for plan in plans]
     bundles = bundled(plans)
-    samples = {path.name: sample_digest(path) for path in set().union(*(bundle.paths for bundle in bundles))}
+    progress.note("reading the checkpoint whole, for workers that have copies")
+    known = digests(set().union(*(bundle.paths for bundle in bundles)))
 
     def done(bundle: Bundle, staged: Staged) -> None:
         take(staged)
         progress.advance(bundle.nbytes)
 
-    work = partial(_pack, str(partial_folder), coding, source, samples)
+    work = partial(_pack, str(partial_folder), coding, source, known)
     with connect(address) as client:
         check_shared(client, partial_folder)
         lost = run_items(client, work, bundles, key=str, done=done, progress=progress)
@@ -60,12 +61,12 @@ def _pack(
     partial_folder: str,
     coding: Coding,
     source: tuple[SourceFile, ...],
-    samples: dict[str, str],
+    known: Digests,
     bundle: Bundle,
 ) -> Staged:
     """Run on a worker."""
     try:
-        check_source(bundle, source, samples)
+        check_source(bundle, source, known)
         return pack_bundle(bundle, Path(partial_folder), coding)
     except IwsltpackError as error:
         error.where = f"{error.where or bundle} (on worker {worker.address()})"

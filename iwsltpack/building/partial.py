@@ -5,12 +5,11 @@
 ``artifact`` itself. Whoever goes on with the build, in whatever mode, reads every journal.
 """
 
-import hashlib
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -29,14 +28,13 @@ JOURNAL = "build.jsonl"
 LOCK = "build.lock"
 SHARD = "build.shard-"
 PLAN = "build.json"
-SAMPLE = "source.sha256"
+SOURCE = "source.json"
 ARTIFACT = "artifact"
 STAGING = "staging"
 PLAN_LIMIT = 64 << 20
 _log = logging.getLogger(__name__)
-SAMPLES, SAMPLE_BYTES = 256, 1 << 20
 READERS = 8
-"""Threads that hash finished files."""
+"""Threads that hash files."""
 Written = tuple[Tensor, list[File]]
 """A finished tensor: its entry in the manifest, and its files."""
 
@@ -49,24 +47,41 @@ class SourceFile(Part):
     mtime_ns: int
 
 
-def sample_digest(path: Path) -> str:
-    """Return a digest that tells copies of a file apart that have one size and one time.
+Digests = dict[str, list[str]]
+"""By name of a file: its state and the SHA-256 of all that it holds."""
 
-    It is that of a file up to 256 MiB, and of 256 blocks all over a larger one: two trainings of a model differ nearly
-    everywhere, and a shard that read 16 GB to be sure would take longer for that than for its share.
-    """
+
+def file_state(path: Path) -> str:
+    """Return what is another once a file was written to or replaced, whatever time it is given; a copy has another."""
     found = path.stat()
-    return _sample(path, found.st_size, found.st_ctime_ns)
+    return f"{found.st_size} {found.st_ctime_ns} {found.st_ino}"
 
 
 @lru_cache(4096)
-def _sample(path: Path, size: int, _changed_ns: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for start in range(0, size, max(SAMPLE_BYTES, size // SAMPLES)):
-            stream.seek(start)
-            digest.update(stream.read(SAMPLE_BYTES))
-    return digest.hexdigest()
+def _digest(path: Path, _state: str) -> str:
+    return fileio.sha256_file(path)
+
+
+def digests(files: Iterable[Path], progress: Reporter = SILENT) -> Digests:
+    """Read files whole, for other machines to tell whether their copies hold the same."""
+    states = {path: file_state(path) for path in files}
+
+    def read(path: Path) -> list[str]:
+        found = [states[path], _digest(path, states[path])]
+        progress.advance(path.stat().st_size)
+        return found
+
+    progress.start("reading the checkpoint", sum(path.stat().st_size for path in states), "bytes")
+    with ThreadPoolExecutor(READERS) as pool:
+        known = {path.name: found for path, found in zip(states, pool.map(read, states), strict=True)}
+    progress.finish()
+    return known
+
+
+def holds_other(path: Path, known: Digests) -> bool:
+    """Tell whether a file holds something else than is `known`: it is read whole unless it is the very same file."""
+    state, digest = known[path.name]
+    return (found := file_state(path)) != state and _digest(path, found) != digest
 
 
 class BuildPlan(Part):
@@ -192,10 +207,13 @@ def agree(partial_folder: Path, plan: BuildPlan) -> None:
         )
 
 
-def agree_on_source(partial_folder: Path, files: Iterable[Path]) -> None:
+def agree_on_source(partial_folder: Path, files: Sequence[Path], progress: Reporter = SILENT) -> None:
     """Note down which weights shards are packed from, or make sure that these are the same."""
-    digest = fileio.sha256_bytes("".join(map(sample_digest, files)).encode())
-    if not _first_or_same(partial_folder / SAMPLE, digest.encode()):
+    path = partial_folder / SOURCE
+    if not path.is_file():
+        fileio.create_bytes(path, fileio.canonical_json(digests(files, progress)))
+    known = fileio.read_json(path, limit=PLAN_LIMIT)
+    if any(holds_other(file, known) for file in files):
         raise UsageError(
             "another shard was packed from a copy of the checkpoint that holds other weights",
             where=partial_folder,

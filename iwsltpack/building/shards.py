@@ -39,7 +39,7 @@ def build_shard(request: BuildRequest, *, shard: Shard, progress: Reporter = SIL
         partial.lock_shard(output, shard) as partial_folder,
     ):
         partial.agree(partial_folder, job.plan)
-        partial.agree_on_source(partial_folder, (*job.checkpoint.files, *job.matrices.values()))
+        partial.agree_on_source(partial_folder, (*job.checkpoint.files, *job.matrices.values()), progress)
         publishing.write_side_files(partial_folder / partial.ARTIFACT, job.side)
         names = deal(job.plan.sizes, shard.count)[shard.index - 1]
         pack(job, partial_folder, names, progress, shard=shard)

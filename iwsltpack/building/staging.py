@@ -6,11 +6,11 @@ Two that pack the same tensor, because one of them was taken for dead, never wri
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from iwsltpack.building.partial import ARTIFACT, STAGING, SourceFile, Written, sample_digest
+from iwsltpack.building.partial import ARTIFACT, STAGING, Digests, SourceFile, Written, holds_other
 from iwsltpack.building.plan import TensorPlan
 from iwsltpack.building.tensor_writer import write_tensor
 from iwsltpack.codecs.chain import Coding
@@ -117,14 +117,14 @@ def adopt(staged: Staged, partial_folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_source(bundle: Bundle, source: Sequence[SourceFile], samples: Mapping[str, str]) -> None:
-    """Make sure that this machine sees the checkpoint that was planned with; `samples` are `sample_digest`s by name.
+def check_source(bundle: Bundle, source: Sequence[SourceFile], known: Digests) -> None:
+    """Make sure that this machine sees the checkpoint that was planned with, whose files are `known`.
 
     A file that is missing or another one is an `InputError`.
     """
-    known = {file.name: file for file in source}
+    planned = {file.name: file for file in source}
     for path in sorted(bundle.paths):
-        wanted = known[path.name]
+        wanted = planned[path.name]
         if not path.is_file():
             raise InputError(
                 "no such checkpoint file",
@@ -141,11 +141,10 @@ def check_source(bundle: Bundle, source: Sequence[SourceFile], samples: Mapping[
                 got=f"{found.st_size} bytes, written at {found.st_mtime_ns // 10**9} s",
                 fix="share one folder; if every machine has a copy, copy with times kept (cp -p, rsync -t)",
             )
-        if (sample := sample_digest(path)) != samples[path.name]:
+        if holds_other(path, known):
             raise InputError(
                 "a copy of a checkpoint file that holds other weights than the build was begun with",
                 where=path,
-                expected=f"a sample of SHA-256 {samples[path.name]}",
-                got=sample,
+                expected=f"SHA-256 {known[path.name][1]}",
                 fix="share one folder, or copy the checkpoint anew",
             )
