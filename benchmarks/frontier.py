@@ -9,10 +9,11 @@ The packages measured against are no dependencies of this project:
 
     pip install hqq==0.2.8.post1 termcolor bitsandbytes==0.50.2 gguf==0.19.0 pywhispercpp==1.5.1 rapidfuzz
 
-Columns: bytes of the whole model (matrices as compressed, everything else in float16, no tokenizer files), bits a
-weight of the matrices with their scales, Kullback-Leibler divergence from the uncompressed model in nats a token with
-its standard error, the share of tokens with the same most likely word, and for Whisper the rate of word errors with
-a bootstrapped interval of 95 %. All ways compress the same matrices: every linear layer and the embedding.
+Columns: bytes of the whole model without tokenizer files (ours: the artifact that a build makes, manifest included;
+others: matrices as compressed, everything else in float16), bits a weight of the matrices with their scales,
+Kullback-Leibler divergence from the uncompressed model in nats a token with its standard error, the share of tokens
+with the same most likely word, and for Whisper the rate of word errors with a bootstrapped interval of 95 %. All ways
+compress the same matrices: every linear layer and the embedding.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import argparse
 import dataclasses
 import hashlib
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +31,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.frontier_methods import Change, compress, from_matrices, ways
+from benchmarks.frontier_methods import compress, from_artifact, ways
 from benchmarks.frontier_models import DEFAULT_AMOUNT, PACKAGES, SMOL, WHISPER, Whisper, prepare, subject
+from iwsltpack.artifact.location import folder_bytes
+from iwsltpack.artifact.reader import Artifact, open_artifact
+from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.recipes import BUILT_IN
+from iwsltpack.building.request import BuildRequest
 from iwsltpack.calibration.block_rounding import Settings
 from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.towers import Batch
 from iwsltpack.calibration.walk import gather
-from iwsltpack.quantizers.scales import QuantizedMatrix
+from iwsltpack.documents.names import MODEL_DIR
 from iwsltpack.system import fileio
 
 DAMAGES = {
@@ -45,7 +52,6 @@ DAMAGES = {
 """What the global steps of our six rates are made from: damage that is expected of all weights, in nats a token."""
 OURS = "calibrated"
 PLAIN = "float16"
-CLASSES = 16
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -121,34 +127,15 @@ def bootstrapped(counts: np.ndarray, times: int = 2000) -> tuple[float, tuple[fl
     return float(errors / words), (float(low), float(high))
 
 
-def coded_bytes(matrix: QuantizedMatrix) -> int:
-    """Return the bytes of a matrix, its codes packed by pcodec within classes of rows and columns, scales included."""
-    from pcodec import ChunkConfig, PagingSpec, standalone
-
-    codes = np.asarray(matrix.codes)
-    size = np.abs(codes).astype(np.float32)
-    rows, columns = (np.log(size.mean(axis) + 1e-3) for axis in (1, 0))
-    row_class, column_class = (
-        np.clip(np.rint(4 * (x - x.mean())), -100, 100).astype(np.int16) for x in (rows, columns)
-    )
-    classes = np.clip(row_class[:, None] + column_class + CLASSES // 2, 0, CLASSES - 1)
-    total = matrix.row_scale.nbytes + matrix.column_scale.nbytes + 4 + sum(codes.shape)
-    for number in range(CLASSES):
-        if (kept := codes[classes == number]).size:
-            paging = PagingSpec.exact_page_sizes([kept.size])
-            total += len(
-                standalone.simple_compress(kept, ChunkConfig(compression_level=8, paging_spec=paging))
-            )
-    return total
-
-
 def measure(
     name: str, models: Path, wanted: set[str] | None, known: list[Row], clips: int, amount: int
 ) -> Iterator[Row]:
     """Measure what is `wanted` (None: everything) of a model and not `known`."""
-    have = {row.way for row in known if row.model == name}
+    have, known_ways = {row.way for row in known if row.model == name}, ways()
     ours = [f"{OURS}, damage {damage:g}" for damage in DAMAGES[name]]
-    names = [way for way in [PLAIN, *ours, *ways()] if way not in have and (wanted is None or way in wanted)]
+    names = [
+        way for way in [PLAIN, *ours, *known_ways] if way not in have and (wanted is None or way in wanted)
+    ]
     if wanted is not None and OURS in wanted:
         names = [way for way in ours if way not in have] + names
     if not names:
@@ -161,26 +148,33 @@ def measure(
         weights = sum(parameter.numel() for parameter in matrices.values())
         rest = 2 * (sum(parameter.numel() for parameter in model.parameters()) - weights)
         start, code, size = time.monotonic(), "none", 2 * weights
-        if way != PLAIN:
-            code, change = _way(judge, way, model, data, weights, models / "calibrations")
+        if way in known_ways:
+            code, change = known_ways[way].code, known_ways[way].prepare(model, data)
             size = compress(matrices, change)
+        elif way != PLAIN:
+            code, artifact = "iwsltpack", _ours(judge, way, model, data, weights, models / "calibrations")
+            size = compress(matrices, from_artifact(artifact))
+            rest = folder_bytes(artifact.path) - folder_bytes(artifact.path / MODEL_DIR) - size
         facts = {"bytes": size + rest, "bits_per_weight": 8 * size / weights, "amount": amount, "code": code}
         seconds = time.monotonic() - start
         yield judge.row(model, way=way, seconds=seconds, **facts)
 
 
-def _way(
-    judge: Judge, way: str, model: Any, data: list[Batch], weights: int, folder: Path
-) -> tuple[str, Change]:
-    """Return whose code a way is, and what it does to a matrix."""
-    if way in (known := ways()):
-        return known[way].code, known[way].prepare(model, data)
+def _ours(judge: Judge, way: str, model: Any, data: list[Batch], weights: int, folder: Path) -> Artifact:
+    """Return the artifact that a build makes of what is calibrated."""
     damage = {f"{OURS}, damage {damage:g}": damage for damage in DAMAGES[judge.name]}[way]
     work, names = folder / f"{judge.name}-{len(data)}", set(judge.subject.matrices(model))
     # All six rates come from one calibration: the first of them pays for it.
     moments = gather(Weights.of_model(model), data, work, Settings(), selected=lambda name: name in names)
-    step = math.sqrt(24 * damage / weights)
-    return "iwsltpack", from_matrices(moments.round(step, work / f"{damage:g}"), coded_bytes)
+    rounded = moments.round(math.sqrt(24 * damage / weights), work / f"{damage:g}")
+    return packed(judge.subject.folder, rounded, work / f"{damage:g}.artifact")
+
+
+def packed(checkpoint: Path, matrices: Path, output: Path) -> Artifact:
+    """Build an artifact of calibrated matrices, anew."""
+    shutil.rmtree(output, ignore_errors=True)
+    build_artifact(BuildRequest(checkpoint, output, BUILT_IN[OURS], matrices=matrices))
+    return open_artifact(output)
 
 
 # What comes out

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.frontier import Judge, coded_bytes
-from benchmarks.frontier_methods import compress, from_matrices
+from benchmarks.frontier import Judge, packed
+from benchmarks.frontier_methods import compress, from_artifact
 from benchmarks.frontier_models import PACKAGES
 from iwsltpack.building.size import near
 from iwsltpack.calibration.block_rounding import Moments, Settings
@@ -91,8 +91,10 @@ def main() -> None:
                 found = judge.subject.load()
                 matrices = judge.subject.matrices(found)
                 rounded = moments.round(step, work / f"{damping:g}-{wanted:g}")
-                size = compress(matrices, from_matrices(rounded, coded_bytes))
+                artifact = packed(judge.subject.folder, rounded, work / f"{rounded.name}.artifact")
+                size = compress(matrices, from_artifact(artifact))
                 shutil.rmtree(rounded)
+                shutil.rmtree(artifact.path)
                 row = judge.row(
                     found, way="", code="", bytes=size, bits_per_weight=0, seconds=0, amount=amount
                 )

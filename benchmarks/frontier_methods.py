@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from iwsltpack.artifact.reader import Artifact
 from iwsltpack.calibration.moments import SecondMoment
 from iwsltpack.calibration.towers import Batch
-from iwsltpack.quantizers.scales import QuantizedMatrix
 
 GROUP = 64
 """Weights that share a scale, in HQQ and NF4."""
@@ -78,12 +78,11 @@ def compress(matrices: dict[str, torch.nn.Parameter], change: Change) -> int:
     return total
 
 
-def from_matrices(folder: Path, size: Callable[[QuantizedMatrix], int]) -> Change:
-    """Return the change to what a calibration left in `folder`."""
+def from_artifact(artifact: Artifact) -> Change:
+    """Return the change to what an artifact holds."""
 
     def change(name: str, _: torch.Tensor) -> tuple[torch.Tensor, int]:
-        matrix = QuantizedMatrix.load(folder / f"{name}.matrix")
-        return torch.from_numpy(matrix.weights()), size(matrix)
+        return torch.from_numpy(artifact.tensor(name).astype(np.float32)), artifact.entry(name).bytes
 
     return change
 
