@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from conftest import EXHAUSTIVE, REPOSITORY
 
 from iwsltpack.demo.demo_run import CLEANED, HYPOTHESES, REFERENCES, lay_out
@@ -170,9 +171,8 @@ def test_every_command_works_on_a_file_system_without_locks(
     }
     for turn, command in enumerate((*LOCKING, *OTHERS), first):
         environment["TEST_ERRNO"] = str(NO_LOCKS[turn % len(NO_LOCKS)])
-        done = subprocess.run(
-            [sys.executable, "-m", "iwsltpack", *command],
-            cwd=folder, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
+        done = warm.run(
+            [sys.executable, "-m", "iwsltpack", *command], cwd=folder, env=environment, often=True
+        )
         assert done.returncode == 0, (command, done.stderr)
         assert done.stderr.count("has no locks") == (command in LOCKING), (command, done.stderr)

@@ -147,11 +147,14 @@ class Child:
 
 def start(
     command: Sequence[object], *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
-    stdin: Any = None, stdout: Any = None, stderr: Any = None,
+    stdin: Any = None, stdout: Any = None, stderr: Any = None, often: bool = False,
 ) -> Any:  # fmt: skip
-    """Start a program as `Popen` does; a stream is None, DEVNULL, a file, or PIPE: text for `communicate`."""
+    """Start a program as `Popen` does; a stream is None, DEVNULL, a file, or PIPE: text for `communicate`.
+
+    Where programs are started `often` in another environment, a process to fork is kept for it, too.
+    """
     typed, environment = list(map(str, command)), dict(os.environ if env is None else env)
-    other = read_at_import(environment) != read_at_import(OURS)
+    other = not often and read_at_import(environment) != read_at_import(OURS)
     other = other or not can_be_forked(typed[1:])
     if other or typed[0] != sys.executable or os.environ.get(ANEW):
         return subprocess.Popen(
@@ -163,13 +166,13 @@ def start(
 
 def run(
     command: Sequence[object], *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
-    given: str = "", timeout: float | None = 600, check: bool = False,
+    given: str = "", timeout: float | None = 600, check: bool = False, often: bool = False,
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Run a program to its end, `given` on its standard input, and return what it wrote, as text."""
     with tempfile.TemporaryFile() as stdin:
         stdin.write(given.encode())
         stdin.seek(0)
-        child = start(command, cwd=cwd, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE)
+        child = start(command, cwd=cwd, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE, often=often)
         done = subprocess.CompletedProcess(child.args, 0, *child.communicate(timeout))
         done.returncode = child.returncode
         if check:
