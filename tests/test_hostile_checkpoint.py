@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import MINIATURE, write_checkpoint
 
+from iwsltpack.artifact.side_files import collect
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
@@ -132,6 +133,37 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "not usable JSON",
         "generation_config.json",
     ),
+    "index pointer": (
+        lambda at: (at / f"{SINGLE}.index.json").write_bytes(POINTER),
+        "a pointer of Git LFS",
+        "git lfs pull",
+    ),
+    "shard page": (
+        lambda at: (at / SHARD).write_bytes(b"<html>404</html>"),
+        "not a safetensors file",
+        "16 bytes in all, which begin with b'<html>404</html>'",
+    ),
+    **{
+        f"{name} in UTF-16": (
+            lambda at, name=name: (at / name).write_text((at / name).read_text("utf-8"), "utf-16"),
+            "not UTF-8",
+            name,
+        )
+        for name in ("tokenizer.json", "config.json", "chat_template.jinja")
+    },
+    "template of zeros": (
+        lambda at: (at / "chat_template.jinja").write_bytes(bytes(100)),
+        "not a text",
+        "chat_template.jinja",
+    ),
+    **{
+        f"configuration with {value}": (
+            lambda at, value=value: (at / "config.json").write_text(f'{{"x": {value}}}'),
+            "not valid JSON",
+            "config.json",
+        )
+        for value in ("NaN", "-Infinity", '"\\ud800"')
+    },
     "configuration pipe": (lambda at: fifo(at / "config.json"), "not a regular file", "config.json"),
 }
 
@@ -163,7 +195,15 @@ def test_a_pipe_in_place_of_the_only_file_does_not_block(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["q_proj.lora_A.weight", "q_proj.lora_B.default.weight", "q_proj.base_layer.weight", "lora_embedding_A"],
+    [
+        *(
+            "q_proj.lora_A.weight",
+            "q_proj.lora_B.default.weight",
+            "q_proj.base_layer.weight",
+            "lora_embedding_A",
+        ),
+        *("up.ia3_l.default", "up.oft_r", "up.hada_w1_a", "up.lokr_w2"),
+    ],
 )
 def test_tensors_of_an_adapter_are_refused(tmp_path: Path, name: str) -> None:
     write_checkpoint(tmp_path, {"q_proj.weight": np.zeros((2, 2)), name: np.zeros((2, 2))})
@@ -203,3 +243,9 @@ def test_a_build_resumed_over_other_weights_is_no_mixture(
     resumed = build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd", workers=1))
     fresh = build_artifact(BuildRequest(source, tmp_path / "fresh", BUILT_IN["fp16"], "zstd", workers=1))
     assert resumed == fresh
+
+
+def test_a_mark_of_byte_order_does_not_get_into_an_artifact(source: Path) -> None:
+    config = (source / "config.json").read_bytes()
+    (source / "config.json").write_bytes(b"\xef\xbb\xbf" + config)
+    assert collect(source)["config.json"] == config

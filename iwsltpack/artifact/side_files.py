@@ -1,5 +1,6 @@
 """The files beside the weights: configuration, tokenizer and processor, without anything that runs or leaks."""
 
+import codecs
 import os
 import re
 from collections.abc import Container, Iterable
@@ -164,20 +165,23 @@ def parse(raw: bytes, where: object = CONFIG) -> dict[str, Any]:
 
 
 def _read(path: Path) -> bytes:
-    raw = fileio.read_bytes(path, limit=SIZE_LIMIT)
+    # Whoever reads these files later knows UTF-8, and no mark before it.
+    raw = fileio.read_bytes(path, limit=SIZE_LIMIT).removeprefix(codecs.BOM_UTF8)
     refuse_pointer(path)
+    if path.suffix in (".jinja", ".txt") and "\0" in fileio.read_text(path):
+        raise InputError("not a text", where=path, got="NUL characters")
     if path.suffix != ".json":
         return raw
     document = parse(raw, path)
     if not path.name.endswith("config.json"):
         return raw
     cleaned = _without_local_keys(document)
-    if cleaned == document:
-        return raw
     try:
-        return fileio.canonical_json(cleaned)
+        canonical = fileio.canonical_json(cleaned)
     except ValueError as error:
-        raise InputError("not valid JSON", where=path, expected="finite numbers", got=str(error)) from error
+        expected = "finite numbers and whole characters"
+        raise InputError("not valid JSON", where=path, expected=expected, got=str(error)) from error
+    return raw if cleaned == document else canonical
 
 
 def _without_local_keys(value: Any) -> Any:

@@ -23,7 +23,9 @@ from iwsltpack.system import direct_io, fileio
 HEADER_LIMIT = 100_000_000
 """Bytes of header at most, as the format says."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-_ADAPTER_TENSOR = re.compile(r"(^|\.)(lora_\w+|base_layer|modules_to_save)(\.|$)")
+_ADAPTER_TENSOR = re.compile(
+    r"(^|\.)((lora|ia3|vera|oft|boft|hada|lokr)_\w+|base_layer|modules_to_save)(\.|$)"
+)
 """Names that the peft library gives: of what is to be added to weights, and of weights to which something is."""
 _SAME_AGAIN = "consolidated"
 """How the same weights, laid out for another program, are named beside a checkpoint of the hub."""
@@ -190,7 +192,9 @@ def _unmerged(where: Path, got: str) -> InputError:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    document = fileio.read_json(index, limit=HEADER_LIMIT)
+    raw = fileio.read_bytes(index, limit=HEADER_LIMIT)
+    refuse_pointer(index)
+    document = fileio.parse_json(raw, index)
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise InputError(
@@ -208,14 +212,17 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     refuse_pointer(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
+        head = stream.read(40)
+        length = int.from_bytes(head[:8], "little")
         if size < 8 or length > min(HEADER_LIMIT, size - 8):
             raise InputError(
                 "not a safetensors file, or a truncated one",
                 where=path,
-                expected=f"a header of {length} bytes",
-                got=f"{size} bytes in all",
+                expected="the length of a header, and the header",
+                got=f"{size} bytes in all, which begin with {head!r}",
+                fix="download it again",
             )
+        stream.seek(8)
         raw = stream.read(length)
     try:
         header = json.loads(raw, object_pairs_hook=_without_doubles)

@@ -47,7 +47,7 @@ def read_json(path: Path, *, limit: int | None = None) -> Any:
 def parse_json(data: bytes, where: object) -> Any:
     """Parse one JSON document that came from `where`; a malformed one is an `InputError`."""
     try:
-        return json.loads(data)
+        return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError("not UTF-8", where=where, expected="a UTF-8 JSON file", got=str(error)) from error
     except json.JSONDecodeError as error:
