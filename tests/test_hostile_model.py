@@ -59,6 +59,11 @@ MODELS: dict[str, tuple[Callable[[Json], object] | bytes, str]] = {
     "size in words": (lambda c: c["text_config"].update(hidden_size="x"), "configuration|cannot be loaded"),
     "audio token": (lambda c: c.update(audio_token_index=10**30), "audio_token_index from -1 to"),
     "audio token outside": (lambda c: c.update(audio_token_index=10**6), "audio_token_index from -1 to"),
+    "no vocabulary": (
+        lambda c: c["text_config"].update(vocab_size=0),
+        "vocab_size from 1 to|token_\\w+ from -1 to",
+    ),
+    "labels": (lambda c: c.update(num_labels=10**9), "num_labels from 0 to"),
     "number": (lambda c: c.update(something=[1, 10**30]), "something from"),
     "nested": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "the configuration cannot be read"),
     "nested a little": (b'{"a":' * 900 + b"1" + b"}" * 900, "the configuration cannot be read"),
@@ -96,9 +101,13 @@ def test_generation_settings_without_sense_are_one_clear_error(
         generation_config(source.model_dir)
 
 
-def test_an_end_of_sequence_outside_the_vocabulary_would_never_come(tmp_path: Path) -> None:
-    source = altered(tmp_path, "generation_config.json", lambda g: g.update(eos_token_id=[638, 10**6]))
-    with pytest.raises(ArtifactError, match="eos_token_id from -1 to"):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("eos_token_id", [638, 10**6]), ("suppress_tokens", [-1, 10**9]), ("bad_words_ids", [[1], [10**9]])],
+)
+def test_a_token_outside_the_vocabulary_would_never_come(tmp_path: Path, name: str, value: object) -> None:
+    source = altered(tmp_path, "generation_config.json", lambda g: g.update({name: value}))
+    with pytest.raises(ArtifactError, match=f"{name} from -1 to"):
         load_from(source, device="cpu")
 
 
@@ -171,9 +180,13 @@ def test_the_text_is_what_transformers_makes_of_it() -> None:
 def test_settings_that_fail_in_generation_are_one_clear_error() -> None:
     processor = processor_from(MINIATURE)
     model = load_from(CheckpointSource(MINIATURE), device="cpu")
-    model.generation_config.num_return_sequences = 10**9
     import numpy as np
 
     inputs = InputBuilder(processor, "p").prepare([np.zeros(16000, np.float32)])
+    settings = model.generation_config
+    settings.num_return_sequences, settings.max_time, settings.return_dict_in_generate = 1, 0.0, True
+    (output,) = Translator(model, processor).generate(inputs, 4)
+    assert (output.tokens, output.finish) == (4, "length"), "cut by the number of tokens alone"
+    settings.num_return_sequences = 10**9
     with pytest.raises(ArtifactError, match="does not generate with the artifact's settings"):
         Translator(model, processor).generate(inputs, 2)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import threading
 from dataclasses import dataclass
 from itertools import takewhile
@@ -261,6 +262,11 @@ def greedy(config: Any) -> Any:
         if hasattr(settings, name):
             setattr(settings, name, None)
     settings.max_length = None
+    if (
+        settings.max_time is not None
+    ):  # It would cut an output as if it had ended; None is what the model's are.
+        settings.max_time = math.inf
+    settings.return_dict_in_generate = False
     if settings.pad_token_id is None:
         end = settings.eos_token_id
         settings.pad_token_id = end if isinstance(end, int) else end[0]

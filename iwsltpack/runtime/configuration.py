@@ -16,9 +16,9 @@ from iwsltpack.system import fileio
 
 LARGEST = 2**63
 """Integers of tensors and of the libraries' C parts are smaller."""
-_PARTS = re.compile(r"(?!max_)\w*(layers?|blocks|experts|depth)")
-"""Keys whose number is that of modules to be made, each of at least one tensor."""
-_TOKEN = re.compile(r"\w*token_(id|index)")
+_PARTS = re.compile(r"(?!max_)\w*(layers?|blocks|experts|depth|labels)")
+"""Keys whose number is that of modules or names to be made, of which no model has more than tensors."""
+_TOKEN = re.compile(r"\w*token_(id|index)|(begin_)?suppress_tokens|\w*words_ids")
 
 
 def architecture(model_dir: Path) -> tuple[Any, Any]:
@@ -112,6 +112,8 @@ def check_figures(model_dir: Path, tensors: int) -> None:
             least, most = 0, tensors
         elif _TOKEN.fullmatch(key):
             least, most = -1, vocabulary - 1
+        elif key == "vocab_size":
+            least, most = 1, LARGEST - 1
         else:
             least, most = -LARGEST, LARGEST - 1
         if not least <= value <= most:
