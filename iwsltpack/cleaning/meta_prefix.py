@@ -14,6 +14,7 @@ from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
 from iwsltpack.cleaning.script import (
     HAN,
     could_be_source,
+    function_words,
     has_content,
     in_source,
     in_target,
@@ -24,6 +25,8 @@ from iwsltpack.cleaning.vocabulary import CLOSERS
 
 WINDOW: Final = 240
 """Characters of talk a head may have, quoted source text not counted."""
+MIN_CLAUSE: Final = 4
+"""Words of a clause; a term may have three."""
 MAX_QUOTED: Final = 1500
 """Characters of quoted source text a head may hold."""
 COLONS: Final = ":：﹕∶"
@@ -231,9 +234,8 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
     # A short quotation of no certain language may be the translation, and the rest a note on it.
     if head.has(v.NOTE) or (head.has(v.QUOTED) and not wrapped and not in_source(head.text, lang)):
         return False
-    if head.has(v.QUOTED) and not any(
-        stop in text for text in (head.text, rest.rstrip(STOPS)) for stop in STOPS
-    ):
+    ended = any(stop in text for text in (head.text, rest.rstrip(STOPS)) for stop in STOPS)
+    if head.has(v.QUOTED) and not ended and not _quotes_clause(head.text):
         return False  # 'apple' means 'Apfel': a talk about words
     if head.has(v.SELF) and not head.has(v.POLITE, v.TRANSLATE, v.ENGLISH, target):
         return False
@@ -250,6 +252,12 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
     said = head.last in (v.SAY, v.MEANS, target) and is_sentence(rest)
     labels = head.kind == "colon" or (head.kind == "quote" and (said or head.last == v.COPULA))
     return labels and _is_label(head, rest, lang, wrapped=wrapped or switched)
+
+
+def _quotes_clause(text: str) -> bool:
+    """Tell whether a quotation in `text` is a clause, not a term: four words and more, "we" or "the" among them."""
+    quoted = (found.group(1) for found in PREFIX.quoted.finditer(text))
+    return any(len(latin_words(each)) >= MIN_CLAUSE and function_words(each)[0] > 0 for each in quoted)
 
 
 def _is_credit(rest: str) -> bool:
