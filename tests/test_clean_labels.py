@@ -1009,6 +1009,35 @@ def test_the_beginning_of_the_translation_is_no_part_of_its_label(
     assert clean_line(line, lang).text == translation
 
 
+@pytest.mark.parametrize(
+    ("line", "lang"),
+    [
+        ("Der Satz 'We are going home' wird auf Deutsch als 'Wir gehen nach Hause' übersetzt.", "de"),
+        ("'We are going home.' kann als 'Wir gehen nach Hause' ins Deutsche übersetzt werden.", "de"),
+        ("Die Phrase 'We are going home' übersetzt sich ins Deutsche als 'Wir gehen nach Hause'.", "de"),
+        ('"We are going home" translates to "Wir gehen nach Hause" in German.', "de"),
+        ("The German translation for 'We are going home' is 'Wir gehen nach Hause'.", "de"),
+        ("句子“We are going home”翻译为中文为“我们现在回家”。", "zh"),
+        ("'We are going home' 的中文翻译是 '我们现在回家'。", "zh"),
+    ],
+)
+def test_a_clause_is_quoted_with_its_full_stop_or_without(line: str, lang: str) -> None:
+    found = clean_line(line, lang).text.rstrip("。.")
+    assert found == {"de": "Wir gehen nach Hause", "zh": "我们现在回家"}[lang]
+
+
+@pytest.mark.parametrize(
+    ("line", "lang"),
+    [
+        ("'Machine translation' wird auf Deutsch als 'maschinelle Übersetzung' übersetzt.", "de"),
+        ("'Break a leg' translates to 'Hals- und Beinbruch' in German.", "de"),
+        ("“natural language processing”翻译成中文是“自然语言处理”。", "zh"),
+    ],
+)
+def test_a_term_that_is_quoted_is_content(line: str, lang: str) -> None:
+    assert clean_line(line, lang).text == line
+
+
 def test_a_translation_is_not_taken_for_the_source_where_nothing_tells() -> None:
     assert clean_line("No! Translation: Nein!", "de").text == "No! Translation: Nein!"
 

@@ -204,13 +204,14 @@ def _loose_head(line: str, start: int, lang: str) -> Head | None:
 
 def is_meta_tail(text: str) -> bool:
     """Tell whether `text`, found after a closing quote, is talk about the translation (" in Chinese.")."""
-    if len(text) > WINDOW:
-        return False
-    tokens, _ = scan(text, 0, "")
-    if not tokens or text[tokens[-1].end :].strip(DECORATION + STOPS + "\"'”’"):
-        return False
-    categories = {token.category for token in tokens}
-    return bool(categories & {v.CHINESE, v.GERMAN, v.TRANSLATE, v.MEANING, v.ENGLISH})
+    return bool(_tail(text) & {v.CHINESE, v.GERMAN, v.TRANSLATE, v.MEANING, v.ENGLISH})
+
+
+def _tail(text: str) -> set[str]:
+    """Return the categories of the words that end a line; none where the vocabulary lacks one of them."""
+    tokens, _ = scan(text, 0, "") if len(text) <= WINDOW else ([], [])
+    covered = bool(tokens) and not text[tokens[-1].end :].strip(DECORATION + STOPS + "\"'”’")
+    return {token.category for token in tokens} if covered else set()
 
 
 def _is_wrapped(rest: str) -> bool:
@@ -237,6 +238,10 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
     ended = any(stop in text for text in (head.text, rest.rstrip(STOPS)) for stop in STOPS)
     if head.has(v.QUOTED) and not ended and not _quotes_clause(head.text):
         return False  # 'apple' means 'Apfel': a talk about words
+    if head.has(v.QUOTED) and wrapped and head.kind == "quote":
+        said = {*head.categories, *_tail(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :])}
+        if {v.TRANSLATE, target} <= said:
+            return True  # 'We agree.' wird als 'Wir sind einverstanden.' ins Deutsche übersetzt.
     if head.has(v.SELF) and not head.has(v.POLITE, v.TRANSLATE, v.ENGLISH, target):
         return False
     switched = lang == "zh" and head.all_latin and HAN.match(rest.lstrip("'\"“‘「『《")) is not None
