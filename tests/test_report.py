@@ -284,9 +284,14 @@ def test_scores_of_what_the_run_was_before_are_refused(tmp_path: Path, clean: bo
         del document["run"]["output_sha256"]
         path.write_text(json.dumps(document), encoding="utf-8")
     assert gather([run])[0].cleaned == clean
-    write_run(run, spoil(REFERENCES, 0.5, 1))
+    other = path.rename(run / ("score.json" if clean else "score.cleaned.json"))
     with pytest.raises(InputError, match="not of the run they lie beside"):
         gather([run])
+    other.rename(path)
+    write_run(run, spoil(REFERENCES, 0.5, 1))
+    for place in (run, path):
+        with pytest.raises(InputError, match="not of the run they lie beside"):
+            gather([place])
 
 
 def test_a_cleaned_score_by_rules_of_another_version_is_still_the_runs(tmp_path: Path) -> None:

@@ -236,7 +236,8 @@ def _check_belongs(score: Score, hypotheses: Hypotheses, path: Path) -> None:
         # Documents of before the run's output was recorded: the lines scored must be what they would be today.
         lines = clean_lines(hypotheses.lines, score.language).texts if score.cleaned else hypotheses.lines
         same_text = score.hypotheses.sha256 == digest([line.rstrip() for line in lines])
-    if not (same_run and same_text and score.hypotheses.lines == len(hypotheses.lines)):
+    same_kind = score.cleaned == (path.name == CLEANED_SCORE_NAME)
+    if not (same_run and same_text and same_kind and score.hypotheses.lines == len(hypotheses.lines)):
         raise InputError(
             "these scores are not of the run they lie beside",
             where=path,
@@ -246,6 +247,8 @@ def _check_belongs(score: Score, hypotheses: Hypotheses, path: Path) -> None:
 
 def _score_row(score: Score, path: Path, artifacts: dict[str, _Artifact]) -> System:
     run = score.run
+    if path.name in (SCORE_NAME, CLEANED_SCORE_NAME) and (path.parent / RUN_NAME).is_file():
+        _check_belongs(score, read_hypotheses(path.parent), path)
     if run is None:
         name = score.hypotheses.name if path.name in (SCORE_NAME, CLEANED_SCORE_NAME) else path.stem
         base = System(name=name, setting="", test_set=score.references.name, pair=f"to {score.language}")

@@ -196,7 +196,7 @@ def _score(run: _RunFound) -> JobStep:
                     f"{text}{TITLES[entry['metric']]} {entry['score']:.{DIGITS[entry['metric']]}f}"
                     for entry in document["metrics"]
                 ]
-        except (InputError, LookupError, TypeError):
+        except (InputError, LookupError, TypeError, ValueError):
             continue
     state: State = "done" if told else "missing"
     return JobStep(step="scored", where=str(run.folder), state=state, told=", ".join(told) or "not scored")
