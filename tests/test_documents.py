@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 import pkgutil
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> 
         raise RuntimeError
     assert json.loads(target.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(InputError, match="not a file that can be replaced"):
+            fileio.write_bytes(tmp_path / name, b"x")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+
+
+def test_settings_may_begin_with_a_mark_of_byte_order(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfteam = "A"\n')
+    assert fileio.read_toml(tmp_path / "a.toml") == {"team": "A"}
 
 
 def test_lines_are_never_split_by_their_content(tmp_path: Path) -> None:

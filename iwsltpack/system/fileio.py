@@ -62,7 +62,7 @@ def parse_json(data: bytes, where: object) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; one that is missing or malformed is an `InputError`."""
     try:
-        return tomllib.loads(read_bytes(path).decode("utf-8"))
+        return tomllib.loads(read_bytes(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError("not valid TOML", where=path, got=str(error)) from error
 
@@ -172,8 +172,15 @@ def disk_errors(path: object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary sibling for writing; on success it becomes `path`, on any error it disappears."""
+    """Open a temporary sibling for writing; on success it becomes `path`, on any error it disappears.
+
+    A device or a pipe, which a file would take the place of, is an `InputError`.
+    """
     with disk_errors(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(
+                "not a file that can be replaced", where=path, fix="name a file, and copy it there"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
