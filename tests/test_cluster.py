@@ -296,7 +296,9 @@ def test_a_folder_that_is_not_shared_is_told_with_the_worker(
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("address", ["", "nonsense", "host", "local:0", "local:x", "local:", "a b:1"])
+@pytest.mark.parametrize(
+    "address", ["", "nonsense", "host", "local:0", "local:x", "local:", "a b:1", "tcp://\u202eabc:1"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match=r"not the address of a cluster|not a number of local workers"):
         connection.check_address(address)

@@ -17,7 +17,15 @@ from rich.text import Text
 from iwsltpack.artifact.location import locate
 from iwsltpack.cli import console
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import ArtifactError, InputError, Problem, ResourceError, ValidationFailed, printable
+from iwsltpack.errors import (
+    ArtifactError,
+    InputError,
+    Problem,
+    ResourceError,
+    UsageError,
+    ValidationFailed,
+    printable,
+)
 from iwsltpack.system.tables import Column, Table
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "v1"
@@ -103,6 +111,14 @@ def test_a_path_and_a_hypothesis_are_shown_by_the_commands(tmp_path: Path) -> No
         assert "Traceback" not in told.stderr
         lines = [line for line in told.stdout.split("\n") if "--format" not in arguments or line[:2] != "::"]
         assert harmless("\n".join(lines) + told.stderr), arguments
+
+
+@pytest.mark.parametrize("text", [RED, FORGED, "\u202eabc", "\x9b31m"])
+def test_what_is_mistyped_is_shown(text: str) -> None:
+    for arguments in ((text,), ("--" + text,), ("status", text), ("decode", "--" + text)):
+        told = iwsltpack(*arguments)
+        assert told.returncode == UsageError.exit_code
+        assert harmless(told.stdout + told.stderr), arguments
 
 
 def test_a_manifest_is_shown(tmp_path: Path) -> None:

@@ -5,16 +5,18 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from iwsltpack.cli import NAMES, config, console, function_of
 from iwsltpack.documents import choices
 from iwsltpack.documents.names import PAIRS
-from iwsltpack.errors import InputError, UsageError
+from iwsltpack.errors import InputError, UsageError, printable
 from iwsltpack.system.fileio import read_toml
 from iwsltpack.version import __version__
 
@@ -274,3 +276,24 @@ class Commands(TyperGroup):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**{**given, "commands": _Commands()})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer does; see `_shown`."""
+        with _shown():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As Typer does; see `_shown`."""
+        with _shown():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    """Have what was mistyped shown and not obeyed, where Typer itself tells of it."""
+    try:
+        yield
+    except TyperException as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = printable(message)
+        raise

@@ -91,7 +91,7 @@ def check_address(address: str) -> None:
         ) from error
     if address.partition(":")[0] == LOCAL:
         _local_count(address)
-    elif not re.fullmatch(r"[a-z]+://\S+|.+\.json|[\w.-]+:\d+|\[[0-9A-Fa-f:]+\]:\d+", address):
+    elif not re.fullmatch(r"[a-z]+://[!-~]+|.+\.json|[\w.-]+:\d+|\[[0-9A-Fa-f:]+\]:\d+", address):
         raise UsageError("not the address of a cluster", where=address, expected=FORMS)
 
 
