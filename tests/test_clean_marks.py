@@ -45,6 +45,9 @@ MARKED = r"""
 <|channel>thought <channel|>{T}<turn|>
 <|channel>thought\nThe user wants it.<channel|>{T}
 <|channel|>analysis<|message|>The user wants a translation.<|end|><|start|>assistant<|channel|>final<|message|>{T}
+<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>{T}<|return|>
+analysisThe user wants a translation.assistantfinal{T}
+◁think▷hm◁/think▷{T}
 <think></think>{T}
 <think>\n\n</think>\n\n{T}
 <think> The user wants the sentence. </think> {T}
@@ -293,6 +296,12 @@ def test_there_are_sixty_marked_lines() -> None:
     ("line", "what"),
     [
         ("Am Ende steht das Token <eos>", "token '<eos>'"),
+        ("Assistant: Das ist gut.", "role 'Assistant:'"),
+        ("Das ist gut. [END]", "token '[END]'"),
+        ("ĠDas ist gut.", "token 'Ġ'"),
+        ("\\boxed{Das ist gut.}", "boxed{"),
+        ("<0x0A>Das ist gut.", "token '<0x0A>'"),
+        ("Hier steht ◁think▷ im Text.", "token '◁think▷'"),
         ("Hier steht `x` und ``` und mehr.", "fence '```'"),
         ("Das ist **wichtig und bleibt offen.", "emphasis '**'"),
         ("# Ergebnisse unserer Arbeit", "heading '#'"),

@@ -27,7 +27,7 @@ RECORDS: Final = v.Patterns("records")
 
 def drop_thinking(line: str, lang: str) -> str:  # noqa: ARG001
     """Take out what the model thought before it answered."""
-    if "<" not in line and "THINK" not in line and "think▷" not in line:
+    if not any(part in line for part in ("<", "THINK", "think▷", "assistantfinal")):
         return line
     found = MARKS.thinking.search(line)
     if found is not None and _is_thought(line, found):
@@ -39,6 +39,8 @@ def _is_thought(line: str, found: regex.Match[str]) -> bool:
     before = MARKS.opening.sub("", line[: found.start()])
     if before.strip() and before.rstrip()[-1] not in "。.!！?？…>":
         return False
+    if found["tag"] is None:
+        return True
     # "<think> and </think> enclose …" speaks of the tags.
     inner = next(filter(None, found.captures("inner")), "").strip()
     return not MARKS.about.match(line, found.end()) and (len(inner) == 0 or len(inner) > 5)
@@ -97,7 +99,7 @@ def drop_time_stamps(line: str, lang: str) -> str:  # noqa: ARG001
 
 
 def mark_left(line: str, lang: str) -> str | None:  # noqa: ARG001
-    """What may be a chat model's mark or content: a token, fence, tag, entity, heading or record that stays."""
+    """What may be a chat model's mark or content: a token, role, fence, tag, entity, heading or record that stays."""
     found = MARKS.left.search(line, endpos=LONGEST)
     return None if found is None else f"{found.lastgroup} {found.group().strip()!r} is left in the line"
 
