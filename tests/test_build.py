@@ -27,7 +27,7 @@ from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building import staging
 from iwsltpack.building.checkpoint import open_checkpoint
-from iwsltpack.building.partial import JOURNAL
+from iwsltpack.building.partial import JOURNAL, BuildJournal, finished
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
@@ -483,6 +483,22 @@ def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> 
     journal.append({"tensor": 1})
     journal.append({"tensor": 2})
     assert journal.records() == [{"build": "x"}, {"tensor": 2}]
+
+
+def test_a_sound_record_of_another_form_is_passed_over(tmp_path: Path) -> None:
+    tensor = {"name": "a", "shape": [2], "source_dtype": "float32", "dtype": "float16", "component": "other"}
+    journal = BuildJournal(tmp_path / JOURNAL)
+    for strange in ({"chunk_rows": "x"}, {"chunk_rows": 2, "bytes": "x"}, {"shape": 7}, {"shape": ["x"]}):
+        journal.append({"tensor": tensor | strange, "files": [], "source": ""})
+    for record in (
+        {"tensor": []},
+        {"tensor": 5},
+        {"tensor": None},
+        {"tensor": tensor, "files": 5},
+        {"files": []},
+    ):
+        journal.append(record)
+    assert finished(tmp_path, ["a"], {"a": 8}) == {}
 
 
 def test_a_tensor_whose_journal_record_was_edited_is_packed_again_and_said_so(

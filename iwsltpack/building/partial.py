@@ -261,7 +261,8 @@ def finished(
     found: dict[str, Written] = {}
     for path in sorted(partial_folder.glob("build*.jsonl")):
         for record in BuildJournal(path).records():
-            with suppress(KeyError, TypeError):  # the record of another version
+            # A record may be of another version.
+            with suppress(LookupError, TypeError, ValueError, AttributeError):
                 tensor = Tensor.from_json(record["tensor"])
                 files = [File.from_json(entry) for entry in record["files"]]
                 if tensor.name in wanted and source in (None, record["source"]):

@@ -18,7 +18,8 @@ from iwsltpack.errors import UsageError
 from iwsltpack.system.fileio import disk_errors
 
 POLL_S = 0.05
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.EBADF)
+"""FUSE may say that the call is none of its; NFS, which locks by ranges, that a folder is not open to write."""
 _log = logging.getLogger(__name__)
 _warned = threading.Event()
 
