@@ -19,7 +19,7 @@ from typing import Any
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.documents.artifact import ArtifactManifest, File, Tensor
 from iwsltpack.documents.document import Part
-from iwsltpack.documents.names import PARTIAL_SUFFIX
+from iwsltpack.documents.names import BUILD_JOURNALS, PARTIAL_SUFFIX
 from iwsltpack.errors import ArtifactError, InputError, UsageError
 from iwsltpack.system import fileio, json_lines, locks
 from iwsltpack.system.progress import SILENT, Reporter
@@ -259,7 +259,7 @@ def finished(
     """
     wanted = set(names)
     found: dict[str, Written] = {}
-    for path in sorted(partial_folder.glob("build*.jsonl")):
+    for path in sorted(partial_folder.glob(BUILD_JOURNALS)):
         for record in BuildJournal(path).records():
             # A record may be of another version.
             with suppress(LookupError, TypeError, ValueError, AttributeError):

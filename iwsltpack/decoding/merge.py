@@ -16,7 +16,7 @@ from iwsltpack.decoding.batch_plan import Batch, batches_of, binding
 from iwsltpack.decoding.journal import Contents, Journal, Key, check_same, kept_from_writers, read_journal
 from iwsltpack.decoding.record import DecodedSet, finish_run, refuse_lost_journal
 from iwsltpack.documents.decoding_plan import DecodingPlan
-from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARDS_DIR
+from iwsltpack.documents.names import JOURNAL_NAME, PLAN_NAME, SHARD_JOURNALS, SHARDS_DIR
 from iwsltpack.documents.run import RunSettings
 from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
 from iwsltpack.system import fileio
@@ -32,7 +32,7 @@ def shard_journals(folder: Path) -> list[tuple[Shard, Path]]:
     number = "[1-9][0-9]{0,5}"
     return sorted(
         (Shard(index=int(name[1]), count=int(name[2])), path)
-        for path in (folder / SHARDS_DIR).glob(f"*-of-*/{JOURNAL_NAME}")
+        for path in (folder / SHARDS_DIR).glob(SHARD_JOURNALS)
         if (name := re.fullmatch(f"({number})-of-({number})", path.parent.name))
     )
 

@@ -30,6 +30,10 @@ JOURNAL_NAME = "journal.jsonl"
 SHARDS_DIR = "shards"
 """In a run's folder: the plan its shards share, and a folder with a journal for each of them."""
 PLAN_NAME = "plan.json"
+SHARD_JOURNALS = f"*-of-*/{JOURNAL_NAME}"
+"""Where the journals of shards lie in that folder."""
+BUILD_JOURNALS = "build*.jsonl"
+"""In the folder of an artifact under construction: one of a build by one program, one of each shard."""
 
 SUBMISSION_NAME = "submission.json"
 

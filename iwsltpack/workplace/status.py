@@ -8,12 +8,14 @@ from iwsltpack import editions
 from iwsltpack.artifact.location import folder_bytes, is_address, shown
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import (
+    BUILD_JOURNALS,
     CLEANED_SCORE_NAME,
     JOURNAL_NAME,
     MANIFEST_NAME,
     PARTIAL_SUFFIX,
     RUN_NAME,
     SCORE_NAME,
+    SHARD_JOURNALS,
     SHARDS_DIR,
     SUBMISSION_NAME,
 )
@@ -141,7 +143,7 @@ def _artifact(job: Job) -> tuple[JobStep, str | None]:
     elif partial.is_dir():
         names = {
             record["tensor"]["name"]
-            for path in partial.glob("build*.jsonl")
+            for path in partial.glob(BUILD_JOURNALS)
             for _, record in json_lines.read(fileio.read_bytes(path))
             if record is not None and "tensor" in record
         }
@@ -163,7 +165,7 @@ def _run(folder: Path, digest: str | None) -> _RunFound:
             told = "decoded with another artifact" if other else f"{record['output']['lines']} lines"
             state: State = "outdated" if other else "done"
         else:
-            shards = sorted((folder / SHARDS_DIR).glob(f"*-of-*/{JOURNAL_NAME}"))
+            shards = sorted((folder / SHARDS_DIR).glob(SHARD_JOURNALS))
             record, pieces = {}, set()
             for path in [*([folder / JOURNAL_NAME] if (folder / JOURNAL_NAME).is_file() else []), *shards]:
                 raw = fileio.read_bytes(path)
