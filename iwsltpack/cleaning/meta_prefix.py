@@ -239,8 +239,8 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
     if head.has(v.QUOTED) and not ended and not _quotes_clause(head.text):
         return False  # 'apple' means 'Apfel': a talk about words
     if head.has(v.QUOTED) and wrapped and head.kind == "quote":
-        told = {*head.categories, *_tail(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :])}
-        if {v.TRANSLATE, target} <= told:
+        around = {*head.categories, *_tail(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :])}
+        if {v.TRANSLATE, target} <= around:
             return True  # 'We agree.' wird als 'Wir sind einverstanden.' ins Deutsche übersetzt.
     if head.has(v.SELF) and not head.has(v.POLITE, v.TRANSLATE, v.ENGLISH, target):
         return False
