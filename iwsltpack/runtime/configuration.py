@@ -16,9 +16,13 @@ from iwsltpack.system import fileio
 
 LARGEST = 2**63
 """Integers of tensors and of the libraries' C parts are smaller."""
-_PARTS = re.compile(r"(?!max_)\w*(layers?|blocks|experts|depth|labels)")
-"""Keys whose number is that of modules or names to be made, of which no model has more than tensors."""
-_TOKEN = re.compile(r"\w*token_(id|index)|(begin_)?suppress_tokens|\w*words_ids")
+_PARTS = re.compile(r"(?!max_)\w*(layers?|blocks|experts|depth)")
+"""Keys whose number is that of modules to be made, each of at least one tensor."""
+_TOKEN = re.compile(r"\w*token_(id|index)")
+_TOKENS = re.compile(r"(begin_)?suppress_tokens|\w*words_ids")
+"""What generation looks up; in config.json they are defaults of a model's kind, which nobody reads."""
+MOST_LABELS = 1_000_000
+"""Of a classifier; transformers makes a name for each of `num_labels` when it reads them."""
 
 
 def architecture(model_dir: Path) -> tuple[Any, Any]:
@@ -110,10 +114,12 @@ def check_figures(model_dir: Path, tensors: int) -> None:
     for name, key, value in found:
         if _PARTS.fullmatch(key):
             least, most = 0, tensors
-        elif _TOKEN.fullmatch(key):
+        elif _TOKEN.fullmatch(key) or (name == GENERATION_CONFIG and _TOKENS.fullmatch(key)):
             least, most = -1, vocabulary - 1
         elif key == "vocab_size":
             least, most = 1, LARGEST - 1
+        elif key == "num_labels":
+            least, most = 0, MOST_LABELS
         else:
             least, most = -LARGEST, LARGEST - 1
         if not least <= value <= most:
