@@ -78,6 +78,16 @@ LONGEST = (
         "gemma4",
         "cli",
     ),
+    *(
+        "estimate",
+        "chains",
+        "mlp_layers",
+        "journal",
+        "hostile_store",
+        "build_shards",
+        "calibrated_weights",
+        "remote_http",
+    ),
 )
 """Begun first, so that both halves end at the same time."""
 
