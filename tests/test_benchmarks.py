@@ -97,6 +97,14 @@ def test_scores_of_many_lines_beside_sacrebleus_own(tmp_path: Path) -> None:
     assert shown.count("| one line of 0.03 MB, zh |") == 2
 
 
+def test_a_calibrated_artifact_is_read_beside_a_rounded_one(tmp_path: Path) -> None:
+    small = ["--size", 256, "--matrices", 2, "--rounds", 3]
+    lines = run("benchmarks.calibrated_read", "--work", tmp_path / "work", *small).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["format 1", "format 2", "elapsed", "computing"]
+    assert all(1 < float(line.split()[2]) < 8 for line in lines[:2])
+    assert not (tmp_path / "work").exists()
+
+
 def test_stages_of_one_chunk() -> None:
     lines = run("benchmarks.stages").splitlines()
     sizes = [line.split()[-2:] for line in lines if "bytes, its own and ours" in line]

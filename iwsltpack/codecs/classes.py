@@ -20,7 +20,7 @@ CLASSES = 16
 _FINE, _COARSE = 1 << 18, 1 << 14
 """Codes in a chunk from which levels are quarter, and half, powers of e; in a smaller one the tables of many classes
 would cost more than they save."""
-_BLOCK = 1 << 17
+_BLOCK = 1 << 19
 """Codes put in their places at a time: they stay in cache."""
 _EXACT = Context(prec=40)
 _LEVELS = 32

@@ -18,7 +18,7 @@ from iwsltpack.system import fileio
 
 SUFFIX = ".matrix"
 """Of the file of one matrix, after the tensor's name."""
-BLOCK = 1 << 17
+BLOCK = 1 << 19
 """Weights computed at a time: what is made on the way stays in cache, and threads seldom wait for the interpreter."""
 SERIAL = 1 << 15
 """Values that torch converts in the calling thread; for more it would start threads of its own."""
