@@ -12,13 +12,13 @@ import argparse
 import json
 import shutil
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.checks import read
 from iwsltpack.artifact.reader import Artifact, open_artifact
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import load_recipe
@@ -52,14 +52,6 @@ def prepare(work: Path, size: int, count: int, coding: str) -> dict[str, Artifac
         more = {"format_version": 1} if name.endswith("1") else {"matrices": work / "matrices"}
         build_artifact(BuildRequest(work / "source", work / name, load_recipe(str(recipe)), coding, **more))
     return {name: open_artifact(work / name) for name in RULES}
-
-
-def read(artifact: Artifact) -> tuple[float, float]:
-    """Return the seconds and the processor's seconds of reading all tensors."""
-    started, computed = time.perf_counter(), time.process_time()
-    for _ in artifact.tensors(artifact.names()):
-        pass
-    return time.perf_counter() - started, time.process_time() - computed
 
 
 def main() -> None:

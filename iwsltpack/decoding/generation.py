@@ -262,9 +262,8 @@ def greedy(config: Any) -> Any:
         if hasattr(settings, name):
             setattr(settings, name, None)
     settings.max_length = None
-    if (
-        settings.max_time is not None
-    ):  # It would cut an output as if it had ended; None is what the model's are.
+    # It would cut an output as if it had ended; for None the model's own would be taken.
+    if settings.max_time is not None:
         settings.max_time = math.inf
     settings.return_dict_in_generate = False
     if settings.pad_token_id is None:
