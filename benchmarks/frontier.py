@@ -10,10 +10,10 @@ The packages measured against are no dependencies of this project:
     pip install hqq==0.2.8.post1 termcolor bitsandbytes==0.50.2 gguf==0.19.0 pywhispercpp==1.5.1 rapidfuzz
 
 Columns: bytes of the whole model without tokenizer files (ours: the artifact that a build makes, manifest included;
-others: matrices as compressed, everything else in float16), bits a weight of the matrices with their scales,
+others: matrices as compressed, everything else in float16), bits a weight of what is compressed with its scales,
 Kullback-Leibler divergence from the uncompressed model in nats a token with its standard error, the share of tokens
-with the same most likely word, and for Whisper the rate of word errors with a bootstrapped interval of 95 %. All ways
-compress the same matrices: every linear layer and the embedding.
+with the same most likely word, and for Whisper the rate of word errors with a bootstrapped interval of 95 %. Others
+compress every linear layer and the embedding; ours also kernels and tables of positions, for which they have no way.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from benchmarks.frontier_methods import compress, from_artifact, ways
 from benchmarks.frontier_models import DEFAULT_AMOUNT, PACKAGES, SMOL, WHISPER, Whisper, prepare, subject
 from iwsltpack.artifact.location import folder_bytes
 from iwsltpack.artifact.reader import Artifact, open_artifact
+from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
+from iwsltpack.building.plan import rules_of
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.calibration.block_rounding import Settings
@@ -152,22 +154,36 @@ def measure(
             code, change = known_ways[way].code, known_ways[way].prepare(model, data)
             size = compress(matrices, change)
         elif way != PLAIN:
-            code, artifact = "iwsltpack", _ours(judge, way, model, data, weights, models / "calibrations")
-            size = compress(matrices, from_artifact(artifact))
+            code, artifact = "iwsltpack", _ours(judge, way, model, data, models / "calibrations")
+            size, weights = put_in(model, artifact)
             rest = folder_bytes(artifact.path) - folder_bytes(artifact.path / MODEL_DIR) - size
         facts = {"bytes": size + rest, "bits_per_weight": 8 * size / weights, "amount": amount, "code": code}
         seconds = time.monotonic() - start
         yield judge.row(model, way=way, seconds=seconds, **facts)
 
 
-def _ours(judge: Judge, way: str, model: Any, data: list[Batch], weights: int, folder: Path) -> Artifact:
+def _ours(judge: Judge, way: str, model: Any, data: list[Batch], folder: Path) -> Artifact:
     """Return the artifact that a build makes of what is calibrated."""
     damage = {f"{OURS}, damage {damage:g}": damage for damage in DAMAGES[judge.name]}[way]
-    work, names = folder / f"{judge.name}-{len(data)}", set(judge.subject.matrices(model))
+    work, sizes = folder / f"{judge.name}-{len(data)}", calibrated_sizes(judge.subject.folder)
     # All six rates come from one calibration: the first of them pays for it.
-    moments = gather(Weights.of_model(model), data, work, Settings(), selected=lambda name: name in names)
-    rounded = moments.round(math.sqrt(24 * damage / weights), work / f"{damage:g}")
+    moments = gather(Weights.of_model(model), data, work, Settings(), selected=sizes.__contains__)
+    rounded = moments.round(math.sqrt(24 * damage / sum(sizes.values())), work / f"{damage:g}")
     return packed(judge.subject.folder, rounded, work / f"{damage:g}.artifact")
+
+
+def calibrated_sizes(folder: Path) -> dict[str, int]:
+    """Return the number of values of each tensor of a checkpoint that our recipe calibrates, by name."""
+    checkpoint = open_checkpoint(folder)
+    names = rules_of(checkpoint, BUILT_IN[OURS])
+    return {name: math.prod(checkpoint.tensors[name].shape) for name in names}
+
+
+def put_in(model: Any, artifact: Artifact) -> tuple[int, int]:
+    """Give a model what an artifact holds of its quantized weights; return their bytes, and how many they are."""
+    entries = [entry for entry in artifact.manifest.tensors if entry.quantized]
+    parameters = {entry.name: model.get_parameter(entry.name) for entry in entries}
+    return compress(parameters, from_artifact(artifact)), sum(entry.values for entry in entries)
 
 
 def packed(checkpoint: Path, matrices: Path, output: Path) -> Artifact:

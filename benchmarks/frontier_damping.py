@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.frontier import Judge, packed
-from benchmarks.frontier_methods import compress, from_artifact
+from benchmarks.frontier import Judge, calibrated_sizes, packed, put_in
 from benchmarks.frontier_models import PACKAGES
 from iwsltpack.building.size import near
 from iwsltpack.calibration.block_rounding import Moments, Settings
@@ -75,7 +74,7 @@ def main() -> None:
     judge = Judge(options.only, options.models, 0)
     for amount in map(int, options.amounts.split(",")):
         model = judge.subject.load()
-        names = set(judge.subject.matrices(model))
+        names = calibrated_sizes(judge.subject.folder)
         data = judge.subject.calibration(amount)
         work = options.models / "calibrations" / f"{options.only}-{amount}-damping"
         gathered = gather(
@@ -89,16 +88,14 @@ def main() -> None:
                 wanted = options.bits + more
                 step = near(moments.bits, moments.guess(wanted), wanted)
                 found = judge.subject.load()
-                matrices = judge.subject.matrices(found)
                 rounded = moments.round(step, work / f"{damping:g}-{wanted:g}")
                 artifact = packed(judge.subject.folder, rounded, work / f"{rounded.name}.artifact")
-                size = compress(matrices, from_artifact(artifact))
+                size, weights = put_in(found, artifact)
                 shutil.rmtree(rounded)
                 shutil.rmtree(artifact.path)
                 row = judge.row(
                     found, way="", code="", bytes=size, bits_per_weight=0, seconds=0, amount=amount
                 )
-                weights = sum(parameter.numel() for parameter in matrices.values())
                 points.append((8 * size / weights, row.kl, row.kl_error))
             bits, losses, _ = (np.array(column) for column in zip(*points, strict=True))
             slope = float(np.diff(np.log(losses))[0] / np.diff(bits)[0])

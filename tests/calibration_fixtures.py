@@ -157,6 +157,8 @@ class Plain:
         self.gradients: dict[str, torch.Tensor] = {}
         self.curvature = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.float64)
         self.targets = sum(int(batch.targets.sum()) for batch in batches)
+        self.entries: dict[str, torch.Tensor] = {}
+        """Squared gradients of what is no linear layer's, of whole weights, summed over batches."""
         self._kept: list[tuple[str, torch.Tensor, torch.Tensor]] = []
         handles = [
             layer.register_forward_hook(self._hook(f"{name}.weight"))
@@ -172,6 +174,9 @@ class Plain:
             self.curvature += (chances * (1 - chances)).sum(0, dtype=torch.float64)
             for name, given, output in self._kept:
                 self._add(name, given, output)
+            for name, weight in model.named_parameters():
+                if weight.ndim > 1 and name not in self.moments and weight.grad is not None:
+                    self.entries[name] = self.entries.get(name, 0) + weight.grad.double().square().flatten(1)
             model.zero_grad()
         for handle in handles:
             handle.remove()

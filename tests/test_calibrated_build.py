@@ -240,15 +240,6 @@ def test_an_artifact_calibrated_otherwise_is_not_taken_for_this_one(artifact: Pa
         assert "was calibrated otherwise" in str(result.exception)
 
 
-def test_a_matrix_that_no_layer_runs_is_refused_at_once(dev: Path, tmp_path: Path) -> None:
-    recipe = lines(tmp_path / "r.toml", 'name = "r"\n[[layers]]\npattern = "."\nquantizer = "calibrated"\n')
-    result = typed(
-        command, MINIATURE, "--recipe", recipe, "--calibration", dev, "--step", STEP, "-o", tmp_path / "out"
-    )
-    assert isinstance(result.exception, InputError)
-    assert "audio_tower.embed_positions.weight: the layer was not run in calibration" in str(result.exception)
-
-
 def test_the_record_reads_as_a_sentence() -> None:
     record = Calibration(
         name="ACL 60/60",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,10 +42,6 @@ def linear(name: str) -> bool:
     return "embed" not in name
 
 
-def all_but_positions(name: str) -> bool:
-    return "position" not in name
-
-
 def calibrate(
     model: Any, batches: list[Batch], folder: Path, settings: Settings = SETTINGS, **options: Any
 ) -> Path:
@@ -62,27 +59,33 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_what_is_gathered_block_by_block_is_what_whole_passes_gather(kind: str, tmp_path: Path) -> None:
     model, batches = MODELS[kind][0](), MODELS[kind][1]()
     plain = Plain(model, batches)
-    found = calibrate(model, batches, tmp_path / "work", SETTINGS, selected=all_but_positions)
+    found = calibrate(model, batches, tmp_path / "work", SETTINGS, selected=lambda _: True)
     head = model.get_output_embeddings()
     layers = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
-    checked = 0
+    checked, whole, looked_up = 0, list[str](), list[str]()
     for path in (tmp_path / "work" / "moments").glob("*.json"):
         name = path.name.removesuffix(".json")
         facts = json.loads(path.read_text())
         output = model.get_parameter(name) is head.weight
         key = next(f"{n}.weight" for n, part in layers.items() if part is head) if output else name
-        if key not in plain.moments:
-            assert isinstance(model.get_submodule(name.removesuffix(".weight")), torch.nn.Embedding)
+        weight, step = model.get_parameter(name).detach(), STEP * (OUTPUT_SHARE if output else 1)
+        if key in plain.moments:
+            gradients = plain.curvature if output else plain.gradients[key]
+            moment, sensitivity = plain.moments[key] / max(1, plain.tokens[key]), gradients / plain.targets
+        elif type(
+            part := model.get_submodule(name.removesuffix(".weight"))
+        ).forward is torch.nn.Embedding.forward or (hasattr(part, "embed_scale")):
+            looked_up.append(name)
             continue
-        gradients = plain.curvature if output else plain.gradients[key]
-        assert facts["sensitivity"] == pytest.approx(float(gradients.mean() / plain.targets), rel=1e-4)
-        weight = model.get_parameter(name).detach()
-        expected = quantize(
-            weight,
-            factorize(plain.moments[key] / max(1, plain.tokens[key]), 0.05),
-            gradients / plain.targets,
-            STEP * (OUTPUT_SHARE if output else 1),
-        )
+        else:
+            # What is neither a linear layer nor looked up goes by the gradients of its own entries.
+            rows, columns = plain.entries[name].sum(1), plain.entries[name].sum(0)
+            usual = rows[rows > 0].mean()
+            moment = columns / columns.sum()
+            sensitivity = (torch.where(rows > 0, rows, usual) + usual) / 2 / plain.targets
+            whole.append(name)
+        assert facts["sensitivity"] == pytest.approx(float(sensitivity.mean()), rel=1e-4)
+        expected = quantize(weight.flatten(1), factorize(moment, 0.05), sensitivity, step)
         matrix = QuantizedMatrix.load(found / f"{name}.matrix")
         assert (matrix.codes != expected.codes).mean() < 0.02, (
             name
@@ -90,6 +93,10 @@ def test_what_is_gathered_block_by_block_is_what_whole_passes_gather(kind: str, 
         assert matrix.delta == pytest.approx(expected.delta, rel=2e-2)
         checked += 1
     assert checked >= 7 * 3 or kind != "llama"
+    assert 0 < len(looked_up) <= 4 or "tied" in kind or kind.startswith("gemma")
+    assert ("model.encoder.conv1.weight" in whole) == (kind == "whisper")
+    assert ("model.decoder.embed_positions.weight" in whole) == (kind == "whisper")
+    assert bool([name for name in whole if "depthwise" in name]) == (kind == "seamless")
     names = {path.name.removesuffix(".matrix") for path in found.glob("*.matrix")}
     assert {f"{name}.weight" for name, layer in layers.items() if layer is not head} <= names
 
@@ -138,15 +145,17 @@ def test_qwen2_audio_is_walked_from_the_loss_to_the_ear(tiny: Path, tmp_path: Pa
     model = Qwen2AudioForConditionalGeneration.from_pretrained(tiny, dtype=torch.float32).eval()
     batch = heard(model)
     plain = Plain(model, [batch])
-    found = calibrate(model, [batch], tmp_path / "work", SETTINGS, selected=all_but_positions)
+    found = calibrate(model, [batch], tmp_path / "work", SETTINGS, selected=lambda _: True)
     told = (tmp_path / "work" / "moments").glob("*.json")
     facts = {path.name.removesuffix(".json"): json.loads(path.read_text()) for path in told}
     names = checkpoint_names(model)
     linear = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
     assert {names[f"{name}.weight"] for name in linear} <= facts.keys()
     assert any("audio_tower" in name for name in facts)
+    # Its positions are added without their module being run.
+    assert {f"audio_tower.{name}.weight" for name in ("conv1", "conv2", "embed_positions")} <= facts.keys()
     for name, stored in names.items():
-        if stored in facts and "embed_tokens" not in name and "lm_head" not in name:
+        if name in plain.gradients and "lm_head" not in name:
             assert facts[stored]["sensitivity"] == pytest.approx(
                 float(plain.gradients[name].mean() / plain.targets), rel=1e-3
             )
@@ -155,7 +164,8 @@ def test_qwen2_audio_is_walked_from_the_loss_to_the_ear(tiny: Path, tmp_path: Pa
     assert facts.keys() <= checkpoint.keys()
     assert not facts.keys() <= names.keys()
     for name in facts:
-        assert QuantizedMatrix.load(found / f"{name}.matrix").codes.shape == checkpoint[name].shape
+        rows, *columns = checkpoint[name].shape
+        assert QuantizedMatrix.load(found / f"{name}.matrix").codes.shape == (rows, math.prod(columns))
     # The audio is shorter than what the model hears: the rest is padding, and is not counted.
     frames = [fact["tokens"] for name, fact in facts.items() if "audio_tower" in name]
     assert max(frames) == 50
@@ -194,6 +204,18 @@ def with_unused_layer() -> Any:
     return model
 
 
+def with_unused_kernel() -> Any:
+    model = small.llama()
+    model.extra = torch.nn.Conv1d(8, 8, 3)
+    return model
+
+
+def with_unused_kernel_in_a_block() -> Any:
+    model = small.llama()
+    model.model.layers[1].extra = torch.nn.Conv1d(8, 8, 3)
+    return model
+
+
 def with_unused_tower() -> Any:
     model = small.llama()
     model.adapters = torch.nn.ModuleList(torch.nn.Sequential(torch.nn.Linear(8, 8)) for _ in range(2))
@@ -213,13 +235,8 @@ BROKEN: dict[str, tuple[Callable[[], Any], list[Batch], Settings, type[Iwsltpack
     "NaN activations": (poisoned, SEVENS, SETTINGS, InputError, "not finite"),
     "a layer that is not run": (with_unused_layer, small.text(1), SETTINGS, InputError, "was not run"),
     "a tower that is not run": (with_unused_tower, small.text(1), SETTINGS, InputError, "was not run"),
-    "a table of positions": (
-        small.whisper,
-        small.speech(1),
-        SETTINGS,
-        UsageError,
-        "not an embedding of tokens",
-    ),
+    "a kernel that is not run": (with_unused_kernel, small.text(1), SETTINGS, InputError, "was not run"),
+    "one in a block": (with_unused_kernel_in_a_block, small.text(1), SETTINGS, InputError, "was not run"),
 }
 
 

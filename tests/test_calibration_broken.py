@@ -80,6 +80,10 @@ def infinite_output(tensors: dict[str, torch.Tensor], _: dict[str, Any]) -> None
     tensors["language_model.lm_head.weight"][:, 0] = float("inf")
 
 
+def weight_of_nothing(tensors: dict[str, torch.Tensor], _: dict[str, Any]) -> None:
+    tensors["language_model.model.layers.0.extra.weight"] = torch.ones(4, 4)
+
+
 def tied_to_nothing(tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> None:
     config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
     for name in ("model.embed_tokens", "lm_head"):
@@ -114,7 +118,10 @@ BROKEN: dict[str, tuple[Callable[[Path], list[Any]], str]] = {
     "NaN activations": (lambda place: changed(place, nan_in_a_norm), "activations are not finite"),
     "infinite logits": (lambda place: changed(place, infinite_output), "not finite"),
     "an embedding tied to nothing": (lambda place: changed(place, tied_to_nothing), "lacks tensors"),
-    "a layer without input": (recipe("."), "was not run in calibration"),
+    "a weight of no layer": (
+        lambda place: changed(place, weight_of_nothing),
+        "no whole weight of one of the model's modules",
+    ),
     "no such layer": (recipe("no_such_proj"), "matches no"),
 }
 

@@ -32,6 +32,7 @@ from iwsltpack.quantizers.scales import QuantizedMatrix
 
 RANDOM = np.random.default_rng(20261126)
 UP, EMBED, NORM = "model.layers.0.mlp.up_proj.weight", "model.embed_tokens.weight", "model.norm.weight"
+CONV = "model.conv.weight"
 CODERS = [name for name in CODINGS if name != "paper"]
 
 
@@ -110,6 +111,7 @@ def source(tmp_path: Path) -> Path:
         UP: bfloat16(RANDOM.standard_normal((96, 256)) * 0.02),
         "model.layers.1.mlp.up_proj.weight": bfloat16(RANDOM.standard_normal((96, 256)) * 0.02),
         EMBED: bfloat16(RANDOM.standard_normal((130, 40)) * 0.02),
+        CONV: bfloat16(RANDOM.standard_normal((200, 10, 4)) * 0.02),
         NORM: bfloat16(np.ones(40)),
     }
     return write_checkpoint(tmp_path / "source", tensors)
@@ -117,8 +119,8 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def matrices(tmp_path: Path) -> dict[str, QuantizedMatrix]:
-    """Write matrices as a calibration does: one with codes of 32 bits."""
-    made = {UP: matrix(96, 256), EMBED: matrix(130, 40, 1 << 17)}
+    """Write matrices as a calibration does: one with codes of 32 bits, one of a kernel of three axes."""
+    made = {UP: matrix(96, 256), EMBED: matrix(130, 40, 1 << 17), CONV: matrix(200, 40)}
     (tmp_path / "matrices").mkdir()
     for name, one in made.items():
         one.save(tmp_path / "matrices" / f"{name}.matrix")
@@ -172,7 +174,9 @@ def test_an_artifact_holds_what_a_calibration_made(
         assert next(artifact.tensors([name], workers=3))[1].tobytes() == wanted.tobytes()
         for start, stop in ((0, 1), (5, 90), (40, 41), (7, 7)):
             assert artifact.rows(name, start, stop).tobytes() == wanted[start:stop].tobytes()
-            assert np.array_equal(artifact.codes(name, start, stop), made.codes[start:stop])
+            assert np.array_equal(
+                artifact.codes(name, start, stop).reshape(-1, made.codes.shape[1]), made.codes[start:stop]
+            )
         assert 0 < (entry.entropy_bits or 0) < entry.bytes * 8 / entry.parameters
     rounded = artifact.entry("model.layers.1.mlp.up_proj.weight")
     assert (rounded.quantizer, rounded.step, rounded.classes) == ("uniform", float(np.float32(0.0031)), None)

@@ -79,7 +79,7 @@ class TensorPlan:
             component=self.component,
             linear=self.linear,
             **({} if quantizer is None else quantizer.described()),
-            classes=class_count(rows * shape[1]) if by_class else None,
+            classes=class_count(rows * math.prod(shape[1:])) if by_class else None,
             chunk_rows=rows,
             zero_rows=None if self.vocabulary is None else len(dropped_rows(self.vocabulary)),
         )
@@ -129,14 +129,16 @@ def linear_layers(checkpoint: Checkpoint) -> list[str]:
 
     A linear layer is a matrix called ``NAME.weight`` that is no embedding table.
     """
-    return [name for name in _matrices(checkpoint) if EMBEDDING not in name]
+    axes = {name: len(checkpoint.tensors[f"{name}.weight"].shape) for name in _layers(checkpoint)}
+    return [name for name, count in axes.items() if count == 2 and EMBEDDING not in name]
 
 
-def _matrices(checkpoint: Checkpoint) -> list[str]:
+def _layers(checkpoint: Checkpoint) -> list[str]:
+    """Return the names of what has a weight of two axes or more."""
     return [
         name.removesuffix(".weight")
         for name, tensor in checkpoint.tensors.items()
-        if name.endswith(".weight") and len(tensor.shape) == 2
+        if name.endswith(".weight") and len(tensor.shape) > 1
     ]
 
 
@@ -233,11 +235,14 @@ def _check_names(checkpoint: Checkpoint) -> None:
 
 
 def rules_of(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
-    """Return the rule of each tensor that has one: a linear layer's weight, or a matrix where a quantizer is named."""
-    linear, matrices = ("linear layer", linear_layers(checkpoint)), ("matrix", _matrices(checkpoint))
+    """Return the rule of each tensor that has one: a linear layer's weight; any of two axes or more for a quantizer."""
+    linear, all_layers = (
+        ("linear layer", linear_layers(checkpoint)),
+        ("weight of two axes or more", _layers(checkpoint)),
+    )
     rules: dict[str, LayerRule] = {}
     for rule in recipe.layers:
-        kind, layers = linear if rule.quantizer is None else matrices
+        kind, layers = linear if rule.quantizer is None else all_layers
         matched = select(rule.pattern, layers)
         if not matched:
             raise UsageError(
@@ -253,11 +258,11 @@ def _quantizer(source: SourceTensor, rule: LayerRule | None, matrix: Path | None
     """Return what quantizes a tensor: the matrix made of it, or the rule, or nothing."""
     if matrix is not None:
         made = QuantizedMatrix.load(matrix)
-        if made.codes.shape != source.shape or 0 in source.shape:
+        if made.codes.shape != (shape := (source.shape[0], math.prod(source.shape[1:]))) or 0 in shape:
             raise InputError(
                 "a quantized matrix is of another shape than its tensor",
                 where=matrix,
-                expected=list(source.shape),
+                expected=list(shape),
                 got=list(made.codes.shape),
                 fix="calibrate this very checkpoint",
             )

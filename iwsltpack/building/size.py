@@ -107,8 +107,10 @@ def goal_of(
     beside, reserve = 0.0, 0
     for shape in shapes:
         rows = rows_per_chunk(shape)
-        tables = CHUNK_BYTES * math.ceil(shape[0] / rows) if class_count(rows * shape[1]) > 1 else 0
-        beside += 2.5 * sum(shape) + ARRAYS * ARRAY_BYTES + tables
+        tables = (
+            CHUNK_BYTES * math.ceil(shape[0] / rows) if class_count(rows * math.prod(shape[1:])) > 1 else 0
+        )
+        beside += 2.5 * (shape[0] + math.prod(shape[1:])) + ARRAYS * ARRAY_BYTES + tables
     if target.bytes is not None:
         # What no step changes is packed: other tensors; and there are files beside the weights.
         fixed = replace(recipe, layers=tuple(rule for rule in recipe.layers if not rule.calibrated))

@@ -198,7 +198,7 @@ def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packe
         blocks = [(0, block)]
     count = math.prod(array.chunk) if whole else blocks[0][1].size
     if quantizer is not None and entry.classes is not None:
-        shape = entry.shape if whole else blocks[0][1].shape
+        shape = entry.matrix_shape if whole else blocks[0][1].shape
         classes = Classes.of_blocks((block for _, block in blocks), shape, math.prod(array.chunk))
     packer = ChunkPacker(chain, count, quantizer, classes)
     sizes, begun = [], time.thread_time()

@@ -57,7 +57,7 @@ def _write(
     classes, files = None, []
     if quantizer is not None and entry.classes is not None:
         classes = Classes.of_blocks(
-            (plan.read(*block) for block in plan.blocks()), entry.shape, math.prod(array.chunk)
+            (plan.read(*block) for block in plan.blocks()), entry.matrix_shape, math.prod(array.chunk)
         )
         group = fileio.canonical_json(zarr_metadata.tensor_group(entry))
         files.append(_create(folder, group_metadata(entry.name), group))

@@ -103,8 +103,8 @@ class Moments:
                     fix="leave it out of the recipe, or calibrate on data that uses it",
                 )
 
-    def keep(self, found: dict[str, Gathered], layers: Iterable[str]) -> None:
-        """Store what was found of `layers`, and take it out of `found`.
+    def keep(self, found: dict[str, Gathered], layers: Iterable[str], whole: Container[str]) -> None:
+        """Store what was found of `layers`, and take it out of `found`; of those in `whole`, by their own gradients.
 
         InputError: a layer was never run, or what was found of it cannot be used.
         """
@@ -114,7 +114,14 @@ class Moments:
         for name in layers:
             gathered, (outputs, inputs) = found.pop(name), self.weights.shapes[name]
             tokens = gathered.moment.tokens
-            if not isinstance(gathered.moment, SecondMoment):
+            if name in whole:
+                # Of row times column over all; unused rows, such as those of positions beyond the data, count as others
+                # do on average, and every row half as much as that.
+                rows, damping = gathered.moment.total(), self._damping(tokens, 1)
+                usual = rows[rows > 0].mean()
+                sensitivity = (torch.where(rows > 0, rows, usual) + usual) / (2 * self.targets)
+                self._save(name, factorize(gathered.gradients / gathered.gradients.sum(), damping, name))
+            elif not isinstance(gathered.moment, SecondMoment):
                 # A row matters as often as it is used, a column as its gradients say. Every row is taken as used once
                 # more than it was, so that words the data lacks keep their meaning.
                 if not tokens:

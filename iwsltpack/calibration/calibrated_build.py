@@ -143,7 +143,7 @@ def _choose(
     weights, progress = data.weights(), trials.progress
     if missing := sorted(trials.wanted - weights.shapes.keys()):
         raise UsageError(
-            "the recipe wants calibrated what is neither a linear layer nor an embedding",
+            "the recipe wants calibrated what is no whole weight of one of the model's modules",
             where=missing[0],
             fix="leave it out of the pattern",
         )

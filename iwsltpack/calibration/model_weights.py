@@ -53,7 +53,7 @@ class Weights:
     names
         See `checkpoint_names`.
     shapes
-        Of linear layers' and embeddings' weights, by the names stored under.
+        Of the weights as matrices, by the names stored under; columns are all axes but the first.
     tied
         Such names of the output layer's weight: more than one where an embedding shares it.
     """
@@ -69,7 +69,10 @@ class Weights:
         self.names, self.output = checkpoint_names(model), model.get_output_embeddings()
         self._unread, self._rows, self._run = unread, read, ExitStack()
         self._parameters = {known: model.get_parameter(name) for name, known in self.names.items()}
-        self.shapes = {name: weight.shape for name, weight in self._parameters.items()}
+        self.shapes = {
+            name: torch.Size((len(weight), math.prod(weight.shape[1:])))
+            for name, weight in self._parameters.items()
+        }
         self.tied = {name for name, weight in self._parameters.items() if weight is self.output.weight}
         if unread:
             self._read_joints()
@@ -136,11 +139,11 @@ class Weights:
         )
 
     def matrix(self, name: str) -> torch.Tensor:
-        """Return a matrix by its stored name, on the device, in a type that holds it exactly."""
+        """Return a weight as a matrix by its stored name, on the device, in a type that holds it exactly."""
         weight: torch.Tensor = self._parameters[name]
         if not self._unread:
-            return weight.detach()
-        return self._read(weight, self._rows(self._unread[id(weight)], 0, 1).dtype)
+            return weight.detach().flatten(1)
+        return self._read(weight, self._rows(self._unread[id(weight)], 0, 1).dtype).flatten(1)
 
     @contextmanager
     def held(self, part: nn.Module) -> Iterator[None]:

@@ -1,21 +1,22 @@
 """What each weight matrix is fed, and how much its outputs matter: gathered by hooks while gradients flow."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import nn
 
-from iwsltpack.errors import UsageError
-
 ROWS_AT_ONCE = 512
 """Inputs gathered before they are multiplied: one product of many rows costs less than many of a few."""
 
 
 class Uses:
-    """How often each of an embedding's rows was used: counts, shape (rows,), and the tokens there were."""
+    """How often each of an embedding's rows was used: counts, shape (rows,), and the tokens there were.
+
+    Of a weight that has neither inputs nor lookups: how much each of its rows matters, and the sequences there were.
+    """
 
     def __init__(self, counts: torch.Tensor, tokens: int = 0) -> None:
         self.tokens, self._sum = tokens, counts
@@ -24,6 +25,11 @@ class Uses:
         """Count rows once more, shape (tokens,)."""
         self.tokens += len(ids)
         self._sum += torch.bincount(ids, minlength=len(self._sum))
+
+    def add_gradients(self, squared: torch.Tensor) -> None:
+        """Add a sequence's squared gradients instead, of a weight's own entries, summed over its columns."""
+        self.tokens += 1
+        self._sum += squared
 
     def merge(self, other: Self) -> None:
         """Add what was summed before."""
@@ -71,7 +77,7 @@ class Gathered:
     moment
         Of its inputs; shared by matrices that are fed the same.
     gradients
-        Sum of the squared gradients of each output; float64, shape (outputs,).
+        Sum of the squared gradients of each output, or of each column; float64.
     """
 
     moment: Uses
@@ -79,7 +85,7 @@ class Gathered:
 
 
 class Collector:
-    """Watches linear layers and embeddings while a model runs forward and backward.
+    """Watches linear layers, embeddings and other modules with a weight while a model runs forward and backward.
 
     What has no influence on the loss (padding, a prompt's last hidden states) has a gradient of exactly zero and is not
     counted: errors do no harm there.
@@ -88,27 +94,53 @@ class Collector:
     ----------
     layers
         By the name of their weight.
+    whole
+        Names of those that are judged by the gradients of the weight itself, whatever a model does with it.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], whole: Collection[str]) -> None:
         self.found: dict[str, Gathered] = {}
         self._seen: dict[int, tuple[torch.Tensor, Uses]] = {}
+        self._whole, self._watched = {name: layers[name] for name in whole}, list[nn.Parameter]()
         self._handles = [
             layer.register_forward_hook(
                 self._embedding(name) if isinstance(layer, nn.Embedding) else self._linear(name)
             )
             for name, layer in layers.items()
+            if isinstance(layer, nn.Linear | nn.Embedding) and name not in self._whole
         ]
 
     def next_batch(self) -> None:
-        """Forget which inputs were seen: those of another batch follow."""
+        """Forget which inputs were seen: those of another batch follow. All weights are in memory."""
         self._seen = {}
+        for name, layer in self._whole.items():
+            weight = layer.get_parameter("weight")
+            if not weight.requires_grad:
+                weight.requires_grad_(True)
+                self._watched.append(weight)
+                handle = weight.register_post_accumulate_grad_hook(self._entries(name))  # type: ignore[no-untyped-call]
+                self._handles.append(handle)
 
     def close(self) -> None:
         """Watch no longer."""
         for handle in self._handles:
             handle.remove()
-        self.next_batch()
+        for weight in self._watched:
+            weight.requires_grad_(False)
+        self._seen = {}
+
+    def _entries(self, name: str) -> Callable[[Any], None]:
+        """Return what adds a sequence's gradients: labels are drawn, so their squares are its Fisher information."""
+
+        def add(weight: Any) -> None:
+            squared, weight.grad = weight.grad.double().square().flatten(1), None
+            if name not in self.found:
+                rows, columns = (torch.zeros_like(squared[:, 0]), torch.zeros_like(squared[0]))
+                self.found[name] = Gathered(Uses(rows), columns)
+            self.found[name].moment.add_gradients(squared.sum(1))
+            self.found[name].gradients.add_(squared.sum(0))
+
+        return add
 
     def _linear(self, name: str) -> Any:
         def hook(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -147,7 +179,9 @@ class Collector:
             if not torch.is_grad_enabled():
                 return
             if name not in self.found:
-                _check_lookup(name, layer, args[0], output)
+                if not _looked_up(layer, args[0], output):
+                    output.requires_grad_(True)
+                    return
                 counts, zeros = (
                     torch.zeros(size, dtype=torch.float64, device=output.device)
                     for size in layer.weight.shape
@@ -167,32 +201,23 @@ class Collector:
         return hook
 
 
-def _check_lookup(name: str, layer: nn.Embedding, ids: torch.Tensor, output: torch.Tensor) -> None:
-    """Refuse a table that is not looked up by the ids it is given, such as one of positions."""
+def _looked_up(layer: nn.Embedding, ids: torch.Tensor, output: torch.Tensor) -> bool:
+    """Tell whether a table is looked up by the ids it is given; one of positions may be used otherwise."""
     same = output.shape[:-1] == ids.shape and output.shape[-1] == layer.embedding_dim
     if same and not ids.is_floating_point() and bool((ids < layer.num_embeddings).all()):
         row, found = layer.weight[ids.reshape(-1)[0]], output.detach().reshape(-1, layer.embedding_dim)[0]
         # Up to a factor: some models scale what they look up. NaN is not this check's business.
-        if not float(nn.functional.cosine_similarity(row.float(), found.float(), dim=0)) < 0.999:
-            return
-    raise UsageError(
-        "the table is not an embedding of tokens, and calibration cannot round it",
-        where=name,
-        fix="leave it out of the recipe",
-    )
+        return not float(nn.functional.cosine_similarity(row.detach().float(), found.float(), dim=0)) < 0.999
+    return False
 
 
 def weight_layers(modules: Iterable[tuple[str, nn.Module]], names: Mapping[str, str]) -> dict[str, nn.Module]:
-    """Return the linear layers and embeddings among `modules` that `names` has, by the checkpoint's name."""
-    return {
-        names[f"{name}.weight"]: module
-        for name, module in modules
-        if isinstance(module, nn.Linear | nn.Embedding) and f"{name}.weight" in names
-    }
+    """Return those of `modules` whose weight `names` has, by the checkpoint's name."""
+    return {names[f"{name}.weight"]: module for name, module in modules if f"{name}.weight" in names}
 
 
 def checkpoint_names(model: Any) -> dict[str, str]:
-    """Return what a checkpoint calls the weights of linear layers and embeddings, by the model's own name.
+    """Return what a checkpoint calls the weights of two axes or more, by the model's own name.
 
     transformers renames modules when it loads a checkpoint, and back when it saves one. What it makes of several
     tensors, or of a part of one, is left out.
@@ -201,8 +226,9 @@ def checkpoint_names(model: Any) -> dict[str, str]:
 
     names = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            stored = revert_weight_conversion(model, {f"{name}.weight": module.weight})
+        weight = module._parameters.get("weight")
+        if weight is not None and weight.ndim > 1:
+            stored = revert_weight_conversion(model, {f"{name}.weight": weight})
             if len(stored) == 1:
                 names[f"{name}.weight"] = next(iter(stored))
     whole = Counter(names.values())

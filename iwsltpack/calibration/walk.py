@@ -23,7 +23,7 @@ from iwsltpack.calibration.gradients import Gradients
 from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import Collector, Gathered, weight_layers
 from iwsltpack.calibration.streams import reading, writing
-from iwsltpack.calibration.towers import Batch, Call, Joints
+from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
@@ -52,7 +52,7 @@ def gather(
     settings
         How to calibrate.
     selected
-        Which matrices are to be rounded, by the name that a checkpoint has for them; of linear layers and embeddings.
+        Which weights are to be rounded, by the name that a checkpoint has for them; all have two axes or more.
     identity
         Of the model, say a checksum: work begun on another is refused.
     reporter
@@ -121,6 +121,11 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def _is_whole(layer: nn.Module) -> bool:
+    """Tell whether a module's weight is judged by its own gradients: say, that of a convolution."""
+    return not isinstance(layer, nn.Linear | nn.Embedding)
+
+
 class Walk:
     """A walk through a model; see `gather` for what it is given."""
 
@@ -151,6 +156,8 @@ class Walk:
         for name in shared:
             del self.beside[name]
         self.beside |= dict.fromkeys(shared[:1], self.output)
+        # Of what lies beside the blocks, weights that are judged by their own gradients; see `_meet`.
+        self.whole: list[str] = []
         folder = folder / "moments"
         self.moments = Moments(folder, settings, weights, self.names.values(), shared, targets, reporter)
 
@@ -186,14 +193,18 @@ class Walk:
         known = len(self.given)
         given: list[tuple[list[Call], list[tuple[torch.dtype, bool]]]] = []
         outputs = self._outputs(known)
-        collector = Collector(self.beside)
+        collector, unmet = Collector(self.beside, ()), self._unmet()
+        for weight in unmet.values():
+            weight.requires_grad_(True)
         try:
             with ExitStack() as files:
                 for batch in self.batches:
                     collector.next_batch()
-                    recorded, _ = self.joints.run(
+                    recorded, logits = self.joints.run(
                         self._placed(batch), [self._leaf(next(item)) for item in outputs]
                     )
+                    if not given:
+                        self._meet(unmet, collector, known, recorded, logits)
                     if recorded is None:
                         return False
                     if not given:
@@ -208,11 +219,47 @@ class Walk:
         finally:
             collector.close()
             self.weights.release()
+            for weight in unmet.values():
+                weight.requires_grad_(False)
         for name in collector.found:
             self.first_met.setdefault(name, known)
         self.joints.accept()
         self.given.append(given)
         return True
+
+    def _unmet(self) -> dict[str, nn.Parameter]:
+        """Return weights beside the blocks, but for linear layers', that nothing is known to use yet."""
+        return {
+            name: layer.get_parameter("weight")
+            for name, layer in self.beside.items()
+            if not isinstance(layer, nn.Linear)
+            and name not in self.first_met
+            and layer is not self.weights.model.get_input_embeddings()
+        }
+
+    def _meet(
+        self,
+        unmet: dict[str, nn.Parameter],
+        collector: Collector,
+        known: int,
+        recorded: Recorded | None,
+        logits: torch.Tensor | None,
+    ) -> None:
+        """Note which weights a tower's inputs hang on without a lookup, such as kernels and tables of positions.
+
+        Gradients tell, whatever the model does with a weight: some add a table of positions without running its module.
+        """
+        roots = [recorded.hidden, *recorded.tensors] if recorded else [logits] if logits is not None else []
+        sums = [root.sum() for root in roots if root.requires_grad]
+        names = [name for name in unmet if name not in collector.found]
+        if not sums or not names:
+            return
+        found = torch.autograd.grad(
+            sums, [unmet[name] for name in names], retain_graph=True, allow_unused=True
+        )
+        met = [name for name, gradient in zip(names, found, strict=True) if gradient is not None]
+        self.first_met |= dict.fromkeys(met, known)
+        self.whole += met
 
     def _placed(self, batch: Batch) -> Batch:
         kind = self.weights.dtype
@@ -239,9 +286,10 @@ class Walk:
     def _compute(self, tower: int, block: int) -> None:
         """Compute a block for all batches, and see that it runs every matrix that is to be rounded."""
         layer, layers = self._block(tower, block)
+        watched = {name: part for name, part in layers.items() if not _is_whole(part)}
         run: set[str] = set()
         handles = [
-            part.register_forward_hook(lambda *_, name=name: run.add(name)) for name, part in layers.items()
+            part.register_forward_hook(lambda *_, name=name: run.add(name)) for name, part in watched.items()
         ]
         states = reading(self._states(tower, block))
         try:
@@ -254,13 +302,13 @@ class Walk:
                     output = call.run(layer, self._leaf(next(states)), tensors)
                     self._check_finite(output, f"{self.joints.towers[tower].name}.{block}")
                     add(output)
-                self.moments.check(run, layers)
+                self.moments.check(run, watched)
         finally:
             for handle in handles:
                 handle.remove()
 
     def _block(self, tower: int, block: int) -> tuple[nn.Module, dict[str, nn.Module]]:
-        """Return a block and those of its layers that are to be rounded, by the name of their weight."""
+        """Return a block and those of its modules that are to be rounded, by the name of their weight."""
         layer = self.joints.towers[tower].blocks[block]
         prefix = f"{self.joints.towers[tower].name}.{block}"
         return layer, weight_layers(layer.named_modules(prefix=prefix), self.names)
@@ -321,7 +369,7 @@ class Walk:
 
     def _through_joints(self, known: int, gradients: Gradients) -> None:
         """Bring gradients from what a tower is given (or from the loss) to the outputs of the towers before it."""
-        collector = Collector(self.beside)
+        collector = Collector(self.beside, self.whole)
         curvature = torch.zeros(self.output.weight.shape[0], dtype=torch.float64, device=self.device)
         outputs = self._outputs(known)
         try:
@@ -347,7 +395,7 @@ class Walk:
         gradients.merge_partial(found)
         ready = {name for name in self.beside if self.first_met.get(name, last) == known}
         gradients.keep_partial({name: found[name] for name in found if name not in ready})
-        self.moments.keep(found, [name for name in self.beside if name in ready])
+        self.moments.keep(found, [name for name in self.beside if name in ready], self.whole)
 
     def _check_all_met(self, found: dict[str, Gathered]) -> None:
         """Refuse to begin where a matrix would be left over in the end."""
@@ -369,7 +417,8 @@ class Walk:
 
     def _through_block(self, tower: int, block: int, gradients: Gradients) -> None:
         layer, layers = self._block(tower, block)
-        collector = Collector(layers)
+        whole = [name for name, part in layers.items() if _is_whole(part)]
+        collector = Collector(layers, whole)
         states = reading(self._states(tower, block))
         if block + 1 == len(self.joints.towers[tower].blocks):
             gradients.enter(tower)
@@ -387,4 +436,4 @@ class Walk:
                         gradients.add(f"slot-{number}", tensors[number].grad, tensors[number])
         finally:
             collector.close()
-        self.moments.keep(collector.found, layers)
+        self.moments.keep(collector.found, layers, whole)

@@ -105,7 +105,8 @@ class Tensor(Part):
     quantizer, step
         What else quantized it, and the step; since format 2. A tensor with neither is stored losslessly.
     classes
-        Where the codes of a matrix lie class by class, beside its scales: the classes at most; since format 2.
+        Where the codes of a matrix lie class by class, beside its scales: the classes at most; since format 2. Of more
+        axes than two, all but the first are its columns.
     zero_rows
         Rows that are zero because their tokens were dropped.
     wide
@@ -148,11 +149,16 @@ class Tensor(Part):
         return ArrayLayout(name, self.shape, self.chunk_rows)
 
     @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns, where codes lie by class: columns are all axes but the first."""
+        return self.shape[0], math.prod(self.shape[1:])
+
+    @property
     def side_arrays(self) -> tuple[ArrayLayout, ...]:
         """Scales and classes beside codes that lie by class: arrays of an entry for each row, then each column."""
         if self.classes is None:
             return ()
-        length = sum(self.shape)
+        length = sum(self.matrix_shape)
         return tuple(ArrayLayout(f"{self.name}/{part}", (length,), length) for part in SIDE_DTYPES)
 
     def paths(self, starts: range | None = None) -> Iterator[str]:

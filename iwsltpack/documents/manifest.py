@@ -120,7 +120,7 @@ def _faults(tensor: Tensor, files: dict[str, File]) -> Iterator[str]:
         yield "bits, entropy_bits and component do not agree on whether it is rounded"
     if (tensor.quantizer is None) != (tensor.step is None) or (tensor.quantizer and tensor.bits is not None):
         yield "quantizer, step and bits do not agree on how it is quantized"
-    if tensor.classes is not None and (not rounded or len(tensor.shape) != 2 or 0 in tensor.shape):
+    if tensor.classes is not None and (not rounded or len(tensor.shape) < 2 or 0 in tensor.shape):
         yield "classes of what is no matrix of codes"
         return
     if rounded and tensor.dtype != "float16":
