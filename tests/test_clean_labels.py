@@ -371,6 +371,115 @@ Deutsche Übersetzung: "{T}" Erklärung: Der Satz steht im Präsens.
 {T} Hinweis: Diese Übersetzung ist nicht wörtlich.
 {T} I hope this helps!
 The speech says, "{S}" which translates to "{T}"
+Die deutsche Übersetzung des gegebenen Satzes lautet: "{T}"
+Der gesprochene Satz lautet auf Deutsch: '{T}'
+Der Sprecher sagt auf Deutsch: '{T}'
+Es wird gesagt: '{T}'
+In dem Audio wird gesagt: "{T}"
+Im Audio heißt es: „{T}“
+In der Aufnahme sagt eine Frau auf Englisch: '{T}'
+Die Person sagt: '{T}'
+Der Originalinhalt dieser Audiodatei ist: '{T}'
+'{T}' ist die deutsche Übersetzung von '{S}'
+Der englische Satz bedeutet auf Deutsch so viel wie: {T}
+Zu Deutsch: {T}
+Die Übersetzung dieser Rede auf Deutsch: {T}
+Dieser Satz heißt auf Deutsch: {T}
+Ich übersetze: "{T}"
+Meine Übersetzung: {T}
+Meine Übersetzung wäre: {T}
+(Deutsch) {T}
+Die Aufnahme enthält den Satz: '{T}'
+Die Aufnahme sagt: '{T}'
+Der Inhalt der Rede auf Deutsch ist: {T}
+Der Sinn des Satzes ist: "{T}"
+Sinngemäß übersetzt: {T}
+Wörtlich übersetzt: {T}
+Frei übersetzt: {T}
+"{S}" – "{T}"
+EN: {S} DE: {T}
+Der Satz "{S}" bedeutet: "{T}"
+"{T}" – das ist die deutsche Übersetzung.
+Das heißt auf Deutsch: {T}
+Die übersetzte Version lautet: {T}
+Gesprochener Text: "{T}"
+Englisch-Deutsch-Übersetzung: {T}
+Die Rede lautet wie folgt: "{T}"
+Der Sprecher fragt: „{T}“
+Übersetzung des Satzes: {T}
+Übersetzung aus dem Englischen: {T}
+Aus dem Englischen übersetzt: {T}
+{T} (aus dem Englischen übersetzt)
+Deutsch: {T} (Englisch: {S})
+Der Text der Audioaufnahme lautet: "{T}"
+Die englische Aussage lautet übersetzt: {T}
+Das bedeutet auf Deutsch: {T}
+Auf Deutsch lautet der Satz so: {T}
+Die Übersetzung in die deutsche Sprache: {T}
+Eine mögliche deutsche Übersetzung wäre {T}
+The speaker says: {T}
+The speaker says: '{T}'
+"{T}" is the German translation of the English sentence "{S}"
+The German sentence is: {T}
+In German, this is said as: {T}
+Translation from English to German: {T}
+This is the German translation of the speech: {T}
+[German] {T}
+The German text reads: {T}
+The audio translates to German as: {T}
+The audio content is: '{T}'
+The equivalent in German would be: {T}
+You can say "{T}" in German.
+The speech goes: '{T}'
+The woman in the audio says: '{T}'
+The translated speech in German would be: {T}
+Die deutsche Übersetzung des Textes lautet: '{T}'
+Die Übersetzung dieses englischen Satzes lautet "{T}".
+Auf Deutsch würde es heißen: {T}
+Der englische Text kann ins Deutsche übersetzt werden als: '{T}'
+Diese Audioaufnahme bedeutet auf Deutsch: {T}
+Die Rednerin sagt: '{T}'
+Der Mann im Audio sagt: '{T}'
+In diesem Audio sagt der Sprecher auf Englisch: "{S}", was auf Deutsch bedeutet: "{T}"
+Die Übersetzung lautet {T}
+Die deutsche Übersetzung ist {T}
+"{S}" heißt auf Deutsch "{T}".
+Das englische Original lautet: {S} Die Übersetzung lautet: {T}
+Hier ist meine Übersetzung: {T}
+Deutsche Übersetzung des Audios: {T}
+Der Satz wird so übersetzt: {T}
+Es handelt sich um eine englische Rede, die auf Deutsch lautet: '{T}'
+Das Gesprochene ins Deutsche übersetzt: {T}
+Übersetzung der Aufnahme: {T}
+Die sinngemäße Übersetzung lautet: {T}
+Die Übersetzung lautet auf Deutsch: {T}
+Übersetzt heißt das: {T}
+Die Sprachaufnahme lautet: '{T}'
+"{T}" lautet die deutsche Übersetzung.
+{T} - das ist die Übersetzung ins Deutsche.
+The original content of this audio is: '{T}'
+The German translation of "{S}" is {T}
+The speaker is saying {T}
+In German it is: {T}
+The statement in German is: {T}
+The given speech is translated as '{T}'
+The person speaking says, "{T}"
+Die Übersetzung ins Deutsche lautet: "{T}"
+Deutsche Übersetzung: "{T}"
+Der Originaltext lautet: {S} Die deutsche Übersetzung lautet: {T}
+Diese Sprachnachricht bedeutet: '{T}'
+Der Satz bedeutet übersetzt: "{T}"
+Der Sprecher im Audio sagt: '{T}'
+In der Tonaufnahme hört man: '{T}'
+Die Übersetzung des Audios ins Deutsche ist {T}
+Auf Deutsch bedeutet dieser Satz {T}
+Übersetzung der Sprachaufnahme: '{T}'
+Die Nachricht in der Aufnahme lautet: "{T}"
+In German, the speech is: {T}
+The translation of the audio into German is {T}
+German translation: {T} (English: {S})
+Die englische Phrase "{S}" wird ins Deutsche mit "{T}" übersetzt.
+A German rendering: {T}
 """.strip().splitlines()
 
 DE_INNOCENT = """
@@ -457,6 +566,123 @@ Ergebnis = „gut“
 Die Aufnahme: „Abbey Road“
 „Geschenk“ bedeutet „gift“.
 Hinweis: Die Aufzeichnung läuft. Bitte beachten Sie: Das Video folgt.
+Es wird gesagt, dass der Sprecher auf Deutsch übersetzt hat.
+Es wird oft gesagt: Der Weg ist das Ziel.
+Es heißt: „Der frühe Vogel fängt den Wurm.“
+Man könnte sagen: „Das ist unmöglich.“
+Man könnte sagen: Die Übersetzung ist eine Kunst.
+Er sagte: „Die Übersetzung ist schwierig.“
+Sie sagt: „Ich spreche kein Deutsch.“
+Ein Mann sagt: „Ich liebe dich.“
+Eine Frau sagt zu ihrem Mann: „Komm nach Hause.“
+Die Frau sagt: „Ich bin müde.“
+Die Stimme sagt: „Du schaffst das nicht.“
+Eine Stimme sagte: „Steh auf.“
+Der Lehrer fragt: „Wer kennt die Antwort?“
+Die Ärztin fragt: „Wo tut es weh?“
+Mein Vater sagte immer: „Wer rastet, der rostet.“
+Meine Übersetzung ist noch nicht fertig.
+Meine Übersetzung wäre anders ausgefallen.
+Meine Mutter übersetzt Romane: Sie lebt davon.
+Die Übersetzung ist Sache der Juristen.
+Die deutsche Übersetzung ist Teil des Pakets.
+Die deutsche Übersetzung ist 1999 erschienen.
+Die deutsche Übersetzung wird von Karl Weber besorgt.
+Die deutsche Übersetzung war ein großer Erfolg.
+Die Übersetzung wäre ohne Sie nicht möglich gewesen.
+Die Übersetzung lautet anders, als wir gedacht hatten.
+Eine mögliche Übersetzung wäre besser als keine.
+Eine gute Übersetzung ist die Arbeit vieler Menschen.
+Das ist die deutsche Übersetzung von Shakespeares Werken.
+Das Buch ist die deutsche Übersetzung von Moby Dick.
+„Das Kapital“ ist die deutsche Fassung von „Capital“.
+Der Film „Heimat“ ist auf Deutsch.
+Dies ist die Übersetzung der Rede. Wir haben sie geprüft.
+Das ist die deutsche Version. Die englische folgt.
+Der Text enthält: Namen, Daten und Orte.
+Die Aufnahme enthält den Satz zweimal.
+Die Aufnahme enthält Stimmen: eine hohe und eine tiefe.
+Das Video enthält den Hinweis: „Nicht für Kinder geeignet.“
+Der Brief enthält den Satz: „Wir kommen wieder.“
+Auf gut Deutsch gesagt: Das war nichts.
+Kurz gesagt: Wir brauchen mehr Geld.
+Anders gesagt: Das Modell lernt nichts.
+Wörtlich sagte er: „Ich gehe.“
+Sinngemäß sagte sie: „Das geht so nicht.“
+Wörtlich: „Der König ist tot.“
+Das heißt: Wir fangen von vorn an.
+Das bedeutet: Die Preise steigen.
+Das bedeutet so viel wie: Wir sind allein.
+Das Wort bedeutet so viel wie „Freund“.
+Der Name bedeutet auf Deutsch „Löwe“.
+Der Ausdruck heißt auf Deutsch „Daumen drücken“.
+Das Wort heißt auf Deutsch so viel wie „Heimweh“.
+Ich würde sagen: Wir gehen.
+Ich höre: „Das geht nicht.“
+Was ich gehört habe: Es gibt Streit.
+Ich übersetze gern: Es macht mir Freude.
+Ich übersetze: Ich bin Dolmetscher.
+Ich lese Ihnen den Satz vor: „Alle Menschen sind gleich.“
+Ich frage Sie: Was ist eine gute Übersetzung?
+Der Satz lautet: „Alle Menschen sind frei.“
+Der erste Satz lautet: „Ilsebill salzte nach.“
+Der letzte Satz des Romans ist berühmt: Er hat nur zwei Worte.
+Die Frage lautet: „Wer bezahlt das?“
+Der Titel lautet: „Die Verwandlung“.
+Die Überschrift lautet: „Krieg und Frieden“.
+Das Motto lautet: Gemeinsam sind wir stark.
+Die Botschaft lautet: Wir geben nicht auf.
+Der Inhalt der Rede war enttäuschend: Er wiederholte sich.
+Der Inhalt ist: zwei Äpfel, ein Brot und Käse.
+Der Sinn des Satzes ist klar: Wir sollen gehen.
+Der Sinn des Lebens ist: „Sei freundlich.“
+Der Sprecher der Regierung sagte: „Wir prüfen das.“
+Ein Sprecher sagte: „Die Ermittlungen laufen.“
+Die Sprecherin des Ministeriums erklärte: „Das trifft nicht zu.“
+Der Redner fragte: „Wer hat Angst vor dem Wolf?“
+Die Rednerin schloss mit dem Satz: „Ich danke Ihnen.“
+In dem Lied heißt es: „Der Mond ist aufgegangen.“
+In der Bibel heißt es: „Am Anfang war das Wort.“
+Im Bericht wird gesagt: „Die Lage ist ernst.“
+Im Film sagt er: „Ich komme wieder.“
+Im Video sagt sie: „Hallo zusammen.“
+In der Aufnahme sagt er: „Ich war es nicht.“
+In der Sendung sagte eine Frau: „Das ist ungerecht.“
+Auf Englisch sagt man: „Break a leg.“
+Im Englischen gibt es dafür ein Wort: „serendipity“.
+Im Deutschen: drei Geschlechter, im Englischen: keines.
+Deutsch ist eine Sprache mit vier Fällen.
+Deutsch, Englisch und Chinesisch: drei Sprachen, ein Modell.
+Übersetzung: Anna Schmidt
+Übersetzung und Schnitt: Peter Müller
+Aus dem Englischen von Harry Rowohlt.
+Aus dem Englischen übersetzt von Karl Weber.
+Das Buch ist erschienen (aus dem Englischen übersetzt).
+Der Roman wurde ins Deutsche übertragen: von zwei Brüdern.
+Wir übersetzen von Englisch nach Deutsch und von Deutsch nach Chinesisch.
+Von Englisch nach Deutsch: 30 BLEU, von Deutsch nach Englisch: 35 BLEU.
+Englisch-Deutsch: Die Ergebnisse sind besser.
+Die Rede lautet anders als das Manuskript.
+Die Sprachausgabe lautet: „Bitte wenden.“
+Der Text auf dem Schild lautet: „Betreten verboten.“
+Die Nachricht lautet: „Ich komme später.“
+Auf dem Schild steht: „Vorsicht, Hund.“
+The Voice: Das ist eine Sendung im Fernsehen.
+The Guardian schreibt: „Es ist vorbei.“
+The Speaker heißt das Amt im Unterhaus: Er leitet die Sitzung.
+Breaking Bad: Das ist meine Lieblingsserie.
+Say it in German: Das ist der Titel des Kurses.
+Das Lied „Imagine“ ist auf Englisch: Jeder kennt es.
+„We are the champions“ – „Wir sind die Sieger“: So übersetzte er es.
+„Time is money“ ist ein Satz von Franklin.
+Die Ausgabe ist: „Hallo Welt“.
+Ist das eine Übersetzung? Das ist eine Übersetzung.
+Hier die Übersetzung zu prüfen, ist die Aufgabe.
+Die Übersetzung der Rede ins Deutsche dauerte lange: drei Wochen.
+Der Dolmetscher sagt: „Das kann man nicht übersetzen.“
+Die Maschine sagt: „Bitte warten.“
+Siri sagt: „Das habe ich nicht verstanden.“
+Der Computer fragt: „Meinten Sie das?“
 """.strip().splitlines()
 
 ZH_PAIRS = [
@@ -870,6 +1096,128 @@ zh-CN：'{T}'
 {T}注：此翻译仅供参考。
 {T}（譯註：此為意譯。）
 “{T}”就是这段英语的大意。
+音频中的内容是：'{T}'
+该音频内容翻译为中文：{T}
+英文原文是 {S}，中文翻译是 {T}
+英文原文是：{S} 中文翻译是：{T}
+这段英语翻译成中文是 {T}
+内容为：{T}
+内容为：'{T}'
+内容是：'{T}'
+这位女士说的是：{T}
+这位女士说的是：'{T}'
+这位男士用英语说的是：'{T}'
+这段语音讲述了：'{T}'
+这句话的中文版本是：{T}
+这段英语的译文是 {T}
+"{S}"这句话翻译成中文是"{T}"
+"{S}"的翻译是{T}
+英文为：'{S}'，中文为：'{T}'
+原文是{S}翻译是{T}
+{S} 翻译过来是 {T}
+{S}的中文翻译是{T}
+{S}的意思是：{T}
+用中文说就是：{T}
+换成中文就是：{T}
+中文可以说：{T}
+中文意思就是：{T}
+这段音频中说：{T}
+这段录音里，一个男的说：'{T}'
+说话者说：'{T}'
+说话人说的内容是：{T}
+这段话的中文翻译是："{T}"。
+音频内容：{T}
+语音文本：'{T}'
+演讲者提到：'{T}'
+演讲者说的话翻译成中文是：{T}
+这段话用汉语表示为：{T}
+英语句子"{S}"的中文意思是"{T}"
+中文译文是：{T}
+这句英文翻译过来是：{T}
+这句话表达的意思是：'{T}'
+这个英语片段的内容是：'{T}'
+这是该英语音频的中文翻译。{T}
+我会把这段话翻译成：'{T}'
+您好，翻译如下：{T}
+听到的英语是：{S} 翻译：{T}
+{T}（以上是中文翻译）
+录音的文字内容是：'{T}'
+這段話的中文翻譯是：「{T}」。
+這段音訊的內容是：「{T}」
+英文翻譯成中文：{T}
+這位講者說：「{T}」
+內容為：{T}
+翻譯成繁體中文：{T}
+這句話用中文說是：{T}
+該段英文的中文意思為：{T}
+譯成中文為：{T}
+這段錄音說的是：{T}
+原文：{S} 翻譯：{T}
+「{S}」翻譯成中文是「{T}」
+以下是中文的翻譯內容：{T}
+說話者提到：「{T}」
+The translated speech in Chinese is: {T}
+In Chinese, it would be {T}
+The Chinese equivalent is: {T}
+The speech is about: '{T}'
+The sentence translates into Chinese as {T}
+The original text is: {S} The Chinese translation is: {T}
+这段英文的意思是：{T}
+这段英语的中文译文是：'{T}'
+这个音频的中文意思是：{T}
+这段音频的内容翻译成中文是：{T}
+音频中的英语翻译成中文是：'{T}'
+说话人说：{T}
+这段话的意思是 {T}
+这句话翻译成中文是 {T}
+这段英语的内容是 {S}，翻译成中文是 {T}
+这句话是：{S} 翻译成中文：{T}
+"{S}"翻译为：{T}
+这段英文语音的内容为：{T}
+语音内容为：{T}
+该音频的文字内容为：'{T}'
+这段语音的意思是：{T}
+这位男子说的是：'{T}'
+音频里一位女士说：'{T}'
+这段英语音频说的是：{T}
+英语：'{S}'。中文翻译：'{T}'。
+中文翻译：{T} （英语原文：{S}）
+翻译成中文为 {T}
+中文的翻译为：{T}
+这是一段英文演讲，翻译如下：{T}
+以下是音频的中文内容：{T}
+听到的内容是：'{T}'
+他说的话翻译成中文是：'{T}'
+原话是：{S} 译文是：{T}
+"{S}"这句英语的意思是：{T}
+The audio is saying: '{T}'
+The speech in Mandarin is: {T}
+The speaker said in Chinese: '{T}'
+The text translates to {T}
+這句英文翻譯成中文是 {T}
+音訊中的內容是：「{T}」
+這位女士說的是：{T}
+{S} 翻譯成中文是 {T}
+這段演講的內容是：「{T}」
+中文翻譯：{T}（英文：{S}）
+这段英语的中文翻译是：“{T}”
+这段语音的中文翻译是：{T}
+该句英语翻译为中文是：{T}
+这段英语的意思是“{T}”
+这是一段英语音频，内容是：'{T}'
+英语演讲内容为：'{T}'
+从音频中可以听到：'{T}'
+这段音频说：'{T}'
+中文翻译如下： {T}
+翻译出来是：{T}
+这段英语翻译为 {T}
+{S} 这句话的中文意思是：{T}
+这段录音的原始内容是：'{T}'
+说话者在说：{T}
+The Chinese translation of the audio is {T}
+这句话翻译成中文的意思是 {T}
+這段英語的內容是：「{T}」
+說話人說：{T}
 """.strip().splitlines()
 
 ZH_INNOCENT = """
@@ -964,6 +1312,126 @@ ZH_INNOCENT = """
 我们先翻译，然后 A -> B。
 （译者）李四。
 注：本表不含翻译费用。
+他说：“这个翻译不对。”
+她说的是：“我不想去。”
+他说的是：我们没有时间了。
+他说的是真的。
+这位女士说得对：我们需要休息。
+这位女士说：“我不同意。”
+那位先生说的是法语：没有人听得懂。
+这位老师说的话让我很感动：“永远不要放弃。”
+一个男孩说：“妈妈，我饿了。”
+一个女孩说：“这是我的书。”
+一个男的说：“快跑。”
+有人说的是中文，有人说的是英文。
+我听到的是：“快跑。”
+我听到的是雨声：滴答，滴答。
+我听到有人说：“救命。”
+内容是次要的：形式才重要。
+内容为王：这是我们的口号。
+内容如下表所示。
+内容包括：新闻、体育和音乐。
+其内容为新闻、演讲和对话。
+邮件的内容是：“会议取消。”
+信的内容是：我很好，不要担心。
+主要内容是：模型、数据和评估。
+课程的内容是什么：语法还是词汇？
+意思是他不会来了。
+意思就是：我们输了。
+中文意思是什么？
+这个词的意思是：勇气。
+这句话的意思是我们要坚持。
+这句话的意思是什么：你知道吗？
+这句话说的是爱情。
+这段话说的是一个老人和一条鱼的故事。
+这段话讲的是我们的历史：从古到今。
+这段视频说的是气候变化。
+这段录音说的是一个真实的故事，发生在去年。
+这段英语说得很快：我听不懂。
+这段英语翻译成中文是很难的。
+这段英语翻译成中文是一件很难的事情。
+这段英语翻译成中文是什么意思？
+这段英语翻译成中文是由我们完成的。
+这段英语的翻译是我们自己做的。
+这段英语的中文翻译是不准确的。
+这段英语的译文是错的。
+这段英语的中文翻译是我们团队的成果。
+这段演讲的翻译是志愿者做的，他们花了三天。
+翻译成中文是我的工作。
+翻译成中文是一个挑战。
+翻译成中文是很有意思的：你可以试试。
+翻译成中文是不是更难？
+中文翻译是我们的强项。
+中文翻译是他的第二份工作，他很喜欢。
+中文翻译是必要的。
+中文翻译是最难的部分，因为没有足够的数据。
+译文是好的，原文是坏的。
+原文是英文，译文是中文。
+原文是什么？
+原文是英语，翻译是机器做的。
+英文是我们的工作语言。
+英文原文是很短的，中文译文是很长的。
+英文是apple，中文是苹果。
+英文为主，中文为辅。
+用中文说就是缘分。
+用中文说是“缘分”。
+用中文来说，这是一个巧合。
+换成中文就不好笑了。
+换句话说：我们失败了。
+也就是说：没有别的办法。
+简单来说：数据越多越好。
+这是中文翻译。
+这是英语演讲的稿子。他写了三天。
+这是翻译。这不是创作。
+这是一段录音。请大家听一下。
+我们先看英文。这是中文翻译。
+下面是录音。请仔细听。
+以下是视频内容。
+音频中有三个人：两男一女。
+音频内容很清楚：没有噪音。
+音频内容分析是一个新的领域。
+录音中没有说话的声音。
+录音中说话的人是我的父亲。
+录音里他说：“我爱你们。”
+演讲者提到：数据是关键。
+演讲者说的话很有道理：我们应该合作。
+演讲者问：“谁知道答案？”
+主持人说：“欢迎大家。”
+主持人提到，今天的主题是翻译。
+记者问：“您怎么看？”
+发言人说：“没有评论。”
+广播里说：“请旅客注意。”
+广播里说：今天有雨。
+新闻里说：房价又涨了。
+书里说：“知识就是力量。”
+歌里唱道：“我的未来不是梦。”
+我会说：“对不起。”
+我会把这段话翻译成英语：请等一下。
+我把它翻译成了中文：效果不错。
+你可以用中文说“你好”。
+“Time is money”的意思是：时间就是金钱，这是谚语。
+“Hello”翻译过来是“你好”。
+hello的中文翻译是你好。
+Machine Learning的中文翻译是机器学习。
+AI的意思是：人工智能。
+deep learning 翻译过来是深度学习。
+Transformer的中文意思是变形金刚。
+“苹果”是apple的中文翻译。
+北京是Beijing的中文写法。
+这本书是Moby Dick的中文翻译。
+这是Gone with the Wind的中文翻译。
+In the Mood for Love是一部电影。
+In Chinese, this is 苹果。
+The Chinese version is 更好。
+這位先生說得對：我們需要時間。
+他說：「翻譯很難。」
+內容是關於翻譯的。
+這段英語的中文翻譯是錯的。
+中文翻譯是我的工作。
+這段話說的是一個故事。
+原文是英文，翻譯是中文。
+有人說：「這不是翻譯。」
+我聽到的是：「快跑。」
 """.strip().splitlines()
 
 
@@ -1060,6 +1528,19 @@ def test_what_may_be_a_label_stays_and_is_reported(lang: str) -> None:
     assert [line for line, rules in reported.items() if "possible-label" not in rules] == lines[1:2] * (
         lang == "de"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "lang"),
+    [
+        ("Die Aussage lautet: „Wir sind alle einverstanden.“", "de"),
+        ("意思是：'我们都同意这个建议。'", "zh"),
+        ("这句话的中文翻译是他说他明天来。", "zh"),
+    ],
+)
+def test_a_quotation_or_clause_after_words_about_a_text_is_reported(line: str, lang: str) -> None:
+    result = clean_line(line, lang)
+    assert (result.text, [change.rule for change in result.changes]) == (line, ["possible-label"])
 
 
 def test_the_labelled_source_text_alone_stays_and_is_reported() -> None:

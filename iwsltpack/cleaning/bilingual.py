@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from iwsltpack.cleaning import vocabulary as v
-from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, STOPS, Head, find_head, scan
+from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, ENDS, Head, find_head, scan, wholly_talk
 from iwsltpack.cleaning.quotes import closing_mark, is_opener
 from iwsltpack.cleaning.script import (
     HAN,
+    LATIN_WORD,
     LETTER,
     could_be_source,
     function_words,
@@ -21,8 +22,6 @@ WINDOW: Final = 1500
 MAX_BORDERS: Final = 60
 MIN_WORDS: Final = 4
 """A source text shorter than this may be a name or a term, and is content."""
-ENDS: Final = "。.!！?？…\"'”’“」』；;"
-"""After one of these a sentence is over."""
 BILINGUAL: Final = v.Patterns("bilingual")
 SAME_FROM: Final = 0.5
 """Share of common letter pairs from which two sentences are taken for one translation given twice."""
@@ -37,7 +36,8 @@ def translation_start(line: str, lang: str) -> tuple[int, int] | None:
     """
     for border, head in _heads_within(line, lang):
         rest = line[head.end :].lstrip(DECORATION)[:WINDOW]
-        if in_target(rest, lang) and _gives_way(line[:border], rest, head, lang):
+        colon = any(map(line[border : head.end].__contains__, COLONS))
+        if in_target(rest, lang) and _gives_way(line[:border], rest, head, lang, colon=colon):
             return border, head.end
     if (pair := BILINGUAL.pair.fullmatch(line[:WINDOW])) is not None:
         source, target = (next(filter(None, pair.captures(part))) for part in ("source", "target"))
@@ -60,9 +60,13 @@ def label_within(line: str, lang: str) -> int | None:
 
 
 def _heads_within(line: str, lang: str) -> Iterator[tuple[int, Head]]:
-    if not any(map(line.__contains__, COLONS)) or BILINGUAL.talk.search(line, endpos=WINDOW) is None:
+    window = line[:WINDOW]
+    marked = (
+        any(map(line.__contains__, COLONS)) or BILINGUAL.copula_label.search(v.simplified(window)) is not None
+    )
+    if not marked or BILINGUAL.talk.search(window) is None:
         return
-    for number, border in enumerate(BILINGUAL.border.finditer(line[:WINDOW])):
+    for number, border in enumerate(BILINGUAL.border.finditer(window)):
         if number == MAX_BORDERS:
             return
         if border.end() == 0:
@@ -80,9 +84,10 @@ def _weak_head(line: str, start: int, lang: str) -> Head | None:
     tokens, delimiters = scan(line, start, lang)
     for mark in delimiters:
         read = tuple(token.category for token in tokens[: mark.tokens])
-        if mark.kind == "colon" and not _LABELS.isdisjoint(read):
+        told = mark.kind == "colon" or (mark.kind == "copula" and read[-1] in (v.COPULA, v.MEANS))
+        if told and not _LABELS.isdisjoint(read):
             return Head(
-                read, line[start : mark.rest], all_latin=False, kind="colon", end=mark.rest, dash=False
+                read, line[start : mark.rest], all_latin=False, kind=mark.kind, end=mark.rest, dash=False
             )
     return None
 
@@ -90,11 +95,11 @@ def _weak_head(line: str, start: int, lang: str) -> Head | None:
 _LABELS: Final = frozenset((v.TRANSLATE, v.MEANING, v.MEANS, v.OUTCOME, v.LANGUAGE, v.CHINESE, v.GERMAN))
 
 
-def _gives_way(before: str, rest: str, head: Head, lang: str) -> bool:
+def _gives_way(before: str, rest: str, head: Head, lang: str, *, colon: bool) -> bool:
     """Tell whether what stands before a label is no more than the source text, or the translation a first time."""
     if _is_source_part(before, lang):
         return True
-    if before.rstrip(DECORATION)[-1:] not in ENDS or not head.has(v.TRANSLATE):
+    if not colon or before.rstrip(DECORATION)[-1:] not in ENDS or not head.has(v.TRANSLATE):
         return False
     if head.has(v.TARGETS[lang]) and could_be_source(before, lang):
         return True
@@ -131,11 +136,16 @@ def _is_source_part(text: str, lang: str) -> bool:
     labels = [mark for mark in delimiters if mark.kind == "colon"]
     labelled = bool(labels) and any(token.category in _NAMES_SOURCE for token in tokens)
     body = text[labels[-1].rest :] if labelled else text
+    if not labelled and (named := BILINGUAL.names_source.match(v.simplified(text))) is not None:
+        labelled, body = True, text[named.end() :]
     words = len(latin_words(body))
     if words == 0 or not (could_be_source(body, lang) if labelled else in_source(body, lang)):
         return False
     end = text.rstrip(DECORATION)[-1:]
-    finished = words >= 2 and end in ".?!。！？'\"”’"
+    # A term may be quoted; a clause that is has its full stop, or four words and more, "we" or "the" among them.
+    clause = words >= MIN_WORDS and function_words(body)[0] > 0
+    clause = clause or body.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
+    finished = words >= 2 and clause and end in ".?!。！？'\"”’"
     return labelled or finished or (words >= MIN_WORDS - 1 and end in ",;:，：；-–—")
 
 
@@ -213,11 +223,15 @@ def quoted_before_talk(line: str, lang: str) -> str | None:
     return line[1:end] if v.TRANSLATE in talk or sure else None
 
 
-def wholly_talk(text: str, lang: str) -> set[str]:
-    """Return the categories of the words `text` is made of; none where it holds a word the vocabulary lacks."""
-    tokens, _ = scan(text, 0, lang)
-    covered = bool(tokens) and not text[tokens[-1].end :].strip(DECORATION + STOPS + ENDS)
-    return {token.category for token in tokens} if covered else set()
+def before_its_source(line: str, lang: str) -> str | None:
+    """Return the translation in ``Hallo. is the German translation of Hello.``, else None."""
+    if (told := BILINGUAL.translation_of.fullmatch(line[:WINDOW])) is None:
+        return None
+    target, source = told["target"], told["source"]
+    words, size = len(latin_words(source)), len((HAN if lang == "zh" else LATIN_WORD).findall(target))
+    clause = words >= MIN_WORDS - 1 and function_words(source)[0] > 0
+    whole = told["ended"] is not None or size >= max(MIN_WORDS, 0.8 * words)
+    return target if clause and whole and in_source(source, lang) and in_target(target, lang) else None
 
 
 def _is_note(content: str, before: str, lang: str, *, labelled: bool) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 import regex
 
 from iwsltpack.cleaning import vocabulary as v
-from iwsltpack.cleaning.bilingual import wholly_talk
+from iwsltpack.cleaning.meta_prefix import wholly_talk
 from iwsltpack.cleaning.script import HAN, LATIN_WORD, has_content, in_target
 
 LONGEST: Final = 20_000

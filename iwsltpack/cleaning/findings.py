@@ -7,7 +7,7 @@ from typing import Final
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.bilingual import BILINGUAL, label_within
 from iwsltpack.cleaning.chat_marks import mark_left
-from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, scan
+from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, is_wrapped, scan
 from iwsltpack.cleaning.script import (
     HAN,
     LETTER,
@@ -15,6 +15,7 @@ from iwsltpack.cleaning.script import (
     has_content,
     in_source,
     in_target,
+    is_sentence,
     latin_words,
 )
 
@@ -82,11 +83,15 @@ def possible_label(line: str, lang: str) -> str | None:
     for mark in delimiters:
         head = {token.category for token in tokens[: mark.tokens]}
         told = bool(head & {v.SPEECH, v.SPEAKER}) and bool(head & {v.SAY, v.SAID, v.MEANING})
+        rest = line[mark.rest :].lstrip(DECORATION)
         labelled = mark.kind == "colon" and bool(head & {v.TRANSLATE, v.TARGETS[lang]})
-        if (told and mark.kind in ("colon", "comma")) or labelled:
-            rest = line[mark.rest :].lstrip(DECORATION)
-            if has_content(rest) and not rest[0].isdigit() and find_head(line, 0, lang) is None:
-                return f"{line[: mark.rest].strip()!r} may be a label"
+        says = head & {v.TEXT, v.MEANING, v.MEANS} and not head & {v.OTHER, v.SELF}
+        quoted = mark.kind == "colon" and says and is_wrapped(rest) and in_target(rest, lang)
+        clause = mark.kind == "copula" and {v.TRANSLATE, v.TARGETS[lang]} <= head and is_sentence(rest)
+        likely = (told and mark.kind in ("colon", "comma")) or labelled or quoted or clause
+        content = has_content(rest) and not rest[0].isdigit()
+        if likely and content and find_head(line, 0, lang) is None:
+            return f"{line[: mark.rest].strip()!r} may be a label"
     found = label_within(line, lang)
     if found is None or find_head(line, 0, lang) is not None:
         return None

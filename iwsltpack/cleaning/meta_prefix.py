@@ -32,6 +32,8 @@ MAX_QUOTED: Final = 1500
 COLONS: Final = ":：﹕∶"
 COMMAS: Final = ",，、;；-–—"
 STOPS: Final = "。.!！?？"
+ENDS: Final = STOPS + "…\"'”’“」』；;"
+"""After one of these a sentence is over."""
 PREFIX: Final = v.Patterns("meta_prefix")
 DECORATION: Final = " \t*_#>→()（）[]【】〔〕|~"
 
@@ -48,10 +50,12 @@ LEADS_TO_QUOTE: Final = frozenset(
 )
 """What the last word of a head may be where a quotation follows without a colon."""
 
+_BEFORE_CLAUSE: Final = frozenset((v.COPULA, v.MEANS, v.SAY, v.PARTICLE, v.GERMAN, v.TEXT))
+"""What the last word of a head may be where the text follows with no mark at all."""
 _TELLING: Final = v.LANGUAGES | {v.TRANSLATE, v.SPEECH, v.QUOTED, v.MEANING}
 _NAMES_TEXT: Final = frozenset((v.SPEECH, v.TEXT, v.SPEAKER, v.ENGLISH, v.QUOTED))
 
-DelimiterKind = Literal["colon", "quote", "comma", "stop", "script"]
+DelimiterKind = Literal["colon", "quote", "comma", "stop", "script", "copula"]
 KINDS: Final[dict[str, DelimiterKind]] = {
     **dict.fromkeys(COMMAS, "comma"),
     **dict.fromkeys(STOPS, "stop"),
@@ -106,6 +110,9 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]
     while position < length and position < limit:
         character = line[position]
         kind = KINDS.get(character)
+        unmarked = tokens and character.isalpha() and not line[tokens[-1].end : position].strip()
+        if unmarked and tokens[-1].category in _BEFORE_CLAUSE:
+            delimiters.append(Delimiter("copula", len(tokens), position))
         if kind is not None and tokens:
             delimiters.append(Delimiter(kind, len(tokens), position if kind == "quote" else position + 1))
         if is_opener(character):
@@ -172,6 +179,8 @@ def _strict_head(line: str, start: int, lang: str) -> Head | None:
     found: Head | None = None
     for delimiter in reversed(delimiters):
         read = tokens[: delimiter.tokens]
+        if delimiter.kind == "copula" and not _begins_after(line, read, delimiter.rest):
+            continue
         # Words after a label that say nothing of a translation are its beginning: "译文：他说：“好。”".
         if found is not None:
             after = found.categories[len(read) :]
@@ -190,6 +199,26 @@ def _strict_head(line: str, start: int, lang: str) -> Head | None:
     return found
 
 
+def _begins_after(line: str, read: list[Word], start: int) -> bool:
+    """Tell whether a text begins at `start`, after a copula and no mark.
+
+    A space within Chinese tells, a capital no German noun has, or a clause that says nothing of the words before it.
+    In English, "says", "translates to" and "in German" may stand in the copula's place.
+    """
+    copula = read[-1].category in (v.COPULA, v.MEANS)
+    if read[-1].latin:
+        copula |= read[-1].category == v.TEXT and any(word.category == v.MEANS for word in read)
+        english, german = function_words(line[: read[-1].end])
+        return (copula or english > german) and PREFIX.clause_begins.match(line, start) is not None
+    if not copula:
+        return False
+    rest = line[start : start + WINDOW]
+    if start > read[-1].end:
+        return len(HAN.findall(rest)) >= MIN_CLAUSE
+    clause = is_sentence(rest) and ("，" in rest or "了" in rest) and PREFIX.predicate.match(rest) is None
+    return clause and any(token.category == v.TRANSLATE for token in read)
+
+
 def _loose_head(line: str, start: int, lang: str) -> Head | None:
     """Return what stands before a colon and a quoted rest, if words the vocabulary lacks are all that keeps it out."""
     window = v.simplified(line[start : start + WINDOW])
@@ -197,33 +226,36 @@ def _loose_head(line: str, start: int, lang: str) -> Head | None:
     if head is None or PREFIX.content_words.search(head.group()) is not None:
         return None
     rest = line[start + head.end() :].lstrip(DECORATION)
-    if not _is_wrapped(rest) or not (head["recording"] or in_target(rest, lang)):
+    if not is_wrapped(rest) or not (head["recording"] or in_target(rest, lang)):
         return None
     return Head((v.TRANSLATE,), head.group(), False, "colon", start + head.end(), dash=False)
 
 
 def is_meta_tail(text: str) -> bool:
     """Tell whether `text`, found after a closing quote, is talk about the translation (" in Chinese.")."""
-    return bool(_tail(text) & {v.CHINESE, v.GERMAN, v.TRANSLATE, v.MEANING, v.ENGLISH})
+    return bool(wholly_talk(text) & {v.CHINESE, v.GERMAN, v.TRANSLATE, v.MEANING, v.ENGLISH})
 
 
-def _tail(text: str) -> set[str]:
-    """Return the categories of the words that end a line; none where the vocabulary lacks one of them."""
-    tokens, _ = scan(text, 0, "") if len(text) <= WINDOW else ([], [])
-    covered = bool(tokens) and not text[tokens[-1].end :].strip(DECORATION + STOPS + "\"'”’")
+def wholly_talk(text: str, lang: str = "") -> set[str]:
+    """Return the categories of the words `text` is made of; none where it holds a word the vocabulary lacks."""
+    tokens, _ = scan(text, 0, lang)
+    covered = bool(tokens) and not text[tokens[-1].end :].strip(DECORATION + STOPS + ENDS)
     return {token.category for token in tokens} if covered else set()
 
 
-def _is_wrapped(rest: str) -> bool:
+def is_wrapped(rest: str) -> bool:
+    """Tell whether a quotation encloses the whole of `rest`, talk about the translation after it not counted."""
     return bool(rest) and unwrap(rest, opened=True, is_tail=is_meta_tail) is not None
 
 
 def _is_meta(head: Head, rest: str, lang: str) -> bool:
-    wrapped = _is_wrapped(rest)
+    wrapped = is_wrapped(rest)
     target = v.TARGETS[lang]
     says = head.kind == "comma" and head.all_latin and head.last == v.SAY and head.has(v.SPEECH)
     if wrapped and (head.dash or says):
         head = replace(head, kind="colon")
+    if head.kind == "colon" and PREFIX.told.fullmatch(head.text) and (wrapped or is_sentence(rest)):
+        return True
     if not wrapped and (head.kind == "quote" or head.has(v.OTHER, v.TASK)):
         return False
     if head.has(v.OTHER) and not (head.has(v.TRANSLATE) and head.has(v.SPEECH, v.TEXT, v.ENGLISH, target)):
@@ -239,12 +271,24 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
     if head.has(v.QUOTED) and not ended and not _quotes_clause(head.text):
         return False  # 'apple' means 'Apfel': a talk about words
     if head.has(v.QUOTED) and wrapped and head.kind == "quote":
-        around = {*head.categories, *_tail(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :])}
+        around = {*head.categories, *wholly_talk(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :])}
         if {v.TRANSLATE, target} <= around:
             return True  # 'We agree.' wird als 'Wir sind einverstanden.' ins Deutsche übersetzt.
+    switched = _is_switched(head, rest, lang)
+    if switched and wrapped and target in wholly_talk(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :]):
+        return True  # You can say 'Wir sind einverstanden.' in German.
     if head.has(v.SELF) and not head.has(v.POLITE, v.TRANSLATE, v.ENGLISH, target):
         return False
-    switched = lang == "zh" and head.all_latin and HAN.match(rest.lstrip("'\"“‘「『《")) is not None
+    if PREFIX.elsewhere.search(head.text) and not wrapped:
+        return False
+    if head.kind == "quote" and not (
+        ended or is_sentence(rest) or head.has(v.TRANSLATE, v.SPEECH, v.TEXT, v.ENGLISH, v.SPEAKER)
+    ):
+        return False  # a term and its name in the target language
+    if head.kind == "copula":
+        named = head.all_latin or head.has(v.SPEECH, v.TEXT, v.ENGLISH, v.CLASSIFIER)
+        told = head.all_latin and head.has(v.SPEECH, v.SPEAKER) and head.last == v.SAY
+        return told or head.has(target) or (named and head.has(v.TRANSLATE, v.MEANING, v.MEANS))
     if head.has(v.TRANSLATE):
         bare = not wrapped and _is_credit(rest)
         return _is_translation(head, wrapped=wrapped, switched=switched, bare=bare)
@@ -256,7 +300,22 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
         return True
     said = head.last in (v.SAY, v.MEANS, target) and is_sentence(rest)
     labels = head.kind == "colon" or (head.kind == "quote" and (said or head.last == v.COPULA))
+    labels |= head.kind == "script" and head.last == v.COPULA and is_sentence(rest)
     return labels and _is_label(head, rest, lang, wrapped=wrapped or switched)
+
+
+def _is_switched(head: Head, rest: str, lang: str) -> bool:
+    """Tell whether talk in English is followed by the target language."""
+    if lang == "zh":
+        return head.all_latin and HAN.match(rest.lstrip("'\"“‘「『《")) is not None
+    if (
+        not head.all_latin
+        or head.kind not in ("colon", "quote")
+        or not (head.has(v.COPULA) or head.last == v.SAY)
+    ):
+        return False
+    (english, german), (left, told) = function_words(head.text), function_words(rest)
+    return english > german and told > left
 
 
 def _quotes_clause(text: str) -> bool:
@@ -291,7 +350,9 @@ def _is_translation(head: Head, *, wrapped: bool, switched: bool, bare: bool) ->
     if head.kind == "comma":
         return head.last == v.COPULA and (named or head.has(v.DETERMINER))
     if head.kind == "stop":
-        return head.has(v.POLITE, v.SELF) or PREFIX.announces.match(head.text) is not None
+        whole = head.has(v.SPEECH, v.ENGLISH) and head.has(v.GERMAN, v.CHINESE)
+        begins = PREFIX.presents if whole else PREFIX.announces
+        return head.has(v.POLITE, v.SELF) or begins.match(head.text) is not None
     return head.last in LEADS_TO_QUOTE and len(head.categories) > 2
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from iwsltpack.cleaning import characters, chat_marks
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.bilingual import (
+    before_its_source,
     note_start,
     quoted_before_talk,
     remark_start,
@@ -49,7 +50,8 @@ BRACKETS: Final = {"(": ")）", "（": ")）", "[": "]】", "【": "]】"}
 # Most lines hold nothing that a rule on wording is about. This search finds that out at a fraction of the rules' cost.
 _TALK: Final = re.compile(
     "[:：﹕∶'\"“”‘’„‚「『《«»‹›`＂＇〝)）\\]】<&*_āǎēěīǐōǒūǔ]|^(?:thought|assistant|model) "
-    "|hope th|[-=]>|[→➔⇒]|译|譯|转写|转录|[Tt]rans|bersetz|[Mm]ean|[Ss]pe|bedeutet|^.{0,40}[A-Za-z] ?[\u3400-\u9fff]"
+    "|hope th|[-=]>|[→➔⇒]|译|譯|转写|转录|[是为為] [\u3400-\u9fff]|[Tt]rans|bersetz|[Mm]ean|[Ss]pe|German|bedeutet"
+    "|^.{0,40}[A-Za-z] ?[\u3400-\u9fff]"
 )
 
 
@@ -101,6 +103,8 @@ def drop_note(line: str, lang: str) -> str:
         return line[:start].rstrip()
     if line and is_opener(line[0]) and (inner := quoted_before_talk(line, lang)) is not None:
         return inner
+    if (told := before_its_source(line, lang)) is not None:
+        return told
     start = source_tail(line, lang)
     start = remark_start(line, lang) if start is None else start
     if start is not None:

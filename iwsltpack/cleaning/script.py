@@ -12,6 +12,8 @@ LETTER: Final = regex.compile(r"\p{L}")
 CONTENT: Final = re.compile(r"[^\W_]")
 LATIN_WORD: Final = regex.compile(r"\p{Latin}[\p{Latin}\p{M}'’-]*+")
 FOREIGN: Final = regex.compile(r"[äöüßÄÖÜ\p{Han}]")
+CLAUSE: Final = re.compile("[我你他她它们們这這那的了在是有不和]")
+"""A character that a Chinese clause has and a term seldom."""
 SAMPLE: Final = 4000
 """Characters looked at when a language is judged: more cannot change the verdict, only the time."""
 
@@ -53,9 +55,13 @@ def could_be_source(text: str, lang: str) -> bool:
 
 
 def is_sentence(text: str) -> bool:
-    """Tell whether `text` ends as a sentence does and has at least three words, or four characters of Chinese."""
+    """Tell whether `text` ends as a sentence does and has three words, or four Han; without an end, five or eight."""
     ended = text.rstrip("\"'”’“」』 ")[-1:] in tuple(".!?。！？")
-    return ended and (len(latin_words(text)) >= 3 or len(HAN.findall(text[:SAMPLE])) >= 4)
+    words, characters = latin_words(text), len(HAN.findall(text[:SAMPLE]))
+    if ended:
+        return len(words) >= 3 or characters >= 4
+    clause = function_words(text) != (0, 0) if len(words) >= 5 else CLAUSE.search(text) is not None
+    return clause and (len(words) >= 5 or characters >= 8)
 
 
 def in_source(text: str, lang: str) -> bool:
