@@ -48,6 +48,12 @@ def notes(folder: Path, value: Any) -> None:
     (folder / SHARD).write_bytes(len(header).to_bytes(8, "little") + header + raw[8 + length :])
 
 
+def quantized(folder: Path, method: str, part: str | None) -> None:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (config if part is None else config[part])["quantization_config"] = {"quant_method": method, "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -164,6 +170,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         )
         for value in ("NaN", "-Infinity", '"\\ud800"')
     },
+    **{
+        f"quantized by {method} in {part or 'config'}": (
+            lambda at, method=method, part=part: quantized(at, method, part),
+            "the checkpoint is quantized already",
+            f"got: {method}",
+        )
+        for method, part in (("gptq", None), ("awq", None), ("bitsandbytes", "text_config"))
+    },
     "configuration pipe": (lambda at: fifo(at / "config.json"), "not a regular file", "config.json"),
 }
 
@@ -184,6 +198,9 @@ def test_what_stands_beside_a_checkpoint_in_good_faith_is_let_pass(source: Path)
     """Of the hub: the same weights laid out for another program; and settings nested as deep as any are."""
     weights(source, "consolidated.safetensors", {"a": np.zeros(2)})
     (source / "generation_config.json").write_bytes(nested(99))
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    (source / "config.json").write_text(json.dumps(config | {"quantization_config": None}))
+    assert "config.json" in collect(source)
     assert len(open_checkpoint(source).files) == 2
 
 

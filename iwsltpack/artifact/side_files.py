@@ -39,15 +39,18 @@ _LOCAL_KEYS = ("_name_or_path", "name_or_path", "tokenizer_file", "cache_dir")
 """Keys that can hold a path of the machine a checkpoint was saved on."""
 
 
-def collect(folder: Path) -> dict[str, bytes]:
+def collect(folder: Path, *, quantized: bool = False) -> dict[str, bytes]:
     """Return name -> bytes of the side files of a checkpoint, ready to be packed.
 
     An `InputError` says that there is no ``config.json``, or files of a processor and no vocabulary; that a JSON file
-    is malformed; that something is no regular file, or was not fetched by Git LFS.
+    is malformed; that something is no regular file, or was not fetched by Git LFS; that another program has quantized
+    the weights, unless `quantized` says that this is wanted.
     """
     if not os.path.lexists(folder / CONFIG):
         raise InputError("the checkpoint has no configuration", where=folder, expected=CONFIG)
     files = {name: _read(folder / name) for name in SIDE_FILES if os.path.lexists(folder / name)}
+    if not quantized:
+        _refuse_quantized(parse(files[CONFIG]), folder / CONFIG)
     if set(files) - {CONFIG, GENERATION_CONFIG} and not set(VOCABULARIES) & set(files):
         raise InputError(
             "the checkpoint has no tokenizer",
@@ -57,6 +60,20 @@ def collect(folder: Path) -> dict[str, bytes]:
             fix="fetch the checkpoint anew, with all its files",
         )
     return files
+
+
+def _refuse_quantized(config: dict[str, Any], where: Path) -> None:
+    """Refuse the codes of GPTQ, AWQ, bitsandbytes and their like, which no recipe can take for weights."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    found = next(filter(None, (part.get("quantization_config") for part in parts)), None)
+    if found is not None:
+        raise InputError(
+            "the checkpoint is quantized already",
+            where=f"{where}: quantization_config",
+            expected="the weights themselves, in float16, bfloat16 or float32",
+            got=found.get("quant_method", found) if isinstance(found, dict) else found,
+            fix="build from the model that it was made of",
+        )
 
 
 def refuse_pointer(path: Path) -> None:

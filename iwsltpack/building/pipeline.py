@@ -135,7 +135,8 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
         progress.say(UNNAMED.format(draft.base_model.architecture))
     with _prepared(request, progress) as folder:
         prepared = checkpoint if folder == request.source else open_checkpoint(folder)
-        plans, side = plan_tensors(prepared, recipe, files), side_files.collect(folder)
+        plans = plan_tensors(prepared, recipe, files)
+        side = side_files.collect(folder, quantized=prepared is not checkpoint)
         check_storable(plans, request.coding)
         publishing.check_side_files(side, request.source, progress)
         if (vocabulary := adapt_side_files(side, plans)) is not None:
