@@ -85,6 +85,29 @@ def test_a_broken_line_is_named_with_its_rule_and_place(
     assert found[0].fix
 
 
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["Guten Tag.", "- Wir beginnen heute.", "Danke schön."], [2]),
+        (["* Wir beginnen heute.", "Danke schön."], [1]),
+        (["Guten Tag.", "1. Die Kosten sind gesunken."], [2]),
+        (["Guten Tag.", "3) Wir sind fertig.", "Danke schön."], [2]),
+        (["大家好。", "1. 我们开始吧。", "2、谢谢大家。", "再见。", "- 好的。"], [5]),
+        (["Guten Tag.", "- Ja.", "- Nein.", "- Ja. - Nein.", "Danke schön."], []),
+        (["Guten Tag.", "- Ja. - Nein."], []),
+        (["1. FC Köln gewinnt.", "Danke schön.", "1. Mai ist Feiertag.", "Ja gut.", "2. Weltkrieg."], []),
+        (["31. Dezember war es.", "Ja gut.", "10.000 Menschen kamen.", "Ja gut.", "- 5 Grad sind es."], []),
+        (["1.5亿人看过。", "谢谢大家。", "3月1日。", "大家好。", "*号表示乘法。", "你们好。", "-5度。"], []),
+    ],
+)
+def test_an_item_of_no_list_is_reported(tmp_path: Path, lines: list[str], found: list[int]) -> None:
+    name = "tst.en-de.txt" if lines[0].isascii() or "ö" in lines[0] else "tst.en-zh.txt"
+    (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    problems = [problem for problem in validate(tmp_path / name)[1] if problem.rule == "hyp.chat-mark"]
+    assert [problem.line for problem in problems] == found
+    assert all("begins as an item of a list" in problem.message for problem in problems)
+
+
 def test_a_file_too_large_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "tst.en-zh.txt"
     with path.open("wb") as stream:

@@ -1,6 +1,6 @@
 """Clean-up of raw hypotheses by named, language-aware rules that never empty, merge or split a line."""
 
-from iwsltpack.cleaning.chat_marks import as_server
+from iwsltpack.cleaning.chat_marks import as_server, list_mark
 from iwsltpack.cleaning.engine import LANGUAGES, Change, CleanedLine, CleanResult, clean_line, clean_lines
 from iwsltpack.cleaning.files import CleanSummary, clean_file, language_of
 from iwsltpack.cleaning.findings import REPORTS, Finding
@@ -21,4 +21,5 @@ __all__ = [
     "clean_line",
     "clean_lines",
     "language_of",
+    "list_mark",
 ]

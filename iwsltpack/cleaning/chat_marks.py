@@ -11,7 +11,7 @@ from typing import Final
 import regex
 
 from iwsltpack.cleaning import vocabulary as v
-from iwsltpack.cleaning.meta_prefix import wholly_talk
+from iwsltpack.cleaning.meta_prefix import PREFIX, wholly_talk
 from iwsltpack.cleaning.script import HAN, LATIN_WORD, has_content, in_target
 
 LONGEST: Final = 20_000
@@ -23,6 +23,16 @@ SURE: Final = 3
 MARKS: Final = v.Patterns("chat_marks")
 PINYIN: Final = v.Patterns("romanisation")
 RECORDS: Final = v.Patterns("records")
+
+
+def list_mark(line: str) -> str | None:
+    """Return what a line begins with as an item of a list does ("- ", "1. "), None for "1. FC Köln" and a dialogue."""
+    found = MARKS.list_item.match(line)
+    if found is None:
+        return None
+    begins = HAN.match(line, found.end()) or PREFIX.clause_begins.match(line, found.end())
+    item = f" {line[0]} " not in line if found["number"] is None else begins is not None
+    return found.group() if item else None
 
 
 def drop_thinking(line: str, lang: str) -> str:  # noqa: ARG001

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from iwsltpack.cleaning import as_server, clean_line
+from iwsltpack.cleaning import as_server, clean_line, list_mark
 from iwsltpack.errors import Problem, clipped
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.testsets.order import compare_order
@@ -105,8 +105,12 @@ def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
 
 def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
     foreign = 0
+    marks = [None, *map(list_mark, found.lines), None]
     for number, line in enumerate(found.lines, 1):
         broken = _wrong_characters(line, raw=raw)
+        # Where the lines beside it are items as well, the talk may be a list.
+        if (mark := marks[number]) is not None and marks[number - 1] is None and marks[number + 1] is None:
+            broken.append(("hyp.chat-mark", f"the line begins as an item of a list does: {mark.strip()!r}"))
         if lang is not None and line.strip() and len(line) <= MAX_LINE:
             broken += _wrong_wording(line, lang, raw=raw)
         foreign += not line.strip() or any(rule == "hyp.not-target-language" for rule, _ in broken)
