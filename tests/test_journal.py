@@ -159,8 +159,9 @@ def test_a_sound_record_of_another_version_is_dropped(path: Path) -> None:
         *({"kind": "other"}, {"kind": "session", "colour": "red"}, {"kind": "cap"}),
     ):
         filled(path)
+        first = path.read_bytes().splitlines(keepends=True)[0]
         with path.open("ab") as stream:
-            json_lines.append(stream.fileno(), [record])
+            json_lines.append(stream.fileno(), [record], first)
         with Journal(path, BINDING) as journal:
             assert len(journal.decoded) == 6
             assert journal.dropped > 0
@@ -182,6 +183,38 @@ def test_a_journal_of_before_there_were_checksums_is_begun_anew(
     assert list(read_journal(path, BINDING).decoded) == [(0, 0)]
 
 
+@pytest.mark.parametrize("place", [PIECE, SESSION])
+def test_a_record_of_another_runs_journal_does_not_fit(path: Path, place: int) -> None:
+    """The same pieces of other settings: pasted in whole, checksum and all."""
+    ours = filled(path).split(b"\n")
+    other = path.with_name("other.jsonl")
+    with Journal(other, {**BINDING, "artifact": "c" * 64}) as journal:
+        journal.begin_session(Session(device_name="e", mode="load", load_seconds=1, libraries={}))
+        journal.record([result(0, "坏"), result(1, "坏", part=1)])
+    pasted = [*ours[:place], other.read_bytes().split(b"\n")[place], *ours[place + 1 :]]
+    path.write_bytes(b"\n".join(pasted))
+    assert not read_journal(path, BINDING).decoded
+    with Journal(path, BINDING) as journal:
+        assert not journal.decoded
+        assert journal.dropped == sum(len(line) + 1 for line in pasted[place:]) - 1
+
+
+def test_a_journal_of_version_1_is_read_and_gone_on_with(path: Path) -> None:
+    """There the checksum is of the record alone."""
+    header, *records = [json.loads(line) for line in filled(path).splitlines()]
+    first = json.dumps({**header, "format_version": 1}, separators=(",", ":")).encode() + b"\n"
+    path.write_bytes(first)
+    with path.open("ab") as stream:
+        for record in records:
+            del record["sha256"]
+        json_lines.append(stream.fileno(), records)
+    with Journal(path, BINDING) as journal:
+        assert (journal.decoded, journal.dropped, journal.cap) == (whole_results(), 0, 4)
+        journal.record([result(9)])
+    assert len(read_journal(path, BINDING).decoded) == 7
+    assert path.read_bytes().startswith(first)
+
+
 def test_another_run_is_refused_and_the_difference_named(path: Path) -> None:
     before = filled(path)
     other = {**BINDING, "artifact": "c" * 64, "settings": {"prompt": "Translate.", "max_new_tokens": 64}}
@@ -197,7 +230,7 @@ def test_another_run_is_refused_and_the_difference_named(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [b'{"format":"other"}\n', b'{"format":"iwsltpack.journal","format_version":2}\n', b"no json\n{}\n"],
+    [b'{"format":"other"}\n', b'{"format":"iwsltpack.journal","format_version":3}\n', b"no json\n{}\n"],
 )
 def test_what_is_no_journal_is_left_alone(path: Path, first: bytes) -> None:
     path.parent.mkdir()

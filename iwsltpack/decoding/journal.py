@@ -1,6 +1,7 @@
 """What has been decoded, on disk as soon as it is known: an append-only file of JSON lines.
 
-The first line binds the journal to artifact, test set and settings. Every batch is appended with one write and one
+The first line binds the journal to artifact, test set and settings, and every record's checksum is of that line too:
+records of another run do not fit. Every batch is appended with one write and one
 fsync. A line torn by a kill, or one that its checksum does not fit, is cut off with all that follows when the journal
 is opened again, and decoded anew. One process at a time holds the journal's lock; anybody may read.
 """
@@ -21,7 +22,8 @@ from iwsltpack.system import json_lines, locks
 from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory, read_bytes
 
 JOURNAL_FORMAT = "iwsltpack.journal"
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
+"""Version 1 is read and gone on with: there a record's checksum is of the record alone."""
 LIMIT = 1 << 32
 """Bytes of a journal at most; a million segments take some hundred million."""
 Key = tuple[int, int]
@@ -188,7 +190,7 @@ class Journal(Contents):
     def _add(self, records: list[dict[str, Any]]) -> None:
         """Append records, then take them in: what is on the disk and what is in memory are the same."""
         with disk_errors(self.path):
-            json_lines.append(self._descriptor, records)
+            json_lines.append(self._descriptor, records, self._bound)
             # Hours of decoding on a GPU hang on it: a batch costs one sync, and no power cut takes it back.
             os.fsync(self._descriptor)
         for record in records:
@@ -198,6 +200,7 @@ class Journal(Contents):
         """Take in the sound records and cut off the rest; write the first line if there is none."""
         raw = read_bytes(self.path, limit=LIMIT)
         kept = _replay(self, raw, self.path, binding)
+        self._bound = bound(raw[:kept])
         self.dropped = len(raw) - kept
         with disk_errors(self.path):
             if self.dropped:
@@ -205,7 +208,8 @@ class Journal(Contents):
                 os.ftruncate(self._descriptor, kept)
             if kept == 0:
                 header = {"format": JOURNAL_FORMAT, "format_version": JOURNAL_VERSION, "binding": binding}
-                os.write(self._descriptor, canonical_json(header, indent=None))
+                self._bound = canonical_json(header, indent=None)
+                os.write(self._descriptor, self._bound)
                 fsync_directory(self.path.parent)
             os.fsync(self._descriptor)
 
@@ -257,6 +261,12 @@ def _lock(descriptor: int, path: Path, *, shared: bool = False) -> None:
         )
 
 
+def bound(raw: bytes) -> bytes:
+    """Return what the records of a journal are bound to: its first line; nothing in version 1."""
+    first = raw[: raw.find(b"\n") + 1]
+    return b"" if (json_lines.parse(first) or {}).get("format_version") == 1 else first
+
+
 def _replay(contents: Contents, raw: bytes, path: Path, binding: dict[str, Any]) -> int:
     """Take in what the bytes of a journal hold; return how many are whole records, none where there is no header."""
     kept = raw.find(b"\n") + 1
@@ -267,10 +277,10 @@ def _replay(contents: Contents, raw: bytes, path: Path, binding: dict[str, Any])
         return 0
     if header.get("format") != JOURNAL_FORMAT:
         raise _foreign(path, "its first line is another file's")
-    if header.get("format_version") != JOURNAL_VERSION:
+    if header.get("format_version") not in (1, JOURNAL_VERSION):
         raise _foreign(path, f"it is of version {header.get('format_version')}")
     check_same(header.get("binding"), binding, path.parent)
-    for stop, record in json_lines.read(raw, kept):
+    for stop, record in json_lines.read(raw, kept, bound(raw)):
         if record is None or not contents.take(record):
             break
         kept = stop

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from iwsltpack import editions
 from iwsltpack.artifact.location import folder_bytes, is_address, shown
+from iwsltpack.decoding.journal import bound
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import (
     BUILD_JOURNALS,
@@ -173,7 +174,7 @@ def _run(folder: Path, digest: str | None) -> _RunFound:
                 record = (json_lines.parse(raw[:first]) or {})["binding"]
                 pieces |= {
                     piece["segment"]
-                    for _, piece in json_lines.read(raw, first)
+                    for _, piece in json_lines.read(raw, first, bound(raw))
                     if piece is not None and piece.get("kind") == "piece"
                 }
             told = f"{len(pieces)} of {record['test_set']['segments']} segments"
