@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import bfloat16, write_checkpoint
 
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.building import checkpoint
+from iwsltpack.building import checkpoint, tensor_writer
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
@@ -135,6 +136,7 @@ def test_an_artifact_is_the_same_both_ways(
 ) -> None:
     build_artifact(BuildRequest(tiny, tmp_path / "cached", BUILT_IN["selected-q3"], coding))
     monkeypatch.setattr(memory, "available", lambda: 0)
+    monkeypatch.setattr(tensor_writer, "LARGE", 0)
     assert all(tensor.past_cache for tensor in open_checkpoint(tiny).tensors.values())
     build_artifact(BuildRequest(tiny, tmp_path / "direct", BUILT_IN["selected-q3"], coding))
     files = [
@@ -151,6 +153,19 @@ def test_an_artifact_is_the_same_both_ways(
     assert not cached._past_cache
     for name in cached.names():
         assert direct.tensor(name).tobytes() == cached.tensor(name).tobytes(), name
+
+
+def test_large_chunks_do_not_fill_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "probe").write_bytes(content(5000))
+    drop_from_cache(tmp_path / "probe")
+    if direct_io.is_cached(tmp_path / "probe", 0, 5000):
+        pytest.skip("this file system keeps everything in memory")
+    drawn = np.random.default_rng(0).standard_normal((1024, 1024))
+    write_checkpoint(tmp_path / "source", {"large": bfloat16(drawn), "small": bfloat16(drawn[:8])})
+    build_artifact(BuildRequest(tmp_path / "source", tmp_path / "out", BUILT_IN["fp16"], "zstd"))
+    for name, cached in (("large", False), ("small", True)):
+        chunk = tmp_path / f"out/weights.zarr/{name}/c/0/0"
+        assert direct_io.is_cached(chunk, 0, chunk.stat().st_size) is cached
 
 
 def test_a_checkpoint_cut_after_it_was_opened_is_told(

@@ -19,8 +19,8 @@ from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.codes import BIAS16, SPLIT_BLOCK, split_bytes
 from iwsltpack.codecs.dtypes import by_name
-from iwsltpack.codecs.frames import pack_frame, unpack_frame
-from iwsltpack.codecs.registry import CODINGS
+from iwsltpack.codecs.frames import BLOCK_BYTES, pack_frame, unpack_frame
+from iwsltpack.codecs.registry import CODINGS, coding_in
 from iwsltpack.errors import ArtifactError
 from iwsltpack.quantizers.rounding import TABLE_BLOCK, Rounding, values_of_codes32
 
@@ -118,12 +118,32 @@ def test_level_3_is_zstandards_own_and_level_1_smaller_than_its_own() -> None:
     assert len(pack_frame(codes, level=1, checksum=True)) < 0.98 * len(Zstd(level=1).encode(codes))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_a_block_ends_where_a_plane_of_floats_does_since_version_2(dtype: str) -> None:
+    kind = by_name(dtype, "x").carrier
+    drawn = (RANDOM.standard_normal(4 * BLOCK_BYTES) * 0.02).astype(np.float32)
+    values = bfloat16(drawn)[1] if dtype == "bfloat16" else drawn.astype(kind)
+    for version, count, cut in [
+        (2, 3 * BLOCK_BYTES // 2, True),
+        (2, 2 * BLOCK_BYTES, False),
+        (1, 150_000, False),
+    ]:
+        chain = coding_in(version, "zstd").lossless(by_name(dtype, "x"))
+        laid = chain.lay(values[:count], count)
+        frame, plain = chain.pack(laid), pack_frame(laid, level=1, checksum=True)
+        assert bytes(Zstd().decode(frame)) == laid.tobytes()
+        # A plane that differs from the next one shares no code with it: half a block of each would.
+        assert len(frame) < 0.995 * len(plain) if cut else frame == plain
+
+
 @pytest.mark.parametrize("size", [3, SPLIT_BLOCK, SPLIT_BLOCK + 7])
-def test_the_shuffle_is_numcodecs_own(size: int) -> None:
-    chain = CODINGS["zstd"].lossless(by_name("bfloat16", "x"))
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_shuffle_is_numcodecs_own(size: int, version: int) -> None:
+    chain = coding_in(version, "zstd").lossless(by_name("bfloat16", "x"))
     values = RANDOM.integers(0, 1 << 16, size).astype(np.uint16)
     plain = Zstd().decode(chain.pack(chain.lay(values, size)))
-    assert bytes(plain) == bytes(Shuffle(2).encode(values))
+    stored = values if version == 1 else values << 1 | values >> 15
+    assert bytes(plain) == bytes(Shuffle(2).encode(stored))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4097, COUNT_BLOCK + 3])

@@ -26,6 +26,11 @@ from iwsltpack.system.fileio import disk_errors
 from iwsltpack.system.progress import Reporter
 
 
+LARGE = 1 << 20
+"""Bytes of a chunk that is written past the page cache, and so compared with what the disk holds: to clear and fill
+pages that nobody may ever read takes a third of a build's processor time (docs/measurements.md)."""
+
+
 class Stopped(UsageError):
     """The build was stopped while this tensor was being written, or another took its folder away."""
 
@@ -63,7 +68,7 @@ def _write(
         files.append(_create(folder, group_metadata(entry.name), group))
         for side, metadata, packed in side_arrays(entry, quantizer, classes, coding):
             files.append(_create(folder, side.metadata, metadata))
-            files.append(_put(folder, side.path(0), packed, coding, past_cache=False))
+            files.append(_put(folder, side.path(0), packed, coding))
     attributes = zarr_metadata.attributes(entry, chain, quantizer)
     files.append(_create(folder, array.metadata, zarr_metadata.array_metadata(array, chain, attributes)))
     packer = ChunkPacker(chain, math.prod(array.chunk), quantizer, classes)
@@ -77,7 +82,7 @@ def _write(
             except InputError as error:
                 _locate(error, plan, start)
                 raise
-            files.append(_put(folder, array.path(start), packed, coding, past_cache=plan.source.past_cache))
+            files.append(_put(folder, array.path(start), packed, coding))
             size = block.size * plan.source.dtype.carrier.itemsize
             progress.advance(size)
             done += size
@@ -110,9 +115,9 @@ def side_arrays(
         yield array, metadata, ChunkPacker(chain, values.size, None).pack(values, 0)
 
 
-def _put(folder: Path, name: str, packed: PackedChunk, coding: Coding, *, past_cache: bool) -> File:
+def _put(folder: Path, name: str, packed: PackedChunk, coding: Coding) -> File:
     """Write a chunk, read it back from its file, compare; describe what was read."""
-    path = folder / name
+    path, past_cache = folder / name, len(packed.data) >= LARGE
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         direct_io.write(path, packed.data, past_cache=past_cache)

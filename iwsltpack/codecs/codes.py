@@ -66,9 +66,12 @@ def split_bytes(words: NDArray[np.uint16], *, rotated: bool = False) -> NDArray[
     planes = np.empty((2, words.size), np.uint8)
     for start in range(0, words.size, SPLIT_BLOCK):
         block = slice(start, start + SPLIT_BLOCK)
-        part = rotate_left(words[block]) if rotated else words[block]
-        planes[0, block] = part.astype(np.uint8)
-        planes[1, block] = part >> np.uint16(8)
+        part, low = words[block], planes[0, block]
+        low[:] = part
+        planes[1, block] = part >> (7 if rotated else 8)
+        if rotated:
+            low += low
+            low |= (part.view(np.int16) < 0).view(np.uint8)
     return planes
 
 

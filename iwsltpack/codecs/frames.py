@@ -18,6 +18,8 @@ from numcodecs import Zstd
 Buffer = bytes | bytearray | memoryview
 _SEARCHED_LEVEL = 1
 _TABLE_LOG = 6
+BLOCK_BYTES = 1 << 17
+"""Zstandard codes so many bytes at a time; what borders there are within them, a writer tells it by a flush."""
 
 
 def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[int] = ()) -> bytes:
@@ -29,8 +31,9 @@ def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[in
     if level != _SEARCHED_LEVEL:
         return bytes(Zstd(level=level, checksum=checksum).encode(raw))
     # A compressor serves one thread at a time; with so small a table a new one costs microseconds.
-    packer = zstandard.ZstdCompressor(compression_params=_parameters(checksum))
-    if not (cuts := sorted({0, *ends, raw.size})[:-1])[1:]:
+    cuts = sorted({0, *ends, raw.size})[:-1]
+    packer = zstandard.ZstdCompressor(compression_params=_parameters(checksum, cut=len(cuts) > 1))
+    if not cuts[1:]:
         return packer.compress(raw.data)
     stream, blocks = packer.compressobj(size=raw.size), []
     for start, end in pairwise([*cuts, raw.size]):
@@ -39,7 +42,7 @@ def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[in
 
 
 @cache
-def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
+def _parameters(checksum: bool, cut: bool) -> zstandard.ZstdCompressionParameters:
     settings: dict[str, Any] = {
         "strategy": zstandard.STRATEGY_FAST,
         "min_match": 7,
@@ -47,6 +50,8 @@ def _parameters(checksum: bool) -> zstandard.ZstdCompressionParameters:
         "write_checksum": checksum,
         "write_content_size": True,
     }
+    if cut:  # a stream copies what it packs through its window, which stays in cache if it is one block
+        settings["window_log"] = BLOCK_BYTES.bit_length() - 1
     return zstandard.ZstdCompressionParameters.from_level(_SEARCHED_LEVEL, **settings)
 
 

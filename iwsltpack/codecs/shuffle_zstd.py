@@ -1,6 +1,6 @@
 """Integer codes, biased and unsigned -> byte shuffle -> Zstandard 1."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from iwsltpack.codecs.codes import (
     split_bytes,
 )
 from iwsltpack.codecs.dtypes import DType
-from iwsltpack.codecs.frames import Buffer
+from iwsltpack.codecs.frames import BLOCK_BYTES, Buffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,13 @@ class ShuffleChain(Chain):
         if self.rotated:
             raw = rotate_left(raw.view(self.kind)).view(np.uint8)
         return np.frombuffer(Shuffle(self.kind.itemsize).encode(raw), np.uint8)
+
+    def pack(self, laid: np.ndarray, parts: Sequence[int] = ()) -> bytes:
+        """Return the bytes of a whole chunk; where a plane of floats ends, a block of the frame does."""
+        plane = laid.size // self.kind.itemsize
+        if self.rotated and plane % BLOCK_BYTES and laid.size > BLOCK_BYTES:
+            parts = [plane] * self.kind.itemsize
+        return super().pack(laid, parts)
 
     def values(self, laid: np.ndarray) -> np.ndarray:
         """Undo `lay`."""
