@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,53 @@ def test_a_configured_folder_submits_bare(run: Path, artifact: Path, tmp_path: P
     assert "PRIMARY" in promoted.stdout
     checked = iwsltpack("validate", "submissions", "runs/demo", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout
+
+
+SLOW = """
+import time
+from pathlib import Path
+real = Path.{method}
+def slow(self, target):
+    Path("here").touch()
+    time.sleep(60)
+    return real(self, target)
+Path.{method} = slow
+from iwsltpack.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "command"),
+    [
+        ("replace", ("clean", "runs/demo/demo.en-zh.txt", "-o", "clean.en-zh.txt", "--audit", "audit.jsonl")),
+        ("replace", ("submit", "--primary")),
+        ("rename", ("submit", "--primary")),
+    ],
+)
+def test_stopped_as_it_puts_files_in_place_it_says_so_and_goes_on(
+    run: Path, artifact: Path, tmp_path: Path, method: str, command: tuple[str, ...]
+) -> None:
+    """Before the change is decided on, in the middle of it: SIGTERM, as a scheduler sends it."""
+    configure(tmp_path, artifact)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW.format(method=method), "-q", *command],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    while process.poll() is None and not (tmp_path / "here").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == "interrupted; build, decode, push and pull go on where they stopped when run again\n"
+    written = [*tmp_path.glob("clean*"), *tmp_path.glob("audit*"), *tmp_path.glob("submissions/[!.]*")]
+    assert written == []
+    assert iwsltpack("-q", *command, cwd=tmp_path).returncode == 0
+    expected = tmp_path / (
+        "clean.en-zh.txt" if command[0] == "clean" else f"submissions/{NAME}/demo.en-zh.txt"
+    )
+    assert expected.read_text("utf-8").splitlines() == list(CLEANED)
+    assert [*tmp_path.glob(".*tmp*"), *tmp_path.glob("submissions/.iwsltpack-*")] == []
 
 
 def test_a_refusal_lists_every_reason_with_its_rule(run: Path, artifact: Path, tmp_path: Path) -> None:
