@@ -95,6 +95,76 @@ def test_a_folder_of_another_user_is_one_error(
     assert code in (2, 3, 4, 5, 7)
 
 
+def test_scores_are_computed_without_a_cache_that_may_not_be_read(locked: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.en-zh.txt").write_text("你好。\n", "utf-8")
+    asked = ("score", "a.en-zh.txt", "--reference", "a.en-zh.txt", "-o", "out.json")
+    environment = {"IWSLTPACK_CACHE": str(locked)}
+    code, told = run(*asked, cwd=tmp_path, environment=environment, preexec_fn=as_anybody)
+    assert (code, told) == (0, "")
+    assert (tmp_path / "out.json").is_file()
+
+
+HOMELESS = """
+import pwd
+def unknown(number):
+    raise KeyError(number)
+pwd.getpwuid = unknown
+from iwsltpack.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("score", "a.en-zh.txt", "--reference", "a.en-zh.txt", "-o", "out.json"), 0),
+        (("inspect", "https://127.0.0.1:1/artifact"), 7),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_user_without_a_home_folder_is_told_where_one_is_needed(
+    arguments: tuple[str, ...], expected: int, tmp_path: Path
+) -> None:
+    """As in a container that is run under a number nobody has."""
+    (tmp_path / "a.en-zh.txt").write_text("你好。\n", "utf-8")
+    named = ("HOME", "XDG_CACHE_HOME", "HF_HOME", fileio.CACHE_VARIABLE)
+    environment = {key: value for key, value in os.environ.items() if key not in named}
+    done = subprocess.run(
+        [sys.executable, "-c", HOMELESS, "-q", *arguments], cwd=tmp_path, capture_output=True, text=True,
+        check=False, env={**environment, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == expected, done.stderr
+    assert ("to do: set HOME" in done.stderr, is_one_error(done.stderr)) == (expected > 0, expected > 0)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o555])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("clean", "a.en-zh.txt"),
+        ("export", str(ARTIFACT)),
+        ("score", "a.en-zh.txt", "--reference", "a.en-zh.txt"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_output_in_a_folder_that_may_not_be_written_names_the_output(
+    arguments: tuple[str, ...], mode: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.en-zh.txt").write_text("你好。\n", "utf-8")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(mode)
+    code, told = run(*arguments, "-o", "theirs/out", cwd=tmp_path, preexec_fn=as_anybody)
+    theirs.chmod(0o755)
+    assert is_one_error(told), told
+    assert code in (3, 7)
+    assert told.startswith("error: theirs")
+    assert "submission.json" not in told
+    assert "Permission denied" in told
+    assert "to do: see who owns it" in told
+    assert list(theirs.iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", [("inspect", ARTIFACT), ("inspect", ARTIFACT, "--json"), ("--help",)])
 def test_standard_output_that_is_closed_or_full_is_one_error(
     arguments: tuple[object, ...], tmp_path: Path

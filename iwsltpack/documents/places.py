@@ -15,6 +15,7 @@ from iwsltpack.documents.names import (
 )
 from iwsltpack.documents.run import read_run
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.system.fileio import disk_errors
 
 Thing = Literal["submission", "artifact", "run", "checkpoint"]
 MARKS: Final[dict[Thing, tuple[str, ...]]] = {
@@ -66,7 +67,9 @@ def refuse_inside(folder: Path, allowed: Thing | None = None) -> None:
     """Refuse to write into a folder that is, or lies in, what would be damaged; the folder itself may be `allowed`."""
     own = folder.resolve()
     for place in (own, *own.parents)[:DEPTH]:
-        if (found := thing_at(place)) is not None and not (place == own and found == allowed):
+        with disk_errors(folder):  # a folder of somebody else, which may not even be looked into
+            found = thing_at(place)
+        if found is not None and not (place == own and found == allowed):
             raise UsageError(
                 f"the output {'is' if place == own else 'lies in'} the folder of another thing: {found}",
                 where=folder,

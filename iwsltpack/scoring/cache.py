@@ -20,14 +20,12 @@ class ScoreCache:
     def get(self, content: dict[str, Any]) -> dict[str, Any] | None:
         """Return what was computed from `content`, or None where it is not known or the entry is damaged."""
         path = self._path(content)
-        if path is None or not path.is_file():
-            return None
         try:
-            entry = fileio.read_json(path)
-        except IwsltpackError:
-            return None  # an entry that cannot be read costs a computation, nothing else
+            entry = None if path is None or not path.is_file() else fileio.read_json(path)
+        except (IwsltpackError, OSError):
+            return None  # an entry or a cache that cannot be read costs a computation, nothing else
         value: dict[str, Any] | None = entry.get("value") if isinstance(entry, dict) else None
-        whole = isinstance(value, dict) and entry == _entry(path.stem, value)
+        whole = path is not None and isinstance(value, dict) and entry == _entry(path.stem, value)
         return value if whole else None
 
     def put(self, content: dict[str, Any], value: dict[str, Any]) -> None:
@@ -53,5 +51,8 @@ def _digest(document: dict[str, Any]) -> str:
 
 
 def default_cache() -> ScoreCache:
-    """Return the cache in the user's cache folder."""
-    return ScoreCache(fileio.cache_directory())
+    """Return the cache in the user's cache folder, if there is one."""
+    try:
+        return ScoreCache(fileio.cache_directory())
+    except RuntimeError:  # a user without a home folder
+        return ScoreCache(None)

@@ -163,7 +163,7 @@ def disk_errors(path: object) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             what, fix = "no space left to write", f"free space and {again}"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            what = "not allowed to write here"
+            what, fix = "not allowed to write here", "see who owns it, and the folders above it: ls -ld"
         else:
             what, where = "the operating system refused a file operation", error.filename or path
             fix = f"see that the path is right and its disk is sound, then {again}"
