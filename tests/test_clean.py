@@ -89,7 +89,7 @@ LANGUAGES = st.sampled_from(["zh", "de"])
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 def test_every_rule_does_what_its_example_shows(rule: cleaning.CleaningRule) -> None:
-    before, after = rule.example
+    before, after = rule.example, rule.becomes
     lang = "de" if rule.id == "unicode-form" else "zh"
     result = clean_line(before, lang)
     assert result.text == after

@@ -33,13 +33,7 @@ class CleanSummary:
 
 def audit_entry(line: int, change: Change) -> dict[str, Any]:
     """Return one line of the audit; `line` counts from 1, ``before == after`` where it is only reported."""
-    return {
-        "line": line,
-        "rule": change.rule,
-        "before": change.before,
-        "after": change.after,
-        "message": change.message,
-    }
+    return {"line": line, **vars(change)}
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -25,10 +25,14 @@ Check = Callable[[str, str], str | None]
 
 @dataclass(frozen=True)
 class Finding:
-    """A named finding: it goes into the audit and the line stays as it is."""
+    """A finding named as its check is: it goes into the audit and the line stays as it is."""
 
-    id: str
     find: Check
+
+    @property
+    def id(self) -> str:
+        """The rule's name in the audit."""
+        return self.find.__name__.replace("_", "-")
 
     @property
     def summary(self) -> str:
@@ -106,7 +110,7 @@ def source_only(line: str, lang: str) -> str | None:
     return "the source text, labelled as such, and no translation"
 
 
-def lost_character(line: str, lang: str) -> str | None:  # noqa: ARG001
+def replacement_character(line: str, lang: str) -> str | None:  # noqa: ARG001
     """U+FFFD: a character was lost before this file was written."""
     return "U+FFFD in the line" if "\ufffd" in line else None
 
@@ -116,15 +120,11 @@ def refusal(line: str, lang: str) -> str | None:  # noqa: ARG001
     return "the model refuses to translate" if FINDINGS.refusal.search(line) else None
 
 
-REPORTS: Final[tuple[Finding, ...]] = (
-    Finding("empty-line", empty_line),
-    Finding("no-content", no_content),
-    Finding("prefix-only", prefix_only),
-    Finding("source-only", source_only),
-    Finding("possible-label", possible_label),
-    Finding("mark-left", mark_left),
-    Finding("not-target-language", not_target_language),
-    Finding("half-translated", half_translated),
-    Finding("replacement-character", lost_character),
-    Finding("refusal", refusal),
-)
+REPORTS: Final = tuple(
+    map(
+        Finding,
+        (empty_line, no_content, prefix_only, source_only, possible_label, mark_left, not_target_language,
+         half_translated, replacement_character, refusal),
+    )
+)  # fmt: skip
+"""The checks, by the order in which they report."""

@@ -20,6 +20,7 @@ from iwsltpack.cleaning.script import (
     in_target,
     is_sentence,
     latin_words,
+    looks_english,
 )
 from iwsltpack.cleaning.vocabulary import CLOSERS
 
@@ -113,6 +114,8 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]
         unmarked = tokens and character.isalpha() and not line[tokens[-1].end : position].strip()
         if unmarked and tokens[-1].category in _BEFORE_CLAUSE:
             delimiters.append(Delimiter("copula", len(tokens), position))
+        if tokens and HAN.match(line, position) and all(read.latin for read in tokens):
+            delimiters.append(Delimiter("script", len(tokens), position))
         if kind is not None and tokens:
             delimiters.append(Delimiter(kind, len(tokens), position if kind == "quote" else position + 1))
         if is_opener(character):
@@ -130,13 +133,9 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]
                 delimiters.append(Delimiter("colon", len(tokens), position + 1))
             position += 1
         elif (token := _word(line, position, lang)) is not None:
-            if tokens and not token.latin and all(read.latin for read in tokens):
-                delimiters.append(Delimiter("script", len(tokens), position))
             tokens.append(token)
             position = token.end
         else:
-            if tokens and HAN.match(line, position) and all(read.latin for read in tokens):
-                delimiters.append(Delimiter("script", len(tokens), position))
             break
     return tokens, delimiters
 
@@ -208,8 +207,9 @@ def _begins_after(line: str, read: list[Word], start: int) -> bool:
     copula = read[-1].category in (v.COPULA, v.MEANS)
     if read[-1].latin:
         copula |= read[-1].category == v.TEXT and any(word.category == v.MEANS for word in read)
-        english, german = function_words(line[: read[-1].end])
-        return (copula or english > german) and PREFIX.clause_begins.match(line, start) is not None
+        return (copula or looks_english(line[: read[-1].end])) and PREFIX.clause_begins.match(
+            line, start
+        ) is not None
     if not copula:
         return False
     rest = line[start : start + WINDOW]
@@ -270,13 +270,13 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
     ended = any(stop in text for text in (head.text, rest.rstrip(STOPS)) for stop in STOPS)
     if head.has(v.QUOTED) and not ended and not _quotes_clause(head.text):
         return False  # 'apple' means 'Apfel': a talk about words
-    if head.has(v.QUOTED) and wrapped and head.kind == "quote":
-        around = {*head.categories, *wholly_talk(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :])}
-        if {v.TRANSLATE, target} <= around:
-            return True  # 'We agree.' wird als 'Wir sind einverstanden.' ins Deutsche übersetzt.
-    switched = _is_switched(head, rest, lang)
-    if switched and wrapped and target in wholly_talk(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :]):
-        return True  # You can say 'Wir sind einverstanden.' in German.
+    switched, tail = _is_switched(head, rest, lang), set[str]()
+    if wrapped and head.kind == "quote":
+        tail = wholly_talk(rest[closing_mark(rest, 0, MAX_QUOTED) + 1 :])
+    # You can say 'Wir sind einverstanden.' in German. 'We agree.' wird als 'Wir …' ins Deutsche übersetzt.
+    around = {*head.categories, *tail} if head.has(v.QUOTED) and wrapped and head.kind == "quote" else set()
+    if {v.TRANSLATE, target} <= around or (switched and target in tail):
+        return True
     if head.has(v.SELF) and not head.has(v.POLITE, v.TRANSLATE, v.ENGLISH, target):
         return False
     if PREFIX.elsewhere.search(head.text) and not wrapped:
@@ -308,14 +308,9 @@ def _is_switched(head: Head, rest: str, lang: str) -> bool:
     """Tell whether talk in English is followed by the target language."""
     if lang == "zh":
         return head.all_latin and HAN.match(rest.lstrip("'\"“‘「『《")) is not None
-    if (
-        not head.all_latin
-        or head.kind not in ("colon", "quote")
-        or not (head.has(v.COPULA) or head.last == v.SAY)
-    ):
-        return False
-    (english, german), (left, told) = function_words(head.text), function_words(rest)
-    return english > german and told > left
+    telling = head.has(v.COPULA) or head.last == v.SAY
+    english, german = function_words(rest)
+    return head.kind in ("colon", "quote") and telling and looks_english(head.text) and german > english
 
 
 def _quotes_clause(text: str) -> bool:

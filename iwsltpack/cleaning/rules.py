@@ -29,7 +29,7 @@ Repair = Callable[[str, str], str]
 
 @dataclass(frozen=True)
 class CleaningRule:
-    """A named repair with an example, before and after.
+    """A named repair with an example, and what becomes of it.
 
     Rules of `phase` 1 see characters only, those of `phase` 2 see what the line says.
     """
@@ -37,7 +37,8 @@ class CleaningRule:
     id: str
     phase: int
     apply: Repair
-    example: tuple[str, str]
+    example: str
+    becomes: str = "大家好。"
 
     @property
     def summary(self) -> str:
@@ -131,42 +132,23 @@ def _short(repair: Repair) -> Repair:
 
 
 RULES: Final[tuple[CleaningRule, ...]] = (
-    CleaningRule("line-break", 1, characters.fold_breaks, ("大家好。\\n我是安娜。", "大家好。我是安娜。")),
-    CleaningRule("control-character", 1, characters.drop_controls, ("大家\u200b好。", "大家好。")),
-    CleaningRule("unicode-form", 1, characters.compose, ("fu\u0308r", "für")),
-    CleaningRule(
-        "white-space", 1, characters.squeeze_spaces, ("大家好，\u3000  我是安娜。 ", "大家好， 我是安娜。")
-    ),
-    CleaningRule("character-run", 1, characters.squeeze_runs, ("什么？？？？？？？？", "什么？")),
-    CleaningRule(
-        "thinking", 2, _short(chat_marks.drop_thinking), ("<think>用户想要中文。</think>大家好。", "大家好。")
-    ),
-    CleaningRule(
-        "special-token",
-        2,
-        _short(chat_marks.drop_tokens),
-        ("<start_of_turn>model 大家好。<end_of_turn>", "大家好。"),
-    ),
-    CleaningRule("time-stamp", 2, _short(chat_marks.drop_time_stamps), ("[00:00:01] 大家好。", "大家好。")),
-    CleaningRule("code-fence", 2, _short(chat_marks.drop_fence), ("```text 大家好。```", "大家好。")),
-    CleaningRule("emphasis", 2, _short(chat_marks.drop_emphasis), ("**大家好。**", "大家好。")),
-    CleaningRule("tag", 2, _short(chat_marks.drop_tags), ("<b>大家好。</b>", "大家好。")),
-    CleaningRule("entity", 2, _short(chat_marks.resolve_entities), ("Q&amp;A环节", "Q&A环节")),
-    CleaningRule(
-        "record", 2, _short(chat_marks.unwrap_record), ("{'ChineseTranslation': '大家好。'}", "大家好。")
-    ),
-    CleaningRule(
-        "romanisation", 2, _short(chat_marks.drop_romanisation), ("大家好吗？(Dàjiā hǎo ma?)", "大家好吗？")
-    ),
-    CleaningRule(
-        "phrase-loop", 2, characters.squeeze_loop, ("我们使用模型模型模型模型模型模型模型", "我们使用模型")
-    ),
-    CleaningRule("wrapping-quotes", 2, drop_wrapping_quotes, ("'我们得到了结果。'", "我们得到了结果。")),
-    CleaningRule(
-        "meta-prefix", 2, drop_prefix, ("这段英语的中文翻译是：'我们得到了结果。'", "我们得到了结果。")
-    ),
-    CleaningRule(
-        "both-languages", 2, keep_translation, ("Hello everyone. 中文翻译为：'大家好。'", "大家好。")
-    ),
-    CleaningRule("trailing-note", 2, drop_note, ("大家好。（英文原文：Hello everyone.）", "大家好。")),
+    CleaningRule("line-break", 1, characters.fold_breaks, "大家\\n好。"),
+    CleaningRule("control-character", 1, characters.drop_controls, "大家\u200b好。"),
+    CleaningRule("unicode-form", 1, characters.compose, "fu\u0308r", "für"),
+    CleaningRule("white-space", 1, characters.squeeze_spaces, " 大家好。\u3000 "),
+    CleaningRule("character-run", 1, characters.squeeze_runs, "什么？？？？？？？？", "什么？"),
+    CleaningRule("thinking", 2, _short(chat_marks.drop_thinking), "<think>用户想要中文。</think>大家好。"),
+    CleaningRule("special-token", 2, _short(chat_marks.drop_tokens), "<start_of_turn>model 大家好。<eos>"),
+    CleaningRule("time-stamp", 2, _short(chat_marks.drop_time_stamps), "[00:00:01] 大家好。"),
+    CleaningRule("code-fence", 2, _short(chat_marks.drop_fence), "```text 大家好。```"),
+    CleaningRule("emphasis", 2, _short(chat_marks.drop_emphasis), "**大家好。**"),
+    CleaningRule("tag", 2, _short(chat_marks.drop_tags), "<b>大家好。</b>"),
+    CleaningRule("entity", 2, _short(chat_marks.resolve_entities), "Q&amp;A环节", "Q&A环节"),
+    CleaningRule("record", 2, _short(chat_marks.unwrap_record), "{'ChineseTranslation': '大家好。'}"),
+    CleaningRule("romanisation", 2, _short(chat_marks.drop_romanisation), "大家好。(Dàjiā hǎo.)"),
+    CleaningRule("phrase-loop", 2, characters.squeeze_loop, "我们模型模型模型模型模型模型", "我们模型"),
+    CleaningRule("wrapping-quotes", 2, drop_wrapping_quotes, "'大家好。'"),
+    CleaningRule("meta-prefix", 2, drop_prefix, "这段英语的中文翻译是：'大家好。'"),
+    CleaningRule("both-languages", 2, keep_translation, "Hello everyone. 中文翻译为：'大家好。'"),
+    CleaningRule("trailing-note", 2, drop_note, "大家好。（英文原文：Hello everyone.）"),
 )

@@ -42,17 +42,13 @@ def command(
                 target,
                 cleaning.language_of(path, lang, pair),
                 audit=findings,
-                on_change=_show_change if diff else _ignore,
+                on_change=_show_change if diff else lambda _line, _change: None,
                 progress=reporter,
             )
     for target, summary in summaries.items():
         _say_summary(summary, target)
     if console.as_json():
         console.show_json([{"output": str(path), **vars(summary)} for path, summary in summaries.items()])
-
-
-def _ignore(_line: int, _change: "Change") -> None:
-    """Nothing is shown without --diff."""
 
 
 def _show_change(line: int, change: "Change") -> None:

@@ -132,13 +132,11 @@ class _Log(_Talk):
     """One line now and then, for stderr that is a file."""
 
     def __init__(self) -> None:
-        self._description, self._note, self._total, self._done = "", "", 0.0, 0.0
-        self._unit: Unit = "items"
-        self._started = self._last = time.monotonic()
+        self.start("", 0.0)
 
     def start(self, description: str, total: float, unit: Unit = "items") -> None:
-        self._description, self._note = description, ""
-        self._total, self._done, self._unit = total, 0.0, unit
+        self._description, self._note, self._unit = description, "", unit
+        self._total, self._done = total, 0.0
         self._started = self._last = time.monotonic()
 
     def note(self, text: str) -> None:

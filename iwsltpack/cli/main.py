@@ -74,8 +74,7 @@ def main() -> None:
             _tell_interrupted()
         raise
     except MemoryError:
-        console.err.print(Text.assemble(("error: ", "bold red"), "out of memory"))
-        sys.exit(ResourceError.exit_code)
+        _fail(ResourceError("out of memory"))
 
 
 def _fail(error: IwsltpackError) -> NoReturn:

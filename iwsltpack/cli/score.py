@@ -151,16 +151,9 @@ def _comparisons(result: Score) -> Table:
         if (test := entry.comparison) is None:
             continue
         digits = DIGITS[entry.metric]
-        figures = (entry.score, test.interval, test.score)
-        rows.append(
-            (
-                TITLES[entry.metric],
-                *(f"{figure:.{digits}f}" for figure in figures),
-                f"{test.difference:+.{digits}f}",
-                f"{test.p_bootstrap:.4f}",
-                f"{test.p_randomization:.4f}",
-            )
-        )
+        figures = [f"{figure:.{digits}f}" for figure in (entry.score, test.interval, test.score)]
+        chances = [f"{chance:.4f}" for chance in (test.p_bootstrap, test.p_randomization)]
+        rows.append((TITLES[entry.metric], *figures, f"{test.difference:+.{digits}f}", *chances))
     return Table(COLUMNS, rows)
 
 

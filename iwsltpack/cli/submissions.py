@@ -50,11 +50,9 @@ def command(
     )
     if console.as_json():
         return
-    for entry in entries:
-        for problem in entry.problems:
-            if problem.severity == "error" or problem.rule == "ledger.stale-scores":
-                console.say(str(problem), "red" if problem.severity == "error" else "yellow")
-    for problem in problems:
+    told = [problem for entry in entries for problem in entry.problems]
+    told = [it for it in told if it.severity == "error" or it.rule == "ledger.stale-scores"]
+    for problem in (*told, *problems):
         console.say(str(problem), "red" if problem.severity == "error" else "yellow")
 
 
@@ -70,24 +68,10 @@ def _row(entry: "Entry") -> tuple[str, ...]:
     item = entry.submission
     if item is None:
         return ("", "?", "?", "?", "?", "?", "?", "-", entry.state, entry.folder)
-    scores = (
-        ", ".join(
-            f"{TITLES.get(score.metric, score.metric)} {score.score:.{DIGITS.get(score.metric, 2)}f}"
-            for score in entry.scores
-        )
-        or "-"
-    )
-    size = item.artifact.bytes
-    type_ = item.type.upper() if item.type == "primary" else item.type
-    return (
-        str(entry.number),
-        type_,
-        item.pair,
-        item.condition,
-        f"{size:,}",
-        f"{size / 2**30:.3f}",
-        item.artifact.recipe,
-        scores,
-        entry.state,
-        entry.folder,
-    )
+    told = [
+        f"{TITLES.get(score.metric, score.metric)} {score.score:.{DIGITS.get(score.metric, 2)}f}"
+        for score in entry.scores
+    ]
+    type_, size = item.type.upper() if item.type == "primary" else item.type, item.artifact.bytes
+    model = (item.pair, item.condition, f"{size:,}", f"{size / 2**30:.3f}", item.artifact.recipe)
+    return (str(entry.number), type_, *model, ", ".join(told) or "-", entry.state, entry.folder)
