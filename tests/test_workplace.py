@@ -247,6 +247,7 @@ def test_init_writes_settings_that_every_command_takes(tmp_path: Path) -> None:
     text = (tmp_path / "iwsltpack.toml").read_text(encoding="utf-8")
     found = tomllib.loads(text)
     assert (found["build"]["source"], found["decode"]["test_dir"]) == ('a "folder"\\x', "test sets")
+    assert found["estimate"] == {"source": found["build"]["source"]}
     assert found["submit"] == {"edition": "iwslt2026", "run": ["runs/mine-en-de"]}
     assert status(tmp_path)["next"] == "iwsltpack build"
     # What is switched off is right, too: every key is known.

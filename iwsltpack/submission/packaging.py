@@ -107,7 +107,7 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
             test_sets.append(_render_test_set(request, folder, run, files, problems))
     if has_errors(problems) or manifest is None or artifact is None:
         raise ValidationFailed(
-            "this cannot be submitted", problems, fix="mend every error above; warnings may stay"
+            "this cannot be submitted", problems, fix="mend every error below; warnings may stay"
         )
     submission = _record(request, sizes_name, artifact, tuple(sorted(test_sets, key=lambda item: item.name)))
     files = finish(submission, request.edition, files)

@@ -26,11 +26,15 @@ CONTROL: Final = re.compile(
 )
 SEPARATOR: Final = re.compile("[\x0b\x0c\x85\u2028\u2029]")
 SPACES: Final = re.compile(r"^\s|\s$|\s\s|\t")
-_SAME_NAME = "not-target-language half-translated refusal no-content prefix-only possible-label"
 REPORTED: Final = {
+    "not-target-language": "hyp.not-target-language",
+    "half-translated": "hyp.half-translated",
+    "refusal": "hyp.refusal",
+    "no-content": "hyp.no-content",
+    "prefix-only": "hyp.prefix-only",
     "source-only": "hyp.possible-label",
+    "possible-label": "hyp.possible-label",
     "mark-left": "hyp.chat-mark",
-    **{name: f"hyp.{name}" for name in _SAME_NAME.split()},
 }
 """What the cleaner reports, and the validator's rule for it."""
 ALIGNMENT: Final = {"few": "alignment.skipped", "shuffled": "alignment.shuffled", "weak": "alignment.weak"}
