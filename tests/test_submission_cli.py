@@ -128,7 +128,7 @@ def test_validate_prints_a_table_json_or_annotations(tmp_path: Path) -> None:
     (tmp_path / "t.en-zh.txt").write_text("翻译：'大家好。'\n", encoding="utf-8")
     table = iwsltpack("validate", "t.en-zh.txt", cwd=tmp_path)
     assert table.returncode == 5
-    assert "t.en-zh.txt: hypotheses: 1 error, 0 warnings, 0 notices" in table.stdout
+    assert "t.en-zh.txt (hypotheses): 1 error, 0 warnings, 0 notices" in table.stdout
     document = json.loads(iwsltpack("validate", "t.en-zh.txt", "--json", cwd=tmp_path).stdout)
     assert document[0]["problems"][0]["rule"] == "hyp.meta-prefix"
     annotations = iwsltpack("validate", "t.en-zh.txt", "--format", "github", cwd=tmp_path)

@@ -8,7 +8,6 @@ from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, ENDS, Head, find_
 from iwsltpack.cleaning.quotes import closing_mark, is_opener
 from iwsltpack.cleaning.script import (
     HAN,
-    LATIN_WORD,
     LETTER,
     could_be_source,
     function_words,
@@ -125,7 +124,7 @@ def _bracketed(line: str, lang: str) -> tuple[int, int] | None:
         return None
     if not in_source(before, lang) or not function_words(before)[0]:
         return None
-    size = len(HAN.findall(note.group(1))) if lang == "zh" else len(latin_words(note.group(1)))
+    size = _size(note.group(1), lang)
     enough = size >= words if lang == "zh" else function_words(note.group(1))[1] > 0 and size >= 0.6 * words
     start = line.index(note.group(1), note.start())
     return (start - 1, start) if enough else None
@@ -228,7 +227,7 @@ def before_its_source(line: str, lang: str) -> str | None:
     if (told := BILINGUAL.translation_of.fullmatch(line[:WINDOW])) is None:
         return None
     target, source = told["target"], told["source"]
-    words, size = len(latin_words(source)), len((HAN if lang == "zh" else LATIN_WORD).findall(target))
+    words, size = len(latin_words(source)), _size(target, lang)
     clause = words >= MIN_WORDS - 1 and function_words(source)[0] > 0
     whole = told["ended"] is not None or size >= max(MIN_WORDS, 0.8 * words)
     return target if clause and whole and in_source(source, lang) and in_target(target, lang) else None
@@ -263,7 +262,10 @@ def _restates(source: str, translation: str, lang: str, *, labelled: bool = Fals
             return False
     elif words < MIN_WORDS or not in_source(source, lang) or english + german == 0:
         return False
-    if lang == "zh":
-        # A Chinese translation has about 1.6 characters for each English word.
-        return words >= 0.4 * len(HAN.findall(translation[-WINDOW:]))
-    return words >= 0.6 * len(latin_words(translation))
+    # A Chinese translation has about 1.6 characters for each English word.
+    return words >= (0.4 if lang == "zh" else 0.6) * _size(translation[-WINDOW:], lang)
+
+
+def _size(text: str, lang: str) -> int:
+    """Return how many characters of Chinese, or words, a translation has."""
+    return len(HAN.findall(text)) if lang == "zh" else len(latin_words(text))

@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iwsltpack.cli import console
-from iwsltpack.documents.choices import (
-    DEFAULT_RECIPE,
-    DEFAULT_SOURCE,
-    DEFAULT_VERSION,
-)
+from iwsltpack.documents.choices import DEFAULT_RECIPE, DEFAULT_SOURCE, DEFAULT_VERSION
 from iwsltpack.documents.names import ARTIFACTS_DIR
 from iwsltpack.errors import UsageError
 from iwsltpack.system.tables import Table, columns

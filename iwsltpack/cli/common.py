@@ -271,23 +271,6 @@ class _Commands(Mapping[str, Any]):
         return len(NAMES)
 
 
-class Commands(TyperGroup):
-    """The whole command line."""
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{**given, "commands": _Commands()})
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As Typer does; see `_shown`."""
-        with _shown():
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: Any) -> Any:
-        """As Typer does; see `_shown`."""
-        with _shown():
-            return super().invoke(ctx)
-
-
 @contextmanager
 def _shown() -> Iterator[None]:
     """Have what was mistyped shown and not obeyed, where Typer itself tells of it."""
@@ -297,3 +280,13 @@ def _shown() -> Iterator[None]:
         if isinstance(message := getattr(error, "message", None), str):
             error.message = printable(message)
         raise
+
+
+class Commands(TyperGroup):
+    """The whole command line; see `_shown`."""
+
+    parse_args = _shown()(TyperGroup.parse_args)
+    invoke = _shown()(TyperGroup.invoke)
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "commands": _Commands()})

@@ -58,7 +58,7 @@ def _print_table(results: Results) -> None:
     for path, kind, problems in results:
         counts = {name: sum(p.severity == name for p in problems) for name in ("error", "warning", "notice")}
         figures = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items())
-        console.show(f"{path}: {kind or 'unknown'}: {figures}")
+        console.show(f"{path} ({kind or 'unknown'}): {figures}")
         if problems:
             console.show(Table(COLUMNS, [_row(item) for item in problems]))
 
