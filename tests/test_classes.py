@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from math import log2
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from conftest import REPOSITORY, bfloat16, write_checkpoint
 from test_build import tree
 
+from iwsltpack.artifact import reader
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building import plan, shards
@@ -183,6 +186,30 @@ def test_an_artifact_holds_what_a_calibration_made(
     values = open_artifact_values(source, rounded.name)
     multiples = np.rint(values / np.float32(0.0031)) * np.float32(0.0031).astype(np.float64)
     assert np.array_equal(artifact.tensor(rounded.name), multiples.astype(np.float32).astype(np.float16))
+
+
+@pytest.mark.usefixtures("small_chunks", "matrices")
+def test_no_more_chunks_are_put_in_order_at_once_than_have_a_turn(
+    source: Path, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_artifact(BuildRequest(source, tmp_path / "out", recipe, "pcodec", matrices=tmp_path / "matrices"))
+    artifact, unlay, now, most = open_artifact(tmp_path / "out"), module.Order.unlay, 0, 0
+    wanted = artifact.tensor(UP)
+
+    def counted(order: module.Order, codes: np.ndarray) -> Any:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        time.sleep(0.05)
+        yield from unlay(order, codes)
+        now -= 1
+
+    monkeypatch.setattr(module.Order, "unlay", counted)
+    for turns in (1, 3):
+        monkeypatch.setattr(reader, "_TURNS", threading.BoundedSemaphore(turns))
+        most = 0
+        assert np.array_equal(next(artifact.tensors([UP], workers=6))[1], wanted)
+        assert most == turns
 
 
 READER_ALONE = """

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,16 @@ def test_only_what_would_fill_half_the_memory_goes_past_the_cache(monkeypatch: p
     assert not direct_io.exceeds_cache(500)
     monkeypatch.setattr(memory, "available", lambda: None)
     assert not direct_io.exceeds_cache(1 << 60)
+
+
+def test_freed_blocks_are_kept_in_one_heap_by_the_numbers_of_glibcs_own_header(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: dict[int, int] = {}
+    monkeypatch.setattr(memory, "c_library", lambda: SimpleNamespace(mallopt=said.__setitem__))
+    memory.keep_freed_blocks.__wrapped__()
+    # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
+    assert said == {-1: 1 << 30, -3: 32 << 20, -8: 1}
 
 
 def test_this_machine_tells_its_memory() -> None:

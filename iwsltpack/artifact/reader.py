@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,9 @@ SPARE_READERS = 4
 """Readers beyond one a core: they decode while the others wait for the disk."""
 AHEAD_BYTES = 256 << 20
 """Tensors beyond the one in use that are decoded ahead, all together about this much."""
+_TURNS = BoundedSemaphore((os.cpu_count() or 1) + 1)
+"""Chunks that are put in order at once: hundreds of short steps each, and further threads only take the interpreter's
+lock from one another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +60,10 @@ class _Stored:
         elif self.classes is None:
             self.quantizer.weights(self.chain.codes(raw, count, out.size), first, out)
         else:
-            for start, block in self._blocks(self.classes, raw, count, first):
-                target = out[start * block.shape[1] :][: block.size]
-                self.quantizer.weights(block.reshape(-1)[: target.size], first + start, target)
+            with _TURNS:
+                for start, block in self._blocks(self.classes, raw, count, first):
+                    target = out[start * block.shape[1] :][: block.size]
+                    self.quantizer.weights(block.reshape(-1)[: target.size], first + start, target)
 
     def _blocks(
         self, classes: Classes, raw: memoryview, count: int, first: int

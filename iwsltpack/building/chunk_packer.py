@@ -150,6 +150,5 @@ class ChunkPacker:
         for number, end in enumerate(np.cumsum(parts)):
             if parts[number]:
                 self.counts[number].add(codes[..., end - parts[number] : end])
-        if len(parts) == 1:
-            return PackedChunk(self.chain.pack(laid), self.chain, laid)
-        return PackedChunk(self.chain.pack(laid, [*parts, self.count - block.size]), self.chain, laid)
+        padded = [*parts, self.count - block.size] if len(parts) > 1 else ()
+        return PackedChunk(self.chain.pack(laid, padded), self.chain, laid)

@@ -33,10 +33,9 @@ def read(path: Path, offset: int, length: int, *, past_cache: bool) -> memoryvie
 
     The memory is writable and nobody else's. It begins at a multiple of 8 where `offset` does.
     """
-    if not (past_cache and _DIRECT):
-        return _read(path, offset, length, 0)
+    how = _DIRECT if past_cache and not is_cached(path, offset, length) else 0
     try:
-        return _read(path, offset, length, 0 if is_cached(path, offset, length) else _DIRECT)
+        return _read(path, offset, length, how)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise

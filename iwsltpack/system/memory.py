@@ -5,7 +5,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Numbers of glibc's options, from its malloc.h."""
 KEPT = 1 << 30
 LARGEST_FROM_HEAP = 32 << 20
@@ -34,9 +34,11 @@ def keep_freed_blocks() -> None:
 
     Chunks are packed and unpacked in blocks of some 8 MB, thousands of times over. glibc gives such blocks back when
     they are freed, and the kernel then clears every page of the next one: two thirds of a build's system time
-    (docs/measurements.md). Elsewhere than on glibc nothing is done.
+    (docs/measurements.md). Threads take them from one heap: glibc would give the ends of their own heaps back all the
+    same. Elsewhere than on glibc nothing is done.
     """
     mallopt = getattr(c_library(), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGEST_FROM_HEAP)
         mallopt(_M_TRIM_THRESHOLD, KEPT)
+        mallopt(_M_ARENA_MAX, 1)
