@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from iwsltpack.calibration.moments import PROBES
 from iwsltpack.calibration.towers import Batch
 
 VOCABULARY = 64
@@ -157,6 +158,8 @@ class Plain:
         self.gradients: dict[str, torch.Tensor] = {}
         self.curvature = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.float64)
         self.targets = sum(int(batch.targets.sum()) for batch in batches)
+        self.weight_gradients: dict[str, list[torch.Tensor]] = {}
+        self.probes: dict[str, torch.Tensor] = {}
         self.entries: dict[str, torch.Tensor] = {}
         """Squared gradients of what is no linear layer's, of whole weights, summed over batches."""
         self._kept: list[tuple[str, torch.Tensor, torch.Tensor]] = []
@@ -173,7 +176,7 @@ class Plain:
             nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
             self.curvature += (chances * (1 - chances)).sum(0, dtype=torch.float64)
             for name, given, output in self._kept:
-                self._add(name, given, output)
+                self._add(number + 1, name, given, output)
             for name, weight in model.named_parameters():
                 if weight.ndim > 1 and name not in self.moments and weight.grad is not None:
                     self.entries[name] = self.entries.get(name, 0) + weight.grad.double().square().flatten(1)
@@ -190,7 +193,7 @@ class Plain:
 
         return hook
 
-    def _add(self, name: str, given: torch.Tensor, output: torch.Tensor) -> None:
+    def _add(self, batch: int, name: str, given: torch.Tensor, output: torch.Tensor) -> None:
         deciding = given.grad if given.requires_grad else output.grad
         assert deciding is not None
         assert output.grad is not None
@@ -198,5 +201,9 @@ class Plain:
         rows = rows[(deciding.reshape(len(rows), -1) != 0).any(-1)].double()
         self.moments[name] = self.moments.get(name, 0) + rows.T @ rows
         self.tokens[name] = self.tokens.get(name, 0) + len(rows)
+        gradient = output.grad.reshape(-1, output.shape[-1]).T @ given.detach().reshape(-1, given.shape[-1])
+        self.weight_gradients.setdefault(name, []).append(gradient)
+        signs = 2 * torch.randint(0, 2, (len(gradient), PROBES), generator=generator(batch)) - 1
+        self.probes[name] = self.probes.get(name, 0) + gradient.T @ signs.float()
         squared = output.grad.reshape(-1, output.shape[-1]).double().square().sum(0)
         self.gradients[name] = self.gradients.get(name, 0) + squared

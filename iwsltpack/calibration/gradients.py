@@ -94,13 +94,15 @@ class Gradients:
         merged: set[int] = set()
         for stem, path in self._before.items():
             if stem.startswith(PARTIAL):
-                total, tokens, gradients = (tensor.to(self._device) for tensor in reading(path))
+                total, tokens, gradients, *probes = (tensor.to(self._device) for tensor in reading(path))
                 known = (Uses if total.ndim == 1 else SecondMoment)(total, int(tokens))
                 name = stem.removeprefix(PARTIAL)
                 if name not in found:
-                    found[name] = Gathered(known, gradients)
+                    found[name] = Gathered(known, gradients, *probes)
                     continue
                 found[name].gradients += gradients
+                if (other := found[name].probes) is not None:
+                    other += probes[0]
                 if id(found[name].moment) not in merged:  # matrices that are fed the same share it
                     found[name].moment.merge(known)
                     merged.add(id(found[name].moment))
@@ -112,3 +114,5 @@ class Gradients:
                 add(gathered.moment.total())
                 add(torch.tensor(gathered.moment.tokens))
                 add(gathered.gradients)
+                if gathered.probes is not None:
+                    add(gathered.probes)

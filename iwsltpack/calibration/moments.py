@@ -8,6 +8,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+PROBES = 64
+"""Random combinations of a layer's outputs by which it is seen how far the gradients of its tokens agree."""
 ROWS_AT_ONCE = 512
 """Inputs gathered before they are multiplied: one product of many rows costs less than many of a few."""
 
@@ -78,10 +80,14 @@ class Gathered:
         Of its inputs; shared by matrices that are fed the same.
     gradients
         Sum of the squared gradients of each output, or of each column; float64.
+    probes
+        Of a linear layer, the gradient of its weight times random signs for the outputs, anew for every sequence, and
+        summed over them; shape (inputs, PROBES).
     """
 
     moment: Uses
     gradients: torch.Tensor
+    probes: torch.Tensor | None = None
 
 
 class Collector:
@@ -101,6 +107,7 @@ class Collector:
     def __init__(self, layers: Mapping[str, nn.Module], whole: Collection[str]) -> None:
         self.found: dict[str, Gathered] = {}
         self._seen: dict[int, tuple[torch.Tensor, Uses]] = {}
+        self._batch, self._signs = 0, dict[int, torch.Tensor]()
         self._whole, self._watched = {name: layers[name] for name in whole}, list[nn.Parameter]()
         self._handles = [
             layer.register_forward_hook(
@@ -112,7 +119,8 @@ class Collector:
 
     def next_batch(self) -> None:
         """Forget which inputs were seen: those of another batch follow. All weights are in memory."""
-        self._seen = {}
+        self._seen, self._signs = {}, {}
+        self._batch += 1
         for name, layer in self._whole.items():
             weight = layer.get_parameter("weight")
             if not weight.requires_grad:
@@ -128,6 +136,14 @@ class Collector:
         for weight in self._watched:
             weight.requires_grad_(False)
         self._seen = {}
+
+    def _random_signs(self, outputs: int, place: torch.device) -> torch.Tensor:
+        """Return this batch's signs, -1 or 1, for so many outputs."""
+        if outputs not in self._signs:
+            dice = torch.Generator().manual_seed(self._batch)
+            drawn = torch.randint(0, 2, (outputs, PROBES), generator=dice, dtype=torch.float32)
+            self._signs[outputs] = (2 * drawn - 1).to(place)
+        return self._signs[outputs]
 
     def _entries(self, name: str) -> Callable[[Any], None]:
         """Return what adds a sequence's gradients: labels are drawn, so their squares are its Fisher information."""
@@ -152,7 +168,7 @@ class Collector:
                 size, place = given.shape[-1], given.device
                 moment = shared[1] if shared else SecondMoment(torch.zeros(size, size, device=place))
                 zeros = torch.zeros(output.shape[-1], dtype=torch.float64, device=place)
-                self.found[name] = Gathered(moment, zeros)
+                self.found[name] = Gathered(moment, zeros, torch.zeros(size, PROBES, device=place))
             gathered, new = self.found[name], id(given) not in self._seen
             # The tensor is kept so that no other one gets its id while this batch lasts.
             self._seen[id(given)] = given, gathered.moment
@@ -165,6 +181,9 @@ class Collector:
             def add_gradients(gradient: torch.Tensor) -> None:
                 flat = gradient.detach().reshape(-1, gradient.shape[-1])
                 gathered.gradients.add_(flat.double().square().sum(0))
+                signs = self._random_signs(flat.shape[1], flat.device)
+                if gathered.probes is not None:
+                    gathered.probes.addmm_(rows.float().T, flat.float() @ signs)
                 if not given.requires_grad:
                     add_inputs(gradient)
 
