@@ -34,8 +34,7 @@ SPARE_READERS = 4
 AHEAD_BYTES = 256 << 20
 """Tensors beyond the one in use that are decoded ahead, all together about this much."""
 _TURNS = BoundedSemaphore((os.cpu_count() or 1) + 1)
-"""Chunks that are put in order at once: hundreds of short steps each, and further threads only take the interpreter's
-lock from one another."""
+"""Chunks put in order at once, in hundreds of short steps: more threads only fight for the interpreter's lock."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,8 @@ from iwsltpack.system.fileio import disk_errors
 from iwsltpack.system.progress import Reporter
 
 LARGE = 1 << 20
-"""Bytes of a chunk that is written past the page cache, and so compared with what the disk holds: to clear and fill
-pages that nobody may ever read takes a third of a build's processor time (docs/measurements.md)."""
+"""Bytes of a chunk that is written past the page cache, and so compared with what the disk holds: its pages, which
+nobody may ever read, take a third of a build's processor time (docs/measurements.md)."""
 
 
 class Stopped(UsageError):

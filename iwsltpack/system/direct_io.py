@@ -50,8 +50,15 @@ def write(path: Path, data: bytes, *, past_cache: bool) -> None:
     whole = _aligned(-(-len(data) // ALIGNMENT) * ALIGNMENT)
     whole[: len(data)] = data
     whole[len(data) :] = bytes(len(whole) - len(data))
+    done = 0
     try:
-        _write(path, whole, len(data))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _DIRECT, 0o644)
+        try:
+            while done < len(whole):
+                done += os.write(descriptor, whole[done:])
+            os.ftruncate(descriptor, len(data))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
@@ -98,17 +105,6 @@ def _read(path: Path, offset: int, length: int, how: int) -> memoryview:
     finally:
         os.close(descriptor)
     return whole[before : max(before, min(done, before + length))]
-
-
-def _write(path: Path, whole: memoryview, size: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _DIRECT, 0o644)
-    try:
-        done = 0
-        while done < len(whole):
-            done += os.write(descriptor, whole[done:])
-        os.ftruncate(descriptor, size)
-    finally:
-        os.close(descriptor)
 
 
 def _aligned(size: int) -> memoryview:
