@@ -243,24 +243,30 @@ def draw(rows: list[Row], path: Path) -> None:
     from matplotlib import pyplot
 
     names = sorted({row.model for row in rows})
-    figure, panels = pyplot.subplots(1, len(names), figsize=(6.5 * len(names), 5), squeeze=False)
+    figure, panels = pyplot.subplots(
+        1, len(names), figsize=(6.5 * len(names), 5.5), squeeze=False, layout="constrained"
+    )
+    # A way has one colour in all panels, and stands once below them.
+    colours = {way: f"C{number + 1}" for number, way in enumerate(ways())}
+    shown_ways: dict[str, Any] = {}
     for name, panel in zip(names, panels[0], strict=True):
         shown = [row for row in rows if row.model == name and row.way != PLAIN]
         ours = sorted((row for row in shown if row.way.startswith(OURS)), key=lambda row: row.bytes)
-        panel.errorbar(
+        shown_ways["calibrated (this project)"] = panel.errorbar(
             [row.bytes / 1e6 for row in ours],
             [row.kl for row in ours],
             [row.kl_error for row in ours],
             marker="o",
-            label="calibrated (this project)",
+            color="C0",
         )
         for row in shown:
             if row not in ours:
-                panel.errorbar(row.bytes / 1e6, row.kl, row.kl_error, marker="s", linestyle="", label=row.way)
+                shown_ways[row.way] = panel.errorbar(
+                    row.bytes / 1e6, row.kl, row.kl_error, marker="s", linestyle="", color=colours[row.way]
+                )
         panel.set(title=name, xlabel="MB of the whole model", ylabel="KL, nats a token", yscale="log")
         panel.grid(True, which="both", alpha=0.3)
-        panel.legend(fontsize=8)
-    figure.tight_layout()
+    figure.legend(shown_ways.values(), shown_ways.keys(), loc="outside lower center", ncols=5, fontsize=8)
     figure.savefig(path, dpi=120)
 
 
