@@ -17,6 +17,7 @@ from calibration_fixtures import Plain
 from conftest import EXHAUSTIVE
 
 from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.calibration import walk
 from iwsltpack.calibration.block_rounding import OUTPUT_SHARE, Settings, coherence
 from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import Collector, Gathered, SecondMoment, Uses, checkpoint_names
@@ -301,6 +302,14 @@ def test_other_data_settings_or_model_in_the_same_folder_are_refused(tmp_path: P
     for data, settings, identity in others:
         with pytest.raises(InputError, match="another calibration was begun here"):
             calibrate(model, data, tmp_path / "work", settings, selected=linear, identity=identity)
+
+
+def test_work_begun_by_another_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batches = small.llama(layers=1), small.text(2)
+    calibrate(model, batches, tmp_path / "work", SETTINGS, selected=linear)
+    monkeypatch.setattr(walk, "METHOD", walk.METHOD + 1)
+    with pytest.raises(InputError, match="another calibration was begun here"):
+        calibrate(model, batches, tmp_path / "work", SETTINGS, selected=linear)
 
 
 def test_few_tokens_are_warned_of_with_the_numbers(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
+METHOD = 2
+"""What is gathered, and how damping is chosen: to be counted up where that changes, since work of both would mix."""
+
 
 def gather(
     weights: Weights,
@@ -93,6 +96,7 @@ def _bind(folder: Path, batches: Sequence[Batch], settings: Settings, identity: 
         "data": digest.hexdigest(),
         "model": identity,
         "settings": asdict(settings),
+        "method": METHOD,
     }
     path = folder / "calibration.json"
     if path.exists() and (found := fileio.read_json(path)) != purpose:
