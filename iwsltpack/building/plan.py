@@ -20,7 +20,7 @@ from iwsltpack.codecs.classes import class_count
 from iwsltpack.codecs.dtypes import ROUNDABLE
 from iwsltpack.documents import schema
 from iwsltpack.documents.artifact import Component, Tensor, Vocabulary
-from iwsltpack.documents.layout import MAX_CHUNK_VALUES, ArrayLayout
+from iwsltpack.documents.layout import MAX_CHUNK_VALUES, ArrayLayout, matrix_shape
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.quantizer import Quantizer
@@ -79,7 +79,7 @@ class TensorPlan:
             component=self.component,
             linear=self.linear,
             **({} if quantizer is None else quantizer.described()),
-            classes=class_count(rows * math.prod(shape[1:])) if by_class else None,
+            classes=class_count(rows * matrix_shape(shape)[1]) if by_class else None,
             chunk_rows=rows,
             zero_rows=None if self.vocabulary is None else len(dropped_rows(self.vocabulary)),
         )
@@ -258,7 +258,7 @@ def _quantizer(source: SourceTensor, rule: LayerRule | None, matrix: Path | None
     """Return what quantizes a tensor: the matrix made of it, or the rule, or nothing."""
     if matrix is not None:
         made = QuantizedMatrix.load(matrix)
-        if made.codes.shape != (shape := (source.shape[0], math.prod(source.shape[1:]))) or 0 in shape:
+        if made.codes.shape != (shape := matrix_shape(source.shape)) or 0 in shape:
             raise InputError(
                 "a quantized matrix is of another shape than its tensor",
                 where=matrix,

@@ -12,6 +12,7 @@ from iwsltpack.building.plan import TensorPlan, plan_tensors, rows_per_chunk
 from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import class_count
 from iwsltpack.documents.artifact import Tensor
+from iwsltpack.documents.layout import matrix_shape
 from iwsltpack.documents.recipe import Recipe
 from iwsltpack.errors import UsageError
 
@@ -106,11 +107,9 @@ def goal_of(
     weights = sum(map(math.prod, shapes))
     beside, reserve = 0.0, 0
     for shape in shapes:
-        rows = rows_per_chunk(shape)
-        tables = (
-            CHUNK_BYTES * math.ceil(shape[0] / rows) if class_count(rows * math.prod(shape[1:])) > 1 else 0
-        )
-        beside += 2.5 * (shape[0] + math.prod(shape[1:])) + ARRAYS * ARRAY_BYTES + tables
+        chunk, (rows, columns) = rows_per_chunk(shape), matrix_shape(shape)
+        tables = CHUNK_BYTES * math.ceil(rows / chunk) if class_count(chunk * columns) > 1 else 0
+        beside += 2.5 * (rows + columns) + ARRAYS * ARRAY_BYTES + tables
     if target.bytes is not None:
         # What no step changes is packed: other tensors; and there are files beside the weights.
         fixed = replace(recipe, layers=tuple(rule for rule in recipe.layers if not rule.calibrated))

@@ -20,6 +20,7 @@ from iwsltpack.artifact.reader import open_artifact
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.calibration.moments import checkpoint_names
 from iwsltpack.calibration.towers import find_towers
+from iwsltpack.documents.layout import matrix_shape
 from iwsltpack.runtime.model import load_checkpoint, load_model, resolve_device
 from iwsltpack.runtime.weights import BLOCK_BYTES, DTYPES, as_torch
 
@@ -70,8 +71,7 @@ class Weights:
         self._unread, self._rows, self._run = unread, read, ExitStack()
         self._parameters = {known: model.get_parameter(name) for name, known in self.names.items()}
         self.shapes = {
-            name: torch.Size((len(weight), math.prod(weight.shape[1:])))
-            for name, weight in self._parameters.items()
+            name: torch.Size(matrix_shape(weight.shape)) for name, weight in self._parameters.items()
         }
         self.tied = {name for name, weight in self._parameters.items() if weight is self.output.weight}
         if unread:

@@ -90,6 +90,11 @@ class Gathered:
     probes: torch.Tensor | None = None
 
 
+def is_whole(layer: nn.Module) -> bool:
+    """Tell whether a module's weight can only be judged by its own gradients: say, that of a convolution."""
+    return not isinstance(layer, nn.Linear | nn.Embedding)
+
+
 class Collector:
     """Watches linear layers, embeddings and other modules with a weight while a model runs forward and backward.
 
@@ -114,7 +119,7 @@ class Collector:
                 self._embedding(name) if isinstance(layer, nn.Embedding) else self._linear(name)
             )
             for name, layer in layers.items()
-            if isinstance(layer, nn.Linear | nn.Embedding) and name not in self._whole
+            if not is_whole(layer) and name not in self._whole
         ]
 
     def next_batch(self) -> None:

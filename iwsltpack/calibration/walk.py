@@ -21,7 +21,7 @@ from torch import nn
 from iwsltpack.calibration.block_rounding import Moments, Settings
 from iwsltpack.calibration.gradients import Gradients
 from iwsltpack.calibration.model_weights import Weights
-from iwsltpack.calibration.moments import Collector, Gathered, weight_layers
+from iwsltpack.calibration.moments import Collector, Gathered, is_whole, weight_layers
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
 from iwsltpack.errors import InputError
@@ -123,11 +123,6 @@ def _frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in wanted:
             parameter.requires_grad_(True)
-
-
-def _is_whole(layer: nn.Module) -> bool:
-    """Tell whether a module's weight is judged by its own gradients: say, that of a convolution."""
-    return not isinstance(layer, nn.Linear | nn.Embedding)
 
 
 class Walk:
@@ -254,13 +249,11 @@ class Walk:
         Gradients tell, whatever the model does with a weight: some add a table of positions without running its module.
         """
         roots = [recorded.hidden, *recorded.tensors] if recorded else [logits] if logits is not None else []
-        sums = [root.sum() for root in roots if root.requires_grad]
         names = [name for name in unmet if name not in collector.found]
-        if not sums or not names:
+        if not names or not (roots := [root for root in roots if root.requires_grad]):
             return
-        found = torch.autograd.grad(
-            sums, [unmet[name] for name in names], retain_graph=True, allow_unused=True
-        )
+        sums = [root.sum() for root in roots]
+        found = torch.autograd.grad(sums, [unmet[name] for name in names], allow_unused=True)
         met = [name for name, gradient in zip(names, found, strict=True) if gradient is not None]
         self.first_met |= dict.fromkeys(met, known)
         self.whole += met
@@ -290,7 +283,7 @@ class Walk:
     def _compute(self, tower: int, block: int) -> None:
         """Compute a block for all batches, and see that it runs every matrix that is to be rounded."""
         layer, layers = self._block(tower, block)
-        watched = {name: part for name, part in layers.items() if not _is_whole(part)}
+        watched = {name: part for name, part in layers.items() if not is_whole(part)}
         run: set[str] = set()
         handles = [
             part.register_forward_hook(lambda *_, name=name: run.add(name)) for name, part in watched.items()
@@ -421,7 +414,7 @@ class Walk:
 
     def _through_block(self, tower: int, block: int, gradients: Gradients) -> None:
         layer, layers = self._block(tower, block)
-        whole = [name for name, part in layers.items() if _is_whole(part)]
+        whole = [name for name, part in layers.items() if is_whole(part)]
         collector = Collector(layers, whole)
         states = reading(self._states(tower, block))
         if block + 1 == len(self.joints.towers[tower].blocks):

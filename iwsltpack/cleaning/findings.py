@@ -123,8 +123,18 @@ def refusal(line: str, lang: str) -> str | None:  # noqa: ARG001
 REPORTS: Final = tuple(
     map(
         Finding,
-        (empty_line, no_content, prefix_only, source_only, possible_label, mark_left, not_target_language,
-         half_translated, replacement_character, refusal),
+        (
+            empty_line,
+            no_content,
+            prefix_only,
+            source_only,
+            possible_label,
+            mark_left,
+            not_target_language,
+            half_translated,
+            replacement_character,
+            refusal,
+        ),
     )
-)  # fmt: skip
+)
 """The checks, by the order in which they report."""

@@ -18,7 +18,7 @@ from iwsltpack.documents.kinds import (
     TrackPair,
     whole,
 )
-from iwsltpack.documents.layout import ArrayLayout, group_metadata
+from iwsltpack.documents.layout import ArrayLayout, group_metadata, matrix_shape
 from iwsltpack.documents.names import ARTIFACT_FORMAT, ARTIFACT_VERSIONS
 from iwsltpack.documents.recipe import Bits, Recipe, Step
 from iwsltpack.errors import ArtifactError
@@ -150,8 +150,8 @@ class Tensor(Part):
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
-        """Rows and columns, where codes lie by class: columns are all axes but the first."""
-        return self.shape[0], math.prod(self.shape[1:])
+        """Rows and columns, where codes lie by class."""
+        return matrix_shape(self.shape)
 
     @property
     def side_arrays(self) -> tuple[ArrayLayout, ...]:

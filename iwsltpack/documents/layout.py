@@ -1,6 +1,7 @@
 """Where an artifact's bytes lie: chunks of whole rows, and the files they are in."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from iwsltpack.documents.names import WEIGHTS_DIR
@@ -13,6 +14,15 @@ MAX_CHUNK_VALUES = 1 << 27
 def group_metadata(name: str) -> str:
     """Return the path, inside the artifact, of the metadata of a group or an array."""
     return f"{WEIGHTS_DIR}/{name}/zarr.json"
+
+
+def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """Return the rows and columns of a tensor taken for a matrix: columns are all axes but the first.
+
+    >>> matrix_shape((384, 80, 3))
+    (384, 240)
+    """
+    return shape[0], math.prod(shape[1:])
 
 
 @dataclass(frozen=True)
