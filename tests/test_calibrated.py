@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from iwsltpack.errors import InputError, IwsltpackError, UsageError
 from iwsltpack.quantizers.calibrated import FLOOR, Factor, factorize, quantize
+from iwsltpack.quantizers.columns import round_columns, rounder
 from iwsltpack.quantizers.scales import QuantizedMatrix
 
 
@@ -209,3 +210,31 @@ def test_broken_input_gets_one_clear_error(case: str) -> None:
         attempt()
     assert type(caught.value) is kind
     assert caught.value.where == "x"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("feedback", [True, False])
+def test_columns_rounded_by_a_recorded_graph_are_those_rounded_one_by_one(feedback: bool) -> None:
+    device = torch.device("cuda")
+    for seed in range(3):  # the graph is recorded once, and given other numbers
+        values, fed = (normal(64, 300, seed=10 * seed + part).to(device) * 3 for part in (1, 2))
+        lower = torch.linalg.cholesky(correlated(64, seed).double()).float().to(device)
+        back = (fed, lower) if feedback else None
+        given = values, back, lower.diagonal().contiguous(), torch.linspace(0.5, 2, 64).to(device), 0.15
+        one_by_one = round_columns(*given)
+        for part, expected in zip(rounder(device)(*given), one_by_one, strict=True):
+            assert torch.equal(part, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_the_codes_are_those_of_the_cpu_but_for_ties() -> None:
+    weight, moment = normal(500, 200), correlated(200)
+    found = []
+    for device in ("cpu", "cuda"):
+        factor = factorize(moment.to(device), 0.05)
+        found.append(quantize(weight.to(device), factor, torch.linspace(1, 3, 500).to(device), 0.3))
+    cpu, cuda = found
+    assert (cpu.codes == cuda.codes).mean() > 0.995
+    assert damage(weight, cuda, moment) == pytest.approx(damage(weight, cpu, moment), rel=0.01)

@@ -16,6 +16,7 @@ from iwsltpack.artifact.reader import Artifact
 from iwsltpack.calibration import model_weights as room
 from iwsltpack.calibration.damage import predict
 from iwsltpack.calibration.model_weights import Weights
+from iwsltpack.calibration.streams import reading
 from iwsltpack.calibration.towers import Batch, Call, find_towers
 from iwsltpack.calibration.walk import gather
 from iwsltpack.documents.artifact import Tensor
@@ -153,3 +154,32 @@ def test_an_artifact_predicts_what_it_does_whole(
     assert len(set(batch.inputs["input_ids"].flatten().tolist())) > 1
     assert {times for (name, _), times in decoded.items() if "embed_tokens" in name} == {1}
     assert not (tmp_path / "walk").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", MODELS)
+def test_on_cuda_what_is_gathered_is_what_the_cpu_gathers(kind: str, tmp_path: Path) -> None:
+    batches, sides = MODELS[kind][1](), ("cuda", "cpu")
+    for side in sides:
+        weights = Weights.of_model(MODELS[kind][0]().to(side))
+        gather(weights, batches, tmp_path / side, SETTINGS, selected=lambda _: True)
+    names = [path.name for path in (tmp_path / "cpu" / "moments").glob("*.sensitivity")]
+    assert len(names) > 10
+    for name in names + [each.replace(".sensitivity", ".factor") for each in names]:
+        for cuda, cpu in zip(*(reading(tmp_path / side / "moments" / name) for side in sides), strict=True):
+            torch.testing.assert_close(cuda, cpu, rtol=0.02, atol=0.01 * float(cpu.abs().max()))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_weights_are_read_when_they_are_needed(tmp_path: Path) -> None:
+    small.llama(tied=True).save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 2}')
+    weights, whole = Weights.of_checkpoint(tmp_path), load_checkpoint(tmp_path)
+    assert (weights.device.type, weights.dtype) == ("cuda", torch.bfloat16)
+    assert blocks_in_memory(weights) == []
+    parts, (batch, *_) = predict(weights, small.text(2), tmp_path / "walk", SILENT), small.text(2)
+    with torch.no_grad():
+        logits = whole(batch.inputs["input_ids"].to("cuda")).logits[batch.targets.to("cuda")]
+    torch.testing.assert_close(next(parts), logits.float().log_softmax(-1).cpu(), rtol=0.05, atol=0.05)

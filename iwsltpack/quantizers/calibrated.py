@@ -47,8 +47,6 @@ REFIT_LIMITS = (0.5, 2.0)
 """A row's factor never leaves these: outside them the fit follows noise."""
 LARGEST = 1 << 24
 """Code that float32 holds exactly."""
-LEAST_VARIANCE = 1e-4
-"""Of a column's codes, for its rate model."""
 
 
 @dataclass(frozen=True)
@@ -233,30 +231,28 @@ def _round(
     """
     import torch
 
+    from iwsltpack.quantizers.columns import rounder
+
     values = scaled.T.contiguous()
     count = len(values)
     errors, codes = torch.empty_like(values), torch.empty_like(values)
     over = torch.zeros(values.shape[1], dtype=torch.float64, device=values.device)
     under = torch.zeros_like(over)
-    diagonal, steps = factor.diagonal.tolist(), columns.tolist()
+    run = rounder(values.device)
+    # On the CPU, numbers are quicker than tensors of one.
+    as_given = torch.Tensor.tolist if values.device.type == "cpu" else torch.Tensor.float
+    diagonal, steps = as_given(factor.diagonal), as_given(columns)
     for end in range(count, 0, -BLOCK_COLUMNS):
         start = max(0, end - BLOCK_COLUMNS)
-        fed = _product(factor.lower, errors, end, slice(start, end))
-        left = torch.empty_like(values[start:end])
-        for c in range(end - 1, start - 1, -1):
-            target = values[c]
-            if factor.lower is not None and fed is not None:
-                pushed = fed[c - start]
-                if c + 1 < end:
-                    pushed = pushed + errors[c + 1 : end].T.mv(factor.lower[c + 1 : end, c])
-                target = target + pushed / diagonal[c]
-            codes[c] = _nearest(target / steps[c], rate_weight)
-            errors[c] = values[c] - codes[c] * steps[c]
-            left[c - start] = (target - codes[c] * steps[c]) * diagonal[c]
+        block = slice(start, end)
+        fed = _product(factor.lower, errors, end, block)
+        feedback = None if factor.lower is None else (fed, factor.lower[block, block])
+        made = run(values[block], feedback, diagonal[block], steps[block], rate_weight)
+        codes[block], errors[block], left = made
         if refit:
-            seen = _product(factor.lower, values, start, slice(start, end))
+            seen = _product(factor.lower, values, start, block)
             if seen is None:
-                seen = values[start:end] * factor.diagonal[start:end, None].float()
+                seen = values[block] * factor.diagonal[block, None].float()
             kept = (seen - left).double()
             over += (kept * seen).sum(0)
             under += kept.square().sum(0)
@@ -267,21 +263,3 @@ def _round(
 def _product(lower: torch.Tensor | None, rows: torch.Tensor, first: int, block: slice) -> torch.Tensor | None:
     """Return ``L[first:, block]T @ rows[first:]``; None where the factor is diagonal."""
     return None if lower is None else lower[first:, block].T @ rows[first:]
-
-
-def _nearest(target: torch.Tensor, rate_weight: float) -> torch.Tensor:
-    """Round targets, in steps, to codes; one step nearer to zero where the bits saved are worth the damage.
-
-    Bits are those of a Gaussian with the column's variance, or of a Laplacian where that says less.
-    """
-    import torch
-
-    codes = torch.round(target)
-    if rate_weight <= 0:
-        return codes
-    variance = target.square().mean().clamp(min=LEAST_VARIANCE)
-    size = codes.abs()
-    gaussian = (2 * size - 1) * (0.5 / math.log(2) / variance)
-    bits = torch.minimum(gaussian, (2 / variance).sqrt() / math.log(2))
-    smaller = (1 + 2 * (target.abs() - size) < rate_weight * bits) & (size > 0)
-    return torch.where(smaller, codes - codes.sign(), codes)
