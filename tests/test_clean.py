@@ -20,6 +20,11 @@ from iwsltpack.cleaning.script import has_content
 from iwsltpack.errors import InputError, UsageError
 
 RAW = THIRD_PARTY / "q3_submission.raw.txt"
+LABELLED = {
+    "zh": ["这段英语的中文翻译是：'大家好。'", "翻译成中文是：'谢谢。'"],
+    "de": ["Die Übersetzung lautet: 'Hallo.'", "Deutsche Übersetzung: 'Danke.'"],
+}
+"""Labels past doubt: in their company what may be one is one."""
 PIECES = st.sampled_from(
     [
         *(
@@ -91,7 +96,7 @@ LANGUAGES = st.sampled_from(["zh", "de"])
 def test_every_rule_does_what_its_example_shows(rule: cleaning.CleaningRule) -> None:
     before, after = rule.example, rule.becomes
     lang = "de" if rule.id == "unicode-form" else "zh"
-    result = clean_line(before, lang)
+    result = clean_line(before, lang, labelled=rule.phase == 3)
     assert result.text == after
     assert rule.id in {change.rule for change in result.changes if change.repaired}
 
@@ -127,8 +132,12 @@ def test_the_audit_leads_from_the_raw_line_to_the_cleaned_one(line: str, lang: s
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(LINES, max_size=8), LANGUAGES)
-def test_as_many_lines_come_out_as_went_in(lines: list[str], lang: str) -> None:
-    assert len(clean_lines(lines, lang).texts) == len(lines)
+def test_as_many_lines_come_out_as_went_in_and_cleaning_them_again_changes_none(
+    lines: list[str], lang: str
+) -> None:
+    once = clean_lines([*lines, *LABELLED[lang]], lang).texts
+    assert len(once) == len(lines) + 2
+    assert clean_lines(once, lang).texts == once
 
 
 @settings(max_examples=200, deadline=None)

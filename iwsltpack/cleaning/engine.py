@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from iwsltpack.cleaning.bilingual import BILINGUAL
 from iwsltpack.cleaning.characters import is_plain
 from iwsltpack.cleaning.findings import REPORTS
 from iwsltpack.cleaning.rules import RULES, CleaningRule, may_be_talk
@@ -15,6 +16,12 @@ MAX_PASSES: Final = 8
 """A line that still changes after as many passes is not understood: its wording is left alone."""
 CHARACTER_RULES: Final = tuple(rule for rule in RULES if rule.phase == 1)
 WORDING_RULES: Final = tuple(rule for rule in RULES if rule.phase == 2)
+LIKELY_RULES: Final = tuple(rule for rule in RULES if rule.phase == 3)
+LABELS: Final = ("record", "meta-prefix", "both-languages", "trailing-note")
+"""Rules that take a label away which the line alone shows to be one."""
+LABELLED_LINES: Final = 2
+LABELLED_FROM: Final = 1 / 1000
+"""So many lines, and such a share of them, carry labels where the model is one that writes them."""
 UNSTABLE: Final = "too-nested"
 """Reported where that happened."""
 WOULD_EMPTY: Final = "would-empty"
@@ -56,9 +63,10 @@ class CleanResult:
         return [line.text for line in self.lines]
 
 
-def clean_line(text: str, lang: str) -> CleanedLine:
+def clean_line(text: str, lang: str, *, labelled: bool = False) -> CleanedLine:
     """Clean one hypothesis, or an answer that holds line breaks, in the target language ``zh`` or ``de``.
 
+    `labelled` tells that other lines show the model to write labels (`shows_labels`): then what may be one goes too.
     The result is one line, the same again when cleaned again, and not empty unless `text` was blank. Another
     language is a `UsageError`.
     """
@@ -66,15 +74,23 @@ def clean_line(text: str, lang: str) -> CleanedLine:
         raise UsageError(f"no cleaning rules for language {lang!r}", expected=" or ".join(LANGUAGES))
     changes: list[Change] = []
     current = text if is_plain(text) else _until_stable(text, lang, CHARACTER_RULES, changes)[0]
+    worded: list[Change] = []
+    final, stable = current, True
     if may_be_talk(current):
-        worded: list[Change] = []
         final, stable = _until_stable(current, lang, WORDING_RULES, worded)
-        if stable:
-            current = final
-            changes += worded
-        else:
-            message = f"still changing after {MAX_PASSES} passes"
-            changes.append(Change(rule=UNSTABLE, before=current, after=current, message=message))
+    own = any(change.repaired and change.rule in LABELS for change in worded)
+    if stable and (labelled or own):
+        # What stands behind a label is the translation, even where it begins as a label does.
+        likely = LIKELY_RULES[1:] if own else LIKELY_RULES
+        before, final = final, _once(final, lang, likely, worded)
+        if final != before:
+            final, stable = _until_stable(final, lang, (*WORDING_RULES, *likely), worded)
+    if stable:
+        current = final
+        changes += worded
+    else:
+        message = f"still changing after {MAX_PASSES} passes"
+        changes.append(Change(rule=UNSTABLE, before=current, after=current, message=message))
     for report in REPORTS:
         if (message_found := report.find(current, lang)) is not None:
             changes.append(Change(rule=report.id, before=current, after=current, message=message_found))
@@ -90,15 +106,18 @@ def _until_stable(
     """
     current = text
     for _ in range(MAX_PASSES):
-        begun = current
-        for rule in rules:
-            current = _apply(rule, current, lang, changes)
+        begun, current = current, _once(current, lang, rules, changes)
         if current == begun:
             return current, True
         if rules is not CHARACTER_RULES and not is_plain(current):
-            for rule in CHARACTER_RULES:
-                current = _apply(rule, current, lang, changes)
+            current = _once(current, lang, CHARACTER_RULES, changes)
     return current, False
+
+
+def _once(current: str, lang: str, rules: tuple[CleaningRule, ...], changes: list[Change]) -> str:
+    for rule in rules:
+        current = _apply(rule, current, lang, changes)
+    return current
 
 
 def _apply(rule: CleaningRule, current: str, lang: str, changes: list[Change]) -> str:
@@ -116,6 +135,20 @@ def _apply(rule: CleaningRule, current: str, lang: str, changes: list[Change]) -
     return after
 
 
+def shows_labels(lines: Iterable[str], lang: str) -> bool:
+    """Tell whether so many of `lines` carry a label past doubt that the model is one that writes labels."""
+    total = shown = 0
+    for line in lines:
+        total += 1
+        if BILINGUAL.talk.search(line) is not None and may_be_talk(line):
+            shown += any(
+                change.repaired and change.rule in LABELS for change in clean_line(line, lang).changes
+            )
+    return shown >= max(LABELLED_LINES, LABELLED_FROM * total)
+
+
 def clean_lines(lines: Iterable[str], lang: str) -> CleanResult:
-    """Clean all lines; see `clean_line`."""
-    return CleanResult(lines=tuple(clean_line(line, lang) for line in lines))
+    """Clean all lines of a file; see `clean_line`."""
+    lines = tuple(lines)
+    labelled = shows_labels(lines, lang)
+    return CleanResult(lines=tuple(clean_line(line, lang, labelled=labelled) for line in lines))

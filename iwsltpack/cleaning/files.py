@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iwsltpack.cleaning.engine import Change, clean_line
+from iwsltpack.cleaning.engine import Change, clean_line, shows_labels
 from iwsltpack.documents.names import PAIRS, pair_in
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
@@ -92,11 +92,12 @@ def clean_file(
         )
     summary = CleanSummary()
     progress.start("cleaning", path.stat().st_size if path.is_file() else 0, "bytes")
+    labelled = shows_labels(read_lines(path), lang)
     with ExitStack() as stack:
         cleaned = stack.enter_context(fileio.atomic_open(output))
         audited = stack.enter_context(fileio.atomic_open(audit)) if audit is not None else None
         for number, line in enumerate(read_lines(path), 1):
-            result = clean_line(line, lang)
+            result = clean_line(line, lang, labelled=labelled)
             cleaned.write(result.text.encode() + b"\n")
             summary.add(result.changes)
             for change in result.changes:

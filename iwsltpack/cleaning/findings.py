@@ -7,7 +7,8 @@ from typing import Final
 from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.bilingual import BILINGUAL, label_within
 from iwsltpack.cleaning.chat_marks import mark_left
-from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, is_wrapped, scan
+from iwsltpack.cleaning.likely import likely_label, without_remark
+from iwsltpack.cleaning.meta_prefix import COLONS, find_head
 from iwsltpack.cleaning.script import (
     HAN,
     LETTER,
@@ -15,7 +16,6 @@ from iwsltpack.cleaning.script import (
     has_content,
     in_source,
     in_target,
-    is_sentence,
     latin_words,
 )
 
@@ -83,23 +83,14 @@ def prefix_only(line: str, lang: str) -> str | None:
 
 def possible_label(line: str, lang: str) -> str | None:
     """What may be a label or content: talk about the translation or the recording, not certain enough."""
-    tokens, delimiters = scan(line, 0, lang)
-    for mark in delimiters:
-        head = {token.category for token in tokens[: mark.tokens]}
-        told = bool(head & {v.SPEECH, v.SPEAKER}) and bool(head & {v.SAY, v.SAID, v.MEANING})
-        rest = line[mark.rest :].lstrip(DECORATION)
-        labelled = mark.kind == "colon" and bool(head & {v.TRANSLATE, v.TARGETS[lang]})
-        says = head & {v.TEXT, v.MEANING, v.MEANS} and not head & {v.OTHER, v.SELF}
-        quoted = mark.kind == "colon" and says and is_wrapped(rest) and in_target(rest, lang)
-        clause = mark.kind == "copula" and {v.TRANSLATE, v.TARGETS[lang]} <= head and is_sentence(rest)
-        likely = (told and mark.kind in ("colon", "comma")) or labelled or quoted or clause
-        content = has_content(rest) and not rest[0].isdigit()
-        if likely and content and find_head(line, 0, lang) is None:
-            return f"{line[: mark.rest].strip()!r} may be a label"
-    found = label_within(line, lang)
-    if found is None or find_head(line, 0, lang) is not None:
+    if find_head(line, 0, lang) is not None:
         return None
-    return f"a label may stand at {line[found : found + 20]!r}"
+    if (end := likely_label(line, lang)) is not None:
+        return f"{line[:end].strip()!r} may be a label"
+    if (kept := without_remark(line, lang)) != line:
+        return f"what stands beside {kept[:20]!r} may be the model's own words"
+    found = label_within(line, lang)
+    return None if found is None else f"a label may stand at {line[found : found + 20]!r}"
 
 
 def source_only(line: str, lang: str) -> str | None:

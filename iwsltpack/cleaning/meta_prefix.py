@@ -51,7 +51,7 @@ LEADS_TO_QUOTE: Final = frozenset(
 )
 """What the last word of a head may be where a quotation follows without a colon."""
 
-_BEFORE_CLAUSE: Final = frozenset((v.COPULA, v.MEANS, v.SAY, v.PARTICLE, v.GERMAN, v.TEXT))
+_BEFORE_CLAUSE: Final = frozenset((v.COPULA, v.MEANS, v.SAY, v.PARTICLE, v.GERMAN, v.TEXT, v.SAID))
 """What the last word of a head may be where the text follows with no mark at all."""
 _TELLING: Final = v.LANGUAGES | {v.TRANSLATE, v.SPEECH, v.QUOTED, v.MEANING}
 _NAMES_TEXT: Final = frozenset((v.SPEECH, v.TEXT, v.SPEAKER, v.ENGLISH, v.QUOTED))
@@ -102,8 +102,10 @@ class Head:
         return self.categories[-1]
 
 
-def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]:
-    """Read vocabulary words of `line` from index `start`; return them and every place the head may end."""
+def scan(
+    line: str, start: int, lang: str, lexicon: v.Lexicon = v.CLOSED
+) -> tuple[list[Word], list[Delimiter]]:
+    """Read words of `lexicon` in `line` from index `start`; return them and every place the head may end."""
     tokens: list[Word] = []
     delimiters: list[Delimiter] = []
     position, limit = start, start + WINDOW
@@ -132,36 +134,55 @@ def scan(line: str, start: int, lang: str) -> tuple[list[Word], list[Delimiter]]
             if tokens and character in "】]〕)）" and line[start] in "【[〔(（":
                 delimiters.append(Delimiter("colon", len(tokens), position + 1))
             position += 1
-        elif (token := _word(line, position, lang)) is not None:
+        elif (token := _word(line, position, lang, lexicon)) is not None:
             tokens.append(token)
             position = token.end
+        elif lexicon is v.WIDE and tokens and (skipped := _unknown(line, position, lang, tokens)) is not None:
+            tokens.append(skipped)
+            position = skipped.end
         else:
             break
     return tokens, delimiters
 
 
-def _word(line: str, position: int, lang: str) -> Word | None:
-    first = v.simplified(line[position])
-    if first in v.HAN_LENGTHS:
-        piece = v.simplified(line[position : position + v.LONGEST])
-        for length in v.HAN_LENGTHS[first]:
-            category = v.HAN_WORDS.get(piece[:length])
-            if category is not None:
-                return Word(category, min(position + length, len(line)), latin=False)
-    if first == "第":
+def _word(line: str, position: int, lang: str, lexicon: v.Lexicon) -> Word | None:
+    if position >= len(line):
+        return None
+    piece = v.simplified(line[position : position + lexicon.longest])
+    if (entry := lexicon.han_at(piece)) is not None:
+        return Word(lexicon.han[entry], position + len(entry), latin=False)
+    if piece[0] == "第":
         ordinal = PREFIX.ordinal.match(line, position)
         return None if ordinal is None else Word(v.CLASSIFIER, ordinal.end(), latin=False)
+    if lexicon is v.WIDE and piece[0].isdigit():  # "Speaker 1:"
+        return Word(v.CLASSIFIER, position + 1, latin=True)
     if (word := PREFIX.word.match(line, position)) is not None:
         lower = word.group().lower().replace("’", "'")
         # "man" is a person in English talk and "one" in German content.
-        category = v.NEUTRAL if (lang, lower) == ("de", "man") else v.LATIN_WORDS.get(lower)
+        category = v.NEUTRAL if (lang, lower) == ("de", "man") else lexicon.latin.get(lower)
         if category is not None:
             return Word(category, word.end(), latin=True)
-        if (compound := PREFIX.compound.fullmatch(lower)) is not None:
+        compound = PREFIX.compound.fullmatch(lower)
+        if compound is None and lexicon is v.WIDE:
+            compound = PREFIX.wide_compound.fullmatch(lower)
+        if compound is not None:
             return Word(str(compound.lastgroup), word.end(), latin=True)
         fused = PREFIX.fused.match(lower)
-        if fused is not None and lower[fused.end() :] in v.LATIN_WORDS:
-            return Word(v.LATIN_WORDS[fused.group()], position + fused.end(), latin=True)
+        if fused is not None and lower[fused.end() :] in lexicon.latin:
+            return Word(lexicon.latin[fused.group()], position + fused.end(), latin=True)
+    return None
+
+
+def _unknown(line: str, position: int, lang: str, tokens: list[Word]) -> Word | None:
+    """Return the word at `position` that no list has, if it is the first such, and a known word or a colon follows."""
+    if any(token.category == v.UNKNOWN for token in tokens):
+        return None
+    if (found := PREFIX.unknown.match(line, position)) is None:
+        return None
+    for end in range(found.end() if found["latin"] else position + 1, found.end() + 1):
+        after = line[end : end + 1].isspace() + end
+        if line[after : after + 1] in COLONS or _word(line, after, lang, v.WIDE) is not None:
+            return Word(v.UNKNOWN, end, latin=found["latin"] is not None)
     return None
 
 
@@ -236,9 +257,9 @@ def is_meta_tail(text: str) -> bool:
     return bool(wholly_talk(text) & {v.CHINESE, v.GERMAN, v.TRANSLATE, v.MEANING, v.ENGLISH})
 
 
-def wholly_talk(text: str, lang: str = "") -> set[str]:
+def wholly_talk(text: str, lang: str = "", lexicon: v.Lexicon = v.CLOSED) -> set[str]:
     """Return the categories of the words `text` is made of; none where it holds a word the vocabulary lacks."""
-    tokens, _ = scan(text, 0, lang)
+    tokens, _ = scan(text, 0, lang, lexicon)
     covered = bool(tokens) and not text[tokens[-1].end :].strip(DECORATION + STOPS + ENDS)
     return {token.category for token in tokens} if covered else set()
 
@@ -268,7 +289,7 @@ def _is_meta(head: Head, rest: str, lang: str) -> bool:
     if head.has(v.NOTE) or (head.has(v.QUOTED) and not wrapped and not in_source(head.text, lang)):
         return False
     ended = any(stop in text for text in (head.text, rest.rstrip(STOPS)) for stop in STOPS)
-    if head.has(v.QUOTED) and not ended and not _quotes_clause(head.text):
+    if head.has(v.QUOTED) and not ended and not quotes_clause(head.text):
         return False  # 'apple' means 'Apfel': a talk about words
     switched, tail = _is_switched(head, rest, lang), set[str]()
     if wrapped and head.kind == "quote":
@@ -313,7 +334,7 @@ def _is_switched(head: Head, rest: str, lang: str) -> bool:
     return head.kind in ("colon", "quote") and telling and looks_english(head.text) and german > english
 
 
-def _quotes_clause(text: str) -> bool:
+def quotes_clause(text: str) -> bool:
     """Tell whether a quotation in `text` is a clause, not a term: four words and more, "we" or "the" among them."""
     quoted = (found.group(1) for found in PREFIX.quoted.finditer(text))
     return any(len(latin_words(each)) >= MIN_CLAUSE and function_words(each)[0] > 0 for each in quoted)

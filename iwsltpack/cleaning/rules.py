@@ -20,6 +20,7 @@ from iwsltpack.cleaning.bilingual import (
     translation_start,
     without_note,
 )
+from iwsltpack.cleaning.likely import likely_label, without_remark
 from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, PREFIX, find_head, is_meta_tail
 from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
 
@@ -31,7 +32,8 @@ Repair = Callable[[str, str], str]
 class CleaningRule:
     """A named repair with an example, and what becomes of it.
 
-    Rules of `phase` 1 see characters only, those of `phase` 2 see what the line says.
+    Rules of `phase` 1 see characters only, those of `phase` 2 see what the line says, those of `phase` 3 may do so only
+    where other labels show that the model writes them.
     """
 
     id: str
@@ -51,7 +53,7 @@ BRACKETS: Final = {"(": ")）", "（": ")）", "[": "]】", "【": "]】"}
 # Most lines hold nothing that a rule on wording is about. This search finds that out at a fraction of the rules' cost.
 _TALK: Final = re.compile(
     "[:：﹕∶'\"“”‘’„‚「『《«»‹›`＂＇〝)）\\]】<&*_āǎēěīǐōǒūǔ]|^(?:thought|assistant|model) "
-    "|hope th|[-=]>|[→➔⇒]|译|譯|转写|转录|[是为為] [\u3400-\u9fff]|[Tt]rans|bersetz|[Mm]ean|[Ss]pe|German|bedeutet"
+    "|hope th|[-=]>|[→➔⇒]|译|譯|意思|转写|转录|[是为為] [\u3400-\u9fff]|[Tt]rans|bersetz|[Mm]ean|[Ss]pe|German|bedeutet"
     "|^.{0,40}[A-Za-z] ?[\u3400-\u9fff]"
 )
 
@@ -79,6 +81,12 @@ def keep_translation(line: str, lang: str) -> str:
     """Keep the translation alone where the source text, or the translation itself, stands before a label."""
     found = translation_start(line, lang)
     return line if found is None else _opened_text(line[found[1] :], line[found[0]], lang)
+
+
+def drop_likely_label(line: str, lang: str) -> str:
+    """Take away what may be a label where other lines of the file carry labels past doubt."""
+    start = likely_label(line, lang)
+    return line if start is None else _opened_text(line[start:], line[0], lang)
 
 
 def _opened_text(rest: str, lead: str, lang: str) -> str:
@@ -151,4 +159,6 @@ RULES: Final[tuple[CleaningRule, ...]] = (
     CleaningRule("meta-prefix", 2, drop_prefix, "这段英语的中文翻译是：'大家好。'"),
     CleaningRule("both-languages", 2, keep_translation, "Hello everyone. 中文翻译为：'大家好。'"),
     CleaningRule("trailing-note", 2, drop_note, "大家好。（英文原文：Hello everyone.）"),
+    CleaningRule("likely-label", 3, drop_likely_label, "演讲者说：大家好，谢谢。", "大家好，谢谢。"),
+    CleaningRule("likely-remark", 3, without_remark, "大家好。希望对你有帮助！"),
 )

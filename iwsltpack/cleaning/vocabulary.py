@@ -41,6 +41,8 @@ OTHER: Final = "J"
 """Somebody else speaks: content, unless the head also says that it translates and the rest is quoted."""
 TASK: Final = "B"
 """A task may be a heading of content: only a quotation shows that it is not."""
+UNKNOWN: Final = "?"
+"""The one word that no list has and a likely label may hold."""
 
 TARGETS: Final = {"zh": CHINESE, "de": GERMAN}
 """Category of the names of each target language."""
@@ -51,21 +53,41 @@ def _table(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(resources.files("iwsltpack.cleaning").joinpath(name).read_text(encoding="utf-8"))
 
 
+SCRIPTS: Final = ("han", "latin")
 _WORDS: Final = _table("vocabulary.toml")
 """Category -> words, by writing: ``han``, and ``latin`` for English and German together."""
+SHAPES: Final = _WORDS["shapes"]
 ENGLISH_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["english"].split())
 GERMAN_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["german"].split())
 ANSWER_KEYS: Final = frozenset(_WORDS["records"]["answer_keys"].split())
 CLOSERS: Final[dict[str, str]] = _WORDS["closers"]
-HAN_WORDS: Final = {word: kind for kind, words in _WORDS["han"].items() for word in words.split()}
-LATIN_WORDS: Final = {word: kind for kind, words in _WORDS["latin"].items() for word in words.split()}
-"""Word -> category of everything written in Chinese, and in English or German (lower case)."""
-HAN_LENGTHS: Final[dict[str, list[int]]] = {}
-"""For each character a Chinese entry begins with, the lengths of those entries, longest first."""
-for _length, _first in sorted({(len(word), word[0]) for word in HAN_WORDS}, reverse=True):
-    HAN_LENGTHS.setdefault(_first, []).append(_length)
-LONGEST: Final = max(map(len, HAN_WORDS))
-"""Characters of the longest Chinese entry."""
+
+
+class Lexicon:
+    """Word -> category of everything written in Chinese, ``han``, and in English or German (lower case), ``latin``."""
+
+    def __init__(self, *tables: dict[str, dict[str, str]]) -> None:
+        """Take the words of all `tables`, a later one's category before an earlier one's."""
+        kinds = [
+            (script, kind, words)
+            for table in tables
+            for script in SCRIPTS
+            for kind, words in table[script].items()
+        ]
+        self.han, self.latin = (
+            {word: kind for written, kind, words in kinds if written == script for word in words.split()}
+            for script in SCRIPTS
+        )
+        self.longest = max(map(len, self.han))
+
+    def han_at(self, piece: str) -> str | None:
+        """Return the longest Chinese entry that `piece` (simplified) begins with."""
+        return next((piece[:end] for end in range(len(piece), 0, -1) if piece[:end] in self.han), None)
+
+
+CLOSED: Final = Lexicon(_WORDS)
+WIDE: Final = Lexicon(_WORDS, _WORDS["wide"])
+"""The words of labels that only the company of others shows to be labels as well."""
 _PATTERNS: Final = _table("patterns.toml")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from iwsltpack.artifact.location import Place, local_copy
 from iwsltpack.artifact.sizes import measure
 from iwsltpack.cleaning import RULES as CLEANING_RULES
-from iwsltpack.cleaning import clean_line
+from iwsltpack.cleaning import CleanedLine, clean_lines
 from iwsltpack.cleaning.files import CleanSummary, audit_entry
 from iwsltpack.documents.artifact import ArtifactManifest, Tool
 from iwsltpack.documents.manifest import read_manifest
@@ -217,16 +217,15 @@ def _render_test_set(
 ) -> SubmissionTestSet:
     raw = fileio.read_bytes(folder / run.output.path)
     lang = PAIRS[request.pair]
-    summary, lines, audit = CleanSummary(), [], []
-    for number, line in enumerate(raw.decode().removesuffix("\n").split("\n"), 1):
-        cleaned = clean_line(line, lang)
-        summary.add(cleaned.changes if request.clean else ())
-        lines.append(cleaned.text if request.clean else line)
-        if request.clean:
-            audit += [fileio.canonical_json(audit_entry(number, c), indent=None) for c in cleaned.changes]
+    lines = raw.decode().removesuffix("\n").split("\n")
+    summary, audit = CleanSummary(), list[bytes]()
+    cleaned = clean_lines(lines, lang).lines if request.clean else [CleanedLine(text=line) for line in lines]
+    for number, line in enumerate(cleaned, 1):
+        summary.add(line.changes)
+        audit += [fileio.canonical_json(audit_entry(number, change), indent=None) for change in line.changes]
     stem = f"{run.test_set.name}.{request.pair}"
     name = f"{stem}.txt"
-    data = "".join(f"{line}\n" for line in lines).encode()
+    data = "".join(f"{line.text}\n" for line in cleaned).encode()
     files[name] = data
     files[f"{naming.RAW_FOLDER}/{name}"] = raw
     files[f"{naming.AUDIT_FOLDER}/{stem}.jsonl"] = b"".join(audit)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from iwsltpack.cleaning import as_server, clean_line, list_mark
+from iwsltpack.cleaning import as_server, clean_line, list_mark, shows_labels
 from iwsltpack.errors import Problem, clipped
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.testsets.order import compare_order
@@ -39,7 +39,7 @@ REPORTED: Final = {
 """What the cleaner reports, and the validator's rule for it."""
 ALIGNMENT: Final = {"few": "alignment.skipped", "shuffled": "alignment.shuffled", "weak": "alignment.weak"}
 """What the lengths of segments and lines say together, and the rule for it."""
-PREFIX_RULES: Final = ("meta-prefix", "both-languages")
+PREFIX_RULES: Final = ("meta-prefix", "both-languages", "likely-label")
 SEEN_BY_OTHER_RULES: Final = ("line-break", "control-character", "unicode-form", "white-space")
 
 
@@ -104,7 +104,7 @@ def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
 
 
 def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
-    foreign = 0
+    foreign, labelled = 0, lang is not None and shows_labels(found.lines, lang)
     marks = [None, *map(list_mark, found.lines), None]
     for number, line in enumerate(found.lines, 1):
         broken = _wrong_characters(line, raw=raw)
@@ -112,7 +112,7 @@ def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
         if (mark := marks[number]) is not None and marks[number - 1] is None and marks[number + 1] is None:
             broken.append(("hyp.chat-mark", f"the line begins as an item of a list does: {mark.strip()!r}"))
         if lang is not None and line.strip() and len(line) <= MAX_LINE:
-            broken += _wrong_wording(line, lang, raw=raw)
+            broken += _wrong_wording(line, lang, raw=raw, labelled=labelled)
         foreign += not line.strip() or any(rule == "hyp.not-target-language" for rule, _ in broken)
         for rule, message in broken:
             found.add(rule, message, number)
@@ -153,10 +153,10 @@ def _wrong_characters(line: str, *, raw: bool) -> list[tuple[str, str]]:
     return [(rule, message) for rule, broken, message in checks if broken]
 
 
-def _wrong_wording(line: str, lang: str, *, raw: bool) -> list[tuple[str, str]]:
+def _wrong_wording(line: str, lang: str, *, raw: bool, labelled: bool) -> list[tuple[str, str]]:
     """Return the rules on wording that a line breaks: what the cleaner reports, and what it would repair."""
     found = []
-    for change in clean_line(line, lang).changes:
+    for change in clean_line(line, lang, labelled=labelled).changes:
         if not change.repaired:
             if change.rule in REPORTED:
                 found.append((REPORTED[change.rule], change.message or change.rule))
