@@ -106,6 +106,48 @@ def test_an_existing_output_is_refused(hub: HubServer, tmp_path: Path) -> None:
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("there", ["notes.txt", "build.lock", "pull.lock"])
+def test_beside_a_pulled_artifact_only_what_a_killed_pull_left_goes(
+    hub: HubServer, tmp_path: Path, there: str
+) -> None:
+    hub.publish(REPO, ZSTD)
+    pull(hub, tmp_path / "out")
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / there).touch()
+    with pytest.raises(UsageError, match="the output exists"):
+        pull(hub, tmp_path / "out")
+    assert (tmp_path / "out.partial" / there).exists() == (there != "pull.lock")
+    assert contents(tmp_path / "out") == ZSTD
+
+
+@pytest.mark.parametrize(
+    "kind", ["folder of notes", "file", "dangling link", "within an artifact", "below a file"]
+)
+def test_a_pull_into_something_else_is_one_error_and_nothing_is_lost(
+    hub: HubServer, tmp_path: Path, kind: str
+) -> None:
+    hub.publish(REPO, ZSTD)
+    output = tmp_path / "out"
+    if kind == "folder of notes":
+        output.mkdir()
+        (output / "notes.txt").write_text("mine\n")
+    elif kind == "file":
+        output.write_text("mine\n")
+    elif kind == "dangling link":
+        output.symlink_to(tmp_path / "none")
+    elif kind == "within an artifact":
+        pull(hub, tmp_path / "other")
+        output = tmp_path / "other" / "model" / "out"
+    else:
+        (tmp_path / "file").write_text("mine\n")
+        output = tmp_path / "file" / "out"
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    with pytest.raises(IwsltpackError) as raised:
+        pull(hub, output)
+    assert str(output if kind != "within an artifact" else output.parent) in str(raised.value)
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
 def test_a_half_finished_build_is_not_pulled_into(hub: HubServer, tmp_path: Path) -> None:
     hub.publish(REPO, ZSTD)
     (tmp_path / "out.partial").mkdir()

@@ -350,6 +350,10 @@ def test_a_folder_of_runs_is_cleaned_and_scored_set_by_set(artifact: Path, tmp_p
     assert (tmp_path / "audit" / "two" / "two.en-zh.jsonl").is_file()
     one = iwsltpack("clean", "runs/q2/two", "-o", "two.zh", cwd=tmp_path)
     assert (one.returncode, (tmp_path / "two.zh").is_file()) == (0, True)
+    folder = iwsltpack("clean", "runs/q2/two", "-o", "alone", "--audit", "alone-audit", cwd=tmp_path)
+    assert folder.returncode == 0 and "-> alone/two.en-zh.txt" in folder.stderr
+    assert (tmp_path / "alone" / "two.en-zh.txt").read_bytes() == (tmp_path / "two.zh").read_bytes()
+    assert (tmp_path / "alone-audit" / "two.en-zh.jsonl").is_file()
     texts = "".join(f"{line}\n" for line in LINES)
     (tmp_path / "refs" / "two").mkdir(parents=True)
     (tmp_path / "refs" / "two" / "ref.txt").write_text(texts)

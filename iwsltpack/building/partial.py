@@ -160,11 +160,14 @@ def lock_partial(
         shutil.rmtree(partial_folder)
 
 
-def sweep(output: Path) -> None:
-    """Remove what is left beside a finished artifact by a build that was killed between its last two steps."""
+def sweep(output: Path, lock: str = LOCK) -> None:
+    """Remove what a build, or pull, that was killed between its last two steps left beside a finished artifact.
+
+    A folder of that name without `lock` in it is somebody else's, and stays.
+    """
     partial_folder = partial_of(output)
-    if partial_folder.is_dir() and not (partial_folder / ARTIFACT).exists():
-        with locks.held(partial_folder / LOCK) as alone:
+    if (partial_folder / lock).is_file() and not (partial_folder / ARTIFACT).exists():
+        with locks.held(partial_folder / lock) as alone:
             if alone:
                 shutil.rmtree(partial_folder)
 

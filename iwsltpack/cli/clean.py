@@ -30,18 +30,22 @@ def command(
 
     refuse_inside(output if output.is_dir() else output.parent, "run")
     files = hypothesis_files(file)
-    several = len(files) > 1 or output.is_dir()
+
+    def placed(given: Path, name: Path) -> Path:
+        # A run is a folder and is cleaned into one, unless the output is named as a file is.
+        folder = len(files) > 1 or given.is_dir() or (file.is_dir() and not given.suffix)
+        return given / name if folder else given
+
     summaries = {}
     with console.reporter() as reporter:
         for path in files:
-            inner = path.relative_to(file) if several and path != file else Path(path.name)
-            target = output / inner if several else output
-            findings = audit / inner.with_suffix(".jsonl") if several and audit is not None else audit
+            inner = Path(path.name) if path == file else path.relative_to(file)
+            target = placed(output, inner)
             summaries[target] = cleaning.clean_file(
                 path,
                 target,
                 cleaning.language_of(path, lang, pair),
-                audit=findings,
+                audit=placed(audit, inner.with_suffix(".jsonl")) if audit is not None else None,
                 on_change=_show_change if diff else lambda _line, _change: None,
                 progress=reporter,
             )

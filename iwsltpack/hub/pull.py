@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from iwsltpack.artifact.integrity import find_foreign, verify_artifact
-from iwsltpack.building.partial import ARTIFACT, check_absent, lock_partial, partial_of
+from iwsltpack.building.partial import ARTIFACT, check_absent, lock_partial, partial_of, sweep
 from iwsltpack.documents.artifact import File
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.manifest import MANIFEST_LIMIT
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
+from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import ArtifactError, UsageError, ValidationFailed
 from iwsltpack.hub.changes import find_faults
 from iwsltpack.hub.client import RemoteFile, connected, locate, look
@@ -75,7 +76,8 @@ def pull_artifact(
     Raises
     ------
     UsageError
-        `output` exists, something else lies in the partial folder, or another pull is at work there.
+        `output` exists or lies in an artifact, run or submission, something else lies in the partial folder, or
+        another pull is at work there.
     ArtifactError
         No artifact in the repository, or only a part of one.
     ValidationFailed
@@ -85,7 +87,10 @@ def pull_artifact(
     """
     location = replace(locate(name), endpoint=endpoint)
     output = output or Path(location.name)
+    if (output / MANIFEST_NAME).is_file():
+        sweep(output, LOCK)
     check_absent(output)
+    refuse_inside(output.parent)
     with connected(location.shown, endpoint=endpoint) as api:
         commit, files = ask_hub(
             lambda: look(api, location.repo, location.revision), location.shown, patient=False
