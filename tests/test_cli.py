@@ -54,6 +54,29 @@ def test_quiet_leaves_only_results(tiny: Path, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("art\n", "")
 
 
+LOUD = """
+import logging, sys, warnings
+from iwsltpack.cli import console
+quiet = "-q" in sys.argv
+console.configure(quiet=quiet)
+if quiet:
+    from transformers.utils.logging import get_logger
+    get_logger("transformers.models").warning("a remark of transformers")
+logging.getLogger("matplotlib").warning("a remark of matplotlib")
+warnings.warn("a warning of Python's")
+logging.getLogger("matplotlib").error("an error")
+"""
+
+
+def test_quiet_leaves_only_errors_of_other_libraries() -> None:
+    for options in ([], ["-q"]):
+        done = subprocess.run(
+            [sys.executable, "-c", LOUD, *options], capture_output=True, text=True, check=True
+        )
+        told = [part in done.stderr for part in ("a remark of", "a warning of Python's", "an error")]
+        assert told == [not options, not options, True], done.stderr
+
+
 def test_settings_file_replaces_options_and_the_command_line_wins(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "iwsltpack.toml").write_text(
         f'recipe = "selected-q2"\n[build]\nsource = "{tiny}"\ncoding = "pcodec"\noutput = "from-settings"\n'

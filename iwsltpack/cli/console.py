@@ -18,6 +18,7 @@ from rich.text import Text
 from iwsltpack.errors import printable
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter, Unit
+from iwsltpack.system.quiet import quiet_process
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,6 +44,8 @@ def configure(*, quiet: bool | None = None, json: bool | None = None, verbose: b
     logger = logging.getLogger("iwsltpack")
     if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
         logger.addHandler(_Warnings())
+    if _quiet and not _verbose:
+        quiet_process()
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
 

@@ -1,7 +1,9 @@
 """Other libraries' bars and remarks, kept off stderr while their work is a part of ours."""
 
 import logging
+import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,16 @@ SILENT = logging.CRITICAL + 1
 
 _settings = threading.Lock()
 """What is set here holds for the whole process."""
+
+
+def quiet_process() -> None:
+    """Keep the warnings of every library off stderr for good, however it tells them; errors stay."""
+    warnings.simplefilter("ignore")
+    os.environ.setdefault(
+        "TRANSFORMERS_VERBOSITY", "error"
+    )  # it has a handler of its own, and reads this when imported
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.ERROR)
 
 
 @contextmanager
