@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +26,8 @@ from conftest import bfloat16, write_checkpoint
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.reader import open_artifact
-from iwsltpack.building import staging
-from iwsltpack.building.checkpoint import open_checkpoint
+from iwsltpack.building import plan, staging
+from iwsltpack.building.checkpoint import SourceTensor, open_checkpoint
 from iwsltpack.building.partial import JOURNAL, BuildJournal, finished
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
@@ -35,6 +36,7 @@ from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.errors import ArtifactError, InputError, ResourceError, UsageError
 from iwsltpack.system import direct_io
+from iwsltpack.system.progress import Reporter
 
 ALL = Recipe(name="all", description="", techniques=("x",), layers=(LayerRule(pattern=".", bits=10),))
 Make = Callable[..., Path]
@@ -46,6 +48,16 @@ def tree(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+class Advances(Reporter):
+    """Remembers every step it was told of."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def advance(self, amount: float = 1) -> None:
+        self.seen.append(amount)
 
 
 def run(code: str, *arguments: object, **options: Any) -> Any:
@@ -458,6 +470,39 @@ def test_a_source_that_changes_while_it_is_packed_is_told(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_chunks_of_one_tensor_are_packed_side_by_side(
+    checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "CHUNK_VALUES", 8)
+    both, real = threading.Barrier(2, timeout=20), SourceTensor.rows
+    monkeypatch.setattr(SourceTensor, "rows", lambda *a: (both.wait(), real(*a))[1])
+    source = checkpoint({"a.weight": np.arange(16, dtype=np.float32).reshape(4, 4)})
+    manifest = build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], "zstd", workers=2))
+    assert len([file for file in manifest.files if "/c/" in file.path]) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_a_code_too_wide_in_a_late_chunk_widens_the_tensor_whole(
+    checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(plan, "CHUNK_VALUES", 4096)
+    weights = np.random.default_rng(0).normal(0, 0.1, (512, 64)).astype(np.float32)
+    weights[400, 3] = 60  # times 2^10 is no 16-bit code
+    source = checkpoint({"a.weight": weights})
+    output, progress = tmp_path / "out", Advances()
+    manifest = build_artifact(BuildRequest(source, output, ALL, "zstd", workers=workers), progress=progress)
+    [tensor] = manifest.tensors
+    codes = np.rint(weights.astype(np.float64) * 1024)
+    _, counts = np.unique(codes, return_counts=True)
+    shares = counts / counts.sum()
+    assert tensor.wide
+    assert tensor.entropy_bits == pytest.approx(-(shares * np.log2(shares)).sum(), abs=1e-5)
+    assert sum(progress.seen) == weights.nbytes
+    assert verify_artifact(output) == []
+    held = open_artifact(output).tensor("a.weight")
+    assert np.array_equal(held, (codes / 1024).astype(np.float16))
+
+
 def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path: Path) -> None:
     from threading import Event
 
@@ -468,9 +513,9 @@ def test_a_stopped_build_does_not_finish_its_tensors_first(tiny: Path, tmp_path:
 
     stop = Event()
     stop.set()
-    plan = plan_tensors(open_checkpoint(tiny), BUILT_IN["fp16"])[0]
+    first = plan_tensors(open_checkpoint(tiny), BUILT_IN["fp16"])[0]
     with pytest.raises(Stopped):
-        write_tensor(tmp_path, plan, CODINGS["zstd"], SILENT, stop)
+        write_tensor(tmp_path, first, CODINGS["zstd"], SILENT, stop)
 
 
 def test_a_journal_line_torn_by_a_full_disk_costs_one_tensor(tmp_path: Path) -> None:

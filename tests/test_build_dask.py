@@ -288,12 +288,15 @@ def test_a_worker_that_was_given_up_stops_and_writes_nothing_more(tmp_path: Path
     assert not list(partial_folder.iterdir())
 
 
-def test_bundles_begin_with_the_largest_and_hold_every_tensor_once(tiny: Path, small_bundles: None) -> None:
+def test_bundles_are_small_tensors_then_the_largest_first_and_hold_each_once(
+    tiny: Path, small_bundles: None
+) -> None:
     plans = plan_tensors(open_checkpoint(tiny), BUILT_IN["selected-q3"])
     bundles = bundled(plans)
     assert sorted(name for bundle in bundles for name in bundle.names) == sorted(p.source.name for p in plans)
     alone = [bundle.nbytes for bundle in bundles if len(bundle.plans) == 1]
     assert alone == sorted(alone, reverse=True)
+    assert [bundle.nbytes for bundle in bundles[-len(alone) :]] == alone
     assert all(bundle.nbytes <= 2048 for bundle in bundles if len(bundle.plans) > 1)
     assert bundled([]) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from numcodecs import Shuffle, Zstd
 
 from iwsltpack.artifact.reader import AHEAD_BYTES, open_artifact
+from iwsltpack.building import chunk_packer
 from iwsltpack.building.chunk_packer import COUNT_BLOCK, ChunkPacker, CodeCounts, entropy
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
-from iwsltpack.codecs.codes import BIAS16, SPLIT_BLOCK, split_bytes
+from iwsltpack.codecs.codes import BIAS16, SHORT, SPLIT_BLOCK, split_bytes
 from iwsltpack.codecs.dtypes import by_name
 from iwsltpack.codecs.frames import BLOCK_BYTES, pack_frame, unpack_frame
 from iwsltpack.codecs.registry import CODINGS, coding_in
@@ -136,6 +138,19 @@ def test_a_block_ends_where_a_plane_of_floats_does_since_version_2(dtype: str) -
         assert len(frame) < 0.995 * len(plain) if cut else frame == plain
 
 
+@pytest.mark.parametrize("form", ["int32", "uint16", "uint8"])
+def test_threads_that_count_codes_of_one_tensor_take_turns(form: str) -> None:
+    counts, codes = CodeCounts(), np.array([[7, 7, 9], [SHORT] * 3], np.uint8)
+    wide = {"int32": codes[0].astype(np.int32), "uint16": codes[0].astype(np.uint16), "uint8": codes}[form]
+    with ThreadPoolExecutor(1) as pool:
+        with chunk_packer._TABLES:
+            adding = pool.submit(counts.add, wide)
+            assert not wait([adding], timeout=0.1).done
+            assert not counts.merged().size
+        adding.result(timeout=20)
+    assert sorted(counts.merged()) == [1, 2]
+
+
 @pytest.mark.parametrize("size", [3, SPLIT_BLOCK, SPLIT_BLOCK + 7])
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_shuffle_is_numcodecs_own(size: int, version: int) -> None:
@@ -176,7 +191,7 @@ def test_a_chunk_of_short_codes_is_packed_as_any_other(dtype: str, largest: floa
     assert packed.data == chain.pack(chain.lay((codes + BIAS16).astype(np.uint16), block.size))
     counts = CodeCounts()
     counts.add(codes)
-    assert packer.entropy() == entropy([counts])
+    assert entropy(packer.counts.values()) == entropy([counts])
     assert packed.matches(memoryview(packed.data))
 
 

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -10,12 +11,16 @@ import numpy as np
 from iwsltpack.codecs.chain import Chain
 from iwsltpack.codecs.classes import Classes
 from iwsltpack.codecs.codes import BIAS16, SHORT, TooWide
-from iwsltpack.documents.artifact import Tensor
+from iwsltpack.documents.artifact import File, Tensor
 from iwsltpack.quantizers.quantizer import Quantizer
 
 T = TypeVar("T")
 COUNT_BLOCK = 1 << 19
 """Codes counted at a time: numpy makes 64-bit copies of what it counts, and a fresh table for each block."""
+
+
+_TABLES = Lock()
+"""Held while tables change: chunks of one tensor are counted by several threads."""
 
 
 def as_narrow_as_can_be(entry: Tensor, work: Callable[[Tensor], T]) -> T:
@@ -45,15 +50,17 @@ class CodeCounts:
         """Count the codes of one block, in any integer form; those given by their bytes are all -128..127."""
         if codes.dtype == np.int32:
             found, counts = np.unique(codes, return_counts=True)
-            self.wide.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+            with _TABLES:
+                self.wide.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
             return
         flat, table = (codes[0], self.pairs) if codes.dtype == np.uint8 else (codes, self.narrow)
-        if codes.dtype == np.uint8 and flat.size % 2:
-            self.narrow[int(flat[-1]) | SHORT << 8] += 1
-            flat = flat[:-1]
-        words = flat.view(np.uint16)
-        for start in range(0, words.size, COUNT_BLOCK):
-            table += np.bincount(words[start : start + COUNT_BLOCK], minlength=1 << 16)
+        alone = flat[flat.size // 2 * 2 :] if codes.dtype == np.uint8 else flat[:0]
+        words = flat[: flat.size - alone.size].view(np.uint16)
+        blocks = (words[start : start + COUNT_BLOCK] for start in range(0, words.size, COUNT_BLOCK))
+        counted = sum(np.bincount(block, minlength=1 << 16) for block in blocks)
+        with _TABLES:
+            table += counted
+            self.narrow[alone.astype(np.uint16) | SHORT << 8] += 1
 
     def merged(self) -> np.ndarray:
         """Return how often each code that occurs does, in no order that matters."""
@@ -127,9 +134,10 @@ class ChunkPacker:
     classes: Classes | None = None
     counts: dict[int, CodeCounts] = field(default_factory=lambda: defaultdict(CodeCounts))
 
-    def entropy(self) -> float:
-        """Return the Shannon entropy of the codes packed so far, given their class, bits a code."""
-        return entropy(self.counts.values())
+    def described(self, entry: Tensor, files: Iterable[File]) -> Tensor:
+        """Return a tensor's entry in the manifest once all of its chunks are packed, into some of its `files`."""
+        bits = None if self.quantizer is None else entropy(self.counts.values())
+        return replace(entry, entropy_bits=bits, bytes=sum(file.bytes for file in files))
 
     def pack(self, block: np.ndarray, first: int) -> PackedChunk:
         """Pack the rows of the source that begin at row `first`.
@@ -149,6 +157,8 @@ class ChunkPacker:
         laid = self.chain.lay_codes(codes, lambda: quantizer.values(block, first), self.count)
         for number, end in enumerate(np.cumsum(parts)):
             if parts[number]:
-                self.counts[number].add(codes[..., end - parts[number] : end])
+                with _TABLES:
+                    counts = self.counts[number]
+                counts.add(codes[..., end - parts[number] : end])
         padded = [*parts, self.count - block.size] if len(parts) > 1 else ()
         return PackedChunk(self.chain.pack(laid, padded), self.chain, laid)

@@ -191,18 +191,15 @@ def journal_of(partial_folder: Path, shard: Shard | None = None) -> BuildJournal
     return BuildJournal(partial_folder / (JOURNAL if shard is None else f"{_stem(shard)}.jsonl"))
 
 
-def shard_counts(partial_folder: Path) -> list[int]:
-    """Return, of every shard that has been at work, one of how many it was."""
-    return [int(path.stem.rpartition("-")[2]) for path in partial_folder.glob(f"{SHARD}*.lock")]
-
-
 def _stem(shard: Shard) -> str:
     return f"{SHARD}{shard.index}-of-{shard.count}"
 
 
 def agree(partial_folder: Path, plan: BuildPlan) -> None:
     """Write the plan down, or make sure that what lies there is this very build; another is a `UsageError`."""
-    if not _first_or_same(partial_folder / PLAN, fileio.canonical_json(Part.to_json(plan))):
+    path, own = partial_folder / PLAN, fileio.canonical_json(Part.to_json(plan))
+    fileio.create_bytes(path, own)
+    if fileio.read_bytes(path, limit=PLAN_LIMIT) != own:
         raise UsageError(
             "an unfinished build of another source, recipe, coding or version lies here",
             where=partial_folder,
@@ -222,12 +219,6 @@ def agree_on_source(partial_folder: Path, files: Sequence[Path], progress: Repor
             where=partial_folder,
             fix="give all shards the same checkpoint: remove that folder and begin anew",
         )
-
-
-def _first_or_same(path: Path, data: bytes) -> bool:
-    """Write a file where there is none; tell whether it holds `data` then."""
-    fileio.create_bytes(path, data)
-    return fileio.read_bytes(path, limit=PLAN_LIMIT) == data
 
 
 def read_plan(partial_folder: Path) -> BuildPlan:

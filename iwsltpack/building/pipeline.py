@@ -8,13 +8,12 @@ on this machine, on a cluster or in shards.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 from iwsltpack.artifact import side_files
 from iwsltpack.building import partial, publishing
@@ -31,9 +30,9 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.quantizers.scales import find_matrices
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.system.threads import for_each
 from iwsltpack.version import __version__
 
-T = TypeVar("T")
 SPARE_WORKERS = 6
 """Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
 UNNAMED = (
@@ -177,17 +176,14 @@ def draft_manifest(request: BuildRequest, checkpoint: Checkpoint) -> ArtifactMan
     )
 
 
-@contextmanager
-def _prepared(request: BuildRequest, progress: Reporter) -> Iterator[Path]:
+def _prepared(request: BuildRequest, progress: Reporter) -> AbstractContextManager[Path]:
     """Give the folder whose tensors are packed: the source, or what another library made of it."""
     if request.recipe.engine == "codec":
-        yield request.source
-        return
+        return nullcontext(request.source)
     parent = request.output.parent
     with fileio.disk_errors(request.output):
         parent.mkdir(parents=True, exist_ok=True)
-    with int8_checkpoint(request.source, parent, progress) as folder:
-        yield folder
+    return int8_checkpoint(request.source, parent, progress)
 
 
 def pack(
@@ -222,31 +218,18 @@ def pack(
 
         def work(bundle: Bundle) -> None:
             progress.note(str(bundle))
-            take(pack_bundle(bundle, partial_folder, job.request.coding, progress=progress, stop=stop))
+            coding = job.request.coding
+            take(pack_bundle(bundle, partial_folder, coding, progress=progress, stop=stop, pool=pool))
 
-        in_threads(work, bundled(todo), workers, stop)
+        # Chunks of all tensors wait in one line: the largest tensor alone is a third of some checkpoints.
+        with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(workers) as tensors:
+            for_each(tensors, work, bundled(todo), stop)
     elif todo:
         from iwsltpack.building.dask import pack_on_cluster
 
         pack_on_cluster(cluster, partial_folder, todo, job.request.coding, job.plan.source, take, progress)
     progress.finish()
     return done
-
-
-def in_threads(work: Callable[[T], None], items: Sequence[T], workers: int, stop: threading.Event) -> None:
-    """Call `work` on every item, `workers` at a time; the first error sets `stop`, ends the rest and is raised."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="build") as pool:
-        futures = [pool.submit(work, item) for item in items]
-        try:
-            finished_, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            # In order: of several errors, that of the item handed out first.
-            for future in futures:
-                if future in finished_:
-                    future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def from_origin(tensor: Tensor, checkpoint: Checkpoint) -> Tensor:

@@ -114,9 +114,7 @@ def rows_per_chunk(shape: tuple[int, ...]) -> int:
 
     Zarr pads the last chunk to full size; equal chunks have no padding.
     """
-    rows, row = max(shape[0], 1), 1
-    for length in shape[1:]:
-        row *= max(length, 1)
+    rows, row = max(shape[0], 1), math.prod(max(length, 1) for length in shape[1:])
     wanted = -(-rows * row // CHUNK_VALUES)
     for chunks in range(wanted, min(2 * wanted, rows) + 1):
         if rows % chunks == 0:

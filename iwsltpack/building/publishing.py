@@ -47,7 +47,7 @@ def write_side_files(folder: Path, side: dict[str, bytes]) -> None:
 
 
 def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> ArtifactManifest:
-    """Add the manifest to an artifact under construction that holds all else, and drop what is not in it.
+    """Drop what is not in the manifest, make the folders durable, as every file is already, and add the manifest.
 
     `written` has every tensor of the plan, by name.
     """
@@ -59,25 +59,27 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
         *plan.side,
         *(file for name in plan.sizes for file in written[name][1]),
     ]
-    manifest = replace(
-        plan.manifest,
-        tensors=tuple(written[name][0] for name in plan.sizes),
-        files=tuple(sorted(files, key=lambda file: file.path)),
-    ).sealed()
-    known = {file.path for file in files}
+    known = {folder / file.path for file in files}
+    folders = [(Path(place), names) for place, _, names in os.walk(folder)]
     # What a killed or widened tensor left behind: only listed files may travel.
-    for path in folder.rglob("*"):
-        if not path.is_dir() and path.relative_to(folder).as_posix() not in known:
+    for path in (place / name for place, names in folders for name in names):
+        if path not in known:
             path.unlink()
-    fileio.write_bytes(folder / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
+    with ThreadPoolExecutor(SYNCERS) as pool:
+        synced = pool.map(fileio.fsync_directory, (place for place, _ in folders))
+        manifest = replace(
+            plan.manifest,
+            tensors=tuple(written[name][0] for name in plan.sizes),
+            files=tuple(sorted(files, key=lambda file: file.path)),
+        ).sealed()
+        document = fileio.canonical_json(manifest.to_json())
+        list(synced)
+    fileio.write_bytes(folder / MANIFEST_NAME, document)
     return manifest
 
 
 def publish(folder: Path, output: Path) -> None:
-    """Make the folders durable, as every file is already, then give the whole its name."""
-    folders = [Path(place) for place, _, _ in os.walk(folder)]
-    with ThreadPoolExecutor(SYNCERS) as pool:
-        list(pool.map(fileio.fsync_directory, folders))
+    """Give the whole its name; all that `seal` has seen is durable."""
     if os.path.lexists(output):
         raise ArtifactError("the output appeared while it was being built", where=output)
     folder.rename(output)

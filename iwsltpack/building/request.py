@@ -40,7 +40,7 @@ class BuildRequest:
     model_id, revision
         Hub name and commit of the source, where the folder does not tell.
     workers
-        Tensors written at a time; default: six more than cores.
+        Chunks packed at a time; default: six more than cores.
     target
         What the artifact is to weigh, which a calibrated build alone can meet.
     """

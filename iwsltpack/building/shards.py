@@ -91,7 +91,9 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
 
 def _missing(partial_folder: Path, plan: partial.BuildPlan, done: set[str]) -> list[Problem]:
     """Return one problem for each shard that lacks tensors, going by the number of shards most were begun with."""
-    counts = partial.shard_counts(partial_folder)
+    # Whoever was at work left a lock, named by one of how many it was.
+    locks = partial_folder.glob(f"{partial.SHARD}*.lock")
+    counts = [int(path.stem.rpartition("-")[2]) for path in locks]
     count = max(sorted(set(counts)), key=counts.count) if counts else 1
     problems = []
     for index, names in enumerate(deal(plan.sizes, count), 1):

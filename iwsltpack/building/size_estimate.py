@@ -7,9 +7,9 @@ will be, so that only the chunks of large tensors are an estimate. Few bytes of 
 import math
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from iwsltpack.building.bnb_int8 import converted
 from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.chunk_packer import ChunkPacker, as_narrow_as_can_be
 from iwsltpack.building.dropped_tokens import dropped_rows
-from iwsltpack.building.pipeline import SPARE_WORKERS, draft_manifest, from_origin, in_threads
+from iwsltpack.building.pipeline import SPARE_WORKERS, draft_manifest, from_origin
 from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable, plan_tensors, rules_of
 from iwsltpack.building.prune import PIECES, sample_places
 from iwsltpack.building.publishing import describe_side_files
@@ -40,6 +40,7 @@ from iwsltpack.documents.recipe import LayerRule, Recipe
 from iwsltpack.quantizers.scales import Scaled, find_matrices
 from iwsltpack.system import fileio, memory
 from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.system.threads import for_each
 
 BUDGET = 1 << 26
 """Values looked at in all, about: a checkpoint of no more is packed whole. `Chain.sample` says how many of a tensor."""
@@ -126,7 +127,8 @@ def estimate(
         progress.advance()
 
     ordered = sorted(plans.items(), key=lambda item: -item[1][0].source.nbytes)
-    in_threads(work, ordered, os.cpu_count() or 1, threading.Event())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for_each(pool, work, ordered)
     progress.finish()
     return [
         _sum_up(each, [found[_key(plan, coding)] for plan in each.plans], checkpoint, coding)
@@ -223,12 +225,7 @@ def _pack(plan: TensorPlan, entry: Tensor, coding: Coding, share: int) -> _Packe
             size = round(len(packed.data) * side.shape[0] / packed.count)
             files.append(_file(side.path(0), size, sealed))
             files.append(_file(side.metadata, len(metadata)))
-    done = replace(
-        entry,
-        entropy_bits=None if quantizer is None else packer.entropy(),
-        bytes=sum(file.bytes for file in files),
-    )
-    return _Packed(entry=done, files=files, seconds=seconds)
+    return _Packed(entry=packer.described(entry, files), files=files, seconds=seconds)
 
 
 def _sample(plan: TensorPlan, wanted: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,18 +53,20 @@ class Bundle:
 
 
 def bundled(plans: Sequence[TensorPlan]) -> list[Bundle]:
-    """Return the bundles of `plans`, the largest first: no core is left alone with one at the end."""
-    bundles: list[Bundle] = []
-    small: list[TensorPlan] = []
+    """Return the bundles of `plans`: small tensors, which wait more than they work, then the largest first.
+
+    So no core is left alone with one at the end.
+    """
+    large: list[Bundle] = []
+    small: list[list[TensorPlan]] = []
     for plan in sorted(plans, key=lambda plan: (-plan.source.nbytes, plan.source.name)):
         if plan.source.nbytes * 2 > BUNDLE_BYTES:
-            bundles.append(Bundle(plans=(plan,)))
-            continue
-        if small and sum(entry.source.nbytes for entry in small) + plan.source.nbytes > BUNDLE_BYTES:
-            bundles.append(Bundle(plans=tuple(small)))
-            small = []
-        small.append(plan)
-    return [*bundles, Bundle(plans=tuple(small))] if small else bundles
+            large.append(Bundle(plans=(plan,)))
+        elif small and sum(entry.source.nbytes for entry in (*small[-1], plan)) <= BUNDLE_BYTES:
+            small[-1].append(plan)
+        else:
+            small.append([plan])
+    return [*(Bundle(plans=tuple(some)) for some in small), *large]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +77,6 @@ class Staged:
     written: tuple[Written, ...]
 
 
-class _Abandoned(threading.Event):
-    """Set once the staging folder is gone, or another event is set: the build went on without this worker."""
-
-    def __init__(self, folder: Path, other: threading.Event | None) -> None:
-        super().__init__()
-        self._folder, self._other = folder, other
-
-    def is_set(self) -> bool:
-        return (self._other is not None and self._other.is_set()) or not self._folder.is_dir()
-
-
 def pack_bundle(
     bundle: Bundle,
     partial_folder: Path,
@@ -92,8 +84,11 @@ def pack_bundle(
     *,
     progress: Reporter = SILENT,
     stop: threading.Event | None = None,
+    pool: Executor | None = None,
 ) -> Staged:
     """Pack the tensors of a bundle into a new folder under the partial folder's ``staging``, which must be there.
+
+    Their chunks are packed by the threads of `pool`, or by this one.
 
     Stopped: `stop` was set, or the staging folder went away. For other errors see `write_tensor`.
     """
@@ -101,8 +96,8 @@ def pack_bundle(
     staging = partial_folder / STAGING
     with disk_errors(staging):
         folder = Path(tempfile.mkdtemp(dir=staging))
-        abandoned = _Abandoned(folder, stop)
-        written = [write_tensor(folder, plan, coding, progress, abandoned) for plan in bundle.plans]
+        stop = stop or threading.Event()
+        written = [write_tensor(folder, plan, coding, progress, stop, pool) for plan in bundle.plans]
     return Staged(folder=str(folder), written=tuple(written))
 
 

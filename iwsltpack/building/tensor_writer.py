@@ -1,8 +1,8 @@
 """One tensor, chunk by chunk: read, pack, write, read back, compare bit by bit."""
 
 import math
-import shutil
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -10,7 +10,7 @@ from threading import Event
 import numpy as np
 
 from iwsltpack.artifact import zarr_metadata
-from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk, as_narrow_as_can_be
+from iwsltpack.building.chunk_packer import ChunkPacker, PackedChunk
 from iwsltpack.building.plan import TensorPlan
 from iwsltpack.codecs.chain import Coding
 from iwsltpack.codecs.classes import Classes
@@ -24,6 +24,7 @@ from iwsltpack.quantizers.quantizer import Quantizer
 from iwsltpack.system import direct_io, fileio
 from iwsltpack.system.fileio import disk_errors
 from iwsltpack.system.progress import Reporter
+from iwsltpack.system.threads import for_each
 
 LARGE = 1 << 20
 """Bytes of a chunk that is written past the page cache, and so compared with what the disk holds: its pages, which
@@ -40,24 +41,23 @@ def write_tensor(
     coding: Coding,
     progress: Reporter,
     stop: Event,
+    pool: Executor | None = None,
+    *,
+    wide: bool = False,
 ) -> tuple[Tensor, list[File]]:
     """Write one tensor into the artifact under construction in `folder`, and describe it.
 
-    Every chunk is read back from its file and compared bit by bit with what was to be stored; `stop` is looked at
-    before each. In the end all files are durable; their folders are not yet.
+    Every chunk is read back from its file and compared bit by bit with what was to be stored; before each, `stop` is
+    looked at, and whether `folder` is still there. Threads of `pool` pack the chunks, or this one. In the end all
+    files are durable; their folders are not yet. Where a code is too wide, the tensor is packed again, by `wide` ones.
 
     InputError: the source ends early, or a weight to be rounded is not finite or too large; tensor and
     index are told. ArtifactError: what was read back is not what was to be written. ResourceError: the
     disk is full.
     """
-    return as_narrow_as_can_be(plan.entry, lambda entry: _write(folder, plan, entry, coding, progress, stop))
-
-
-def _write(
-    folder: Path, plan: TensorPlan, entry: Tensor, coding: Coding, progress: Reporter, stop: Event
-) -> tuple[Tensor, list[File]]:
     _go_on(stop, folder)
-    array, chain, quantizer = entry.array, coding.chain(entry), plan.quantizer
+    entry, quantizer = replace(plan.entry, wide=wide), plan.quantizer
+    array, chain = entry.array, coding.chain(entry)
     classes, files = None, []
     if quantizer is not None and entry.classes is not None:
         classes = Classes.of_blocks(
@@ -68,38 +68,46 @@ def _write(
         for side, metadata, packed in side_arrays(entry, quantizer, classes, coding):
             files.append(_create(folder, side.metadata, metadata))
             files.append(_put(folder, side.path(0), packed, coding))
-    attributes = zarr_metadata.attributes(entry, chain, quantizer)
-    files.append(_create(folder, array.metadata, zarr_metadata.array_metadata(array, chain, attributes)))
     packer = ChunkPacker(chain, math.prod(array.chunk), quantizer, classes)
-    done = 0
+    done: list[int] = []
+
+    def put(rows: tuple[int, int]) -> File:
+        _go_on(stop, folder)
+        block = plan.read(*rows)
+        try:
+            packed = packer.pack(block, rows[0])
+        except InputError as error:
+            # From the flat index in the block to that in the tensor.
+            row, *place = map(int, np.unravel_index(int(error.where or 0), plan.shape or (1,)))
+            where = f"{plan.source.name}{[row + rows[0], *place]}"
+            error.where = f"{where}{' after pruning' if plan.kept else ''}"
+            raise
+        file = _put(folder, array.path(rows[0]), packed, coding)
+        size = block.size * plan.source.dtype.carrier.itemsize
+        done.append(size)
+        progress.advance(size)
+        return file
+
+    def describe() -> None:
+        metadata = zarr_metadata.array_metadata(
+            array, chain, zarr_metadata.attributes(entry, chain, quantizer)
+        )
+        files.append(_create(folder, array.metadata, metadata))
+
     try:
-        for start, end in plan.blocks():
-            _go_on(stop, folder)
-            block = plan.read(start, end)
-            try:
-                packed = packer.pack(block, start)
-            except InputError as error:
-                _locate(error, plan, start)
-                raise
-            files.append(_put(folder, array.path(start), packed, coding))
-            size = block.size * plan.source.dtype.carrier.itemsize
-            progress.advance(size)
-            done += size
+        # Metadata is made beside the first chunks: zarr takes a third of a second to load.
+        files += for_each(pool, put, plan.blocks(), meanwhile=describe)
     except TooWide:
-        progress.advance(-done)
-        raise
+        progress.advance(-sum(done))
+        return write_tensor(folder, plan, coding, progress, stop, pool, wide=True)
     with disk_errors(folder / WEIGHTS_DIR / array.name):
         for file in files:
             fileio.fsync_file(folder / file.path)
-    return replace(
-        entry,
-        entropy_bits=None if quantizer is None else packer.entropy(),
-        bytes=sum(file.bytes for file in files),
-    ), files
+    return packer.described(entry, files), files
 
 
 def _go_on(stop: Event, folder: Path) -> None:
-    if stop.is_set():
+    if stop.is_set() or not folder.is_dir():
         raise Stopped("the build was stopped, or another build of this output took over", where=folder)
 
 
@@ -132,26 +140,17 @@ def _put(folder: Path, name: str, packed: PackedChunk, coding: Coding) -> File:
             got=why,
             fix="check memory and disk of this machine, then run the same command again",
         )
-    described = _describe(name, raw)
-    # A first-version manifest has none.
-    return replace(described, crc32c=fileio.crc32c(raw)) if coding.format_version > 1 else described
-
-
-def _locate(error: InputError, plan: TensorPlan, start: int) -> None:
-    """Turn the flat index in a block into an index of the tensor."""
-    index = np.unravel_index(int(error.where or 0), plan.shape or (1,))
-    place = [int(index[0]) + start, *(int(axis) for axis in index[1:])]
-    error.where = f"{plan.source.name}{place}{' after pruning' if plan.kept else ''}"
+    # A first-version manifest has no second checksum.
+    return _describe(name, raw, fileio.crc32c(raw) if coding.format_version > 1 else None)
 
 
 def _create(folder: Path, path: str, metadata: bytes) -> File:
-    """Create an array without chunks, or a group, by its metadata; an older one is replaced."""
+    """Write the metadata of an array or a group."""
     with disk_errors(folder / path):
-        shutil.rmtree((folder / path).parent, ignore_errors=True)
-        (folder / path).parent.mkdir(parents=True)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(metadata)
     return _describe(path, metadata)
 
 
-def _describe(path: str, data: bytes | memoryview) -> File:
-    return File(path=path, bytes=len(data), sha256=fileio.sha256_bytes(data))
+def _describe(path: str, data: bytes | memoryview, crc32c: str | None = None) -> File:
+    return File(path=path, bytes=len(data), sha256=fileio.sha256_bytes(data), crc32c=crc32c)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from iwsltpack.building.size import SizeTarget
     from iwsltpack.calibration.data import CalibrationRequest
     from iwsltpack.cluster.shards import Shard
+    from iwsltpack.documents.artifact import ArtifactManifest
     from iwsltpack.documents.recipe import Recipe
 
 NO_DATA = "name data to calibrate on: --calibration DEVSET"
@@ -80,22 +81,23 @@ def command(
     )
     request.check()
     names: list[str] = []
+    manifest: ArtifactManifest | None = None
     with console.reporter() as reporter:
         request = replace(request, source=find_source(source, revision))
         if data is not None:
             from iwsltpack.calibration.calibrated_build import build_calibrated
 
-            build_calibrated(request, data, cluster=dask, progress=reporter)
+            manifest = build_calibrated(request, data, cluster=dask, progress=reporter)
         elif share is None:
             from iwsltpack.building.pipeline import build_artifact
 
-            build_artifact(request, cluster=dask, progress=reporter)
+            manifest = build_artifact(request, cluster=dask, progress=reporter)
         else:
             from iwsltpack.building.shards import build_shard
 
             names = build_shard(request, shard=share, progress=reporter)
-    if share is None:
-        tell_artifact(target)
+    if manifest is not None:
+        tell_artifact(target, manifest)
     else:
         console.say(
             f"shard {share}: {len(names)} tensors packed; with all shards: iwsltpack merge {target}", "green"
@@ -159,11 +161,12 @@ def _calibration(
     return CalibrationRequest(data=data, **given)
 
 
-def tell_artifact(target: Path) -> None:
+def tell_artifact(target: Path, manifest: ArtifactManifest) -> None:
     """Sum a finished artifact up, and print its path."""
-    from iwsltpack.artifact.sizes import GIB, measure
+    from iwsltpack.artifact.location import folder_bytes
+    from iwsltpack.artifact.sizes import GIB, sizes_of
 
-    sizes = measure(target)
+    sizes = sizes_of(manifest, folder_bytes(target))
     console.say(
         f"{target}: {sizes.total_bytes:,} bytes ({sizes.total_bytes / GIB:.3f} GiB) on disk, "
         f"{sizes.ratio:.2f}x smaller than the source's {sizes.source_bytes / GIB:.3f} GiB",

@@ -20,8 +20,8 @@ def command(
         from iwsltpack.cli.build import tell_artifact
 
         with console.reporter() as reporter:
-            merge_build(output, progress=reporter)
-        tell_artifact(output)
+            manifest = merge_build(output, progress=reporter)
+        tell_artifact(output, manifest)
         return
     from iwsltpack.cli.decode import tell_sets
     from iwsltpack.decoding.merge import merge_shards

@@ -35,10 +35,11 @@ def pack_frame(raw: np.ndarray, *, level: int, checksum: bool, ends: Iterable[in
     packer = zstandard.ZstdCompressor(compression_params=_parameters(checksum, cut=len(cuts) > 1))
     if not cuts[1:]:
         return packer.compress(raw.data)
-    stream, blocks = packer.compressobj(size=raw.size), []
+    # Room for all of it: what is packed is copied once, and not each time that a smaller room is full.
+    stream, blocks = packer.chunker(size=raw.size, chunk_size=raw.size), list[bytes]()
     for start, end in pairwise([*cuts, raw.size]):
-        blocks += [stream.compress(raw.data[start:end]), stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
-    return b"".join([*blocks, stream.flush()])
+        blocks += [*stream.compress(raw.data[start:end]), *stream.flush()]  # type: ignore[no-untyped-call]
+    return b"".join([*blocks, *stream.finish()])  # type: ignore[no-untyped-call]
 
 
 @cache

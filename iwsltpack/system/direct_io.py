@@ -48,7 +48,8 @@ def write(path: Path, data: bytes, *, past_cache: bool) -> None:
         path.write_bytes(data)
         return
     whole = _aligned(-(-len(data) // ALIGNMENT) * ALIGNMENT)
-    whole[: len(data)] = data
+    # By numpy, which lets other threads run meanwhile.
+    np.frombuffer(whole, np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
     whole[len(data) :] = bytes(len(whole) - len(data))
     done = 0
     try:
