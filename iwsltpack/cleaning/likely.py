@@ -8,6 +8,7 @@ import string
 from typing import Final, NamedTuple
 
 from iwsltpack.cleaning import vocabulary as v
+from iwsltpack.cleaning.bilingual import WINDOW
 from iwsltpack.cleaning.meta_prefix import (
     DECORATION,
     MIN_CLAUSE,
@@ -23,8 +24,6 @@ from iwsltpack.cleaning.quotes import closing_mark, is_opener
 from iwsltpack.cleaning.script import HAN, function_words, in_source, in_target, is_sentence, latin_words
 
 LIKELY: Final = v.Patterns("likely")
-MAX_SOURCE: Final = 1500
-"""Characters of source text, or of a quotation, before what tells that it is one."""
 MAX_TAIL: Final = 300
 """Characters from the end in which a closing remark is looked for."""
 
@@ -42,11 +41,7 @@ class Shape(NamedTuple):
 
 
 BEFORE_COLON, UNMARKED = (tuple(Shape(**each) for each in v.SHAPES[kind]) for kind in ("colon", "unmarked"))
-_LAST: Final = {v.SAY, v.SAID, v.MEANING, v.MEANS, v.COPULA, v.PARTICLE, v.TRANSLATE}
-"""What the last word before a comma or a quotation may be."""
-_PERSON: Final = {v.TRANSLATE, v.SAY, v.UNKNOWN, v.DETERMINER}
-"""What speaks of a translator: 翻译家说：."""
-_TELLING: Final = v.LANGUAGES | {v.SPEECH, v.TEXT, v.SPEAKER, v.TRANSLATE, v.MEANING, v.MEANS, v.SAID}
+_LAST, _PERSON, _TELLING = (frozenset(v.SHAPES[name]) for name in ("last", "person", "telling"))
 
 
 def likely_label(line: str, lang: str) -> int | None:
@@ -64,16 +59,12 @@ def likely_label(line: str, lang: str) -> int | None:
             found, done = mark.rest, mark.tokens
     if found is not None:
         return found
-    head = PREFIX.unknown_head.match(v.simplified(line[:MAX_TAIL]))
-    talk = "" if head is None or PREFIX.content_words.search(head.group()) else head.group()
-    if LIKELY.leads.search(talk) is not None:
-        return len(talk) if _stands_alone(line[len(talk) :], lang) else None
     return _after_source(line, lang)
 
 
 def _after_source(line: str, lang: str) -> int | None:
     """Return where the translation begins after the source text and a dash."""
-    pair = LIKELY.pair.match(line[:MAX_SOURCE])
+    pair = LIKELY.pair.match(line[:WINDOW])
     if (
         pair is None
         or not in_source(pair["source"], lang)
@@ -135,11 +126,7 @@ def _may_end(line: str, mark: Delimiter, read: list[str], lang: str) -> bool:
 
 def without_remark(line: str, lang: str) -> str:
     """Take away a closing remark of the model where the line, or others of the file, carry labels past doubt."""
-    if (
-        is_opener(line[:1])
-        and (end := closing_mark(line, 0, MAX_SOURCE)) > 0
-        and in_target(line[1:end], lang)
-    ):
+    if is_opener(line[:1]) and (end := closing_mark(line, 0, WINDOW)) > 0 and in_target(line[1:end], lang):
         clause = LIKELY.reported.match(line[end + 1 :])
         read = set() if clause is None else wholly_talk(clause["clause"], lang, v.WIDE)
         if read & {v.SAY, v.SAID} and read & {v.SPEAKER, v.SPEECH}:
@@ -156,7 +143,8 @@ def without_remark(line: str, lang: str) -> str:
         talk = wholly_talk(itself, lang, v.WIDE)
         told = v.TRANSLATE in talk or {v.SPEAKER, v.SAY, v.COPULA} <= talk or "意思" in itself
         told |= v.TARGETS[lang] in talk and bool(talk & {v.COPULA, v.ENGLISH})
-        told |= bool(talk) and remark.group().lstrip()[0] in "-–—"
-        if not told or talk & {v.UNKNOWN, v.QUOTED} or (v.SELF in talk and v.TRANSLATE not in talk):
+        told |= remark.group().lstrip()[0] in "-–—"
+        alien = talk & {v.UNKNOWN, v.QUOTED} or (v.SELF in talk and v.TRANSLATE not in talk)
+        if not (told and talk) or alien:
             return line
     return kept.rstrip(DECORATION + "-–—,，")

@@ -148,9 +148,10 @@ def scan(
 def _word(line: str, position: int, lang: str, lexicon: v.Lexicon) -> Word | None:
     if position >= len(line):
         return None
-    piece = v.simplified(line[position : position + lexicon.longest])
-    if (entry := lexicon.han_at(piece)) is not None:
-        return Word(lexicon.han[entry], position + len(entry), latin=False)
+    piece = v.simplified(line[position : position + v.LONGEST])
+    for length in range(len(piece), 0, -1):
+        if (category := lexicon.han.get(piece[:length])) is not None:
+            return Word(category, position + length, latin=False)
     if piece[0] == "第":
         ordinal = PREFIX.ordinal.match(line, position)
         return None if ordinal is None else Word(v.CLASSIFIER, ordinal.end(), latin=False)
@@ -175,9 +176,8 @@ def _word(line: str, position: int, lang: str, lexicon: v.Lexicon) -> Word | Non
 
 def _unknown(line: str, position: int, lang: str, tokens: list[Word]) -> Word | None:
     """Return the word at `position` that no list has, if it is the first such, and a known word or a colon follows."""
-    if any(token.category == v.UNKNOWN for token in tokens):
-        return None
-    if (found := PREFIX.unknown.match(line, position)) is None:
+    found = PREFIX.unknown.match(line, position)
+    if found is None or any(token.category == v.UNKNOWN for token in tokens):
         return None
     for end in range(found.end() if found["latin"] else position + 1, found.end() + 1):
         after = line[end : end + 1].isspace() + end

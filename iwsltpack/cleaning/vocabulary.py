@@ -10,7 +10,7 @@ what the rules look for beside them.
 import re
 import tomllib
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import regex
 
@@ -53,7 +53,6 @@ def _table(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(resources.files("iwsltpack.cleaning").joinpath(name).read_text(encoding="utf-8"))
 
 
-SCRIPTS: Final = ("han", "latin")
 _WORDS: Final = _table("vocabulary.toml")
 """Category -> words, by writing: ``han``, and ``latin`` for English and German together."""
 SHAPES: Final = _WORDS["shapes"]
@@ -63,31 +62,23 @@ ANSWER_KEYS: Final = frozenset(_WORDS["records"]["answer_keys"].split())
 CLOSERS: Final[dict[str, str]] = _WORDS["closers"]
 
 
-class Lexicon:
-    """Word -> category of everything written in Chinese, ``han``, and in English or German (lower case), ``latin``."""
-
-    def __init__(self, *tables: dict[str, dict[str, str]]) -> None:
-        """Take the words of all `tables`, a later one's category before an earlier one's."""
-        kinds = [
-            (script, kind, words)
-            for table in tables
-            for script in SCRIPTS
-            for kind, words in table[script].items()
-        ]
-        self.han, self.latin = (
-            {word: kind for written, kind, words in kinds if written == script for word in words.split()}
-            for script in SCRIPTS
-        )
-        self.longest = max(map(len, self.han))
-
-    def han_at(self, piece: str) -> str | None:
-        """Return the longest Chinese entry that `piece` (simplified) begins with."""
-        return next((piece[:end] for end in range(len(piece), 0, -1) if piece[:end] in self.han), None)
+def _words(script: str, *tables: dict[str, dict[str, str]]) -> dict[str, str]:
+    kinds = [kind for table in tables for kind in table[script].items()]
+    return {word: kind for kind, words in kinds for word in words.split()}
 
 
-CLOSED: Final = Lexicon(_WORDS)
-WIDE: Final = Lexicon(_WORDS, _WORDS["wide"])
+class Lexicon(NamedTuple):
+    """Word -> category of everything written in Chinese, and in English or German (lower case)."""
+
+    han: dict[str, str]
+    latin: dict[str, str]
+
+
+CLOSED: Final = Lexicon(_words("han", _WORDS), _words("latin", _WORDS))
+WIDE: Final = Lexicon(_words("han", _WORDS, _WORDS["wide"]), _words("latin", _WORDS, _WORDS["wide"]))
 """The words of labels that only the company of others shows to be labels as well."""
+LONGEST: Final = max(map(len, WIDE.han))
+"""Characters of the longest Chinese entry."""
 _PATTERNS: Final = _table("patterns.toml")
 
 
