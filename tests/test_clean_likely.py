@@ -142,6 +142,14 @@ def test_two_labels_and_one_in_a_thousand_lines_show_a_model_that_writes_them(la
     assert not shows_labels(SURE[lang] + content * 1999, lang)
 
 
+def test_ten_likely_labels_and_one_in_two_hundred_lines_show_it_too() -> None:
+    likely, content = [f"Der Sprecher sagt: {TEXT['de']}"], [TEXT["de"]]
+    assert shows_labels(likely * 10 + content * 1990, "de")
+    assert not shows_labels(likely * 9 + content * 9, "de")
+    assert not shows_labels(likely * 10 + content * 1991, "de")
+    assert shows_labels(likely * 5 + SURE["de"][:1], "de")
+
+
 def test_behind_a_label_the_translation_stays_however_it_begins() -> None:
     text = "演讲者说：没有人回答我的问题。"
     assert clean_line(f"译文：{text}", "zh", labelled=True).text == text

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from iwsltpack.cleaning.bilingual import BILINGUAL
 from iwsltpack.cleaning.characters import is_plain
 from iwsltpack.cleaning.findings import REPORTS
 from iwsltpack.cleaning.rules import RULES, CleaningRule, may_be_talk
@@ -22,6 +21,8 @@ LABELS: Final = ("record", "meta-prefix", "both-languages", "trailing-note")
 LABELLED_LINES: Final = 2
 LABELLED_FROM: Final = 1 / 1000
 """So many lines, and such a share of them, carry labels where the model is one that writes them."""
+LIKELY_LINES: Final = 5
+"""So many lines that carry what may be a label count as one for that."""
 UNSTABLE: Final = "too-nested"
 """Reported where that happened."""
 WOULD_EMPTY: Final = "would-empty"
@@ -136,15 +137,14 @@ def _apply(rule: CleaningRule, current: str, lang: str, changes: list[Change]) -
 
 
 def shows_labels(lines: Iterable[str], lang: str) -> bool:
-    """Tell whether so many of `lines` carry a label past doubt that the model is one that writes labels."""
-    total = shown = 0
-    for line in lines:
-        total += 1
-        if BILINGUAL.talk.search(line) is not None and may_be_talk(line):
-            shown += any(
-                change.repaired and change.rule in LABELS for change in clean_line(line, lang).changes
-            )
-    return shown >= max(LABELLED_LINES, LABELLED_FROM * total)
+    """Tell whether so many of `lines` carry a label that the model is one that writes them."""
+    total = sure = likely = 0
+    for total, line in enumerate(lines, 1):  # noqa: B007
+        if may_be_talk(line):
+            found = {change.rule: change.repaired for change in clean_line(line, lang).changes}
+            sure += any(map(found.get, LABELS))
+            likely += "possible-label" in found
+    return sure + likely / LIKELY_LINES >= max(LABELLED_LINES, LABELLED_FROM * total)
 
 
 def clean_lines(lines: Iterable[str], lang: str) -> CleanResult:
