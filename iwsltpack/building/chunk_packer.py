@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from typing import TypeVar
 
@@ -17,8 +18,7 @@ from iwsltpack.quantizers.quantizer import Quantizer
 T = TypeVar("T")
 COUNT_BLOCK = 1 << 19
 """Codes counted at a time: numpy makes 64-bit copies of what it counts, and a fresh table for each block."""
-
-
+_table = partial(np.zeros, 1 << 16, np.int64)
 _TABLES = Lock()
 """Held while tables change: chunks of one tensor are counted by several threads."""
 
@@ -29,10 +29,6 @@ def as_narrow_as_can_be(entry: Tensor, work: Callable[[Tensor], T]) -> T:
         return work(entry)
     except TooWide:
         return work(replace(entry, wide=True))
-
-
-def _table() -> np.ndarray:
-    return np.zeros(1 << 16, dtype=np.int64)
 
 
 @dataclass

@@ -35,10 +35,6 @@ from iwsltpack.version import __version__
 
 SPARE_WORKERS = 6
 """Writers beyond one a core: they fill the time the others wait for disk or interpreter."""
-UNNAMED = (
-    "the checkpoint does not tell which hub model it is, so the submission will be derived from {}: add "
-    "--base-model OWNER/NAME here, or later to submit"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +127,10 @@ def prepared_job(request: BuildRequest, *, alone: bool, progress: Reporter) -> I
     source, state = stamp(checkpoint, files), checkpoint.state()
     draft = draft_manifest(request, checkpoint)
     if draft.base_model.id is None:
-        progress.say(UNNAMED.format(draft.base_model.architecture))
+        progress.say(
+            "the checkpoint does not tell which hub model it is, so the submission will be derived from "
+            f"{draft.base_model.architecture}: add --base-model OWNER/NAME here, or later to submit"
+        )
     with _prepared(request, progress) as folder:
         prepared = checkpoint if folder == request.source else open_checkpoint(folder)
         plans = plan_tensors(prepared, recipe, files)
