@@ -18,7 +18,14 @@ from conftest import EXHAUSTIVE
 
 from iwsltpack.building.checkpoint import open_checkpoint
 from iwsltpack.calibration import walk
-from iwsltpack.calibration.block_rounding import OUTPUT_SHARE, Settings, coherence
+from iwsltpack.calibration.block_rounding import (
+    OUTPUT_FLOOR,
+    OUTPUT_RATE_WEIGHT,
+    OUTPUT_SHARE,
+    Settings,
+    coherence,
+    default_damping,
+)
 from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import Collector, Gathered, SecondMoment, Uses, checkpoint_names
 from iwsltpack.calibration.towers import Batch
@@ -63,6 +70,26 @@ def known(plain: Plain, key: str, gradients: torch.Tensor) -> tuple[torch.Tensor
     return moment, gradients / plain.targets * coherence(gathered, factorize(moment, 0.05))
 
 
+def test_few_tokens_are_damped_more_and_of_the_output_layer_four_times_as_many_count_as_few() -> None:
+    assert [default_damping(tokens, 10) for tokens in (19, 20, 79)] == [0.2, 0.05, 0.05]
+    assert [default_damping(tokens, 10, output=True) for tokens in (20, 79, 80)] == [0.2, 0.2, 0.05]
+
+
+def test_the_rule_knows_the_output_layer_and_an_option_goes_before_it(tmp_path: Path) -> None:
+    model = small.llama(layers=1)
+    for damping, expected in ((None, {0.05, 0.2}), (0.1, {0.1})):
+        folder, settings = tmp_path / str(damping), Settings(damping=damping)
+        gather(Weights.of_model(model), small.text(8), folder, settings, selected=linear)
+        facts = {
+            path.name.removesuffix(".json"): json.loads(path.read_text())
+            for path in (folder / "moments").glob("*.json")
+        }
+        assert {fact["damping"] for fact in facts.values()} == expected
+        if damping is None:  # 128 tokens for 32 inputs
+            damped_more = {name for name, fact in facts.items() if fact["damping"] == 0.2}
+            assert damped_more == {"lm_head.weight"}, {k: v["tokens"] for k, v in facts.items()}
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_what_is_gathered_block_by_block_is_what_whole_passes_gather(kind: str, tmp_path: Path) -> None:
     model, batches = MODELS[kind][0](), MODELS[kind][1]()
@@ -93,7 +120,8 @@ def test_what_is_gathered_block_by_block_is_what_whole_passes_gather(kind: str, 
             sensitivity = (torch.where(rows > 0, rows, usual) + usual) / 2 / plain.targets
             whole.append(name)
         assert facts["sensitivity"] == pytest.approx(float(sensitivity.mean()), rel=1e-3)
-        expected = quantize(weight.flatten(1), factorize(moment, 0.05), sensitivity, step)
+        ways = {"floor": OUTPUT_FLOOR, "rate_weight": OUTPUT_RATE_WEIGHT} if output else {}
+        expected = quantize(weight.flatten(1), factorize(moment, 0.05), sensitivity, step, **ways)
         matrix = QuantizedMatrix.load(found / f"{name}.matrix")
         assert (matrix.codes != expected.codes).mean() < 0.02, (
             name

@@ -14,13 +14,24 @@ from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import Gathered, SecondMoment
 from iwsltpack.calibration.streams import reading, writing
 from iwsltpack.errors import InputError, UsageError
-from iwsltpack.quantizers.calibrated import Factor, check_sensitivity, factorize, quantize
+from iwsltpack.quantizers.calibrated import (
+    FLOOR,
+    RATE_WEIGHT,
+    Factor,
+    check_sensitivity,
+    factorize,
+    quantize,
+)
 from iwsltpack.quantizers.scales import SUFFIX, QuantizedMatrix
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Reporter
 
 OUTPUT_SHARE = 0.7
 """Of the step of a matrix that makes logits: the softmax's curvature says too little of what errors do there."""
+OUTPUT_FLOOR = 0.03
+"""Of such a matrix, instead of `FLOOR`: most rows are words the data lacks; how likely they were says enough."""
+OUTPUT_RATE_WEIGHT = 0.0
+"""Of such a matrix, instead of `RATE_WEIGHT`: rounding towards zero makes a word less likely where it is right."""
 FEW = 1.0
 """Tokens for each input of a layer below which a warning is due."""
 GAUSSIAN = 0.5 * math.log2(2 * math.pi * math.e)
@@ -51,9 +62,12 @@ class Settings:
             raise UsageError("the damping must be a number from 0 on", got=self.damping)
 
 
-def default_damping(tokens: int, inputs: int) -> float:
-    """Return the damping for a layer of so many inputs that saw so many tokens."""
-    return 0.05 if tokens >= 2 * inputs else 0.2  # measured: docs/calibration.md
+def default_damping(tokens: int, inputs: int, *, output: bool = False) -> float:
+    """Return the damping for a layer of so many inputs that saw so many tokens.
+
+    Of the output layer (`output`) four times as many count as few: what is before words the data lacks is not in it.
+    """
+    return 0.05 if tokens >= (8 if output else 2) * inputs else 0.2  # measured: docs/calibration.md
 
 
 def coherence(gathered: Gathered, factor: Factor) -> float:
@@ -146,7 +160,7 @@ class Moments:
                 self._save(name, factorize(gathered.gradients / tokens, damping, name))
             else:
                 self._warn(name, tokens, inputs)
-                damping = self._damping(tokens, inputs)
+                damping = self._damping(tokens, inputs, output=name in self.outputs)
                 if shared is None or shared[0] is not gathered.moment:
                     shared = gathered.moment, name
                     self._save(name, factorize(gathered.moment.mean(), damping, name))
@@ -163,8 +177,9 @@ class Moments:
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.factor"
 
-    def _damping(self, tokens: int, inputs: int) -> float:
-        return default_damping(tokens, inputs) if self.settings.damping is None else self.settings.damping
+    def _damping(self, tokens: int, inputs: int, *, output: bool = False) -> float:
+        given = self.settings.damping
+        return default_damping(tokens, inputs, output=output) if given is None else given
 
     def _warn(self, name: str, tokens: int, inputs: int) -> None:
         if tokens < FEW * inputs and (tokens, inputs) not in self._told:
@@ -195,11 +210,14 @@ class Moments:
         self, name: str, step: float, rows: slice = slice(None), scratch: Path | None = None
     ) -> QuantizedMatrix:
         [sensitivity] = reading(self.folder / f"{name}.sensitivity")
+        output = name in self.outputs
         return quantize(
             self.weights.matrix(name)[rows],
             self.factor(name),
             sensitivity.to(self.weights.device)[rows],
-            step * (OUTPUT_SHARE if name in self.outputs else 1),
+            step * (OUTPUT_SHARE if output else 1),
+            floor=OUTPUT_FLOOR if output else FLOOR,
+            rate_weight=OUTPUT_RATE_WEIGHT if output else RATE_WEIGHT,
             scratch=scratch,
             where=name,
         )

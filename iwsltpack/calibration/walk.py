@@ -28,7 +28,7 @@ from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
-METHOD = 2
+METHOD = 3
 """What is gathered, and how damping is chosen: to be counted up where that changes, since work of both would mix."""
 
 

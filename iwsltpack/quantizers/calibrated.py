@@ -119,6 +119,7 @@ def quantize(
     sensitivity: torch.Tensor,
     step: float,
     *,
+    floor: float = FLOOR,
     rate_weight: float = RATE_WEIGHT,
     refit: bool = True,
     scratch: Path | None = None,
@@ -136,6 +137,8 @@ def quantize(
         ``E[g_r^2]`` of every output, shape (out,).
     step
         The global step: the square root of 24 times the damage, in nats a token, expected of each weight.
+    floor, rate_weight
+        See `FLOOR` and `RATE_WEIGHT`.
     refit
         Fit one factor a row afterwards, by least squares under the second moment.
     scratch
@@ -151,7 +154,7 @@ def quantize(
     mean = check_sensitivity(sensitivity, where)
     delta = float(np.float32(step / (math.sqrt(mean) * factor.scale)))
     columns = _half(factor.scale / factor.diagonal, where)
-    rows = _half((mean / (sensitivity * (1 - FLOOR) + mean * FLOOR)).sqrt(), where)
+    rows = _half((mean / (sensitivity * (1 - floor) + mean * floor)).sqrt(), where)
     codes = _array(weight.shape, np.int16, scratch)
     for start in range(0, weight.shape[0], BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
