@@ -65,9 +65,9 @@ class Settings:
 def default_damping(tokens: int, inputs: int, *, output: bool = False) -> float:
     """Return the damping for a layer of so many inputs that saw so many tokens.
 
-    Of the output layer (`output`) four times as many count as few: what is before words the data lacks is not in it.
+    Of the output layer (`output`) eight times as many count as few: what is before words the data lacks is not in it.
     """
-    return 0.05 if tokens >= (8 if output else 2) * inputs else 0.2  # measured: docs/calibration.md
+    return 0.05 if tokens >= (16 if output else 2) * inputs else 0.2  # measured: docs/calibration.md
 
 
 def coherence(gathered: Gathered, factor: Factor) -> float:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FLOOR = 0.1
 """Part of the mean that is added to every row's sensitivity: a row that calibration hardly saw is not given up."""
-RATE_WEIGHT = 0.15
+RATE_WEIGHT = 0.05
 """Damage, in squared steps, that one saved bit may cost (rate-distortion optimisation); 0 rounds to the nearest."""
 BLOCK_COLUMNS = 64
 """Columns rounded one by one between two matrix products."""
