@@ -26,7 +26,7 @@ from iwsltpack.quantizers.scales import SUFFIX, QuantizedMatrix
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Reporter
 
-OUTPUT_SHARE = 0.7
+OUTPUT_SHARE = 0.9
 """Of the step of a matrix that makes logits: the softmax's curvature says too little of what errors do there."""
 OUTPUT_FLOOR = 0.03
 """Of such a matrix, instead of `FLOOR`: most rows are words the data lacks; how likely they were says enough."""
