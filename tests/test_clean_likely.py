@@ -174,3 +174,12 @@ def test_a_file_is_cleaned_in_its_own_company_as_lines_in_memory_are(tmp_path: P
         "hyp.possible-label"
     ]
     assert clean_lines(lines[:2], "zh").texts[1] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "lang"), [("翻译：你好", "zh"), ("译文：你好", "zh"), ("Übersetzung: hallo", "de")]
+)
+def test_talk_before_what_is_no_sentence_stays_and_is_reported(line: str, lang: str) -> None:
+    for labelled in (False, True):
+        found = clean_line(line, lang, labelled=labelled)
+        assert (found.text, [change.rule for change in found.changes]) == (line, ["possible-label"])

@@ -8,7 +8,7 @@ from iwsltpack.cleaning import vocabulary as v
 from iwsltpack.cleaning.bilingual import BILINGUAL, label_within
 from iwsltpack.cleaning.chat_marks import mark_left
 from iwsltpack.cleaning.likely import likely_label, without_remark
-from iwsltpack.cleaning.meta_prefix import COLONS, find_head
+from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, is_wrapped, scan
 from iwsltpack.cleaning.script import (
     HAN,
     LETTER,
@@ -16,6 +16,7 @@ from iwsltpack.cleaning.script import (
     has_content,
     in_source,
     in_target,
+    is_sentence,
     latin_words,
 )
 
@@ -89,8 +90,27 @@ def possible_label(line: str, lang: str) -> str | None:
         return f"{line[:end].strip()!r} may be a label"
     if (kept := without_remark(line, lang)) != line:
         return f"what stands beside {kept[:20]!r} may be the model's own words"
+    if (end := _talk_first(line, lang)) is not None:
+        return f"{line[:end].strip()!r} may be a label"
     found = label_within(line, lang)
     return None if found is None else f"a label may stand at {line[found : found + 20]!r}"
+
+
+def _talk_first(line: str, lang: str) -> int | None:
+    """Return where talk about the translation or the recording ends that stands first, whatever follows it."""
+    tokens, delimiters = scan(line, 0, lang)
+    for mark in delimiters:
+        head = {token.category for token in tokens[: mark.tokens]}
+        told = bool(head & {v.SPEECH, v.SPEAKER}) and bool(head & {v.SAY, v.SAID, v.MEANING})
+        rest = line[mark.rest :].lstrip(DECORATION)
+        labelled = mark.kind == "colon" and bool(head & {v.TRANSLATE, v.TARGETS[lang]})
+        says = head & {v.TEXT, v.MEANING, v.MEANS} and not head & {v.OTHER, v.SELF}
+        quoted = mark.kind == "colon" and says and is_wrapped(rest) and in_target(rest, lang)
+        clause = mark.kind == "copula" and {v.TRANSLATE, v.TARGETS[lang]} <= head and is_sentence(rest)
+        likely = (told and mark.kind in ("colon", "comma")) or labelled or quoted or clause
+        if likely and has_content(rest) and not rest[0].isdigit():
+            return mark.rest
+    return None
 
 
 def source_only(line: str, lang: str) -> str | None:
