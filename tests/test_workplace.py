@@ -205,6 +205,12 @@ def test_status_tells_what_is_there_and_what_is_next(folder: Path) -> None:
     assert (status(folder)["next"], status(folder)["why"]) == (
         "iwsltpack decode", "1 of 5 test sets are not decoded"
     )  # fmt: skip
+    (run / SETS[4]).mkdir()
+    for torn in ("", '{"binding": {"art', '{"binding": {"art\n'):  # killed in its first line
+        (run / SETS[4] / "journal.jsonl").write_text(torn)
+        assert {i["state"] for i in status(folder)["steps"] if i["where"].endswith(SETS[4])} == {"begun"}
+        assert status(folder)["next"] == "iwsltpack decode"
+    shutil.rmtree(run / SETS[4])
     shutil.rmtree(folder / "test" / SETS[4])
     assert status(folder)["next"] is None
     assert "test holds 4" in str(status(folder)["why"])

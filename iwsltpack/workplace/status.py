@@ -171,12 +171,19 @@ def _run(folder: Path, digest: str | None) -> _RunFound:
             for path in [*([folder / JOURNAL_NAME] if (folder / JOURNAL_NAME).is_file() else []), *shards]:
                 raw = fileio.read_bytes(path)
                 first = raw.find(b"\n") + 1
-                record = (json_lines.parse(raw[:first]) or {})["binding"]
+                header = json_lines.parse(raw[:first])
+                if header is None and raw.count(b"\n") < 2:  # killed in its first line: decode begins anew
+                    continue
+                record = (header or {})["binding"]
                 pieces |= {
                     piece["segment"]
                     for _, piece in json_lines.read(raw, first, bound(raw))
                     if piece is not None and piece.get("kind") == "piece"
                 }
+            if not record:
+                return _RunFound(
+                    folder=folder, name=folder.name, state="begun", told="no segments", record={}
+                )
             told = f"{len(pieces)} of {record['test_set']['segments']} segments"
             state, told = "begun", f"{told}, {len(shards)} shards begun" if shards else told
         return _RunFound(
