@@ -75,6 +75,8 @@ class Weights:
         }
         self.tied = {name for name, weight in self._parameters.items() if weight is self.output.weight}
         if unread:
+            # Kept, so that no other tensor gets the id of one that is replaced.
+            self._placeholders = [*model.state_dict(keep_vars=True).values()]
             self._read_joints()
 
     @classmethod
