@@ -101,6 +101,12 @@ def test_of_a_vocabulary_only_what_is_looked_up_is_read(tmp_path: Path) -> None:
     assert torch.equal(weights.matrix("model.embed_tokens.weight")[used], found)
 
 
+def test_no_other_tensor_gets_the_id_of_one_that_is_not_read(tiny: Path) -> None:
+    weights = Weights.of_checkpoint(tiny)
+    made = [torch.nn.Parameter(torch.empty(1)) for _ in range(20_000)]
+    assert not weights._unread.keys() & {id(tensor) for tensor in made}
+
+
 def test_a_model_made_of_parts_of_tensors_is_loaded_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
