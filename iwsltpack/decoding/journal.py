@@ -267,13 +267,18 @@ def bound(raw: bytes) -> bytes:
     return b"" if (json_lines.parse(first) or {}).get("format_version") == 1 else first
 
 
+def read_header(raw: bytes, path: Path) -> dict[str, Any] | None:
+    """Return a journal's first line, None where a kill came before it was whole; a damaged one is an `InputError`."""
+    header = json_lines.parse(raw[: raw.find(b"\n") + 1])
+    if header is None and raw.count(b"\n") > 1:
+        raise _foreign(path, "its first line is damaged")
+    return header
+
+
 def _replay(contents: Contents, raw: bytes, path: Path, binding: dict[str, Any]) -> int:
     """Take in what the bytes of a journal hold; return how many are whole records, none where there is no header."""
     kept = raw.find(b"\n") + 1
-    header = json_lines.parse(raw[:kept])
-    if header is None:
-        if raw.count(b"\n") > 1:
-            raise _foreign(path, "its first line is damaged")
+    if (header := read_header(raw, path)) is None:
         return 0
     if header.get("format") != JOURNAL_FORMAT:
         raise _foreign(path, "its first line is another file's")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from iwsltpack import editions
 from iwsltpack.artifact.location import folder_bytes, is_address, shown
-from iwsltpack.decoding.journal import bound
+from iwsltpack.decoding.journal import bound, read_header
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import (
     BUILD_JOURNALS,
@@ -170,11 +170,9 @@ def _run(folder: Path, digest: str | None) -> _RunFound:
             record, pieces = {}, set()
             for path in [*([folder / JOURNAL_NAME] if (folder / JOURNAL_NAME).is_file() else []), *shards]:
                 raw = fileio.read_bytes(path)
-                first = raw.find(b"\n") + 1
-                header = json_lines.parse(raw[:first])
-                if header is None and raw.count(b"\n") < 2:  # killed in its first line: decode begins anew
+                if (header := read_header(raw, path)) is None:  # decode begins it anew
                     continue
-                record = (header or {})["binding"]
+                record, first = header["binding"], raw.find(b"\n") + 1
                 pieces |= {
                     piece["segment"]
                     for _, piece in json_lines.read(raw, first, bound(raw))
