@@ -10,6 +10,7 @@ from typing import Any
 import calibration_fixtures as small
 import pytest
 import torch
+import transformers
 from test_calibration import SETTINGS, STEP, files, heard
 
 from iwsltpack.artifact.reader import Artifact
@@ -20,7 +21,7 @@ from iwsltpack.calibration.streams import reading
 from iwsltpack.calibration.towers import Batch, Call, find_towers
 from iwsltpack.calibration.walk import gather
 from iwsltpack.documents.artifact import Tensor
-from iwsltpack.errors import ArtifactError
+from iwsltpack.errors import ArtifactError, UsageError
 from iwsltpack.runtime.model import load_checkpoint, load_model
 from iwsltpack.system.progress import SILENT
 
@@ -169,7 +170,12 @@ def test_on_cuda_what_is_gathered_is_what_the_cpu_gathers(kind: str, tmp_path: P
     batches, sides = MODELS[kind][1](), ("cuda", "cpu")
     for side in sides:
         weights = Weights.of_model(MODELS[kind][0]().to(side))
-        gather(weights, batches, tmp_path / side, SETTINGS, selected=lambda _: True)
+        try:
+            gather(weights, batches, tmp_path / side, SETTINGS, selected=lambda _: True)
+        except UsageError as refusal:
+            if "hand keys and values to each other" not in refusal.what:
+                raise
+            pytest.skip(f"{kind} of transformers {transformers.__version__}: {refusal.what}")
     names = [path.name for path in (tmp_path / "cpu" / "moments").glob("*.sensitivity")]
     assert len(names) > 10
     for name in names + [each.replace(".sensitivity", ".factor") for each in names]:

@@ -5,7 +5,9 @@ transformers' own loader says which tensor belongs where: it is given every tens
 
 import math
 import mmap
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +25,7 @@ from iwsltpack.calibration.towers import find_towers
 from iwsltpack.documents.layout import matrix_shape
 from iwsltpack.runtime.model import load_checkpoint, load_model, resolve_device
 from iwsltpack.runtime.weights import BLOCK_BYTES, DTYPES, as_torch
+from iwsltpack.system.threads import for_each
 
 
 class _Unread(torch.Tensor):
@@ -156,8 +159,10 @@ class Weights:
             for name, weight in module._parameters.items()
             if weight is not None and id(weight) in self._unread
         ]
-        for module, name, weight in found:
-            module._parameters[name] = self._read(weight)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            values = for_each(pool, self._read, [weight for *_, weight in found])
+        for (module, name, _), value in zip(found, values, strict=True):
+            module._parameters[name] = value
         try:
             yield
         finally:
