@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +108,29 @@ def test_an_existing_output_is_refused(hub: HubServer, tmp_path: Path) -> None:
     assert hub.requests == []
 
 
+def test_a_second_pull_verifies_what_the_first_brought(hub: HubServer, tmp_path: Path) -> None:
+    hub.publish(REPO, ZSTD)
+    first = pull(hub, tmp_path / "out")
+    hub.requests.clear()
+    second = pull(hub, tmp_path / "out")
+    assert fetched(hub) == set()
+    assert second == replace(first, files_fetched=0, bytes_fetched=0, files_kept=first.files_fetched)
+    (tmp_path / "out" / CHUNK).write_bytes(b"other weights")
+    with pytest.raises(ValidationFailed, match="damaged by now") as raised:
+        pull(hub, tmp_path / "out")
+    assert CHUNK in str(raised.value)
+
+
+def test_another_artifact_in_the_output_stays(
+    hub: HubServer, tmp_path: Path, built: Callable[..., Path]
+) -> None:
+    hub.publish(REPO, ZSTD)
+    before = contents(shutil.copytree(built("selected-q2", "zstd"), tmp_path / "out"))
+    with pytest.raises(UsageError, match="another artifact than the hub's"):
+        pull(hub, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize("there", ["notes.txt", "build.lock", "pull.lock"])
 def test_beside_a_pulled_artifact_only_what_a_killed_pull_left_goes(
     hub: HubServer, tmp_path: Path, there: str
@@ -114,8 +139,7 @@ def test_beside_a_pulled_artifact_only_what_a_killed_pull_left_goes(
     pull(hub, tmp_path / "out")
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / there).touch()
-    with pytest.raises(UsageError, match="the output exists"):
-        pull(hub, tmp_path / "out")
+    assert pull(hub, tmp_path / "out").files_fetched == 0
     assert (tmp_path / "out.partial" / there).exists() == (there != "pull.lock")
     assert contents(tmp_path / "out") == ZSTD
 

@@ -10,7 +10,6 @@ from iwsltpack.documents.layout import GROUP_METADATA
 from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR, WEIGHTS_DIR
 from iwsltpack.errors import Problem, UsageError
 from iwsltpack.hub.client import RemoteFile
-from iwsltpack.system import fileio
 
 COMMIT_FILES = 250
 """Files in a commit: the hub takes a few hundred with ease, and gives a commit a minute."""
@@ -51,14 +50,12 @@ def compare(artifact: Path, manifest: ArtifactManifest, remote: Mapping[str, Rem
         (keep if same else send).append(file)
     _check_ours(remote, [file.path for file in send])
     listed = {file.path for file in manifest.files}
-    data = fileio.read_bytes(artifact / MANIFEST_NAME)
-    sealed = File(path=MANIFEST_NAME, bytes=len(data), sha256=fileio.sha256_bytes(data))
     known = remote.get(MANIFEST_NAME)
     return Changes(
         send=tuple(send),
         keep=tuple(keep),
         remove=tuple(sorted(path for path in remote if path not in listed and _is_artifacts(path))),
-        manifest=known is None or not known.holds(sealed, artifact / MANIFEST_NAME),
+        manifest=known is None or not known.is_manifest_of(artifact),
         replaces=known is not None,
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack.documents.artifact import File
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.errors import UsageError
 from iwsltpack.remote import failure
 from iwsltpack.remote.address import HubAddress, is_remote, parse
@@ -49,6 +50,12 @@ class RemoteFile:
         from huggingface_hub.utils.sha import git_hash
 
         return local is None or self.blob == git_hash(local.read_bytes())
+
+    def is_manifest_of(self, artifact: Path) -> bool:
+        """Tell whether this is the manifest of an artifact on disk."""
+        path = artifact / MANIFEST_NAME
+        data = fileio.read_bytes(path)
+        return self.holds(File(path=path.name, bytes=len(data), sha256=fileio.sha256_bytes(data)), path)
 
 
 def locate(name: str) -> HubAddress:

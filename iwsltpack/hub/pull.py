@@ -2,7 +2,7 @@
 
 Everything lands in ``OUTPUT.partial/artifact``, a mirror like those of the cache; the manifest is added last, and the
 folder renamed only when the whole was verified. A pull that was killed goes on: whatever lies there is kept if its
-hash is right.
+hash is right. One that was finished is verified again, and fetches nothing.
 """
 
 from dataclasses import replace
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from iwsltpack.artifact.integrity import find_foreign, verify_artifact
 from iwsltpack.building.partial import ARTIFACT, check_absent, lock_partial, partial_of, sweep
-from iwsltpack.documents.artifact import File
+from iwsltpack.documents.artifact import ArtifactManifest, File
 from iwsltpack.documents.document import Part
-from iwsltpack.documents.manifest import MANIFEST_LIMIT
+from iwsltpack.documents.manifest import MANIFEST_LIMIT, read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME, WEIGHTS_DIR
 from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import ArtifactError, UsageError, ValidationFailed
@@ -42,7 +42,7 @@ class Pulled(Part):
     files_fetched, bytes_fetched
         What was downloaded, the manifest left out.
     files_kept
-        What an earlier, interrupted pull had left, and was right.
+        What an earlier pull had left, and was right.
     """
 
     repo: str
@@ -76,53 +76,78 @@ def pull_artifact(
     Raises
     ------
     UsageError
-        `output` exists or lies in an artifact, run or submission, something else lies in the partial folder, or
-        another pull is at work there.
+        `output` exists and is not this artifact, or lies in an artifact, run or submission; something else lies in the
+        partial folder, or another pull is at work there.
     ArtifactError
         No artifact in the repository, or only a part of one.
     ValidationFailed
-        Its manifest is no good, the repository does not hold what it lists, or files come damaged every time.
+        Its manifest is no good, the repository does not hold what it lists, files come damaged every time, or those
+        of an earlier pull are damaged by now.
     InputError, ResourceError
         See `hub_errors`; too little space on the disk. What was fetched is kept.
     """
     location = replace(locate(name), endpoint=endpoint)
     output = output or Path(location.name)
-    if (output / MANIFEST_NAME).is_file():
+    pulled, wanted = (output / MANIFEST_NAME).is_file(), list[File]()
+    if pulled:
         sweep(output, LOCK)
-    check_absent(output)
+    else:
+        check_absent(output)
     refuse_inside(output.parent)
     with connected(location.shown, endpoint=endpoint) as api:
         commit, files = ask_hub(
             lambda: look(api, location.repo, location.revision), location.shown, patient=False
         )
-        _check_listing(location, files)
+        listed = _listed_manifest(location, files)
         partial = partial_of(output)
-        if partial.exists() and any(partial.iterdir()) and not (partial / LOCK).exists():
+        if pulled:
+            manifest = _verified(output, listed, progress)
+        elif partial.exists() and any(partial.iterdir()) and not (partial / LOCK).exists():
             raise UsageError(
                 "something else than a pull lies where this one would work",
                 where=partial,
                 fix="choose another --output, or remove that folder",
             )
-        with lock_partial(output, LOCK, "another pull is writing this artifact"):
-            manifest_sha256, kept, wanted = _fetch(
-                replace(location, revision=commit), files, partial / ARTIFACT, progress
-            )
-            (partial / ARTIFACT).rename(output)
-            fileio.fsync_directory(output.parent)
+        else:
+            with lock_partial(output, LOCK, "another pull is writing this artifact"):
+                manifest, wanted = _fetch(
+                    replace(location, revision=commit), files, partial / ARTIFACT, progress
+                )
+                (partial / ARTIFACT).rename(output)
+                fileio.fsync_directory(output.parent)
     return Pulled(
         repo=location.repo,
         revision=location.revision,
         commit=commit,
         output=str(output),
-        artifact_sha256=manifest_sha256,
+        artifact_sha256=manifest.sha256,
         files_fetched=len(wanted),
         bytes_fetched=sum(file.bytes for file in wanted),
-        files_kept=kept,
+        files_kept=len(manifest.files) - len(wanted),
     )
 
 
-def _check_listing(location: HubAddress, files: dict[str, RemoteFile]) -> None:
-    """Refuse a repository that holds no artifact, before anything is fetched."""
+def _verified(output: Path, listed: RemoteFile, progress: Reporter) -> ArtifactManifest:
+    """Return the manifest of what an earlier pull brought, if that is whole and what the hub lists."""
+    manifest = read_manifest(output)
+    if not listed.is_manifest_of(output):
+        raise UsageError(
+            "the output exists, and is another artifact than the hub's",
+            where=output,
+            fix="choose another --output, or remove it",
+        )
+    if problems := verify_artifact(output, progress):
+        raise ValidationFailed(
+            "the artifact was pulled before, and is damaged by now",
+            problems,
+            where=output,
+            fix="remove that folder, then run the same command again",
+        )
+    return manifest
+
+
+def _listed_manifest(location: HubAddress, files: dict[str, RemoteFile]) -> RemoteFile:
+    """Return the manifest as it is listed; refuse a repository that holds no artifact, before anything is fetched."""
     folder = f"{location.folder}/" if location.folder else ""
     where = f"{location.shown}/{MANIFEST_NAME}"
     if (known := files.get(f"{folder}{MANIFEST_NAME}")) is None:
@@ -145,12 +170,13 @@ def _check_listing(location: HubAddress, files: dict[str, RemoteFile]) -> None:
             expected=f"at most {MANIFEST_LIMIT} bytes",
             got=f"{known.bytes} bytes",
         )
+    return known
 
 
 def _fetch(
     location: HubAddress, files: dict[str, RemoteFile], folder: Path, progress: Reporter
-) -> tuple[str, int, list[File]]:
-    """Fill `folder` and verify it; return the manifest's SHA-256, how many files were kept, and which were not."""
+) -> tuple[ArtifactManifest, list[File]]:
+    """Fill `folder` and verify it; return the manifest, and which files were not kept."""
     mirror = mirror_into(location, folder)
     if problems := find_faults(mirror.manifest, files, location.folder):
         raise ValidationFailed(
@@ -170,4 +196,4 @@ def _fetch(
         raise ValidationFailed(
             "what was fetched is not whole", problems, where=folder, fix="run the same command again"
         )
-    return mirror.manifest.sha256, len(mirror.manifest.files) - len(wanted), wanted
+    return mirror.manifest, wanted
