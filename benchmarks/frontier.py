@@ -300,6 +300,9 @@ def main() -> None:
         return
     rows = read(options.json)
     wanted = set(options.ways.split(";")) if options.ways else None
+    rounds = (f"{OURS}, damage {damage:g}" for name in names for damage in DAMAGES[name])
+    if unknown := (wanted or set()) - {PLAIN, OURS, *rounds, *ways()}:
+        parser.error(f"no such row: {'; '.join(sorted(unknown))}")
     for name in names:
         amount = options.amount or DEFAULT_AMOUNT[name]
         for row in measure(name, options.models, wanted, list(rows), options.wer_clips, amount):

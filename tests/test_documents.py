@@ -134,6 +134,18 @@ def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
 
 
+def test_an_output_of_the_shells_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Path("/dev/iwsltpack-test")  # not /dev/stdout, which would be gone if this failed
+    try:
+        for path in (Path("-"), made):
+            with pytest.raises(InputError, match="not a file that can be replaced"):
+                fileio.write_bytes(path, b"x")
+            assert not path.exists()
+    finally:
+        made.unlink(missing_ok=True)
+
+
 def test_settings_may_begin_with_a_mark_of_byte_order(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfteam = "A"\n')
     assert fileio.read_toml(tmp_path / "a.toml") == {"team": "A"}

@@ -174,10 +174,13 @@ def disk_errors(path: object) -> Iterator[None]:
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary sibling for writing; on success it becomes `path`, on any error it disappears.
 
-    A device or a pipe, which a file would take the place of, is an `InputError`.
+    A device or a pipe, which a file would take the place of, is an `InputError`; so is `-`, which other programs take
+    for their output.
     """
     with disk_errors(path):
-        if path.exists() and not path.is_file() and not path.is_dir():
+        # /dev/stdout is a link, and may lead to a file: another file in its place would stay there, for every program.
+        special = str(path) == "-" or path.parent.resolve() == Path("/dev")
+        if special or (path.exists() and not path.is_file() and not path.is_dir()):
             raise InputError(
                 "not a file that can be replaced", where=path, fix="name a file, and copy it there"
             )
