@@ -21,7 +21,7 @@ from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.codecs.codes import BIAS16, SHORT, SPLIT_BLOCK, split_bytes
 from iwsltpack.codecs.dtypes import by_name
-from iwsltpack.codecs.frames import BLOCK_BYTES, pack_frame, unpack_frame
+from iwsltpack.codecs.frames import BLOCK_BYTES, pack_frame, unpack_frame, without_checksum
 from iwsltpack.codecs.registry import CODINGS, coding_in
 from iwsltpack.errors import ArtifactError
 from iwsltpack.quantizers.rounding import TABLE_BLOCK, Rounding, values_of_codes32
@@ -109,6 +109,10 @@ def test_frames_are_zstandards(data: bytes, level: int, checksum: bool) -> None:
     assert unpack_frame(frame, len(data)).tobytes() == data
     assert frame == pack_frame(raw, level=level, checksum=checksum)
     assert bool(frame[4] & 4) == checksum
+    shorter = without_checksum(memoryview(bytearray(frame)))
+    assert len(frame) - len(shorter) == (4 if checksum else 0)
+    assert unpack_frame(shorter, len(data)).tobytes() == data
+    assert not shorter[4] & 4
     for size in (len(data) + 1, len(data) - 1):
         with pytest.raises(ValueError, match="bytes instead of"):
             unpack_frame(frame, size)

@@ -195,7 +195,7 @@ class Artifact:
         for first in self._span(entry, start, stop):
             rows = min(entry.chunk_rows, entry.shape[0] - first)
             size = rows * math.prod(entry.shape[1:])
-            with self._opened(entry.array, first) as (raw, count):
+            with self._opened(stored.chain, entry.array, first) as (raw, count):
                 found = quantizer.integers(stored.codes(raw, count, size, first))
             blocks.append(found.reshape(rows, *entry.shape[1:])[max(start - first, 0) : stop - first])
         if len(blocks) == 1:
@@ -253,17 +253,17 @@ class Artifact:
     def _decode(self, entry: Tensor, first: int, out: np.ndarray) -> None:
         """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
         stored = self._stored(entry)
-        with self._opened(entry.array, first) as (raw, count):
+        with self._opened(stored.chain, entry.array, first) as (raw, count):
             stored.decode_into(raw, count, out, first)
 
     @contextmanager
-    def _opened(self, array: ArrayLayout, first: int) -> Iterator[tuple[memoryview, int]]:
+    def _opened(self, chain: Chain, array: ArrayLayout, first: int) -> Iterator[tuple[memoryview, int]]:
         """Give a chunk's bytes and number of values; what goes wrong inside is told of the chunk's file."""
         path = self.path / array.path(first)
         raw = self._read(path)
         self._check(path, raw)
         try:
-            yield raw, math.prod(array.chunk)
+            yield chain.checked(raw), math.prod(array.chunk)
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
                 "a chunk cannot be decoded", where=path, got=str(error), fix=self._verify()
@@ -327,7 +327,7 @@ class Artifact:
         """Return an array beside a tensor's codes."""
         chain, out = self._coding.lossless(dtype), np.empty(array.shape, dtype.carrier)
         zarr_metadata.check_array(self.path, array, chain)
-        with self._opened(array, 0) as (raw, count):
+        with self._opened(chain, array, 0) as (raw, count):
             chain.decode_into(raw, count, out)
         return out
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from iwsltpack.codecs.codes import signed
 from iwsltpack.codecs.dtypes import ROUNDABLE, DType, by_name
-from iwsltpack.codecs.frames import Buffer, pack_frame, unpack_frame
+from iwsltpack.codecs.frames import Buffer, pack_frame, unpack_frame, without_checksum
 from iwsltpack.documents.artifact import Tensor
 
 Json = dict[str, Any]
@@ -135,6 +135,10 @@ class Chain:
         if len(raw) != size:
             raise ValueError(f"holds {len(raw)} bytes instead of {size}")
         return np.frombuffer(raw, np.uint8)
+
+    def checked(self, raw: memoryview) -> memoryview:
+        """Return a chunk, in memory nobody else has, that need not be held against a checksum of its own any more."""
+        return without_checksum(raw) if self.compressors else raw
 
     def values(self, laid: np.ndarray) -> np.ndarray:
         """Undo `lay`."""

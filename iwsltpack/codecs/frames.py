@@ -18,6 +18,8 @@ from numcodecs import Zstd
 Buffer = bytes | bytearray | memoryview
 _SEARCHED_LEVEL = 1
 _TABLE_LOG = 6
+_DESCRIPTOR, _HAS_CHECKSUM, _CHECKSUM_BYTES, _SHORTEST = 4, 1 << 2, 4, 13
+"""Of a frame (RFC 8878, 3.1.1): where its header says what it has, the bit of the checksum, which is at its end."""
 BLOCK_BYTES = 1 << 17
 """Zstandard codes so many bytes at a time; what borders there are within them, a writer tells it by a flush."""
 
@@ -66,6 +68,17 @@ def unpack_frame(frame: Buffer, size: int) -> np.ndarray:
     plain = np.empty(size, np.uint8)
     Zstd().decode(frame, plain)
     return plain
+
+
+def without_checksum(frame: memoryview) -> memoryview:
+    """Return a frame less its own checksum, which costs a sixth of unpacking it, for one that was held against another.
+
+    The header is changed where it lies: the memory is writable and nobody else's. Bytes that are no frame stay none.
+    """
+    if len(frame) < _SHORTEST or not frame[_DESCRIPTOR] & _HAS_CHECKSUM:
+        return frame
+    frame[_DESCRIPTOR] ^= _HAS_CHECKSUM
+    return frame[:-_CHECKSUM_BYTES]
 
 
 def content_size(frame: Buffer) -> int | None:
