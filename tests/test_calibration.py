@@ -72,7 +72,7 @@ def known(plain: Plain, key: str, gradients: torch.Tensor) -> tuple[torch.Tensor
 
 def test_few_tokens_are_damped_more_and_of_the_output_layer_eight_times_as_many_count_as_few() -> None:
     assert [default_damping(tokens, 10) for tokens in (19, 20, 79)] == [0.2, 0.05, 0.05]
-    assert [default_damping(tokens, 10, output=True) for tokens in (20, 159, 160)] == [0.2, 0.2, 0.05]
+    assert [default_damping(tokens, 10, output=True) for tokens in (9, 10, 159, 160)] == [1.0, 0.2, 0.2, 0.05]
 
 
 def test_the_rule_knows_the_output_layer_and_an_option_goes_before_it(tmp_path: Path) -> None:

@@ -65,8 +65,11 @@ class Settings:
 def default_damping(tokens: int, inputs: int, *, output: bool = False) -> float:
     """Return the damping for a layer of so many inputs that saw so many tokens.
 
-    Of the output layer (`output`) eight times as many count as few: what is before words the data lacks is not in it.
+    What is before words the data lacks is not in the output layer's (`output`) inputs: eight times as many count as
+    few there, and where they are fewer than the layer's inputs, errors in all directions count alike, or nearly.
     """
+    if output and tokens < inputs:
+        return 1.0
     return 0.05 if tokens >= (16 if output else 2) * inputs else 0.2  # measured: docs/calibration.md
 
 

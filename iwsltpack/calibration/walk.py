@@ -28,7 +28,7 @@ from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
 
-METHOD = 3
+METHOD = 4
 """What is gathered, and how damping is chosen: to be counted up where that changes, since work of both would mix."""
 
 
