@@ -83,6 +83,42 @@ def test_an_existing_folder_is_left_alone(built: Callable[[str, str], Path], tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_second_export_compares_with_the_first(
+    built: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "SHARD_BYTES", 60_000)
+    output = tmp_path / "hf"
+    export.export_checkpoint(built("selected-q3", "zstd"), output)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.iterdir()}
+    export.export_checkpoint(built("selected-q3", "pcodec"), output)  # the same weights
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.iterdir()} == before
+
+
+@pytest.mark.parametrize("what", ["other weights", "a value", "a cut shard", "a side file", "another file"])
+def test_an_output_that_is_another_export_is_refused(
+    built: Callable[[str, str], Path], tmp_path: Path, what: str
+) -> None:
+    output = tmp_path / "hf"
+    export.export_checkpoint(
+        built("selected-q3" if what != "other weights" else "selected-q2", "zstd"), output
+    )
+    shard = output / "model.safetensors"
+    data = bytearray(shard.read_bytes())
+    if what == "a value":
+        data[-1] ^= 1
+        shard.write_bytes(data)
+    elif what == "a cut shard":
+        shard.write_bytes(data[:-8])
+    elif what == "a side file":
+        (output / "config.json").write_text("{}\n")
+    elif what == "another file":
+        (output / "notes.txt").write_text("mine\n")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    with pytest.raises(UsageError, match="not what this export makes"):
+        export.export_checkpoint(built("selected-q3", "zstd"), output)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
 def test_an_export_leaves_an_unfinished_build_of_that_name_alone(
     built: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

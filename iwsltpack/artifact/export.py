@@ -1,7 +1,9 @@
 """Back to a plain Hugging Face checkpoint that `from_pretrained` and vLLM load without this package."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
+if TYPE_CHECKING:
+    import torch
+
 SHARD_BYTES = 1_000_000_000
 """A shard is held in memory while it is written."""
 
@@ -24,14 +29,16 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     """Write the artifact's tensors, decoded, as safetensors shards with an index, and its side files.
 
     Rounded tensors come as float16, which holds their values exactly; the configuration's dtype is set to
-    float16 then, because bfloat16 would round them again.
+    float16 then, because bfloat16 would round them again. An output that holds just that, value for value, is left as
+    it is.
 
-    An output that exists is a `UsageError`, a damaged artifact an `ArtifactError`. A disk that is full or may not be
-    written to, after which nothing is left behind, and a remote artifact that cannot be fetched are a `ResourceError`.
+    Another output that exists is a `UsageError`, a damaged artifact an `ArtifactError`. A disk that is full or may not
+    be written to, after which nothing is left behind, and a remote artifact that cannot be fetched are a
+    `ResourceError`.
     """
     from huggingface_hub import split_state_dict_into_shards_factory
 
-    if os.path.lexists(output):
+    if (there := os.path.lexists(output)) and not (output / side_files.CONFIG).is_file():
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
     refuse_inside(output.parent)
     artifact = open_artifact(local_copy(where, progress))
@@ -42,39 +49,88 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=SHARD_BYTES,
     )
-    progress.start("exporting", sum(map(_nbytes, entries.values())), "bytes")
+    small = _side_files(artifact)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        small[INDEX_NAME] = fileio.canonical_json(index)
+    shards = {
+        name: {each: entries[each] for each in held} for name, held in split.filename_to_tensors.items()
+    }
+    stage = "comparing with what is there" if there else "exporting"
+    progress.start(stage, sum(map(_nbytes, entries.values())), "bytes")
+    if there:
+        same = {path.name for path in output.iterdir()} == {*small, *shards}
+        same = same and all(fileio.read_bytes(output / name) == data for name, data in small.items())
+        if not same or not all(
+            _same_shard(artifact, output / name, held, progress) for name, held in shards.items()
+        ):
+            raise UsageError(
+                "the output exists, and is not what this export makes",
+                where=output,
+                fix="choose another --output, or remove it",
+            )
+        progress.finish()
+        progress.say(f"{output}: exported already, and the same")
+        return
     with fileio.atomic_directory(output) as folder:
         # The side files first: they are small, and a damaged one should not be told after 16 GB.
-        rounded = any(tensor.quantized for tensor in entries.values())
-        for name in side_files.SIDE_FILES:
-            if (data := artifact.side_file(name)) is not None:
-                data = (
-                    side_files.with_dtype(data, "float16") if rounded and name == side_files.CONFIG else data
-                )
-                fileio.write_bytes(folder / name, data)
-        for name, held in split.filename_to_tensors.items():
-            _write_shard(artifact, folder / name, {each: entries[each] for each in held}, progress)
-        if split.is_sharded:
-            index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-            fileio.write_json(folder / INDEX_NAME, index)
+        for name, data in small.items():
+            fileio.write_bytes(folder / name, data)
+        for name, held in shards.items():
+            _write_shard(artifact, folder / name, held, progress)
     progress.finish()
+
+
+def _side_files(artifact: Artifact) -> dict[str, bytes]:
+    rounded = any(tensor.quantized for tensor in artifact.manifest.tensors)
+    found = {name: artifact.side_file(name) for name in side_files.SIDE_FILES}
+    return {
+        name: side_files.with_dtype(data, "float16") if rounded and name == side_files.CONFIG else data
+        for name, data in found.items()
+        if data is not None
+    }
 
 
 def _nbytes(tensor: Tensor) -> int:
     return tensor.values * by_name(tensor.dtype, tensor.name).carrier.itemsize
 
 
-def _write_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], progress: Reporter) -> None:
+def _tensors(
+    artifact: Artifact, entries: dict[str, Tensor], progress: Reporter
+) -> Iterator[tuple[str, "torch.Tensor"]]:
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
-    content: dict[str, torch.Tensor] = {}
     for name, values in artifact.tensors(entries):
         tensor = entries[name]
         raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
-        content[name] = raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
+        yield name, raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
         progress.advance(values.nbytes)
+
+
+def _same_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], progress: Reporter) -> bool:
+    """Tell whether a file holds these tensors, bit by bit, and no others."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    def same(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+        alike = found.dtype == wanted.dtype and found.shape == wanted.shape
+        return alike and torch.equal(*(each.reshape(-1).view(torch.uint8) for each in (found, wanted)))
+
+    try:
+        with safe_open(path, "pt") as stored:
+            return {*stored.keys()} == entries.keys() and all(
+                same(stored.get_tensor(name), wanted)
+                for name, wanted in _tensors(artifact, entries, progress)
+            )
+    except SafetensorError:
+        return False
+
+
+def _write_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], progress: Reporter) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    content = dict(_tensors(artifact, entries, progress))
     try:
         save_file(content, path, {"format": "pt"})
     except SafetensorError as error:  # its word for what the operating system refused
