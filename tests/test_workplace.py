@@ -251,6 +251,8 @@ def test_init_writes_settings_that_every_command_takes(tmp_path: Path) -> None:
 
     write_settings(tmp_path / "iwsltpack.toml", **LAYOUT)
     text = (tmp_path / "iwsltpack.toml").read_text(encoding="utf-8")
+    write_settings(tmp_path / "iwsltpack.toml", **LAYOUT)  # twice is no error
+    assert (tmp_path / "iwsltpack.toml").read_text(encoding="utf-8") == text
     found = tomllib.loads(text)
     assert (found["build"]["source"], found["decode"]["test_dir"]) == ('a "folder"\\x', "test sets")
     assert found["estimate"] == {"source": found["build"]["source"]}
@@ -265,7 +267,7 @@ def test_init_writes_settings_that_every_command_takes(tmp_path: Path) -> None:
         "\n".join(line[2:] if line[2:] in keys else line for line in text.splitlines()), encoding="utf-8"
     )
     assert status(tmp_path)["next"] == "iwsltpack build"
-    with pytest.raises(UsageError, match=r"(?s)settings here already.*--output"):
+    with pytest.raises(UsageError, match=r"(?s)other settings here.*--output"):
         write_settings(tmp_path / "iwsltpack.toml", **LAYOUT)
     for wrong in ({"team": "A P G"}, {"pair": "en-ar"}, {"condition": "best"}, {"edition": "iwslt1999"}):
         with pytest.raises(UsageError):

@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Write a commented iwsltpack.toml for one edition, team and pair: commands typed beside it need no options.
 
-    A file that is there already is left alone. All keys: docs/settings.md.
+    Other settings that are there already are left alone. All keys: docs/settings.md.
 
     Example: iwsltpack init --team APG --pair en-zh --test-dir test
     """

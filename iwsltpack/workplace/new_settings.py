@@ -30,12 +30,8 @@ def write_settings(
     Raises
     ------
     UsageError
-        The file is there already; or a team, pair, condition or edition that cannot be.
+        The file is there already, and says other things; or a team, pair, condition or edition that cannot be.
     """
-    if os.path.lexists(path):
-        raise UsageError(
-            "there are settings here already", where=path, fix="edit them, or give --output another name"
-        )
     rules = editions.load(edition)
     editions.check_team(team)
     sets, allowed = rules.pair(pair).test_sets, rules.condition(condition).datasets
@@ -55,5 +51,9 @@ def write_settings(
         built=f"{ARTIFACTS_DIR}/{name}",
         runs=f"{RUNS_DIR}/{name}-{pair}",
         **known,
-    )
-    fileio.create_bytes(path, text.encode())
+    ).encode()
+    if os.path.lexists(path) and not (path.is_file() and path.read_bytes() == text):
+        raise UsageError(
+            "there are other settings here", where=path, fix="edit them, or give --output another name"
+        )
+    fileio.create_bytes(path, text)
