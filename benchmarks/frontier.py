@@ -129,12 +129,17 @@ def bootstrapped(counts: np.ndarray, times: int = 2000) -> tuple[float, tuple[fl
     return float(errors / words), (float(low), float(high))
 
 
+def our_rows(model: str) -> dict[str, float]:
+    """Return the damage that the step of each of our rows is made from, by the row's name."""
+    return {f"{OURS}, damage {damage:g}": damage for damage in DAMAGES[model]}
+
+
 def measure(
     name: str, models: Path, wanted: set[str] | None, known: list[Row], clips: int, amount: int
 ) -> Iterator[Row]:
     """Measure what is `wanted` (None: everything) of a model and not `known`."""
     have, known_ways = {row.way for row in known if row.model == name}, ways()
-    ours = [f"{OURS}, damage {damage:g}" for damage in DAMAGES[name]]
+    ours = [*our_rows(name)]
     names = [
         way for way in [PLAIN, *ours, *known_ways] if way not in have and (wanted is None or way in wanted)
     ]
@@ -164,7 +169,7 @@ def measure(
 
 def _ours(judge: Judge, way: str, model: Any, data: list[Batch], folder: Path) -> Artifact:
     """Return the artifact that a build makes of what is calibrated."""
-    damage = {f"{OURS}, damage {damage:g}": damage for damage in DAMAGES[judge.name]}[way]
+    damage = our_rows(judge.name)[way]
     work, sizes = folder / f"{judge.name}-{len(data)}", calibrated_sizes(judge.subject.folder)
     # All six rates come from one calibration: the first of them pays for it.
     moments = gather(Weights.of_model(model), data, work, Settings(), selected=sizes.__contains__)
@@ -300,8 +305,7 @@ def main() -> None:
         return
     rows = read(options.json)
     wanted = set(options.ways.split(";")) if options.ways else None
-    rounds = (f"{OURS}, damage {damage:g}" for name in names for damage in DAMAGES[name])
-    if unknown := (wanted or set()) - {PLAIN, OURS, *rounds, *ways()}:
+    if unknown := (wanted or set()).difference([PLAIN, OURS], ways(), *map(our_rows, names)):
         parser.error(f"no such row: {'; '.join(sorted(unknown))}")
     for name in names:
         amount = options.amount or DEFAULT_AMOUNT[name]

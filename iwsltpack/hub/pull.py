@@ -88,8 +88,7 @@ def pull_artifact(
     """
     location = replace(locate(name), endpoint=endpoint)
     output = output or Path(location.name)
-    pulled, wanted = (output / MANIFEST_NAME).is_file(), list[File]()
-    if pulled:
+    if pulled := (output / MANIFEST_NAME).is_file():
         sweep(output, LOCK)
     else:
         check_absent(output)
@@ -99,22 +98,10 @@ def pull_artifact(
             lambda: look(api, location.repo, location.revision), location.shown, patient=False
         )
         listed = _listed_manifest(location, files)
-        partial = partial_of(output)
         if pulled:
-            manifest = _verified(output, listed, progress)
-        elif partial.exists() and any(partial.iterdir()) and not (partial / LOCK).exists():
-            raise UsageError(
-                "something else than a pull lies where this one would work",
-                where=partial,
-                fix="choose another --output, or remove that folder",
-            )
+            manifest, wanted = _verified(output, listed, progress)
         else:
-            with lock_partial(output, LOCK, "another pull is writing this artifact"):
-                manifest, wanted = _fetch(
-                    replace(location, revision=commit), files, partial / ARTIFACT, progress
-                )
-                (partial / ARTIFACT).rename(output)
-                fileio.fsync_directory(output.parent)
+            manifest, wanted = _bring(replace(location, revision=commit), files, output, progress)
     return Pulled(
         repo=location.repo,
         revision=location.revision,
@@ -127,8 +114,8 @@ def pull_artifact(
     )
 
 
-def _verified(output: Path, listed: RemoteFile, progress: Reporter) -> ArtifactManifest:
-    """Return the manifest of what an earlier pull brought, if that is whole and what the hub lists."""
+def _verified(output: Path, listed: RemoteFile, progress: Reporter) -> tuple[ArtifactManifest, list[File]]:
+    """Return the manifest of what an earlier pull brought, if that is whole and what the hub lists; see `_bring`."""
     manifest = read_manifest(output)
     if not listed.is_manifest_of(output):
         raise UsageError(
@@ -143,7 +130,7 @@ def _verified(output: Path, listed: RemoteFile, progress: Reporter) -> ArtifactM
             where=output,
             fix="remove that folder, then run the same command again",
         )
-    return manifest
+    return manifest, []
 
 
 def _listed_manifest(location: HubAddress, files: dict[str, RemoteFile]) -> RemoteFile:
@@ -173,10 +160,28 @@ def _listed_manifest(location: HubAddress, files: dict[str, RemoteFile]) -> Remo
     return known
 
 
+def _bring(
+    location: HubAddress, files: dict[str, RemoteFile], output: Path, progress: Reporter
+) -> tuple[ArtifactManifest, list[File]]:
+    """Fill the partial folder and rename it to `output`; return the manifest, and which files were not kept."""
+    partial = partial_of(output)
+    if partial.exists() and any(partial.iterdir()) and not (partial / LOCK).exists():
+        raise UsageError(
+            "something else than a pull lies where this one would work",
+            where=partial,
+            fix="choose another --output, or remove that folder",
+        )
+    with lock_partial(output, LOCK, "another pull is writing this artifact"):
+        found = _fetch(location, files, partial / ARTIFACT, progress)
+        (partial / ARTIFACT).rename(output)
+        fileio.fsync_directory(output.parent)
+    return found
+
+
 def _fetch(
     location: HubAddress, files: dict[str, RemoteFile], folder: Path, progress: Reporter
 ) -> tuple[ArtifactManifest, list[File]]:
-    """Fill `folder` and verify it; return the manifest, and which files were not kept."""
+    """Fill `folder` and verify it; see `_bring`."""
     mirror = mirror_into(location, folder)
     if problems := find_faults(mirror.manifest, files, location.folder):
         raise ValidationFailed(

@@ -52,7 +52,7 @@ def write_settings(
         runs=f"{RUNS_DIR}/{name}-{pair}",
         **known,
     ).encode()
-    if os.path.lexists(path) and not (path.is_file() and path.read_bytes() == text):
+    if os.path.lexists(path) and not (path.is_file() and fileio.read_bytes(path) == text):
         raise UsageError(
             "there are other settings here", where=path, fix="edit them, or give --output another name"
         )
