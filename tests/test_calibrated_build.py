@@ -160,6 +160,43 @@ def test_constrained_admits_what_the_edition_allows(
     assert "ACL 60/60" in description and "from calibration data" in description
 
 
+@pytest.mark.parametrize("judged_on", ["dev", "others"])
+def test_a_test_set_that_was_calibrated_on_is_told(
+    artifact: Path, dev: Path, tmp_path: Path, judged_on: str
+) -> None:
+    judged = dev if judged_on == "dev" else TESTSET
+    run = tmp_path / "run"
+    options = DecodeOptions(device="cpu", max_new_tokens=2)
+    decode(RunRequest(test_dir=judged, artifact=artifact, output=run, options=options))
+    with pytest.raises(ValidationFailed) as error:  # the edition does not allow a data set of this name
+        prepare(submission_request(artifact, run))
+    told = [found for found in error.value.problems if found.rule == "submit.calibrated-on-test-set"]
+    assert [found.severity for found in told] == (["warning"] if judged_on == "dev" else [])
+
+
+def test_doctor_knows_the_room_that_a_calibration_takes(tmp_path: Path, dev: Path) -> None:
+    from iwsltpack.building.checkpoint import open_checkpoint
+    from iwsltpack.building.plan import calibration_bytes
+    from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.calibration.calibrated_build import CalibrationData
+    from iwsltpack.calibration.data import CalibrationRequest
+    from iwsltpack.calibration.walk import gather
+    from iwsltpack.system.progress import SILENT
+
+    checkpoint, recipe = open_checkpoint(MINIATURE), load_recipe("calibrated")
+    data = CalibrationData(CalibrationRequest(data=dev), MINIATURE, SILENT)
+    weights = data.weights()
+    batches, _ = data.batches(weights.dtype, tmp_path, "x")
+    wanted = {tensor for tensor in checkpoint.tensors if tensor in weights.shapes}
+    moments = gather(
+        weights, batches, tmp_path / "work", data.settings, selected=wanted.__contains__, identity="x"
+    )
+    moments.round(float(STEP), tmp_path / "work" / "matrices")
+    taken = sum(path.stat().st_size for path in (tmp_path / "work").rglob("*") if path.is_file())
+    room = calibration_bytes(checkpoint, recipe)
+    assert 0.5 * room < taken < 1.1 * room
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -25,6 +25,7 @@ COMMAND = re.compile(
 HERE = {
     r"Qwen/Qwen2-Audio-7B-Instruct|/shared/qwen2-audio|\bCHECKPOINT\b": "checkpoint",
     r"^(iwsltpack init .*)": r"\1 --source checkpoint --base-model Qwen/Qwen2-Audio-7B-Instruct",
+    r"^(iwsltpack init .* --recipe calibrated .*)": r"\1 --output calibrated.toml",
     r"--device cuda": "--device cpu",
     r"--calibration DEVSET": "--calibration dev",
     r"--target-size 3\.0GB( --output| -o) artifacts/c": r"--target-size 2MB\1 artifacts/sized",

@@ -153,6 +153,47 @@ def test_doctor_tells_what_will_not_work_and_what_to_do(folder: Path) -> None:
     assert check(folder, "names")["state"] == "error"
 
 
+def test_a_calibrated_job_is_set_up_judged_and_said_to_lack_its_data(folder: Path) -> None:
+    shutil.copytree(folder / "test" / "tv", folder / "dev")
+    (folder / "dev" / "manifest.csv").write_text(
+        (TESTSET / "manifest.csv").read_text(encoding="utf-8").replace(",demo,", ",dev,"), encoding="utf-8"
+    )
+    shutil.copytree(TESTSET / "wavs", folder / "dev" / "wavs", dirs_exist_ok=True)
+    calibrated = (*INIT, "--recipe", "calibrated")
+    assert iwsltpack(*calibrated, cwd=folder).returncode == 0
+    assert status(folder)["next"] == "iwsltpack build --calibration DEVSET"
+    assert check(folder, "recipe")["told"].endswith("the recipe is calibrated, and there is no data")
+    change(folder, '# calibration = "DEVSET"', 'calibration = "dev"')
+    assert status(folder)["next"] == "iwsltpack build"
+    assert check(folder, "recipe")["told"].startswith("calibrated on dev (8 segments); iwsltpack estimate")
+    assert "datasets listed: dev" in check(folder, "data sets")["told"]
+    plain = float(check(folder, "disk")["told"].split()[2])
+    assert plain > 0.01, "codes and factors count"
+    change(folder, 'calibration = "dev"', 'calibration = "test/tv"')
+    assert check(folder, "recipe")["state"] == "error"  # one segment is too little
+    shutil.move(folder / "dev", folder / "test" / "dev")
+    change(folder, 'calibration = "test/tv"', 'calibration = "test/dev"')
+    assert check(folder, "recipe")["told"].startswith("test/dev is among the test sets")
+    change(folder, '# target_size = "3.0GB"', 'target_size = "3 apples"')
+    assert check(folder, "recipe")["told"].startswith("not a size")
+    change(folder, 'target_size = "3 apples"', 'target_size = "1MB"')
+    change(folder, 'recipe = "calibrated"', 'recipe = "selected-q3"')
+    assert check(folder, "recipe")["told"].startswith(
+        "selected-q3: a size is met by the step of a calibration"
+    )
+    change(folder, 'target_size = "1MB"', "")
+    assert check(folder, "recipe")["told"].startswith("selected-q3: the recipe has nothing to calibrate")
+    (folder / "iwsltpack.toml").unlink()
+    for wrong, said in (
+        (("--recipe", "selected-q4"), "unknown recipe 'selected-q4'"),
+        (("--calibration", "dev"), "the recipe is not calibrated"),
+        (("--recipe", "calibrated", "--target-size", "3 apples"), "not a size"),
+    ):
+        done = iwsltpack(*INIT, *wrong, cwd=folder)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert not (folder / "iwsltpack.toml").exists()
+
+
 def test_doctor_judges_the_artifact_by_its_mode(tmp_path: Path) -> None:
     from iwsltpack.workplace.doctor import _held, _Model
 
@@ -242,7 +283,7 @@ def test_without_settings_status_goes_by_what_is_there(folder: Path) -> None:
 LAYOUT: dict[str, Any] = {
     "team": "APG", "pair": "en-de", "condition": "unconstrained", "edition": "iwslt2026",
     "source": 'a "folder"\\x', "base_model": None, "recipe": "mine.toml", "test_dir": Path("test sets"),
-    "reference": None,
+    "reference": None, "calibration": None, "target_size": None,
 }  # fmt: skip
 
 

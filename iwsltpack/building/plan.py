@@ -252,6 +252,19 @@ def rules_of(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
     return rules
 
 
+def calibration_bytes(checkpoint: Checkpoint, recipe: Recipe) -> int:
+    """Return the bytes on disk that a calibration takes beside the artifact, about and at most.
+
+    Of each matrix, its factor (half of the inputs squared, in float32) and its codes (two bytes).
+    """
+    shapes = [
+        checkpoint.tensors[name].shape
+        for name, rule in rules_of(checkpoint, recipe).items()
+        if rule.calibrated
+    ]
+    return sum(2 * math.prod(shape) + 2 * math.prod(shape[1:]) ** 2 for shape in shapes)
+
+
 def _quantizer(source: SourceTensor, rule: LayerRule | None, matrix: Path | None) -> Quantizer | None:
     """Return what quantizes a tensor: the matrix made of it, or the rule, or nothing."""
     if matrix is not None:

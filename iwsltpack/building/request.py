@@ -19,6 +19,8 @@ from iwsltpack.documents.places import refuse_inside
 from iwsltpack.documents.recipe import Recipe
 from iwsltpack.errors import UsageError
 
+NO_DATA = "name data to calibrate on: --calibration DEVSET"
+
 
 @dataclass(frozen=True)
 class BuildRequest:
@@ -110,6 +112,34 @@ class BuildRequest:
         if not older or found.base_model != self.base_model(checkpoint):
             raise self._occupied(found)
         return found
+
+    def check_calibration(self, data: Path | None, *, shared: bool = False) -> None:
+        """Refuse a calibration's data that the recipe has no use for, one that lacks them, and a size nothing can meet.
+
+        `shared` is a build of which this is a shard.
+        """
+        calibrated, name = self.recipe.calibrated, self.recipe.name
+        if self.target is not None and (not calibrated or self.matrices is not None):
+            raise UsageError(
+                "a size is met by the step of a calibration, and this build has none to choose",
+                where="--matrices" if calibrated else name,
+                got=str(self.target),
+                fix="build with --recipe calibrated --calibration DEVSET",
+            )
+        if data is None and calibrated and self.matrices is None:
+            raise UsageError("the recipe is calibrated, and there is no data", where=name, fix=NO_DATA)
+        if data is not None and not calibrated:
+            raise UsageError(
+                "the recipe has nothing to calibrate",
+                where=name,
+                expected='a rule with quantizer = "calibrated"',
+                fix="leave --calibration out, or build with --recipe calibrated",
+            )
+        if data is not None and (self.matrices is not None or shared):
+            raise UsageError(
+                "--calibration does not go together with --matrices or --shard",
+                fix="build it in one piece: what takes the time is the calibration, not the packing",
+            )
 
     def _occupied(self, found: ArtifactManifest) -> UsageError:
         base, coding = found.base_model, f"{found.coding} in format {found.format_version}"

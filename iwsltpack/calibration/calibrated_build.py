@@ -67,6 +67,7 @@ def build_calibrated(
     `build_artifact`.
     """
     request.check()
+    request.check_calibration(calibration.data)
     if request.target is not None and calibration.step is not None:
         raise UsageError("a step fixes the size", got=f"step {calibration.step:g}, and {request.target}")
     data = CalibrationData(calibration, request.source, progress)

@@ -13,13 +13,11 @@ from iwsltpack.errors import UsageError
 from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
+    from iwsltpack.building.request import BuildRequest
     from iwsltpack.building.size import SizeTarget
     from iwsltpack.calibration.data import CalibrationRequest
     from iwsltpack.cluster.shards import Shard
     from iwsltpack.documents.artifact import ArtifactManifest
-    from iwsltpack.documents.recipe import Recipe
-
-NO_DATA = "name data to calibrate on: --calibration DEVSET"
 
 
 def command(
@@ -63,9 +61,6 @@ def command(
 
     share = _check_sharing(shard, dask, workers)
     loaded = load_recipe(recipe)
-    size = _target(target_size, bits)
-    settings = {"pair": pair, "step": step, "damping": damping, "references": references}
-    data = _calibration(loaded, calibration, {**settings, "name": calibration_name}, size, matrices, share)
     target = output or Path(ARTIFACTS_DIR) / (f"{loaded.name}-{coding}" if coding else loaded.name)
     request = BuildRequest(
         Path(source),
@@ -77,8 +72,10 @@ def command(
         model_id=base_model or (None if Path(source).is_dir() else source),
         revision=revision,
         workers=workers,
-        target=size,
+        target=_target(target_size, bits),
     )
+    settings = {"pair": pair, "step": step, "damping": damping, "references": references}
+    data = _calibration(request, calibration, {**settings, "name": calibration_name}, share)
     request.check()
     names: list[str] = []
     manifest: ArtifactManifest | None = None
@@ -116,46 +113,25 @@ def _target(size: str | None, bits: float | None) -> SizeTarget | None:
 
 
 def _calibration(
-    recipe: Recipe,
-    data: Path | None,
-    settings: dict[str, Any],
-    size: SizeTarget | None,
-    matrices: Path | None,
-    shard: Shard | None,
+    request: BuildRequest, data: Path | None, settings: dict[str, Any], shard: Shard | None
 ) -> CalibrationRequest | None:
     """Return what is to be calibrated on, or None; refuse what would be ignored, before anything is read."""
     given = {name: value for name, value in settings.items() if value is not None}
-    if size is not None:
-        if not recipe.calibrated or matrices is not None:
-            raise UsageError(
-                "a size is met by the step of a calibration, and this build has none to choose",
-                where="--matrices" if recipe.calibrated else recipe.name,
-                got=str(size),
-                fix="build with --recipe calibrated --calibration DEVSET",
-            )
-        if "step" in given:
-            raise UsageError("--step fixes the size, and a size is asked for", got=str(size), fix="give one")
+    if request.target is not None and "step" in given:
+        raise UsageError(
+            "--step fixes the size, and a size is asked for", got=str(request.target), fix="give one"
+        )
     if data is None:
         # The pair may be a setting for every command of the folder.
         given.pop("pair", None)
         if given:
+            from iwsltpack.building.request import NO_DATA
+
             named = ", ".join("--calibration-name" if name == "name" else f"--{name}" for name in given)
             raise UsageError("settings of a calibration, and no data for one", got=named, fix=NO_DATA)
-        if recipe.calibrated and matrices is None:
-            raise UsageError("the recipe is calibrated, and there is no data", where=recipe.name, fix=NO_DATA)
+    request.check_calibration(data, shared=shard is not None)
+    if data is None:
         return None
-    if not recipe.calibrated:
-        raise UsageError(
-            "the recipe has nothing to calibrate",
-            where=recipe.name,
-            expected='a rule with quantizer = "calibrated"',
-            fix="leave --calibration out, or build with --recipe calibrated",
-        )
-    if matrices is not None or shard is not None:
-        raise UsageError(
-            "--calibration does not go together with --matrices or --shard",
-            fix="build it in one piece: what takes the time is the calibration, not the packing",
-        )
     from iwsltpack.calibration.data import CalibrationRequest
 
     return CalibrationRequest(data=data, **given)

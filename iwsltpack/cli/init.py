@@ -16,6 +16,8 @@ def command(
     source: str = DEFAULT_SOURCE,
     base_model: str | None = None,
     recipe: str = DEFAULT_RECIPE,
+    calibration: Path | None = None,
+    target_size: str | None = None,
     test_dir: Path | None = None,
     reference: Path | None = None,
     output: Path = Path(CONFIG_NAME),
@@ -25,6 +27,8 @@ def command(
     Other settings that are there already are left alone. All keys: docs/settings.md.
 
     Example: iwsltpack init --team APG --pair en-zh --test-dir test
+
+    Calibrated: iwsltpack init --team APG --pair en-zh --recipe calibrated --calibration DEVSET --target-size 3.0GB
     """
     from iwsltpack.workplace.new_settings import write_settings
 
@@ -37,6 +41,8 @@ def command(
         source=source,
         base_model=base_model,
         recipe=recipe,
+        calibration=calibration,
+        target_size=target_size,
         test_dir=test_dir,
         reference=reference,
     )

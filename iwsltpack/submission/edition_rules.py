@@ -3,11 +3,19 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.names import DEVICE_NAME
 from iwsltpack.editions import Condition, Edition
 from iwsltpack.errors import Problem
 from iwsltpack.submission import naming
 from iwsltpack.submission.validation_rules import problem
+
+
+def datasets_used(told: Sequence[str], manifest: ArtifactManifest) -> tuple[str, ...]:
+    """Return the datasets that supported a compression: those told, and those that the artifact itself names."""
+    rule = manifest.recipe.vocabulary
+    known = (data.name for data in (manifest.calibration, rule and rule.text) if data)
+    return tuple(dict.fromkeys((*told, *known)))
 
 
 def check_datasets(condition: Condition, datasets: Sequence[str]) -> list[Problem]:

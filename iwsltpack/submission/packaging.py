@@ -26,7 +26,12 @@ from iwsltpack.errors import IwsltpackError, Problem, UsageError, ValidationFail
 from iwsltpack.submission import naming
 from iwsltpack.submission.archive import checksum_lines, make_archive
 from iwsltpack.submission.description import render_description, render_upload
-from iwsltpack.submission.edition_rules import check_base_model, check_datasets, check_test_sets
+from iwsltpack.submission.edition_rules import (
+    check_base_model,
+    check_datasets,
+    check_test_sets,
+    datasets_used,
+)
 from iwsltpack.submission.privacy import refuse_private
 from iwsltpack.submission.validation.hypotheses import check_hypotheses
 from iwsltpack.submission.validation.runs import check_loaded_run, load_run
@@ -85,16 +90,17 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
     request.edition.pair(request.pair)
     problems, manifest, artifact = _check_artifact(request, local_copy(request.artifact, progress), progress)
     if manifest is not None:
-        rule = manifest.recipe.vocabulary
-        used = (
-            *request.datasets,
-            *(data.name for data in (manifest.calibration, rule and rule.text) if data),
-        )
-        request = replace(request, datasets=tuple(dict.fromkeys(used)))
+        request = replace(request, datasets=datasets_used(request.datasets, manifest))
     problems += check_datasets(request.edition.condition(request.condition), request.datasets)
     runs, run_problems = _collect_runs(request)
     names = [run.test_set.name for _, run in runs]
     problems += run_problems + check_test_sets(request.edition, request.pair, names)
+    known = manifest.calibration.sha256 if manifest is not None and manifest.calibration else None
+    problems += [
+        problem("submit.calibrated-on-test-set", run.test_set.name, path=folder / RUN_NAME)
+        for folder, run in runs
+        if run.test_set.sha256 == known
+    ]
     sizes_name, name_problems = _model_name(request, artifact)
     problems += name_problems
     files: dict[str, bytes] = {}

@@ -19,7 +19,8 @@ from iwsltpack.artifact.location import is_address, shown
 from iwsltpack.artifact.sizes import GIB
 from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.manifest import read_manifest
-from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR
+from iwsltpack.documents.names import MODEL_DIR
+from iwsltpack.documents.recipe import Recipe
 from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed, how_to_install
 from iwsltpack.submission import edition_rules
 from iwsltpack.system import memory
@@ -53,19 +54,22 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class _Model:
-    """The artifact, or the checkpoint that is to become one."""
+    """The artifact, or the checkpoint that is to become one; `work` is what building it takes on disk beside it."""
 
     base: str | None
     architecture: str
     files: frozenset[str]
     parameters: int
     bytes: int
+    work: int = 0
     manifest: ArtifactManifest | None = None
 
 
 def examine(job: Job) -> list[Check]:
     """Look at everything the job needs; torch is asked in a process of its own meanwhile."""
     models: list[_Model] = []
+    recipes: list[Recipe] = []
+    data: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-c", ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as child:
@@ -74,7 +78,9 @@ def examine(job: Job) -> list[Check]:
             checks = [
                 *_taken("settings", _settings(job)),
                 *_taken("names", _names(job)),
-                *_taken("model", _model(job, models)),
+                *_taken("recipe", _recipe(job, recipes, data)),
+                *_taken("model", _model(job, models, recipes)),
+                *_taken("data sets", _data_sets(job, models, data)),
                 *_taken("test sets", _test_sets(job)),
             ]
             machine = _answer(child, deadline)
@@ -121,7 +127,7 @@ def _settings(job: Job) -> Iterator[Check]:
 
 def _names(job: Job) -> Iterator[Check]:
     edition = editions.load(job.edition)
-    condition = edition.condition(job.condition)
+    edition.condition(job.condition)
     edition.pair(job.pair)
     if job.team is None:
         fix = 'team = "NAME" at the top of the settings, or submit --team NAME'
@@ -129,13 +135,52 @@ def _names(job: Job) -> Iterator[Check]:
     else:
         editions.check_team(job.team)
         yield Check("names", "ok", f"{job.team}, {job.pair}, {job.condition}, {edition.title}")
-    datasets = edition_rules.check_datasets(condition, job.datasets)
-    yield from (_of_problem("data sets", found) for found in datasets)
 
 
-def _model(job: Job, models: list[_Model]) -> Iterator[Check]:
+def _recipe(job: Job, recipes: list[Recipe], data: list[str]) -> Iterator[Check]:
+    """Judge how the artifact will be built; leave the recipe in `recipes`, what it is calibrated on in `data`."""
+    from iwsltpack.building.recipes import load_recipe
+    from iwsltpack.building.request import BuildRequest
+    from iwsltpack.building.size import SizeTarget, parse_size
+    from iwsltpack.testsets.discovery import find_test_sets
+
+    if not job.is_unbuilt:
+        return
+    recipe = load_recipe(job.recipe)
+    recipes.append(recipe)
+    target = None if job.target_size is None else SizeTarget(bytes=parse_size(job.target_size))
+    BuildRequest(Path(job.source), job.built, recipe, target=target).check_calibration(job.calibration)
+    if job.calibration is None:
+        yield Check("recipe", "ok", f"{recipe.name}: {recipe.description}")
+        return
+    found = find_test_sets(job.calibration)
+    told = ", ".join(f"{item.name} ({len(item.segments)} segments)" for item in found)
+    if len(found) != 1 or len(found[0].segments) < 2:
+        fix = (
+            "name one test set under [build], calibration; a part of it is held out to measure the damage on"
+        )
+        yield Check("recipe", "error", f"{job.calibration} holds {told}", fix)
+        return
+    if job.test_dir and {job.test_dir.resolve()} & {(at := job.calibration.resolve()), *at.parents}:
+        told = f"{job.calibration} is among the test sets, which judge what is calibrated"
+        yield Check("recipe", "warning", told, "name a development set under [build], calibration")
+    data.append(job.calibration_name or found[0].name)
+    size = f", to weigh {job.target_size}" if job.target_size else ""
+    yield Check("recipe", "ok", f"{recipe.name} on {told}{size}; iwsltpack estimate tells time and memory")
+
+
+def _data_sets(job: Job, models: list[_Model], data: list[str]) -> Iterator[Check]:
+    used = tuple(dict.fromkeys((*job.datasets, *data)))
+    if models and models[0].manifest is not None:
+        used = edition_rules.datasets_used(job.datasets, models[0].manifest)
+    condition = editions.load(job.edition).condition(job.condition)
+    yield from (_of_problem("data sets", found) for found in edition_rules.check_datasets(condition, used))
+
+
+def _model(job: Job, models: list[_Model], recipes: list[Recipe]) -> Iterator[Check]:
     """Judge the artifact of the job, or else the checkpoint, and leave it in `models`, unless it lies elsewhere."""
     from iwsltpack.building.checkpoint import open_checkpoint
+    from iwsltpack.building.plan import calibration_bytes
     from iwsltpack.building.source import find_local
     from iwsltpack.scoring.comet_checkpoint import is_offline
 
@@ -145,7 +190,7 @@ def _model(job: Job, models: list[_Model]) -> Iterator[Check]:
         yield Check("artifact", "warning", told, f"iwsltpack verify {where}")
         return
     folder = Path(job.artifact)
-    if (folder / MANIFEST_NAME).is_file():
+    if not job.is_unbuilt:
         manifest = read_manifest(folder)
         side = {
             file.path.partition("/")[2] for file in manifest.files if file.path.startswith(f"{MODEL_DIR}/")
@@ -176,6 +221,7 @@ def _model(job: Job, models: list[_Model]) -> Iterator[Check]:
             files=frozenset(files),
             parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
             bytes=checkpoint.nbytes,
+            work=sum(calibration_bytes(checkpoint, recipe) for recipe in recipes),
         )
         size = f"{model.parameters:,} parameters, {_gib(model.bytes)}"
         yield Check("checkpoint", "ok", f"{job.source}: {size}; not built yet")
@@ -290,7 +336,7 @@ def _held(model: _Model, mode: str, itemsize: int) -> int:
 def _disk(job: Job, model: _Model | None) -> Iterator[Check]:
     wanted = [("decode", job.runs, RUN_BYTES)]
     if model is not None and model.manifest is None:
-        wanted.insert(0, ("build", job.built, model.bytes))
+        wanted.insert(0, ("build", job.built, model.bytes + model.work))
     for name, folder, needed in wanted:
         place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
         free = shutil.disk_usage(place).free

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from iwsltpack.artifact.location import is_address
 from iwsltpack.documents.choices import Mode, TestSetKind
-from iwsltpack.documents.names import ARTIFACTS_DIR, CONFIG_NAME, RUNS_DIR
+from iwsltpack.documents.names import ARTIFACTS_DIR, CONFIG_NAME, MANIFEST_NAME, RUNS_DIR
 from iwsltpack.documents.places import things_in
+from iwsltpack.documents.recipe import CALIBRATED
 
 Stage = Literal["init", "build", "decode", "score", "submit"]
 """What is done one after the other, each by the command of that name."""
@@ -28,6 +30,10 @@ class Job:
         Each stage's command with all that the settings lack; capital letters stand for what only a person knows.
     built
         Where the artifact is built; `artifact` is what is decoded with.
+    calibration, calibration_name
+        Data that the recipe is calibrated on, and what the rules call them; None where nobody said.
+    target_size
+        What the artifact may weigh, as it was written; None: any size.
     test_dir
         None where nobody said.
     references
@@ -53,6 +59,10 @@ class Job:
         self.edition: str = submit["edition"]
         self.datasets: tuple[str, ...] = tuple(submit["dataset"] or ())
         self.source: str = build["source"]
+        self.recipe: str = build["recipe"]
+        self.calibration = _path(build["calibration"])
+        self.calibration_name: str | None = build["calibration_name"]
+        self.target_size: str | None = build["target_size"]
         self.base_model: str | None = build["base_model"] or submit["base_model"]
         self.test_dir = _path(decode["test_dir"])
         self.kind: TestSetKind | None = decode["format"]
@@ -70,7 +80,11 @@ class Job:
 
         self.typed: dict[Stage, str] = {
             "init": "iwsltpack init --team TEAM --pair en-zh",
-            "build": typed("build", (build["output"], f"--output {self.built}")),
+            "build": typed(
+                "build",
+                (self.calibration or self.recipe != CALIBRATED, "--calibration DEVSET"),
+                (build["output"], f"--output {self.built}"),
+            ),
             "decode": typed(
                 "decode",
                 (decode["test_dir"], "TESTDIR"),
@@ -87,6 +101,11 @@ class Job:
                 (submit["run"], f"--run {self.runs}"),
             ),
         }
+
+    @property
+    def is_unbuilt(self) -> bool:
+        """Whether the artifact is still to be built; one that lies elsewhere is not."""
+        return not is_address(self.artifact) and not (Path(self.artifact) / MANIFEST_NAME).is_file()
 
 
 def _path(value: Any) -> Path | None:
