@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -183,6 +184,23 @@ def test_a_calibrated_job_is_set_up_judged_and_said_to_lack_its_data(folder: Pat
     )
     change(folder, 'target_size = "1MB"', "")
     assert check(folder, "recipe")["told"].startswith("selected-q3: the recipe has nothing to calibrate")
+    (folder / "iwsltpack.toml").unlink()
+    assert iwsltpack(*calibrated, "--calibration", "test/dev", cwd=folder).returncode == 0
+    change(folder, 'recipe = "calibrated"', 'recipe = "calibrated"\nstep = 3e-7')
+    work = folder / "artifacts" / "calibrated.partial" / "calibration"
+    process = warm.start(
+        [sys.executable, "-m", "iwsltpack", "build"],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(work.rglob("*.factor")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    told = re.fullmatch(
+        r"calibrating: (\d+) matrices looked at, 0 rounded", status(folder)["steps"][0]["told"]
+    )
+    assert told and 0 < int(told[1]) <= 52
     (folder / "iwsltpack.toml").unlink()
     for wrong, said in (
         (("--recipe", "selected-q4"), "unknown recipe 'selected-q4'"),

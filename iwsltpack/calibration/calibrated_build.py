@@ -28,13 +28,11 @@ from iwsltpack.calibration.walk import gather
 from iwsltpack.documents.artifact import ArtifactManifest, Calibration
 from iwsltpack.documents.choices import DEFAULT_STEP
 from iwsltpack.documents.manifest import read_manifest
-from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.documents.names import CALIBRATION_DIR, MANIFEST_NAME
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
 
-FOLDER = "calibration"
-"""In the partial folder; it goes with it when the artifact is published."""
 PREDICTIONS = "predictions.npy"
 """Of the uncompressed model, on what is held out."""
 
@@ -98,7 +96,7 @@ def build_on(
     target = request.target
     checkpoint, wanted, [goal] = check_targets(request, [target])
     with fileio.disk_errors(request.output), lock_partial(request.output) as partial_folder:
-        folder = work or partial_folder / FOLDER
+        folder = work or partial_folder / CALIBRATION_DIR
         trials = _Trials(request, partial_folder / "trials", wanted, cluster, progress)
         held_out = _choose(trials, data, folder, checkpoint, goal, step)
         made, manifest = trials.made, read_manifest(trials.made)

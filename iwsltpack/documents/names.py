@@ -32,6 +32,8 @@ SHARDS_DIR = "shards"
 PLAN_NAME = "plan.json"
 SHARD_JOURNALS = f"*-of-*/{JOURNAL_NAME}"
 """Where the journals of shards lie in that folder."""
+CALIBRATION_DIR = "calibration"
+"""In that folder, what a calibrated build has worked out so far; it goes with it when the artifact is published."""
 BUILD_JOURNALS = "build*.jsonl"
 """In the folder of an artifact under construction: one of a build by one program, one of each shard."""
 

@@ -10,6 +10,7 @@ from iwsltpack.decoding.journal import bound, read_header
 from iwsltpack.documents.document import Part
 from iwsltpack.documents.names import (
     BUILD_JOURNALS,
+    CALIBRATION_DIR,
     CLEANED_SCORE_NAME,
     JOURNAL_NAME,
     MANIFEST_NAME,
@@ -149,6 +150,10 @@ def _artifact(job: Job) -> tuple[JobStep, str | None]:
             if record is not None and "tensor" in record
         }
         state, told = "begun", f"{len(names)} tensors packed"
+        if (partial / CALIBRATION_DIR).is_dir():
+            factors = len(list((partial / CALIBRATION_DIR).rglob("*.factor")))
+            rounded = len(list(partial.glob("trials/*/matrices/*.matrix")))
+            told = f"calibrating: {factors} matrices looked at, {rounded} rounded"
     return JobStep(step="built", where=shown(job.artifact), state=state, told=told), digest
 
 
