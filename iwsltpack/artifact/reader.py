@@ -207,11 +207,8 @@ class Artifact:
         """Return a tensor's stored bytes, every file that its values are made of in order; uint8, shape (n,)."""
         entry = self.entry(name)
         self._need(entry.paths())
-        parts = []
-        for path in (self.path / path for path in entry.paths() if not path.endswith(".json")):
-            raw = self._read(path)
-            self._check(path, raw)
-            parts.append(np.frombuffer(raw, np.uint8))
+        chunks = (self.path / path for path in entry.paths() if not path.endswith(".json"))
+        parts = [np.frombuffer(self._read(path), np.uint8) for path in chunks]
         return np.concatenate(parts) if parts else np.empty(0, np.uint8)
 
     def quantizer(self, name: str) -> Quantizer | None:
@@ -261,7 +258,6 @@ class Artifact:
         """Give a chunk's bytes and number of values; what goes wrong inside is told of the chunk's file."""
         path = self.path / array.path(first)
         raw = self._read(path)
-        self._check(path, raw)
         try:
             yield chain.checked(raw), math.prod(array.chunk)
         except (RuntimeError, ValueError) as error:
@@ -270,29 +266,26 @@ class Artifact:
             ) from error
 
     def _read(self, path: Path) -> memoryview:
-        size = self._files[path.relative_to(self.path).as_posix()].bytes
-        found = path.stat().st_size if path.is_file() else None
-        if found != size:
-            raise ArtifactError(
-                "a chunk of a tensor is missing or cut",
-                where=path,
-                expected=f"{size} bytes",
-                got="no such file" if found is None else f"{found} bytes",
-                fix=self._verify(),
-            )
-        try:
-            return direct_io.read(path, 0, size, past_cache=self._past_cache)
-        except OSError as error:
-            raise ArtifactError(
-                "a chunk of a tensor cannot be read", where=path, got=error.strerror or str(error)
-            ) from error
-
-    def _check(self, path: Path, raw: memoryview) -> None:
-        """Hold a chunk against its checksum: nothing else would stop a damaged one from being other weights.
+        """Read a chunk, held against its checksum: nothing else would stop a damaged one from being other weights.
 
         A checksum inside a chunk tells that it is whole, not that it is this one.
         """
         file = self._files[path.relative_to(self.path).as_posix()]
+        there = path.stat().st_size if path.is_file() else None
+        if there != file.bytes:
+            raise ArtifactError(
+                "a chunk of a tensor is missing or cut",
+                where=path,
+                expected=f"{file.bytes} bytes",
+                got="no such file" if there is None else f"{there} bytes",
+                fix=self._verify(),
+            )
+        try:
+            raw = direct_io.read(path, 0, file.bytes, past_cache=self._past_cache)
+        except OSError as error:
+            raise ArtifactError(
+                "a chunk of a tensor cannot be read", where=path, got=error.strerror or str(error)
+            ) from error
         if file.crc32c is not None:
             kind, wanted, found = "CRC-32C", file.crc32c, fileio.crc32c(raw)
         else:
@@ -305,6 +298,7 @@ class Artifact:
                 got=f"{kind} {found}",
                 fix=self._verify(),
             )
+        return raw
 
     def _stored(self, entry: Tensor) -> _Stored:
         """Return how a tensor is stored, once the metadata of its arrays are seen to say the same."""
