@@ -57,7 +57,12 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     stage = "comparing with what is there" if there else "exporting"
     progress.start(stage, sum(map(_nbytes, entries.values())), "bytes")
     if there:
-        if not _is_that(output, artifact, small, shards, progress):
+        same = (
+            {path.name for path in output.iterdir()} == {*small, *shards}
+            and all(fileio.read_bytes(output / name) == data for name, data in small.items())
+            and all(_same_shard(artifact, output / name, held, progress) for name, held in shards.items())
+        )
+        if not same:
             raise UsageError(
                 "the output exists, and is not what this export makes",
                 where=output,
@@ -97,21 +102,6 @@ def _tensors(
         raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
         yield name, raw.view(getattr(torch, tensor.dtype)).reshape(tensor.shape)
         progress.advance(values.nbytes)
-
-
-def _is_that(
-    folder: Path,
-    artifact: Artifact,
-    small: dict[str, bytes],
-    shards: dict[str, dict[str, Tensor]],
-    progress: Reporter,
-) -> bool:
-    """Tell whether a folder holds these files and shards, and nothing else."""
-    return (
-        {path.name for path in folder.iterdir()} == {*small, *shards}
-        and all(fileio.read_bytes(folder / name) == data for name, data in small.items())
-        and all(_same_shard(artifact, folder / name, held, progress) for name, held in shards.items())
-    )
 
 
 def _same_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], progress: Reporter) -> bool:

@@ -18,6 +18,7 @@ from iwsltpack.artifact import zarr_metadata
 from iwsltpack.artifact.location import Located, Place, hub_address, is_address, locate
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
+from iwsltpack.codecs.codes import signed
 from iwsltpack.codecs.dtypes import BY_NAME, DType, by_name
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import SIDE_DTYPES, ArtifactManifest, Tensor
@@ -69,7 +70,7 @@ class _Stored:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the codes of a chunk of a matrix, some rows at a time; see `Order.unlay`."""
         order = classes.order(first, first + count // len(classes.columns))
-        return order.unlay(self.chain.plain_codes(raw, count, sum(order.sizes)))
+        return order.unlay(signed(self.chain.codes(raw, count, sum(order.sizes))))
 
 
 class Artifact:
@@ -236,22 +237,16 @@ class Artifact:
     def _fill(self, entry: Tensor, first: int, result: np.ndarray, offset: int = 0) -> None:
         """Decode the chunk that begins at row `first` into `result`, which begins at row `offset`."""
         if not entry.shape:
-            self._decode(entry, first, result.reshape(1))
-            return
-        begin, end = max(first, offset), min(first + entry.chunk_rows, offset + len(result))
+            result = result.reshape(1)
+        begin, end = max(first, offset), min(first + max(entry.chunk_rows, 1), offset + len(result))
         target = result[begin - offset : end - offset]
-        if begin == first:
-            self._decode(entry, first, target.reshape(-1))
-        else:
-            whole = np.empty((end - first, *entry.shape[1:]), dtype=result.dtype)
-            self._decode(entry, first, whole.reshape(-1))
-            target[:] = whole[begin - first :]
-
-    def _decode(self, entry: Tensor, first: int, out: np.ndarray) -> None:
-        """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
+        # Of a chunk that begins before the result, the rows in front are decoded, too.
+        whole = target if begin == first else np.empty((end - first, *entry.shape[1:]), result.dtype)
         stored = self._stored(entry)
         with self._opened(stored.chain, entry.array, first) as (raw, count):
-            stored.decode_into(raw, count, out, first)
+            stored.decode_into(raw, count, whole.reshape(-1), first)
+        if whole is not target:
+            target[:] = whole[begin - first :]
 
     @contextmanager
     def _opened(self, chain: Chain, array: ArrayLayout, first: int) -> Iterator[tuple[memoryview, int]]:

@@ -156,12 +156,13 @@ class BatchDecoder:
         """Decode all of `audio` at once, or in as many parts as the device's memory makes needed."""
         while True:
             size = min(len(audio), self.cap or len(audio))
+            parts: Iterable[dict[str, torch.Tensor]] = (
+                self.builder.prepare(audio[start : start + size]) for start in range(0, len(audio), size)
+            )
+            if inputs is not None and size == len(audio):
+                parts = [inputs]
             try:
-                return [
-                    hypothesis
-                    for part in self._parts(audio, size, inputs)
-                    for hypothesis in self.translator.generate(part, limit)
-                ]
+                return [hypothesis for part in parts for hypothesis in self.translator.generate(part, limit)]
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise ResourceError(
@@ -178,12 +179,3 @@ class BatchDecoder:
             self.cap = size // 2
             self.note_cap(self.cap)
             self.reporter.say(f"out of memory with {size} pieces at once: going on with {size // 2}")
-
-    def _parts(
-        self, audio: list[Samples], size: int, inputs: dict[str, torch.Tensor] | None
-    ) -> Iterator[dict[str, torch.Tensor]]:
-        if inputs is not None and size == len(audio):
-            yield inputs
-            return
-        for start in range(0, len(audio), size):
-            yield self.builder.prepare(audio[start : start + size])

@@ -29,7 +29,7 @@ from iwsltpack.decoding.options import RunRequest
 from iwsltpack.decoding.prepare import RunJob, prepare_jobs
 from iwsltpack.decoding.record import LIBRARIES, DecodedSet
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import ResourceError, UsageError, ValidationFailed
+from iwsltpack.errors import ResourceError, UsageError, ValidationFailed, listed
 from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.survey import segment_problem
 
@@ -198,8 +198,7 @@ class DaskRun:
         """Name a batch by its segments."""
         job = self._runs[task.test_set].job
         ids = list(dict.fromkeys(job.plan.segments[piece.segment].id for piece in task.batch))
-        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-        return f"{job.name}: segment{'s' if len(ids) > 1 else ''} {shown}"
+        return f"{job.name}: segment{'s' if len(ids) > 1 else ''} {listed(ids, 4)}"
 
     def _give_up(self, lost: list[Lost[BatchTask]]) -> None:
         """Write placeholders for segments that kill their workers, or end with an error that names them."""

@@ -4,6 +4,7 @@ A value looks like a safetensors slice; nothing is decoded before the loader ask
 block of rows by block of rows, so that the host never holds more than a few blocks whatever a tensor's size.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,13 +15,12 @@ from iwsltpack.artifact.reader import Artifact
 from iwsltpack.documents import kinds
 from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import ArtifactError
+from iwsltpack.system.direct_io import aligned
 
 BLOCK_BYTES = 8 << 20
 """Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
 would come fresh from the kernel each time (see `iwsltpack.system.memory`)."""
 
-ALIGNMENT = 64
-"""Bytes; that of torch's own memory, which its kernels may count on."""
 DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name)
     for name in (
@@ -96,26 +96,26 @@ class LazyTensor(Slice):
         if not self.shape or (on_cpu and dtype == self.dtype):
             return as_torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
         target = _empty(self.shape, dtype) if on_cpu else torch.empty(self.shape, dtype=dtype, device=device)
-        rows = _rows_at_once(self._entry, self.dtype.itemsize)
+        rows = rows_at_once(self._entry, BLOCK_BYTES // self.dtype.itemsize)
         for start in range(0, self.shape[0], rows):
             stop = min(start + rows, self.shape[0])
             target[start:stop] = as_torch(self._source.rows(self._entry.name, start, stop), self.dtype)
         return target
 
 
-def _rows_at_once(entry: Tensor, itemsize: int) -> int:
-    """Return how many rows make a block: whole chunks, as many as fit into `BLOCK_BYTES`, at least one."""
-    row = max(1, int(np.prod(entry.shape[1:], dtype=np.int64)) * itemsize)
+def rows_at_once(entry: Tensor, values: int) -> int:
+    """Return how many rows make a block: whole chunks, of so many values in all or less, at least one."""
     chunk = max(1, entry.chunk_rows)
-    return max(chunk, BLOCK_BYTES // row // chunk * chunk)
+    return max(chunk, values // max(1, math.prod(entry.shape[1:])) // chunk * chunk)
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
-    """Return a new tensor in memory of numpy's, which unlike torch asks for huge pages: fewer to wait for."""
-    size = shape.numel() * dtype.itemsize
-    room = np.empty(size + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    return torch.from_numpy(room[start : start + size]).view(dtype).view(shape)
+    """Return a new tensor in memory of numpy's, which unlike torch asks for huge pages: fewer to wait for.
+
+    It is aligned as torch's own memory is, and more: kernels may count on that.
+    """
+    room = np.frombuffer(aligned(shape.numel() * dtype.itemsize), np.uint8)
+    return torch.from_numpy(room).view(dtype).view(shape)
 
 
 def as_torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
