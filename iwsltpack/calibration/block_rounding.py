@@ -247,10 +247,8 @@ class Moments:
         total = weights = 0.0
         for name in self.names:
             weight = self.weights.matrix(name)
-            diagonal, [sensitivity] = (
-                next(reading(self._file(name))),
-                reading(self.folder / f"{name}.sensitivity"),
-            )
+            diagonal = next(reading(self._file(name)))
+            [sensitivity] = reading(self.folder / f"{name}.sensitivity")
             deviation = torch.linalg.vector_norm(weight, dtype=torch.float32) / math.sqrt(weight.numel())
             scales = diagonal.log2().mean() + sensitivity.mean().log2() / 2 + deviation.cpu().log2()
             total, weights = total + weight.numel() * float(scales), weights + weight.numel()

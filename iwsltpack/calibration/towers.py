@@ -48,22 +48,12 @@ class Slot:
 
 @dataclass
 class Call:
-    """The arguments of one block without its hidden state, tensors replaced by slots."""
+    """The arguments of one block without its hidden state, tensors replaced by slots; `slots` are their numbers."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     by_name: bool
-
-    def slots(self) -> set[int]:
-        """Return the numbers of the tensors that the block is given."""
-        found: set[int] = set()
-
-        def note(item: Any) -> None:
-            if isinstance(item, Slot):
-                found.add(item.number)
-
-        _changed((self.args, self.kwargs), note)
-        return found
+    slots: set[int] = field(default_factory=set)
 
     def with_hidden(self, hidden: torch.Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return all arguments, by place and by name."""
@@ -250,8 +240,8 @@ class Joints:
                     "the model runs its blocks in an order that calibration cannot follow", where=tower.name
                 )
             self._new, self._recorded = tower, Recorded(hidden)
-        args, kwargs = _emptied((call.args, call.kwargs), self._recorded.tensors)
-        self._recorded.calls.append(Call(args, kwargs, call.by_name))
+        args, kwargs = _emptied((call.args, call.kwargs), self._recorded.tensors, call.slots)
+        self._recorded.calls.append(Call(args, kwargs, call.by_name, call.slots))
         if tower.name in self._tuples and index + 1 == len(tower.blocks):
             raise _Reached
 
@@ -278,8 +268,8 @@ def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value)
 
 
-def _emptied(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """Replace every tensor in a value by a slot; the same tensor gets the same slot."""
+def _emptied(value: Any, tensors: list[torch.Tensor], slots: set[int]) -> Any:
+    """Replace every tensor in a value by a slot, whose number `slots` gets; the same tensor gets the same slot."""
     seen = {id(tensor): number for number, tensor in enumerate(tensors)}
 
     def emptied(item: Any) -> Any:
@@ -288,6 +278,7 @@ def _emptied(value: Any, tensors: list[torch.Tensor]) -> Any:
         if id(item) not in seen:
             seen[id(item)] = len(tensors)
             tensors.append(item)
+        slots.add(seen[id(item)])
         return Slot(seen[id(item)])
 
     return _changed(value, emptied)

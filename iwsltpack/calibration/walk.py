@@ -272,7 +272,7 @@ class Walk:
         stored = reading(self._beside(tower))
         for calls, kinds in self.given[tower]:
             tensors = [next(stored).to(self.device, dtype) for dtype, _ in kinds]
-            wanted = calls[block].slots()
+            wanted = calls[block].slots
             differentiable = frozenset(number for number in wanted if kinds[number][1])
             yield calls[block], {number: tensors[number] for number in wanted}, differentiable
 
