@@ -5,7 +5,7 @@ block of rows by block of rows, so that the host never holds more than a few blo
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,33 +62,29 @@ class Slice:
 
 
 class LazyTensor(Slice):
-    """One tensor, undecoded; `remember` is told why it could not be decoded."""
+    """One tensor, undecoded; where it is of a state dict, that is told why it could not be decoded."""
 
-    def __init__(
-        self,
-        source: Artifact,
-        entry: Tensor,
-        default: torch.dtype | None = None,
-        remember: Callable[[Exception], None] | None = None,
-    ) -> None:
+    def __init__(self, source: Artifact, entry: Tensor, of: "LazyStateDict | None" = None) -> None:
         if entry.dtype not in DTYPES:
             raise ArtifactError(
                 f"cannot load tensors of type {entry.dtype}", where=entry.name, expected=", ".join(DTYPES)
             )
         super().__init__(entry.shape, entry.dtype)
-        self._source, self._entry, self._default, self._remember = source, entry, default, remember
+        self._source, self._entry, self._of = source, entry, of
 
     def to(
         self, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **_: Any
     ) -> torch.Tensor:
-        """Decode onto `device` as `dtype` (the source's where None and no default was set)."""
+        """Decode onto `device` as `dtype` (the source's where None and the state dict sets none)."""
         if dtype is None:
-            dtype = self._default if self._default is not None and self.is_floating_point() else self.dtype
+            wanted = None if self._of is None or not self.is_floating_point() else self._of.dtype
+            dtype = wanted or self.dtype
         try:
             return self._decode(device, dtype)
         except Exception as error:
-            if self._remember is not None:
-                self._remember(error)
+            if self._of is not None:
+                # The loader reports the first failure as a mere conversion error.
+                self._of.failure = self._of.failure or error
             raise
 
     def _decode(self, device: torch.device | str | int | None, dtype: torch.dtype) -> torch.Tensor:
@@ -130,7 +126,8 @@ class LazyStateDict(Mapping[str, Any]):
     """Checkpoint name -> `LazyTensor`, or a handle for the tensors that stay compressed.
 
     `dtype` is what floats become where the loader does not say (transformers up to 5.17 does not cast beside a
-    quantizer). The value of a `streamed` name is a handle: a tensor of one element, its place among the sorted names.
+    quantizer); `failure` is the first error of a tensor. The value of a `streamed` name is a handle: a tensor of one
+    element, its place among the sorted names.
     """
 
     def __init__(
@@ -138,13 +135,13 @@ class LazyStateDict(Mapping[str, Any]):
     ) -> None:
         entries = {entry.name: entry for entry in source.manifest.tensors}
         self._entries = {name: entries[name] for name in sorted(entries)}
-        self._source, self._dtype, self._streamed = source, dtype, streamed
+        self._source, self.dtype, self._streamed = source, dtype, streamed
         self.failure: Exception | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name in self._streamed:
             return Handle(list(self._entries).index(name))
-        return LazyTensor(self._source, self._entries[name], self._dtype, self.remember)
+        return LazyTensor(self._source, self._entries[name], self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -155,10 +152,6 @@ class LazyStateDict(Mapping[str, Any]):
     def copy(self) -> dict[str, Any]:
         """Return a plain dict of the same lazy values."""
         return dict(self.items())
-
-    def remember(self, error: Exception) -> None:
-        """Keep the first failure: the loader reports it as a mere conversion error."""
-        self.failure = self.failure or error
 
 
 def decoded_tensors(source: Artifact) -> Iterator[tuple[str, torch.Tensor]]:
