@@ -93,14 +93,7 @@ def prepare_batch(batch: Batch, files: Iterable[ExaminedFile], builder: InputBui
 def outputs(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list[Decoded]:
     """Return what is journaled of a batch that took `seconds`."""
     return [
-        Decoded(
-            segment=piece.segment,
-            part=piece.part,
-            text=hypothesis.text,
-            tokens=hypothesis.tokens,
-            finish=hypothesis.finish,
-            seconds=seconds / len(batch),
-        )
+        Decoded(segment=piece.segment, part=piece.part, seconds=seconds / len(batch), **vars(hypothesis))
         for piece, hypothesis in zip(batch, hypotheses, strict=True)
     ]
 
