@@ -67,7 +67,6 @@ class PcodecChain(Chain):
         return self.lay(plain.astype(self.kind, copy=False), count)
 
 
-@dataclass(frozen=True)
 class Pcodec(Coding):
     """The smallest, slowest to build."""
 
