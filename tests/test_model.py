@@ -18,6 +18,7 @@ from iwsltpack.runtime import weights
 from iwsltpack.runtime.compressed_linear import CodedLinear, layer_role, streamable
 from iwsltpack.runtime.model import audio_limit, load_from, processor_from, resolve_device, resolve_dtype
 from iwsltpack.runtime.weights import LazyTensor
+from iwsltpack.system import direct_io
 
 PROMPT = "Translate this English speech into Chinese."
 
@@ -126,7 +127,7 @@ def test_a_large_tensor_is_decoded_block_by_block(
     value = LazyTensor(Watching(MINIATURE), entry)[...].to("cpu", torch.float32)
     assert asked == [(start, min(start + 128, 704)) for start in range(0, 704, 128)]
     assert torch.equal(value, LazyTensor(source, entry)[...].to("cpu").float())
-    assert value.data_ptr() % weights.ALIGNMENT == 0
+    assert value.data_ptr() % direct_io.ALIGNMENT == 0
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5), (1,), (7, 9), (1023, 2049)])
@@ -134,7 +135,7 @@ def test_memory_for_weights_is_aligned_as_torch_aligns_its_own(shape: tuple[int,
     for dtype in (torch.float64, torch.bfloat16, torch.uint8):
         made = weights._empty(torch.Size(shape), dtype)
         assert (made.shape, made.dtype, made.is_contiguous()) == (shape, dtype, True)
-        assert made.data_ptr() % weights.ALIGNMENT == 0
+        assert made.data_ptr() % direct_io.ALIGNMENT == 0
         made.fill_(1)
         assert made.sum() == made.numel()
 

@@ -3,9 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from huggingface_hub import split_state_dict_into_shards_factory
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from iwsltpack.artifact import side_files
 from iwsltpack.artifact.location import Place, local_copy
@@ -17,9 +20,6 @@ from iwsltpack.documents.places import refuse_inside
 from iwsltpack.errors import ResourceError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    import torch
 
 SHARD_BYTES = 1_000_000_000
 """A shard is held in memory while it is written."""
@@ -36,8 +36,6 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     be written to, after which nothing is left behind, and a remote artifact that cannot be fetched are a
     `ResourceError`.
     """
-    from huggingface_hub import split_state_dict_into_shards_factory
-
     if (there := os.path.lexists(output)) and not (output / side_files.CONFIG).is_file():
         raise UsageError("the output exists", where=output, fix="choose another --output, or remove it")
     refuse_inside(output.parent)
@@ -59,7 +57,12 @@ def export_checkpoint(where: Place, output: Path, progress: Reporter = SILENT) -
     stage = "comparing with what is there" if there else "exporting"
     progress.start(stage, sum(map(_nbytes, entries.values())), "bytes")
     if there:
-        if not _is_that(output, artifact, small, shards, progress):
+        same = (
+            {path.name for path in output.iterdir()} == {*small, *shards}
+            and all(fileio.read_bytes(output / name) == data for name, data in small.items())
+            and all(_same_shard(artifact, output / name, held, progress) for name, held in shards.items())
+        )
+        if not same:
             raise UsageError(
                 "the output exists, and is not what this export makes",
                 where=output,
@@ -93,9 +96,7 @@ def _nbytes(tensor: Tensor) -> int:
 
 def _tensors(
     artifact: Artifact, entries: dict[str, Tensor], progress: Reporter
-) -> Iterator[tuple[str, "torch.Tensor"]]:
-    import torch
-
+) -> Iterator[tuple[str, torch.Tensor]]:
     for name, values in artifact.tensors(entries):
         tensor = entries[name]
         raw = torch.from_numpy(values.reshape(-1).view(np.uint8))
@@ -103,25 +104,8 @@ def _tensors(
         progress.advance(values.nbytes)
 
 
-def _is_that(
-    folder: Path,
-    artifact: Artifact,
-    small: dict[str, bytes],
-    shards: dict[str, dict[str, Tensor]],
-    progress: Reporter,
-) -> bool:
-    """Tell whether a folder holds these files and shards, and nothing else."""
-    return (
-        {path.name for path in folder.iterdir()} == {*small, *shards}
-        and all(fileio.read_bytes(folder / name) == data for name, data in small.items())
-        and all(_same_shard(artifact, folder / name, held, progress) for name, held in shards.items())
-    )
-
-
 def _same_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], progress: Reporter) -> bool:
     """Tell whether a file holds these tensors, bit by bit, and no others."""
-    import torch
-    from safetensors import SafetensorError, safe_open
 
     def same(found: torch.Tensor, wanted: torch.Tensor) -> bool:
         alike = found.dtype == wanted.dtype and found.shape == wanted.shape
@@ -138,9 +122,6 @@ def _same_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], prog
 
 
 def _write_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], progress: Reporter) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     content = dict(_tensors(artifact, entries, progress))
     try:
         save_file(content, path, {"format": "pt"})

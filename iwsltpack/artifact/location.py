@@ -3,16 +3,13 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.errors import UsageError
 from iwsltpack.remote import address as remote
+from iwsltpack.remote.mirror import Mirror, open_mirror
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from iwsltpack.documents.artifact import ArtifactManifest
-    from iwsltpack.remote.mirror import Mirror
 
 Place = Path | str
 """A folder, or an address such as ``hf://OWNER/NAME``; an address is always a `str`."""
@@ -26,8 +23,8 @@ class Located:
     """
 
     path: Path
-    manifest: "ArtifactManifest"
-    mirror: "Mirror | None" = None
+    manifest: ArtifactManifest
+    mirror: Mirror | None = None
 
     @property
     def shown(self) -> str:
@@ -48,14 +45,8 @@ def locate(where: Place) -> Located:
     if not is_address(where):
         path = Path(where)
         return Located(path, read_manifest(path))
-    mirror = _mirror(where)
+    mirror = open_mirror(remote.parse(str(where)))
     return Located(mirror.folder, mirror.manifest, mirror)
-
-
-def _mirror(where: Place) -> "Mirror":
-    from iwsltpack.remote.mirror import open_mirror
-
-    return open_mirror(remote.parse(str(where)))
 
 
 def local_copy(where: Place, progress: Reporter = SILENT, *, recheck: bool = False) -> Path:
@@ -66,7 +57,7 @@ def local_copy(where: Place, progress: Reporter = SILENT, *, recheck: bool = Fal
     """
     if not is_address(where):
         return Path(where)
-    mirror = _mirror(where)
+    mirror = open_mirror(remote.parse(str(where)))
     if recheck:
         mirror.drop_damaged(progress)
     return mirror.fetch_all(progress)

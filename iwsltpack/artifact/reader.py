@@ -18,6 +18,7 @@ from iwsltpack.artifact import zarr_metadata
 from iwsltpack.artifact.location import Located, Place, hub_address, is_address, locate
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
+from iwsltpack.codecs.codes import signed
 from iwsltpack.codecs.dtypes import BY_NAME, DType, by_name
 from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import SIDE_DTYPES, ArtifactManifest, Tensor
@@ -69,7 +70,7 @@ class _Stored:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the codes of a chunk of a matrix, some rows at a time; see `Order.unlay`."""
         order = classes.order(first, first + count // len(classes.columns))
-        return order.unlay(self.chain.plain_codes(raw, count, sum(order.sizes)))
+        return order.unlay(signed(self.chain.codes(raw, count, sum(order.sizes))))
 
 
 class Artifact:
@@ -207,11 +208,8 @@ class Artifact:
         """Return a tensor's stored bytes, every file that its values are made of in order; uint8, shape (n,)."""
         entry = self.entry(name)
         self._need(entry.paths())
-        parts = []
-        for path in (self.path / path for path in entry.paths() if not path.endswith(".json")):
-            raw = self._read(path)
-            self._check(path, raw)
-            parts.append(np.frombuffer(raw, np.uint8))
+        chunks = (self.path / path for path in entry.paths() if not path.endswith(".json"))
+        parts = [np.frombuffer(self._read(path), np.uint8) for path in chunks]
         return np.concatenate(parts) if parts else np.empty(0, np.uint8)
 
     def quantizer(self, name: str) -> Quantizer | None:
@@ -239,29 +237,22 @@ class Artifact:
     def _fill(self, entry: Tensor, first: int, result: np.ndarray, offset: int = 0) -> None:
         """Decode the chunk that begins at row `first` into `result`, which begins at row `offset`."""
         if not entry.shape:
-            self._decode(entry, first, result.reshape(1))
-            return
-        begin, end = max(first, offset), min(first + entry.chunk_rows, offset + len(result))
+            result = result.reshape(1)
+        begin, end = max(first, offset), min(first + max(entry.chunk_rows, 1), offset + len(result))
         target = result[begin - offset : end - offset]
-        if begin == first:
-            self._decode(entry, first, target.reshape(-1))
-        else:
-            whole = np.empty((end - first, *entry.shape[1:]), dtype=result.dtype)
-            self._decode(entry, first, whole.reshape(-1))
-            target[:] = whole[begin - first :]
-
-    def _decode(self, entry: Tensor, first: int, out: np.ndarray) -> None:
-        """Fill `out`, flat, with the first weights of the chunk that begins at row `first`."""
+        # Of a chunk that begins before the result, the rows in front are decoded, too.
+        whole = target if begin == first else np.empty((end - first, *entry.shape[1:]), result.dtype)
         stored = self._stored(entry)
         with self._opened(stored.chain, entry.array, first) as (raw, count):
-            stored.decode_into(raw, count, out, first)
+            stored.decode_into(raw, count, whole.reshape(-1), first)
+        if whole is not target:
+            target[:] = whole[begin - first :]
 
     @contextmanager
     def _opened(self, chain: Chain, array: ArrayLayout, first: int) -> Iterator[tuple[memoryview, int]]:
         """Give a chunk's bytes and number of values; what goes wrong inside is told of the chunk's file."""
         path = self.path / array.path(first)
         raw = self._read(path)
-        self._check(path, raw)
         try:
             yield chain.checked(raw), math.prod(array.chunk)
         except (RuntimeError, ValueError) as error:
@@ -270,29 +261,26 @@ class Artifact:
             ) from error
 
     def _read(self, path: Path) -> memoryview:
-        size = self._files[path.relative_to(self.path).as_posix()].bytes
-        found = path.stat().st_size if path.is_file() else None
-        if found != size:
-            raise ArtifactError(
-                "a chunk of a tensor is missing or cut",
-                where=path,
-                expected=f"{size} bytes",
-                got="no such file" if found is None else f"{found} bytes",
-                fix=self._verify(),
-            )
-        try:
-            return direct_io.read(path, 0, size, past_cache=self._past_cache)
-        except OSError as error:
-            raise ArtifactError(
-                "a chunk of a tensor cannot be read", where=path, got=error.strerror or str(error)
-            ) from error
-
-    def _check(self, path: Path, raw: memoryview) -> None:
-        """Hold a chunk against its checksum: nothing else would stop a damaged one from being other weights.
+        """Read a chunk, held against its checksum: nothing else would stop a damaged one from being other weights.
 
         A checksum inside a chunk tells that it is whole, not that it is this one.
         """
         file = self._files[path.relative_to(self.path).as_posix()]
+        there = path.stat().st_size if path.is_file() else None
+        if there != file.bytes:
+            raise ArtifactError(
+                "a chunk of a tensor is missing or cut",
+                where=path,
+                expected=f"{file.bytes} bytes",
+                got="no such file" if there is None else f"{there} bytes",
+                fix=self._verify(),
+            )
+        try:
+            raw = direct_io.read(path, 0, file.bytes, past_cache=self._past_cache)
+        except OSError as error:
+            raise ArtifactError(
+                "a chunk of a tensor cannot be read", where=path, got=error.strerror or str(error)
+            ) from error
         if file.crc32c is not None:
             kind, wanted, found = "CRC-32C", file.crc32c, fileio.crc32c(raw)
         else:
@@ -305,6 +293,7 @@ class Artifact:
                 got=f"{kind} {found}",
                 fix=self._verify(),
             )
+        return raw
 
     def _stored(self, entry: Tensor) -> _Stored:
         """Return how a tensor is stored, once the metadata of its arrays are seen to say the same."""

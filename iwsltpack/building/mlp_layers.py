@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import regex
+
 from iwsltpack.errors import UsageError
 from iwsltpack.system import fileio
 
@@ -66,8 +68,6 @@ def select(expression: str, names: Iterable[str]) -> list[str]:
     The standard library's engine has no time limit, and holds off Ctrl-C for as long as a pattern such as ``(a+)+$``
     takes.
     """
-    import regex
-
     check_pattern(expression)
     try:
         return [name for name in names if regex.search(expression, name, timeout=SECONDS)]
@@ -82,8 +82,6 @@ def select(expression: str, names: Iterable[str]) -> list[str]:
 
 def check_pattern(expression: str, where: object = None) -> None:
     """Raise `UsageError` unless `expression` is a regular expression."""
-    import regex
-
     try:
         regex.compile(expression)
     except regex.error as error:

@@ -234,10 +234,8 @@ def _check_names(checkpoint: Checkpoint) -> None:
 
 def rules_of(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, LayerRule]:
     """Return the rule of each tensor that has one: a linear layer's weight; any of two axes or more for a quantizer."""
-    linear, all_layers = (
-        ("linear layer", linear_layers(checkpoint)),
-        ("weight of two axes or more", _layers(checkpoint)),
-    )
+    linear = "linear layer", linear_layers(checkpoint)
+    all_layers = "weight of two axes or more", _layers(checkpoint)
     rules: dict[str, LayerRule] = {}
     for rule in recipe.layers:
         kind, layers = linear if rule.quantizer is None else all_layers

@@ -66,10 +66,9 @@ def load_recipe(name_or_file: str) -> Recipe:
         )
     document = fileio.read_json(path) if path.suffix == ".json" else fileio.read_toml(path)
     recipe = _recipe(RecipeFile.from_json(document, path=path), path.parent)
-    for pattern in [rule.pattern for rule in recipe.layers] + (
-        [recipe.prune.pattern] if recipe.prune else []
-    ):
-        mlp_layers.check_pattern(pattern, path)
+    for rule in (*recipe.layers, recipe.prune):
+        if rule is not None:
+            mlp_layers.check_pattern(rule.pattern, path)
     return recipe
 
 

@@ -30,7 +30,6 @@ from iwsltpack.building.request import BuildRequest
 from iwsltpack.building.tensor_writer import side_arrays
 from iwsltpack.codecs.chain import Chain, Coding
 from iwsltpack.codecs.classes import Classes
-from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import File, Tensor
 from iwsltpack.documents.choices import DEFAULT_STEP, DEFAULT_VERSION
 from iwsltpack.documents.document import Part
@@ -106,13 +105,16 @@ def estimate(
     `matrices` are for recipes that want them. What a build would be refused for before a tensor is packed is refused.
     """
     memory.keep_freed_blocks()
-    codings = [coding_in(format_version, coding_name or recipe.coding) for recipe in recipes]
+    requests = [
+        BuildRequest(source, source, recipe, coding_name, format_version=format_version) for recipe in recipes
+    ]
+    codings = [request.coding for request in requests]
     checkpoint = open_checkpoint(source)
     # What is read here may stay in the cache: it is little, and wanted again by the next estimate.
     cached = {name: replace(tensor, past_cache=False) for name, tensor in checkpoint.tensors.items()}
     checkpoint = replace(checkpoint, tensors=cached)
     files = {} if matrices is None else find_matrices(matrices)
-    planned = [_plan(checkpoint, recipe, files if recipe.calibrated else {}) for recipe in recipes]
+    planned = [_plan(checkpoint, request, files if request.recipe.calibrated else {}) for request in requests]
     plans: dict[Hashable, tuple[TensorPlan, Coding]] = {}
     for each, coding in zip(planned, codings, strict=True):
         check_storable(each.plans, coding)
@@ -131,16 +133,16 @@ def estimate(
         for_each(pool, work, ordered)
     progress.finish()
     return [
-        _sum_up(each, [found[_key(plan, coding)] for plan in each.plans], checkpoint, coding)
+        _sum_up(each, [found[_key(plan, coding)] for plan in each.plans], checkpoint)
         for each, coding in zip(planned, codings, strict=True)
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Planned:
-    """A recipe, what becomes of each tensor, and those whose codes are not known before a calibration."""
+    """A build, what becomes of each tensor, and those whose codes are not known before a calibration."""
 
-    recipe: Recipe
+    request: BuildRequest
     plans: list[TensorPlan]
     guessed: frozenset[str]
 
@@ -154,20 +156,20 @@ class _Packed:
     seconds: float
 
 
-def _plan(checkpoint: Checkpoint, recipe: Recipe, matrices: dict[str, Path]) -> _Planned:
+def _plan(checkpoint: Checkpoint, request: BuildRequest, matrices: dict[str, Path]) -> _Planned:
+    recipe = request.recipe
     if recipe.engine != "codec":
         checkpoint = converted(checkpoint)
     guessed: frozenset[str] = frozenset()
-    planned = recipe
     if not matrices and recipe.calibrated:
         guessed = frozenset(name for name, rule in rules_of(checkpoint, recipe).items() if rule.calibrated)
         lossless = [
             LayerRule(pattern=rule.pattern, bits=None, quantizer="rounding") if rule.calibrated else rule
             for rule in recipe.layers
         ]
-        planned = replace(recipe, layers=tuple(lossless))
-    plans = plan_tensors(checkpoint, planned, matrices, sampled=True)
-    return _Planned(recipe=recipe, plans=plans, guessed=guessed)
+        recipe = replace(recipe, layers=tuple(lossless))
+    plans = plan_tensors(checkpoint, recipe, matrices, sampled=True)
+    return _Planned(request=request, plans=plans, guessed=guessed)
 
 
 def _key(plan: TensorPlan, coding: Coding) -> Hashable:
@@ -248,15 +250,8 @@ def _file(path: str, size: int, sealed: bool = False) -> File:
     return File(path=path, bytes=size, sha256=_NO_DIGEST, crc32c=_NO_DIGEST[:8] if sealed else None)
 
 
-def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint, coding: Coding) -> Estimate:
+def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint) -> Estimate:
     """Put the manifest together, and measure it as `iwsltpack inspect` does."""
-    request = BuildRequest(
-        checkpoint.folder,
-        checkpoint.folder,
-        each.recipe,
-        coding.name,
-        format_version=coding.format_version,
-    )
     side = side_files.collect(checkpoint.folder)
     vocabulary = adapt_side_files(side, each.plans)
     entries = [from_origin(item.entry, checkpoint) for item in packed]
@@ -265,12 +260,12 @@ def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint, codin
             size = round(DEFAULT_BITS * entry.values / 8)
             entries[place] = replace(entry, component="selected", bytes=size)
     with tempfile.TemporaryDirectory() as folder:
-        zarr_metadata.create_group(Path(folder), coding.format_version)
+        zarr_metadata.create_group(Path(folder), each.request.format_version)
         group = _file(GROUP_METADATA, (Path(folder) / GROUP_METADATA).stat().st_size)
     files = [*describe_side_files(side), group]
     files += [file for item in packed for file in item.files]
     manifest = replace(
-        draft_manifest(request, checkpoint),
+        draft_manifest(each.request, checkpoint),
         vocabulary=vocabulary,
         tensors=tuple(entries),
         files=tuple(files),
@@ -281,8 +276,8 @@ def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint, codin
     sizes = sizes_of(manifest, own + beside + sum(entry.bytes for entry in entries))
     guessed = sum(entry.values for entry in entries if entry.name in each.guessed)
     return Estimate(
-        recipe=each.recipe,
-        coding=coding.name,
+        recipe=each.request.recipe,
+        coding=each.request.coding.name,
         sizes=sizes,
         seconds=_seconds(each, packed, sizes),
         memory=_memory(each, packed, sizes),
@@ -312,4 +307,4 @@ def _memory(each: _Planned, packed: list[_Packed], sizes: Sizes) -> int:
     )
     if each.guessed:
         taken += 4 * sizes.source_parameters
-    return taken if each.recipe.engine == "codec" else taken + round(INT8_COPIES * sizes.source_bytes)
+    return taken if each.request.recipe.engine == "codec" else taken + round(INT8_COPIES * sizes.source_bytes)

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -88,10 +88,11 @@ def coherence(gathered: Gathered, factor: Factor) -> float:
     return max(1.0, float(white.double().square().mean() / gathered.gradients.sum()))
 
 
+@dataclass(eq=False)
 class Moments:
     """The moments of all matrices, on disk: what takes the time is to gather them, and every step rounds by the same.
 
-    Parameters
+    Attributes
     ----------
     folder
         Gets ``NAME.factor`` and ``NAME.sensitivity``, which tell all that rounding needs, and ``NAME.json``: what
@@ -101,7 +102,7 @@ class Moments:
     weights
         Where the matrices are.
     names
-        Of those that are to be rounded.
+        Of those that are to be rounded; of the output layer's, the first alone.
     outputs
         Names of the output layer's weight, one or more; it is rounded under the first and written under all.
     targets
@@ -110,20 +111,14 @@ class Moments:
         Is warned.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: Settings,
-        weights: Weights,
-        names: Iterable[str],
-        outputs: Sequence[str],
-        targets: int,
-        reporter: Reporter,
-    ) -> None:
-        self.folder, self.settings, self.targets = folder, settings, targets
-        self.outputs, self.reporter = outputs, reporter
-        self.weights, self.names = weights, [name for name in names if name not in outputs[1:]]
-        self._told: set[tuple[int, int]] = set()
+    folder: Path
+    settings: Settings
+    weights: Weights
+    names: Sequence[str]
+    outputs: Sequence[str]
+    targets: int
+    reporter: Reporter
+    _told: set[tuple[int, int]] = field(default_factory=set, init=False)
 
     def check(self, found: Container[str], layers: Iterable[str]) -> None:
         """Refuse layers that were not run."""
@@ -252,10 +247,8 @@ class Moments:
         total = weights = 0.0
         for name in self.names:
             weight = self.weights.matrix(name)
-            diagonal, [sensitivity] = (
-                next(reading(self._file(name))),
-                reading(self.folder / f"{name}.sensitivity"),
-            )
+            diagonal = next(reading(self._file(name)))
+            [sensitivity] = reading(self.folder / f"{name}.sensitivity")
             deviation = torch.linalg.vector_norm(weight, dtype=torch.float32) / math.sqrt(weight.numel())
             scales = diagonal.log2().mean() + sensitivity.mean().log2() / 2 + deviation.cpu().log2()
             total, weights = total + weight.numel() * float(scales), weights + weight.numel()

@@ -7,7 +7,7 @@ the compression did to the model's predictions is measured on segments that were
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iwsltpack.artifact.location import folder_bytes
@@ -97,8 +97,8 @@ def build_on(
     checkpoint, wanted, [goal] = check_targets(request, [target])
     with fileio.disk_errors(request.output), lock_partial(request.output) as partial_folder:
         folder = work or partial_folder / CALIBRATION_DIR
-        trials = _Trials(request, partial_folder / "trials", wanted, cluster, progress)
-        held_out = _choose(trials, data, folder, checkpoint, goal, step)
+        trials = _Trials(request, data, checkpoint, wanted, partial_folder / "trials", cluster, progress)
+        held_out = trials.choose(folder, goal, step)
         made, manifest = trials.made, read_manifest(trials.made)
         if manifest.damage is None:
             damage = damage_of(
@@ -130,65 +130,66 @@ def check_targets(
     return checkpoint, wanted, goals
 
 
-def _choose(
-    trials: "_Trials",
-    data: CalibrationData,
-    folder: Path,
-    checkpoint: Checkpoint,
-    goal: Goal | None,
-    step: float | None,
-) -> list[Batch]:
-    """Build by the step, or by the one that meets the goal; return what was held out."""
-    weights, progress = data.weights(), trials.progress
-    if missing := sorted(trials.wanted - weights.shapes.keys()):
-        raise UsageError(
-            "the recipe wants calibrated what is no whole weight of one of the model's modules",
-            where=missing[0],
-            fix="leave it out of the pattern",
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = f"{checkpoint.state()} {weights.dtype}"
-    batches, held_out = data.batches(weights.dtype, folder, identity)
-    if (rule := trials.request.recipe.vocabulary) is not None:
-        vocabulary, _ = find_dropped(rule, checkpoint)
-        progress.say(str(measure_dropping(weights, batches, vocabulary, folder / "dropping", progress)))
-    moments = gather(
-        weights,
-        batches,
-        folder,
-        data.settings,
-        selected=trials.wanted.__contains__,
-        identity=identity,
-        reporter=progress,
-    )
-    keep_predictions(weights, held_out, folder / PREDICTIONS, progress)
-    tokens = sum(int(batch.targets.sum()) for batch in batches)
-
-    def bits_at(step: float) -> float:
-        return trials.bits_at(step, moments, data.record(tokens, step))
-
-    if goal is None:
-        bits_at(step or DEFAULT_STEP)
-    else:
-        first = trials.remember("first", lambda: near(moments.bits, moments.guess(goal.codes), goal.codes))
-        meet(bits_at, first, goal)
-    return held_out
-
-
+@dataclass
 class _Trials:
     """Artifacts built by one step after the other, until one weighs what it should.
 
     What each weighs is written down, and all but the last are removed.
     """
 
-    def __init__(
-        self, request: BuildRequest, folder: Path, wanted: set[str], cluster: str | None, progress: Reporter
-    ) -> None:
-        self.request, self.folder, self.wanted = request, folder, wanted
-        self.cluster, self.progress = cluster, progress
-        self._path = folder / "trials.json"
+    request: BuildRequest
+    data: CalibrationData
+    checkpoint: Checkpoint
+    wanted: set[str]
+    folder: Path
+    cluster: str | None
+    progress: Reporter
+
+    def __post_init__(self) -> None:
+        self._path = self.folder / "trials.json"
         self._known: dict[str, float] = fileio.read_json(self._path) if self._path.exists() else {}
-        self.made = folder
+        self.made = self.folder
+
+    def choose(self, folder: Path, goal: Goal | None, step: float | None) -> list[Batch]:
+        """Build by the step, or by the one that meets the goal; return what was held out."""
+        weights, progress = self.data.weights(), self.progress
+        if missing := sorted(self.wanted - weights.shapes.keys()):
+            raise UsageError(
+                "the recipe wants calibrated what is no whole weight of one of the model's modules",
+                where=missing[0],
+                fix="leave it out of the pattern",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        identity = f"{self.checkpoint.state()} {weights.dtype}"
+        batches, held_out = self.data.batches(weights.dtype, folder, identity)
+        if (rule := self.request.recipe.vocabulary) is not None:
+            vocabulary, _ = find_dropped(rule, self.checkpoint)
+            progress.say(str(measure_dropping(weights, batches, vocabulary, folder / "dropping", progress)))
+        moments = gather(
+            weights,
+            batches,
+            folder,
+            self.data.settings,
+            selected=self.wanted.__contains__,
+            identity=identity,
+            reporter=progress,
+        )
+        keep_predictions(weights, held_out, folder / PREDICTIONS, progress)
+        tokens = sum(int(batch.targets.sum()) for batch in batches)
+
+        def bits_at(step: float) -> float:
+            """Return what the artifact of a step weighs, in bits a calibrated weight."""
+            place = self.folder / repr(step)
+            self.made = place / "artifact"
+            record = self.data.record(tokens, step)
+            return self.remember(place.name, lambda: self._build(step, place, moments, record))
+
+        if goal is None:
+            bits_at(step or DEFAULT_STEP)
+        else:
+            first = self.remember("first", lambda: near(moments.bits, moments.guess(goal.codes), goal.codes))
+            meet(bits_at, first, goal)
+        return held_out
 
     def remember(self, name: str, find: Callable[[], float]) -> float:
         """Return what was found under a name before, or find it now."""
@@ -196,12 +197,6 @@ class _Trials:
             self._known[name] = find()
             fileio.write_json(self._path, self._known)
         return self._known[name]
-
-    def bits_at(self, step: float, moments: Moments, record: Calibration) -> float:
-        """Return what the artifact of a step weighs, in bits a calibrated weight."""
-        place = self.folder / repr(step)
-        self.made = place / "artifact"
-        return self.remember(place.name, lambda: self._build(step, place, moments, record))
 
     def _build(self, step: float, place: Path, moments: Moments, record: Calibration) -> float:
         for other in self.folder.glob("*/"):

@@ -18,7 +18,7 @@ from iwsltpack.documents.choices import DEFAULT_PAIR
 from iwsltpack.documents.names import PAIRS
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.families import family_of
-from iwsltpack.runtime.model import audio_limit, load_checkpoint, processor_from
+from iwsltpack.runtime.model import load_checkpoint, processor_from
 from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.references import read_references
 from iwsltpack.scoring.texts import Hypotheses, of_segments
@@ -113,9 +113,8 @@ class CalibrationData:
                 got=", ".join(item.name for item in found),
                 fix="name one of them",
             )
-        limit = audio_limit(self.processor)
-        self.survey: Survey = survey(found[0], limit, reporter)
-        apply_policy([self.survey], self.options, limit, reporter)
+        self.survey: Survey = survey(found[0], self.builder.limit, reporter)
+        apply_policy([self.survey], self.options, self.builder.limit, reporter)
         self.references = None if request.references is None else self._references(request.references)
         self.pieces: list[Piece] = [
             piece

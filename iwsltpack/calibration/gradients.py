@@ -62,14 +62,11 @@ class Gradients:
 
     def back_to(self, recorded: Recorded) -> None:
         """Go back from what a tower was given, through the graph that made it."""
-        roots, gradients = [recorded.hidden], [self.hidden(recorded.hidden)]
+        pairs = [(recorded.hidden, self.hidden(recorded.hidden))]
         for number, tensor in enumerate(recorded.tensors):
-            if f"slot-{number}" in self._before:
-                roots.append(tensor)
-                gradients.append(self._next(f"slot-{number}", tensor))
-        pairs = [
-            (root, gradient) for root, gradient in zip(roots, gradients, strict=True) if root.requires_grad
-        ]
+            if (name := f"slot-{number}") in self._before:
+                pairs.append((tensor, self._next(name, tensor)))
+        pairs = [pair for pair in pairs if pair[0].requires_grad]
         if pairs:
             torch.autograd.backward([root for root, _ in pairs], [gradient for _, gradient in pairs])
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import nn
+from transformers.core_model_loading import revert_weight_conversion
 
 PROBES = 64
 """Random combinations of a layer's outputs by which it is seen how far the gradients of its tokens agree."""
@@ -246,8 +247,6 @@ def checkpoint_names(model: Any) -> dict[str, str]:
     transformers renames modules when it loads a checkpoint, and back when it saves one. What it makes of several
     tensors, or of a part of one, is left out.
     """
-    from transformers.core_model_loading import revert_weight_conversion
-
     names = {}
     for name, module in model.named_modules():
         weight = module._parameters.get("weight")

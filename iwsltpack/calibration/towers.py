@@ -48,22 +48,18 @@ class Slot:
 
 @dataclass
 class Call:
-    """The arguments of one block without its hidden state, tensors replaced by slots."""
+    """The arguments of one block without its hidden state, tensors replaced by slots; `slots` are their numbers."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     by_name: bool
+    slots: set[int] = field(default_factory=set)
 
-    def slots(self) -> set[int]:
-        """Return the numbers of the tensors that the block is given."""
-        found: set[int] = set()
-
-        def note(item: Any) -> None:
-            if isinstance(item, Slot):
-                found.add(item.number)
-
-        _changed((self.args, self.kwargs), note)
-        return found
+    def with_hidden(self, hidden: torch.Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return all arguments, by place and by name."""
+        if self.by_name:
+            return self.args, {HIDDEN: hidden, **self.kwargs}
+        return (hidden, *self.args), self.kwargs
 
     def run(self, block: nn.Module, hidden: torch.Tensor, tensors: dict[int, torch.Tensor]) -> torch.Tensor:
         """Compute the block.
@@ -77,8 +73,8 @@ class Call:
                 shared.append(item := type(item)())
             return tensors[item.number] if isinstance(item, Slot) else item
 
-        args, kwargs = _changed((self.args, self.kwargs), filled)
-        output = block(**{HIDDEN: hidden}, **kwargs) if self.by_name else block(hidden, *args, **kwargs)
+        args, kwargs = _changed(self.with_hidden(hidden), filled)
+        output = block(*args, **kwargs)
         if any(shared):
             raise UsageError(
                 "blocks of this model hand keys and values to each other, which calibration cannot follow yet",
@@ -214,14 +210,15 @@ class Joints:
         def forward(*args: Any, **kwargs: Any) -> Any:
             by_name = HIDDEN in kwargs
             hidden = kwargs.pop(HIDDEN) if by_name else args[0]
+            call = Call(args[1:], kwargs, by_name)
             self._check_order(tower, index, hidden)
             if tower in self.towers[: len(self._outputs)]:
                 if index + 1 == len(tower.blocks):
                     hidden = self._outputs[self.towers.index(tower)]
             else:
-                self._record(tower, index, hidden, args if by_name else args[1:], kwargs, by_name)
+                self._record(tower, index, hidden, call)
             self._passed = hidden
-            return self._as_given(tower, index, hidden, args, kwargs, by_name)
+            return self._as_given(tower, index, hidden, call)
 
         return forward
 
@@ -236,46 +233,25 @@ class Joints:
                 where=f"{tower.name}.{index}",
             )
 
-    def _record(
-        self,
-        tower: Tower,
-        index: int,
-        hidden: torch.Tensor,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        by_name: bool,
-    ) -> None:
+    def _record(self, tower: Tower, index: int, hidden: torch.Tensor, call: Call) -> None:
         if self._recorded is None:
             if index or self._new not in (None, tower):
                 raise UsageError(
                     "the model runs its blocks in an order that calibration cannot follow", where=tower.name
                 )
             self._new, self._recorded = tower, Recorded(hidden)
-        seen = {id(tensor): number for number, tensor in enumerate(self._recorded.tensors)}
-        call = Call(
-            _emptied(args, self._recorded.tensors, seen),
-            _emptied(kwargs, self._recorded.tensors, seen),
-            by_name,
-        )
-        self._recorded.calls.append(call)
+        args, kwargs = _emptied((call.args, call.kwargs), self._recorded.tensors, call.slots)
+        self._recorded.calls.append(Call(args, kwargs, call.by_name, call.slots))
         if tower.name in self._tuples and index + 1 == len(tower.blocks):
             raise _Reached
 
-    def _as_given(
-        self,
-        tower: Tower,
-        index: int,
-        hidden: torch.Tensor,
-        args: tuple[Any, ...],
-        kwargs: Any,
-        by_name: bool,
-    ) -> Any:
+    def _as_given(self, tower: Tower, index: int, hidden: torch.Tensor, call: Call) -> Any:
         """Return the hidden state in the form the block returns it, which is learnt by computing one."""
         if tower.name not in self._tuples:
             block = tower.blocks[index]
-            given = {HIDDEN: hidden, **kwargs} if by_name else kwargs
+            args, kwargs = call.with_hidden(hidden)
             with torch.no_grad(), self._held(block):
-                output = type(block).forward(block, *args, **given)
+                output = type(block).forward(block, *args, **kwargs)
             self._tuples[tower.name] = 0 if isinstance(output, torch.Tensor) else len(output)
             if len(tower.blocks) == 1:
                 raise _Reached
@@ -292,8 +268,9 @@ def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value)
 
 
-def _emptied(value: Any, tensors: list[torch.Tensor], seen: dict[int, int]) -> Any:
-    """Replace every tensor in a value by a slot; the same tensor gets the same slot."""
+def _emptied(value: Any, tensors: list[torch.Tensor], slots: set[int]) -> Any:
+    """Replace every tensor in a value by a slot, whose number `slots` gets; the same tensor gets the same slot."""
+    seen = {id(tensor): number for number, tensor in enumerate(tensors)}
 
     def emptied(item: Any) -> Any:
         if not isinstance(item, torch.Tensor):
@@ -301,6 +278,7 @@ def _emptied(value: Any, tensors: list[torch.Tensor], seen: dict[int, int]) -> A
         if id(item) not in seen:
             seen[id(item)] = len(tensors)
             tensors.append(item)
+        slots.add(seen[id(item)])
         return Slot(seen[id(item)])
 
     return _changed(value, emptied)

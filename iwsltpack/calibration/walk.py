@@ -12,7 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from iwsltpack.calibration.gradients import Gradients
 from iwsltpack.calibration.model_weights import Weights
 from iwsltpack.calibration.moments import Collector, Gathered, is_whole, weight_layers
 from iwsltpack.calibration.streams import reading, writing
-from iwsltpack.calibration.towers import Batch, Call, Joints, Recorded
+from iwsltpack.calibration.towers import Batch, Call, Joints
 from iwsltpack.errors import InputError
 from iwsltpack.system import fileio, locks
 from iwsltpack.system.progress import SILENT, Reporter
@@ -125,21 +125,20 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+@dataclass(eq=False)
 class Walk:
     """A walk through a model; see `gather` for what it is given."""
 
-    def __init__(
-        self,
-        weights: Weights,
-        batches: Sequence[Batch],
-        folder: Path,
-        settings: Settings,
-        selected: Callable[[str], bool],
-        reporter: Reporter,
-    ) -> None:
-        self.weights, self.batches, self.folder, self.settings = weights, batches, folder, settings
-        self.names = {name: stored for name, stored in weights.names.items() if selected(stored)}
-        self.reporter = reporter
+    weights: Weights
+    batches: Sequence[Batch]
+    folder: Path
+    settings: Settings
+    selected: Callable[[str], bool]
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        weights = self.weights
+        self.names = {name: stored for name, stored in weights.names.items() if self.selected(stored)}
         self.device, self.output = weights.device, weights.output
         self.joints = Joints(weights.model, weights.held)
         # Of every tower and batch: the blocks' calls, and the type of each tensor beside and whether gradients go on.
@@ -148,7 +147,7 @@ class Walk:
         named = weights.model.named_modules()
         self.beside = weight_layers([item for item in named if id(item[1]) not in blocks], self.names)
         self.first_met: dict[str, int] = {}
-        targets = sum(int(batch.targets.sum()) for batch in batches)
+        targets = sum(int(batch.targets.sum()) for batch in self.batches)
         # What an embedding shares with the output layer is done once.
         shared = [name for name in self.beside if name in weights.tied]
         shared.sort(key=lambda name: not isinstance(self.beside[name], nn.Embedding))
@@ -157,8 +156,10 @@ class Walk:
         self.beside |= dict.fromkeys(shared[:1], self.output)
         # Of what lies beside the blocks, weights that are judged by their own gradients; see `_meet`.
         self.whole: list[str] = []
-        folder = folder / "moments"
-        self.moments = Moments(folder, settings, weights, self.names.values(), shared, targets, reporter)
+        # An output layer that is shared is rounded under the first of its names.
+        names = [name for name in self.names.values() if name not in shared[1:]]
+        folder = self.folder / "moments"
+        self.moments = Moments(folder, self.settings, weights, names, shared, targets, self.reporter)
 
     # Forward
 
@@ -203,7 +204,8 @@ class Walk:
                         self._placed(batch), [self._leaf(next(item)) for item in outputs]
                     )
                     if not given:
-                        self._meet(unmet, collector, known, recorded, logits)
+                        roots = [recorded.hidden, *recorded.tensors] if recorded else [logits]
+                        self._meet(unmet, collector, roots)
                     if recorded is None:
                         return False
                     if not given:
@@ -237,25 +239,19 @@ class Walk:
         }
 
     def _meet(
-        self,
-        unmet: dict[str, nn.Parameter],
-        collector: Collector,
-        known: int,
-        recorded: Recorded | None,
-        logits: torch.Tensor | None,
+        self, unmet: dict[str, nn.Parameter], collector: Collector, roots: Sequence[torch.Tensor | None]
     ) -> None:
-        """Note which weights a tower's inputs hang on without a lookup, such as kernels and tables of positions.
+        """Note which weights the `roots`, a tower's inputs, hang on without a lookup: kernels and tables of positions.
 
         Gradients tell, whatever the model does with a weight: some add a table of positions without running its module.
         """
-        roots = [recorded.hidden, *recorded.tensors] if recorded else [logits] if logits is not None else []
         names = [name for name in unmet if name not in collector.found]
-        if not names or not (roots := [root for root in roots if root.requires_grad]):
+        sums = [root.sum() for root in roots if root is not None and root.requires_grad]
+        if not names or not sums:
             return
-        sums = [root.sum() for root in roots]
         found = torch.autograd.grad(sums, [unmet[name] for name in names], allow_unused=True)
         met = [name for name, gradient in zip(names, found, strict=True) if gradient is not None]
-        self.first_met |= dict.fromkeys(met, known)
+        self.first_met |= dict.fromkeys(met, len(self.given))
         self.whole += met
 
     def _placed(self, batch: Batch) -> Batch:
@@ -276,7 +272,7 @@ class Walk:
         stored = reading(self._beside(tower))
         for calls, kinds in self.given[tower]:
             tensors = [next(stored).to(self.device, dtype) for dtype, _ in kinds]
-            wanted = calls[block].slots()
+            wanted = calls[block].slots
             differentiable = frozenset(number for number in wanted if kinds[number][1])
             yield calls[block], {number: tensors[number] for number in wanted}, differentiable
 

@@ -1,5 +1,6 @@
 """Items run on workers: each once in the outcome, whatever dies, and the ones that kill are named."""
 
+import itertools
 import queue
 import time
 import uuid
@@ -163,12 +164,9 @@ class _Run(Generic[Item, Result]):
     def _fill(self, numbered: Iterator[tuple[int, Item]]) -> bool:
         """Hand out items while there is room; tell whether there may be more."""
         self._look_around()
-        while len(self._flying) < self._room:
-            number, item = next(numbered, (-1, None))
-            if number < 0:
-                return False
-            self._submit(number, item)  # type: ignore[arg-type]
-        return True
+        for number, item in itertools.islice(numbered, max(0, self._room - len(self._flying))):
+            self._submit(number, item)
+        return len(self._flying) >= self._room
 
     def _submit(self, number: int, item: Item) -> None:
         name = f"iwsltpack-{self._token}-{number}-{uuid.uuid4().hex[:8]}"

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from iwsltpack.codecs.codes import signed
 from iwsltpack.codecs.dtypes import ROUNDABLE, DType, by_name
 from iwsltpack.codecs.frames import Buffer, pack_frame, unpack_frame, without_checksum
 from iwsltpack.documents.artifact import Tensor
@@ -95,10 +94,6 @@ class Chain:
     def codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
         """Return the first `size` codes of a chunk of `count`, in a form of `iwsltpack.codecs.codes`; see `decode`."""
         return self.decode(raw, count)[:size]
-
-    def plain_codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
-        """Return the first `size` codes of a chunk of `count` as the numbers they are, int16 or int32; see `decode`."""
-        return signed(self.codes(raw, count, size))
 
     def lay(self, values: np.ndarray, count: int) -> np.ndarray:
         """Return a chunk's values, in `packed` and of any shape, as its last stage takes them.

@@ -9,7 +9,7 @@ A code is a weight's place on the grid of a quantizer. Codes travel as an array 
 ``int32``
     Plain codes, where one does not fit the other forms.
 ``int16``
-    Plain codes that were put in their places; see `iwsltpack.codecs.classes`.
+    Plain codes as a coding stores them, or put in their places; see `iwsltpack.codecs.classes`.
 ``float16``
     From a coding that stores values only: the values that the codes stand for.
 """

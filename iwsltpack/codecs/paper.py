@@ -1,7 +1,6 @@
 """The published chain to the letter: float32 -> Quantize -> float16 -> Zstandard 3. Lossless tensors stay raw."""
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +22,6 @@ def digits_of_bits(bits: int) -> int | None:
     return next((digits for digits in range(5) if bits_of_digits(digits) == bits), None)
 
 
-@dataclass(frozen=True, kw_only=True)
 class PaperChain(Chain):
     """Values, rounded before they come here, that the filters cast to float16; Zstandard looks far back among them."""
 
@@ -35,7 +33,6 @@ class PaperChain(Chain):
         return np.dtype("<f2")
 
 
-@dataclass(frozen=True)
 class Paper(Coding):
     """The codec of the paper."""
 

@@ -9,7 +9,7 @@ from numcodecs.pcodec import PCodec
 from pcodec import ChunkConfig, PagingSpec, standalone
 
 from iwsltpack.codecs.chain import Chain, Coding, Json
-from iwsltpack.codecs.codes import BIAS16, narrow, rotate_left, rotate_right, signed
+from iwsltpack.codecs.codes import narrow, rotate_left, rotate_right, signed
 from iwsltpack.codecs.dtypes import DType
 from iwsltpack.codecs.frames import Buffer
 from iwsltpack.codecs.shuffle_zstd import ShuffleZstd
@@ -66,17 +66,7 @@ class PcodecChain(Chain):
         plain = signed(codes if self.kind.itemsize == 4 else narrow(codes))
         return self.lay(plain.astype(self.kind, copy=False), count)
 
-    def codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
-        """Return 16-bit codes biased, others plain."""
-        stored = self.plain_codes(raw, count, size)
-        return stored if self.kind.itemsize == 4 else stored.view(np.uint16) + np.uint16(BIAS16)
 
-    def plain_codes(self, raw: Buffer, count: int, size: int) -> np.ndarray:
-        """Return them as they are stored."""
-        return self.decode(raw, count)[:size]
-
-
-@dataclass(frozen=True)
 class Pcodec(Coding):
     """The smallest, slowest to build."""
 

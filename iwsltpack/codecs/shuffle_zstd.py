@@ -85,7 +85,6 @@ class ShuffleChain(Chain):
         return self.unpack(raw, count).reshape(2, -1)[:, :size]
 
 
-@dataclass(frozen=True)
 class ShuffleZstd(Coding):
     """Fast to build and to read."""
 

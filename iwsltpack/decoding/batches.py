@@ -93,14 +93,7 @@ def prepare_batch(batch: Batch, files: Iterable[ExaminedFile], builder: InputBui
 def outputs(batch: Batch, hypotheses: list[Hypothesis], seconds: float) -> list[Decoded]:
     """Return what is journaled of a batch that took `seconds`."""
     return [
-        Decoded(
-            segment=piece.segment,
-            part=piece.part,
-            text=hypothesis.text,
-            tokens=hypothesis.tokens,
-            finish=hypothesis.finish,
-            seconds=seconds / len(batch),
-        )
+        Decoded(segment=piece.segment, part=piece.part, seconds=seconds / len(batch), **vars(hypothesis))
         for piece, hypothesis in zip(batch, hypotheses, strict=True)
     ]
 
@@ -156,12 +149,13 @@ class BatchDecoder:
         """Decode all of `audio` at once, or in as many parts as the device's memory makes needed."""
         while True:
             size = min(len(audio), self.cap or len(audio))
+            parts: Iterable[dict[str, torch.Tensor]] = (
+                self.builder.prepare(audio[start : start + size]) for start in range(0, len(audio), size)
+            )
+            if inputs is not None and size == len(audio):
+                parts = [inputs]
             try:
-                return [
-                    hypothesis
-                    for part in self._parts(audio, size, inputs)
-                    for hypothesis in self.translator.generate(part, limit)
-                ]
+                return [hypothesis for part in parts for hypothesis in self.translator.generate(part, limit)]
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise ResourceError(
@@ -178,12 +172,3 @@ class BatchDecoder:
             self.cap = size // 2
             self.note_cap(self.cap)
             self.reporter.say(f"out of memory with {size} pieces at once: going on with {size // 2}")
-
-    def _parts(
-        self, audio: list[Samples], size: int, inputs: dict[str, torch.Tensor] | None
-    ) -> Iterator[dict[str, torch.Tensor]]:
-        if inputs is not None and size == len(audio):
-            yield inputs
-            return
-        for start in range(0, len(audio), size):
-            yield self.builder.prepare(audio[start : start + size])

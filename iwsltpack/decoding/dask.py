@@ -29,7 +29,7 @@ from iwsltpack.decoding.options import RunRequest
 from iwsltpack.decoding.prepare import RunJob, prepare_jobs
 from iwsltpack.decoding.record import LIBRARIES, DecodedSet
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import ResourceError, UsageError, ValidationFailed
+from iwsltpack.errors import ResourceError, UsageError, ValidationFailed, listed
 from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.survey import segment_problem
 
@@ -66,10 +66,12 @@ def decode_on_cluster(request: RunRequest, address: str, reporter: Reporter) -> 
         jobs = prepare_jobs(request, source, device, reporter)
         runs = [open_whole(job, stack, reporter) for job in jobs]
         if any(run.batches for run in runs):
-            check_readable(client, _some_files(request.artifact, jobs))
+            # An address, or a path that holds in every folder of every machine.
+            place = request.artifact if is_address(request.artifact) else Path(request.artifact).resolve()
+            check_readable(client, _some_files(place, jobs))
             workers = client.scheduler_info(n_workers=-1)["workers"]
             setup = WorkerSetup(
-                artifact=str(_everywhere(request.artifact)),
+                artifact=str(place),
                 sha256=source.manifest.sha256,
                 device=str(device),
                 settings=tuple(job.plan.settings for job in jobs),
@@ -96,14 +98,9 @@ def _common_device(client: "Client", device: str) -> torch.device:
     return torch.device(device if device not in ("auto", "cuda") else next(iter(found.values())))
 
 
-def _everywhere(artifact: Place) -> Place:
-    """Return where an artifact lies: an address, or a path that holds in every folder of every machine."""
-    return artifact if is_address(artifact) else Path(artifact).resolve()
-
-
 def _some_files(artifact: Place, jobs: list[RunJob]) -> list[Path]:
     """Return files that every worker must see: of the artifact, where it is a folder, and of each test set."""
-    found = [place / MANIFEST_NAME] if isinstance(place := _everywhere(artifact), Path) else []
+    found = [artifact / MANIFEST_NAME] if isinstance(artifact, Path) else []
     for job in jobs:
         paths = list(dict.fromkeys(segment.path.resolve() for segment in job.survey.test_set.segments))
         found += paths[:: max(1, len(paths) // FILES_CHECKED)]
@@ -198,8 +195,7 @@ class DaskRun:
         """Name a batch by its segments."""
         job = self._runs[task.test_set].job
         ids = list(dict.fromkeys(job.plan.segments[piece.segment].id for piece in task.batch))
-        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-        return f"{job.name}: segment{'s' if len(ids) > 1 else ''} {shown}"
+        return f"{job.name}: segment{'s' if len(ids) > 1 else ''} {listed(ids, 4)}"
 
     def _give_up(self, lost: list[Lost[BatchTask]]) -> None:
         """Write placeholders for segments that kill their workers, or end with an error that names them."""

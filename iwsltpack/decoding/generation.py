@@ -69,6 +69,7 @@ class InputBuilder:
         self.family = family_of(processor)
         self.rate = sampling_rate(processor)
         self.limit = audio_limit(processor)
+        self.most = round(self.limit * self.rate)
         # Set again here: a tokenizer saved with right padding would change greedy outputs of whole batches.
         processor.tokenizer.padding_side = "left"
         if getattr(processor.feature_extractor, "dither", 0.0):
@@ -133,9 +134,8 @@ class InputBuilder:
 
     def longest_input(self) -> int:
         """Return the tokens of the longest piece of audio and what is asked about it."""
-        most = round(self.limit * self.rate)
         found = self.processor(
-            text=self.conversation, audio=[np.zeros(most, np.float32)], sampling_rate=self.rate
+            text=self.conversation, audio=[np.zeros(self.most, np.float32)], sampling_rate=self.rate
         )
         return len(found["input_ids"][0])
 
@@ -149,12 +149,11 @@ class InputBuilder:
         InputError
             A recording is longer than the model hears: the feature extractor would cut it in silence.
         """
-        most = round(self.limit * self.rate)
         for samples in audio:
-            if samples.ndim != 1 or samples.dtype != "float32" or samples.size > most:
+            if samples.ndim != 1 or samples.dtype != "float32" or samples.size > self.most:
                 raise InputError(
                     "not a piece of audio the model hears whole",
-                    expected=f"float32, shape (n,), n <= {most}",
+                    expected=f"float32, shape (n,), n <= {self.most}",
                     got=f"{samples.dtype}, shape {samples.shape}",
                 )
         if self.plain:

@@ -28,10 +28,8 @@ def find_signs(text: str, language: str, seconds: float, source: str | None = No
     if not text.strip():
         return ("empty",)
     signs = []
-    if source:
-        if len(text) > RATIO_LIMIT * len(source):
-            signs.append("long")
-    elif len(text) > SPEECH_LIMIT[language] * max(seconds, 1.0):
+    most = RATIO_LIMIT * len(source) if source else SPEECH_LIMIT[language] * max(seconds, 1.0)
+    if len(text) > most:
         signs.append("long")
     # The last turn of a loop of words lacks the space that the others end with.
     loops = sum(len(match.group()) for match in _LOOP.finditer(f"{text} "))

@@ -156,10 +156,8 @@ def _missing(folder: Path, plan: DecodingPlan) -> list[Problem]:
         return []
     begun = dict(shard_journals(folder))
     if not begun:
-        message, fix = (
-            f"{plan.test_set.name}: no shard was begun",
-            "iwsltpack decode … --shard 1/4, and so on",
-        )
+        message = f"{plan.test_set.name}: no shard was begun"
+        fix = "iwsltpack decode … --shard 1/4, and so on"
         return [Problem(rule="merge.missing", message=message, fix=fix)]
     # Where a run was cut anew on the way, those who go on now are the ones of the last cut.
     count = max(begun, key=lambda shard: (begun[shard].stat().st_mtime_ns, shard)).count

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from iwsltpack import editions
 from iwsltpack.artifact.location import Place
 from iwsltpack.cluster.shards import Shard, check_sharing
 from iwsltpack.documents.choices import DEFAULT_PAIR, BadAudio, Dtype, Engine, LongAudio, Mode, TestSetKind
@@ -119,8 +120,6 @@ class DecodeOptions:
         """
         prompt, limit = default_prompt(self.pair), DEFAULT_MAX_NEW_TOKENS
         if (named := self.edition or family.edition) is not None:
-            from iwsltpack import editions
-
             decoding = editions.load(named).decoding(self.pair)
             prompt, limit = decoding.prompt, decoding.max_new_tokens
         prompt = prompt if family.told is None else family.told[PAIRS[self.pair]]

@@ -16,23 +16,19 @@ The same inputs give the same codes on one machine with one number of threads. A
 threads, may add up products in another order, and a weight that lies halfway between two codes may then fall to either.
 """
 
-from __future__ import annotations
-
 import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from iwsltpack.errors import InputError, UsageError
+from iwsltpack.quantizers.columns import rounder
 from iwsltpack.quantizers.scales import QuantizedMatrix
-
-if TYPE_CHECKING:
-    import torch
 
 FLOOR = 0.1
 """Part of the mean that is added to every row's sensitivity: a row that calibration hardly saw is not given up."""
@@ -79,8 +75,6 @@ def factorize(moment: torch.Tensor, damping: float, where: str = "") -> Factor:
 
     InputError: the inputs were not finite, or all zero. UsageError: `damping` is negative or not finite.
     """
-    import torch
-
     if not (math.isfinite(damping) and damping >= 0):
         raise UsageError("the damping must be a number from 0 on", where=where or None, got=damping)
     work = moment.to(torch.float64, copy=True)
@@ -146,8 +140,6 @@ def quantize(
 
     InputError: weights or sensitivities are not finite, or no output matters. UsageError: no step.
     """
-    import torch
-
     if not (math.isfinite(step) and step > 0):
         raise UsageError("the step must be a positive number", where=where or None, got=step)
     sensitivity = sensitivity.to(torch.float64)
@@ -212,8 +204,6 @@ def _largest(codes: torch.Tensor, where: str) -> int:
 
 def _half(scales: torch.Tensor, where: str) -> torch.Tensor:
     """Return scales as the float16 that is stored: the loop works with these, so that nothing is rounded later."""
-    import torch
-
     halves = scales.to(torch.float16)
     if not bool(((halves > 0) & torch.isfinite(halves)).all()):
         raise InputError(
@@ -232,10 +222,6 @@ def _round(
 
     All works on the transposed block, where a column is contiguous.
     """
-    import torch
-
-    from iwsltpack.quantizers.columns import rounder
-
     values = scaled.T.contiguous()
     count = len(values)
     errors, codes = torch.empty_like(values), torch.empty_like(values)

@@ -13,8 +13,6 @@ LEAST_VARIANCE = 1e-4
 """Of a column's codes, for its rate model."""
 
 Made = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
 Feedback = tuple[torch.Tensor, torch.Tensor] | None
 Numbers = Sequence[float] | torch.Tensor
 

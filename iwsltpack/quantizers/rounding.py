@@ -124,7 +124,9 @@ class Rounding(Quantizer):
             self._fill(codes[0], codes[1], out)
         elif codes.dtype == np.uint16:
             _look_up(_decode_table(self.bits), codes, out)
-        elif codes.dtype in (np.int16, np.int32):
+        elif codes.dtype == np.int16:
+            _look_up(_decode_table(self.bits), codes.view(np.uint16) + np.uint16(BIAS16), out)
+        elif codes.dtype == np.int32:
             out[:] = values_of_codes32(codes, self.bits)
         else:
             out[:] = fold_zeros(codes)

@@ -77,25 +77,19 @@ class CodedLinear(nn.Module):
     """A linear layer over a weight that the artifact decodes: y = x W^T + b.
 
     Not an `nn.Linear`: the loader would initialise its weight anew. `tensor` is that weight, undecoded, shape
-    (out, in), the bias has shape (out,), `dtype` and `device` are those of the decoded weight. To `keep` it as
-    ``cache`` is to keep what was decoded at first use; as ``stream``, to decode for every forward.
+    (out, in), the bias has shape (out,), `dtype` and `device` of `config` are those of the decoded weight. To `keep`
+    it as ``cache`` is to keep what was decoded at first use; as ``stream``, to decode for every forward.
     """
 
-    def __init__(
-        self,
-        tensor: LazyTensor,
-        bias: nn.Parameter | None,
-        dtype: torch.dtype,
-        device: torch.device,
-        keep: Literal["cache", "stream"],
-    ) -> None:
+    def __init__(self, tensor: LazyTensor, bias: nn.Parameter | None, config: "StreamingConfig") -> None:
         super().__init__()
-        self.bias, self.keep = bias, keep
+        self.bias, self.keep = bias, config.keep
         self.out_features, self.in_features = tensor.shape
         self._tensor = tensor
         self._cached: torch.Tensor | None = None
         # Follows `.to()`, so that the layer knows where its parent went; never part of a state dict.
-        self.register_buffer("_place", torch.empty(0, dtype=dtype, device=device), persistent=False)
+        place = torch.empty(0, dtype=config.dtype, device=config.device)
+        self.register_buffer("_place", place, persistent=False)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -160,8 +154,6 @@ class StreamingConfig(QuantizationConfigMixin):
 class StreamingQuantizer(HfQuantizer):
     """Swaps linear layers around transformers' own loading."""
 
-    requires_calibration = False
-
     def __init__(self, quantization_config: StreamingConfig, **kwargs: Any) -> None:
         super().__init__(quantization_config, **kwargs)
         self.pre_quantized = True
@@ -176,7 +168,7 @@ class StreamingQuantizer(HfQuantizer):
         roles = {layer_role(name) for name in config.streamed}
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Linear) and layer_role(name) in roles:
-                _replace(model, name, _Holder(module))
+                model.set_submodule(name, _Holder(module))
         return model
 
     def _process_model_after_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
@@ -198,14 +190,10 @@ class StreamingQuantizer(HfQuantizer):
         with ThreadPoolExecutor(THREADS if config.keep == "int8" else 1) as pool:
             layers = list(pool.map(lambda item: _make_layer(config, source, item[1].bias, item[2]), found))
         for (place, _holder, entry), layer in zip(found, layers, strict=True):
-            _replace(model, place, layer)
+            model.set_submodule(place, layer)
             if entry.quantized and isinstance(layer, nn.Linear):
                 config.decoded.append(place)
         return model
-
-    def param_needs_quantization(self, *_: Any, **__: Any) -> bool:
-        """Return False: values arrive as they are to be."""
-        return False
 
     def is_serializable(self, **_: Any) -> bool:
         """Return False, so that `save_pretrained` refuses instead of writing half a model."""
@@ -222,7 +210,7 @@ def _make_layer(
 ) -> nn.Module:
     tensor = LazyTensor(source, entry)
     if config.keep != "int8":
-        return CodedLinear(tensor, bias, config.dtype, config.device, config.keep)
+        return CodedLinear(tensor, bias, config)
     if entry.quantized:
         codes = read_codes(source, entry, config.device, config.dtype)
         if codes is not None:
@@ -244,11 +232,6 @@ def refuse_unfilled(model: nn.Module, model_dir: Path) -> None:
             got=", ".join(layers[:5]),
             fix="build the artifact again from a checkpoint that matches its config.json",
         )
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)
 
 
 register_quantization_config(METHOD)(StreamingConfig)

@@ -4,6 +4,7 @@ import importlib
 import platform
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,10 @@ def device_name(device: torch.device) -> str:
     """Return the device's model name; never the machine's own."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.machine() or "CPU"
 
 

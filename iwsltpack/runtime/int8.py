@@ -20,7 +20,7 @@ from torch import nn
 from iwsltpack.artifact.reader import Artifact
 from iwsltpack.documents.artifact import Tensor
 from iwsltpack.quantizers.quantizer import Quantizer
-from iwsltpack.runtime.weights import Codes
+from iwsltpack.runtime.weights import Codes, rows_at_once
 
 try:
     from iwsltpack.runtime import int8_kernel as kernel
@@ -56,9 +56,8 @@ def read_codes(source: Artifact, entry: Tensor, device: torch.device, dtype: tor
     quantizer = source.quantizer(entry.name)
     if quantizer is None or not out_features * in_features:
         return None
-    chunk = max(1, entry.chunk_rows)
     room = int(OUTLIER_SHARE * out_features * in_features)
-    step = max(chunk, READ_VALUES // in_features // chunk * chunk)
+    step = rows_at_once(entry, READ_VALUES)
     # Zeros, because what pads a row is multiplied like the rest of it.
     codes = torch.zeros((out_features, -(-in_features // 16) * 16), dtype=torch.int8, device=device)
     places = [np.empty((0, 2), np.int64)]

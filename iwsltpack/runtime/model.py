@@ -6,7 +6,7 @@
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -128,7 +128,7 @@ def load_from(
     if mode != "stream":
         fix = "use --mode stream (begun as int8: with another --output)"
     extra |= {"state_dict": weights, "dtype": kind}
-    model, info = make_model(cls, place, fix, source.model_dir, lambda: weights.failure, **extra)
+    model, info = make_model(cls, place, fix, source.model_dir, **extra)
     _refuse_incomplete(info, source)
     if mode != "load":
         refuse_unfilled(model, source.model_dir)
@@ -204,25 +204,21 @@ def _tell_int8(model: Any, decoded: list[str], place: torch.device, reporter: Re
 
 
 def make_model(
-    cls: Any,
-    place: torch.device,
-    fix: str,
-    folder: Path,
-    failure: Callable[[], Exception | None] = lambda: None,
-    **options: Any,
+    cls: Any, place: torch.device, fix: str, folder: Path, **options: Any
 ) -> tuple[Any, dict[str, Any]]:
     """Let transformers make a model on a device; return it and what transformers says about its tensors.
 
-    They lie in `folder`, or are given as ``state_dict``; `failure` is why one of these could not be decoded, which
+    They lie in `folder`, or are given as ``state_dict``; a lazy one knows why one of these could not be decoded, which
     transformers does not tell. A model that does not fit the device's memory is a `ResourceError`, which says to `fix`;
     a package that is not here a `MissingDependency`; anything else the error that was the cause, or an `ArtifactError`.
     """
-    source = None if "state_dict" in options else folder
+    weights = options.get("state_dict")
+    source = None if weights is not None else folder
     try:
         with quiet_transformers():
             made = cls.from_pretrained(source, device_map={"": place}, output_loading_info=True, **options)
     except Exception as error:  # a configuration can make a model's own code fail in any way
-        cause = failure() or error
+        cause = (weights.failure if isinstance(weights, LazyStateDict) else None) or error
         if isinstance(cause, torch.OutOfMemoryError):
             free, total = torch.cuda.mem_get_info(place) if place.type == "cuda" else (0, 0)
             raise ResourceError(

@@ -4,7 +4,8 @@ A value looks like a safetensors slice; nothing is decoded before the loader ask
 block of rows by block of rows, so that the host never holds more than a few blocks whatever a tensor's size.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +15,12 @@ from iwsltpack.artifact.reader import Artifact
 from iwsltpack.documents import kinds
 from iwsltpack.documents.artifact import Tensor
 from iwsltpack.errors import ArtifactError
+from iwsltpack.system.direct_io import aligned
 
 BLOCK_BYTES = 8 << 20
 """Decoded at once on the way to the device; with the loader's four threads this bounds the host's memory. Larger blocks
 would come fresh from the kernel each time (see `iwsltpack.system.memory`)."""
 
-ALIGNMENT = 64
-"""Bytes; that of torch's own memory, which its kernels may count on."""
 DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name)
     for name in (
@@ -62,33 +62,29 @@ class Slice:
 
 
 class LazyTensor(Slice):
-    """One tensor, undecoded; `remember` is told why it could not be decoded."""
+    """One tensor, undecoded; where it is of a state dict, that is told why it could not be decoded."""
 
-    def __init__(
-        self,
-        source: Artifact,
-        entry: Tensor,
-        default: torch.dtype | None = None,
-        remember: Callable[[Exception], None] | None = None,
-    ) -> None:
+    def __init__(self, source: Artifact, entry: Tensor, of: "LazyStateDict | None" = None) -> None:
         if entry.dtype not in DTYPES:
             raise ArtifactError(
                 f"cannot load tensors of type {entry.dtype}", where=entry.name, expected=", ".join(DTYPES)
             )
         super().__init__(entry.shape, entry.dtype)
-        self._source, self._entry, self._default, self._remember = source, entry, default, remember
+        self._source, self._entry, self._of = source, entry, of
 
     def to(
         self, device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **_: Any
     ) -> torch.Tensor:
-        """Decode onto `device` as `dtype` (the source's where None and no default was set)."""
+        """Decode onto `device` as `dtype` (the source's where None and the state dict sets none)."""
         if dtype is None:
-            dtype = self._default if self._default is not None and self.is_floating_point() else self.dtype
+            wanted = None if self._of is None or not self.is_floating_point() else self._of.dtype
+            dtype = wanted or self.dtype
         try:
             return self._decode(device, dtype)
         except Exception as error:
-            if self._remember is not None:
-                self._remember(error)
+            if self._of is not None:
+                # The loader reports the first failure as a mere conversion error.
+                self._of.failure = self._of.failure or error
             raise
 
     def _decode(self, device: torch.device | str | int | None, dtype: torch.dtype) -> torch.Tensor:
@@ -96,26 +92,26 @@ class LazyTensor(Slice):
         if not self.shape or (on_cpu and dtype == self.dtype):
             return as_torch(self._source.tensor(self._entry.name), self.dtype).to(device=device, dtype=dtype)
         target = _empty(self.shape, dtype) if on_cpu else torch.empty(self.shape, dtype=dtype, device=device)
-        rows = _rows_at_once(self._entry, self.dtype.itemsize)
+        rows = rows_at_once(self._entry, BLOCK_BYTES // self.dtype.itemsize)
         for start in range(0, self.shape[0], rows):
             stop = min(start + rows, self.shape[0])
             target[start:stop] = as_torch(self._source.rows(self._entry.name, start, stop), self.dtype)
         return target
 
 
-def _rows_at_once(entry: Tensor, itemsize: int) -> int:
-    """Return how many rows make a block: whole chunks, as many as fit into `BLOCK_BYTES`, at least one."""
-    row = max(1, int(np.prod(entry.shape[1:], dtype=np.int64)) * itemsize)
+def rows_at_once(entry: Tensor, values: int) -> int:
+    """Return how many rows make a block: whole chunks, of so many values in all or less, at least one."""
     chunk = max(1, entry.chunk_rows)
-    return max(chunk, BLOCK_BYTES // row // chunk * chunk)
+    return max(chunk, values // max(1, math.prod(entry.shape[1:])) // chunk * chunk)
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
-    """Return a new tensor in memory of numpy's, which unlike torch asks for huge pages: fewer to wait for."""
-    size = shape.numel() * dtype.itemsize
-    room = np.empty(size + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    return torch.from_numpy(room[start : start + size]).view(dtype).view(shape)
+    """Return a new tensor in memory of numpy's, which unlike torch asks for huge pages: fewer to wait for.
+
+    It is aligned as torch's own memory is, and more: kernels may count on that.
+    """
+    room = np.frombuffer(aligned(shape.numel() * dtype.itemsize), np.uint8)
+    return torch.from_numpy(room).view(dtype).view(shape)
 
 
 def as_torch(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
@@ -130,7 +126,8 @@ class LazyStateDict(Mapping[str, Any]):
     """Checkpoint name -> `LazyTensor`, or a handle for the tensors that stay compressed.
 
     `dtype` is what floats become where the loader does not say (transformers up to 5.17 does not cast beside a
-    quantizer). The value of a `streamed` name is a handle: a tensor of one element, its place among the sorted names.
+    quantizer); `failure` is the first error of a tensor. The value of a `streamed` name is a handle: a tensor of one
+    element, its place among the sorted names.
     """
 
     def __init__(
@@ -138,13 +135,13 @@ class LazyStateDict(Mapping[str, Any]):
     ) -> None:
         entries = {entry.name: entry for entry in source.manifest.tensors}
         self._entries = {name: entries[name] for name in sorted(entries)}
-        self._source, self._dtype, self._streamed = source, dtype, streamed
+        self._source, self.dtype, self._streamed = source, dtype, streamed
         self.failure: Exception | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name in self._streamed:
             return Handle(list(self._entries).index(name))
-        return LazyTensor(self._source, self._entries[name], self._dtype, self.remember)
+        return LazyTensor(self._source, self._entries[name], self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -155,10 +152,6 @@ class LazyStateDict(Mapping[str, Any]):
     def copy(self) -> dict[str, Any]:
         """Return a plain dict of the same lazy values."""
         return dict(self.items())
-
-    def remember(self, error: Exception) -> None:
-        """Keep the first failure: the loader reports it as a mere conversion error."""
-        self.failure = self.failure or error
 
 
 def decoded_tensors(source: Artifact) -> Iterator[tuple[str, torch.Tensor]]:

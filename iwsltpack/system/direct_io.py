@@ -47,7 +47,7 @@ def write(path: Path, data: bytes, *, past_cache: bool) -> None:
     if not (past_cache and _DIRECT):
         path.write_bytes(data)
         return
-    whole = _aligned(-(-len(data) // ALIGNMENT) * ALIGNMENT)
+    whole = aligned(-(-len(data) // ALIGNMENT) * ALIGNMENT)
     # By numpy, which lets other threads run meanwhile.
     np.frombuffer(whole, np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
     whole[len(data) :] = bytes(len(whole) - len(data))
@@ -91,7 +91,7 @@ def is_cached(path: Path, offset: int, length: int) -> bool:
 
 def _read(path: Path, offset: int, length: int, how: int) -> memoryview:
     before = offset % ALIGNMENT
-    whole = _aligned(-(-(before + length) // ALIGNMENT) * ALIGNMENT)
+    whole = aligned(-(-(before + length) // ALIGNMENT) * ALIGNMENT)
     wanted = whole if how else whole[: before + length]
     done = 0
     descriptor = os.open(path, os.O_RDONLY | how)
@@ -108,7 +108,7 @@ def _read(path: Path, offset: int, length: int, how: int) -> memoryview:
     return whole[before : max(before, min(done, before + length))]
 
 
-def _aligned(size: int) -> memoryview:
+def aligned(size: int) -> memoryview:
     """Return fresh memory that begins at a multiple of `ALIGNMENT`."""
     room = np.empty(size + ALIGNMENT, dtype=np.uint8)
     start = -room.ctypes.data % ALIGNMENT
