@@ -135,6 +135,8 @@ def test_before_a_calibration_bits_and_step_for_a_size_are_told(tiny: Path) -> N
     assert found.bits_for(smaller) == pytest.approx(DEFAULT_BITS - 1, abs=1e-3)
     assert step_for(DEFAULT_BITS - 1) == pytest.approx(2 * DEFAULT_STEP)
     assert found.fits(smaller)
+    assert 2 * found.guessed < found.work < 6 * found.guessed  # codes, and factors of narrow layers
+    assert estimate(tiny, [BUILT_IN["global-q2"]])[0].work == 0
     assert not found.fits(found.sizes.total_bytes - found.guessed // 4)
 
 
@@ -167,6 +169,7 @@ def test_the_table_fits_a_terminal_and_says_what_fits(tiny: Path, monkeypatch: p
     assert {*BUILT_IN, "335KB"} <= set(rows)
     assert "0.378" in rows["selected-q3"]  # MB, as built
     assert "~" in rows["calibrated"] and "~" not in rows["global-q2"]
+    assert f"up to {estimate(tiny, [BUILT_IN['calibrated']])[0].work / 1e9:.2f} GB of disk" in result.stdout
     assert "global-q2" in rows["335KB"] and "selected-q2" not in rows["335KB"]
     assert "none" in result.stdout and "below any that was measured" in " ".join(result.stdout.split())
 
@@ -175,7 +178,7 @@ def test_json_has_every_figure(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(console, "_as_json", False)  # as it is again after this test
     document = json.loads(typed(tiny, "--recipe", "global-q2", "--target-size", "1MB", "--json").stdout)
     told = document["recipes"]["global-q2"]
-    assert {"total_bytes", "components", "seconds", "memory_bytes"} <= set(told)
+    assert {"total_bytes", "components", "seconds", "memory_bytes", "work_bytes"} <= set(told)
     assert document["targets"]["1MB"]["fits"] == ["global-q2"]
 
 

@@ -23,7 +23,14 @@ from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.chunk_packer import ChunkPacker, as_narrow_as_can_be
 from iwsltpack.building.dropped_tokens import dropped_rows
 from iwsltpack.building.pipeline import SPARE_WORKERS, draft_manifest, from_origin
-from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable, plan_tensors, rules_of
+from iwsltpack.building.plan import (
+    TensorPlan,
+    adapt_side_files,
+    calibration_bytes,
+    check_storable,
+    plan_tensors,
+    rules_of,
+)
 from iwsltpack.building.prune import PIECES, sample_places
 from iwsltpack.building.publishing import describe_side_files
 from iwsltpack.building.request import BuildRequest
@@ -65,7 +72,8 @@ class Estimate:
     """What is expected of a recipe's artifact: its sizes, as `iwsltpack inspect` will tell them.
 
     And the time to build it on this machine, and bytes of memory that takes. `guessed` are weights that a calibration
-    is still to round, at `DEFAULT_BITS` for the time being; the rest is no guess.
+    is still to round, at `DEFAULT_BITS` for the time being; the rest is no guess. `work` are the bytes on disk that it
+    takes for that beside the artifact.
     """
 
     recipe: Recipe
@@ -74,6 +82,7 @@ class Estimate:
     seconds: float
     memory: int
     guessed: int
+    work: int
 
     def bits_for(self, size: int) -> float | None:
         """Return the bits a calibrated weight that make the artifact so large; None where nothing is calibrated."""
@@ -282,6 +291,7 @@ def _sum_up(each: _Planned, packed: list[_Packed], checkpoint: Checkpoint) -> Es
         seconds=_seconds(each, packed, sizes),
         memory=_memory(each, packed, sizes),
         guessed=guessed,
+        work=calibration_bytes(checkpoint, each.request.recipe) if guessed else 0,
     )
 
 

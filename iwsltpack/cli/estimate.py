@@ -62,12 +62,15 @@ def command(
 
 
 def _guess(found: list[Estimate]) -> list[str]:
+    from iwsltpack.artifact.sizes import GB
     from iwsltpack.building.size_estimate import DEFAULT_BITS
 
+    work = max(each.work for each in found)
     names = ", ".join(each.recipe.name for each in found if each.guessed)
     return [
         f"~ {names}: at {DEFAULT_BITS:g} bits a calibrated weight, about what the",
-        "  default --step gave on two models; time and memory are projected",
+        "  default --step gave on two models; time and memory are projected;",
+        f"  up to {work / GB:.2f} GB of disk beside the artifact while it is built",
     ]
 
 
@@ -78,6 +81,7 @@ def _described(each: Estimate) -> dict[str, Any]:
         "seconds": each.seconds,
         "memory_bytes": each.memory,
         "guessed_weights": each.guessed,
+        "work_bytes": each.work,
     }
 
 
