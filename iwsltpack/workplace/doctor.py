@@ -16,8 +16,9 @@ from iwsltpack import editions
 from iwsltpack.artifact import side_files
 from iwsltpack.artifact.integrity import check_sizes
 from iwsltpack.artifact.location import is_address, shown
-from iwsltpack.artifact.sizes import GIB
+from iwsltpack.artifact.sizes import GB, GIB
 from iwsltpack.documents.artifact import ArtifactManifest
+from iwsltpack.documents.choices import DEFAULT_SOURCE
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MODEL_DIR
 from iwsltpack.documents.recipe import Recipe
@@ -33,6 +34,8 @@ FULL = 0.85
 """Share of the memory that weights alone may take; the rest is for audio, caches and the library."""
 RUN_BYTES = 200_000_000
 """Room for the journals and texts of a few thousand segments, many times over."""
+SOURCE_BYTES = 16_800_000_000
+"""Of the default checkpoint, about."""
 EXTRAS = {"sacrebleu": ("score", "chrF and BLEU"), "mweralign": ("resegment", "score --resegment"),
           "matplotlib": ("report", "graphs beside the report's page")}  # fmt: skip
 ASK = "import json; from iwsltpack.runtime.environment import machine; print(json.dumps(machine()))"
@@ -209,9 +212,13 @@ def _model(job: Job, models: list[_Model], recipes: list[Recipe]) -> Iterator[Ch
             told = f"{folder}: {len(manifest.files)} files of the right sizes, {_gib(model.bytes)}"
             yield Check("artifact", "ok", f"{told} (every byte: iwsltpack verify {folder})")
     elif (source := find_local(job.source)) is None:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
         fix = "build fetches it from the hub; where there is no network, name a folder as source"
         state: State = "error" if is_offline() else "warning"
-        yield Check("checkpoint", state, f"{job.source} is not on this machine", fix)
+        size = f", {SOURCE_BYTES / GB:g} GB" if job.source == DEFAULT_SOURCE else ""
+        told = f"{job.source} is not on this machine{size}; {_gib(_free(Path(HF_HUB_CACHE)))} are free for it"
+        yield Check("checkpoint", state, told, fix)
         return
     else:
         checkpoint, files = open_checkpoint(source), side_files.collect(source)
@@ -338,8 +345,7 @@ def _disk(job: Job, model: _Model | None) -> Iterator[Check]:
     if model is not None and model.manifest is None:
         wanted.insert(0, ("build", job.built, model.bytes + model.work))
     for name, folder, needed in wanted:
-        place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
-        free = shutil.disk_usage(place).free
+        free = _free(folder)
         told = f"{name} takes {_gib(needed)} at most, {_gib(free)} are free"
         fix = None if free >= needed else f"make room, or name another folder than {folder}"
         yield Check("disk", "ok" if free >= needed else "warning", told, fix)
@@ -362,6 +368,12 @@ def _scoring(job: Job) -> Iterator[Check]:
         yield Check("COMET", "warning", f"not here yet: {' and '.join(lacking)}", fix)
     else:
         yield Check("COMET", "ok", f"environment and {DEFAULT_MODEL} are here")
+
+
+def _free(folder: Path) -> int:
+    """Return the free bytes where a folder is, or will be."""
+    place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(place).free
 
 
 def _gib(count: int) -> str:
