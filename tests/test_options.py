@@ -17,7 +17,7 @@ from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.calibration.data import CalibrationRequest
-from iwsltpack.cleaning import clean_file
+from iwsltpack.cleaning.files import clean_file
 from iwsltpack.cli import MODULES, NAMES, common, function_of
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs.registry import CODINGS

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from iwsltpack import cleaning
+from iwsltpack.cleaning import chat_marks
+from iwsltpack.cleaning.engine import clean_lines
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import DEFAULT_METRICS
 from iwsltpack.documents.names import PAIRS
@@ -170,11 +171,11 @@ def _prepare(
     lines, done = hypotheses.lines, []
     if clean:
         done.append(f"iwsltpack-{__version__}")
-        lines = tuple(line.rstrip() for line in cleaning.clean_lines(lines, language).texts)
+        lines = tuple(line.rstrip() for line in clean_lines(lines, language).texts)
     scored = scored_text(hypotheses.name, lines)
     if as_server:
         done.append("server")
-        lines = tuple(map(cleaning.as_server, lines))
+        lines = tuple(map(chat_marks.as_server, lines))
     program = None
     if resegment:
         from iwsltpack.scoring.resegment import aligner_version
