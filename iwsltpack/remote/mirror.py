@@ -268,8 +268,7 @@ def _fetch_manifest(store: Store, box: Path) -> tuple[bytes, ArtifactManifest]:
     with _new_file(box) as path:
         store.fetch(MANIFEST_NAME, path, MANIFEST_LIMIT, lambda _: None)
         raw = fileio.read_bytes(path, limit=MANIFEST_LIMIT)
-    where = f"{store.location.shown}/{MANIFEST_NAME}"
-    return raw, parse_manifest(raw, fileio.parse_json(raw, where), where)
+    return raw, parse_manifest(raw, f"{store.location.shown}/{MANIFEST_NAME}")
 
 
 def _check(path: Path, file: File) -> None:
