@@ -28,7 +28,7 @@ from iwsltpack.errors import UsageError
 from iwsltpack.hub.pull import pull_artifact
 from iwsltpack.hub.push import push_artifact
 from iwsltpack.report.report import write_report
-from iwsltpack.scoring.metric_options import CometOptions
+from iwsltpack.scoring.comet_checkpoint import CometOptions
 from iwsltpack.scoring.score import score
 from iwsltpack.submission.ledger import add
 from iwsltpack.submission.packaging import Request

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from iwsltpack.cli import console
 from iwsltpack.system.tables import Column, Table
 
@@ -54,8 +56,6 @@ def command(
 
 
 def _show(lines: "list[Line]") -> None:
-    from rich.text import Text
-
     rows = [
         (
             str(number),
