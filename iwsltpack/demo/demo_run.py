@@ -14,6 +14,7 @@ from pathlib import Path
 
 from iwsltpack.documents.names import CONFIG_NAME
 from iwsltpack.errors import InputError, IwsltpackError, UsageError
+from iwsltpack.scoring.comet_env import ensure_environment, worker_environment
 from iwsltpack.scoring.references import read_references
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Reporter
@@ -118,8 +119,6 @@ def make_tiny_comet(folder: Path, progress: Reporter) -> None:
     IwsltpackError
         The environment cannot be built, or COMET in it cannot make the checkpoint.
     """
-    from iwsltpack.scoring.comet_env import ensure_environment, worker_environment
-
     python = ensure_environment(progress).python
     texts = fileio.read_bytes(folder / REFERENCES)
     progress.start("making a tiny COMET checkpoint", 1)

@@ -221,7 +221,7 @@ class Mirror:
         with _new_file(self.folder.parent) as path:
             yield path
             with fileio.disk_errors(target):
-                fileio.fsync_file(path)
+                fileio.fsync(path)
                 path.chmod(0o644)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
