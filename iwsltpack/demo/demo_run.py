@@ -69,7 +69,7 @@ def comparison(*, comet: bool = False) -> list[Step]:
 class Line:
     """One clip of the demo: what was said, what should stand there, what the compressed model wrote."""
 
-    source: str
+    said: str
     reference: str
     hypothesis: str
 
@@ -175,4 +175,4 @@ def read_lines(folder: Path) -> list[Line]:
     """Pair every cleaned hypothesis with its reference."""
     references, hypotheses = read_references(folder / REFERENCES), fileio.read_lines(folder / CLEANED)
     told = zip(references.sources or (), references.lines, hypotheses, strict=True)
-    return [Line(source=said, reference=wanted, hypothesis=found) for said, wanted, found in told]
+    return [Line(said=said, reference=wanted, hypothesis=found) for said, wanted, found in told]
