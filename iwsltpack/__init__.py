@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from iwsltpack.building.pipeline import build_artifact as build_artifact
     from iwsltpack.building.recipes import load_recipe as load_recipe
     from iwsltpack.building.request import BuildRequest as BuildRequest
-    from iwsltpack.cleaning import clean_lines as clean_lines
+    from iwsltpack.cleaning.engine import clean_lines as clean_lines
     from iwsltpack.decoding.decode import decode as decode
     from iwsltpack.decoding.options import DecodeOptions as DecodeOptions
     from iwsltpack.decoding.options import RunRequest as RunRequest
@@ -34,7 +34,7 @@ _HOMES = {
     "Reporter": "system.progress",
     "RunRequest": "decoding.options",
     "build_artifact": "building.pipeline",
-    "clean_lines": "cleaning",
+    "clean_lines": "cleaning.engine",
     "decode": "decoding.decode",
     "export_checkpoint": "artifact.export",
     "load_model": "runtime.model",

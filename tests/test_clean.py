@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iwsltpack import cleaning
-from iwsltpack.cleaning import clean_line, clean_lines, vocabulary
+from iwsltpack.cleaning import vocabulary
 from iwsltpack.cleaning.diff import marked
-from iwsltpack.cleaning.rules import RULES, may_be_talk
+from iwsltpack.cleaning.engine import clean_line, clean_lines
+from iwsltpack.cleaning.files import clean_file, language_of
+from iwsltpack.cleaning.rules import RULES, CleaningRule, may_be_talk
 from iwsltpack.cleaning.script import has_content
 from iwsltpack.errors import InputError, UsageError
 
@@ -93,7 +95,7 @@ LANGUAGES = st.sampled_from(["zh", "de"])
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_every_rule_does_what_its_example_shows(rule: cleaning.CleaningRule) -> None:
+def test_every_rule_does_what_its_example_shows(rule: CleaningRule) -> None:
     before, after = rule.example, rule.becomes
     lang = "de" if rule.id == "unicode-form" else "zh"
     result = clean_line(before, lang, labelled=rule.phase == 3)
@@ -334,7 +336,7 @@ class TestDevelopmentFile:
 def test_a_file_is_cleaned_line_by_line_with_an_audit(tmp_path: Path) -> None:
     source, output, audit = tmp_path / "tst.en-zh.txt", tmp_path / "out.txt", tmp_path / "audit.jsonl"
     source.write_bytes("\ufeff翻译：'大家好。'\r\n谢谢。\nHello to you all.".encode())
-    summary = cleaning.clean_file(source, output, "zh", audit=audit)
+    summary = clean_file(source, output, "zh", audit=audit)
     assert output.read_bytes() == "大家好。\n谢谢。\nHello to you all.\n".encode()
     assert (summary.lines, summary.changed) == (3, 1)
     entries = [json.loads(line) for line in audit.read_text(encoding="utf-8").splitlines()]
@@ -350,7 +352,7 @@ def test_a_file_is_cleaned_line_by_line_with_an_audit(tmp_path: Path) -> None:
 def test_a_separator_within_a_line_does_not_make_two(tmp_path: Path) -> None:
     source, output = tmp_path / "a.txt", tmp_path / "b.txt"
     source.write_bytes("一\u2028二\n三\x0c四\n".encode())
-    assert cleaning.clean_file(source, output, "zh").lines == 2
+    assert clean_file(source, output, "zh").lines == 2
     assert output.read_text(encoding="utf-8") == "一二\n三四\n"
 
 
@@ -369,20 +371,20 @@ def test_a_file_that_is_no_text_is_refused_and_leaves_nothing(
     source, output = tmp_path / "a.txt", tmp_path / "out.txt"
     source.write_bytes(data)
     with pytest.raises(InputError) as raised:
-        cleaning.clean_file(source, output, "zh", audit=tmp_path / "audit")
+        clean_file(source, output, "zh", audit=tmp_path / "audit")
     assert message in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the file"):
-        cleaning.clean_file(tmp_path / "none.txt", tmp_path / "out.txt", "zh")
+        clean_file(tmp_path / "none.txt", tmp_path / "out.txt", "zh")
 
 
 def test_an_audit_over_the_output_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("好\n")
     with pytest.raises(UsageError, match="the audit would overwrite"):
-        cleaning.clean_file(tmp_path / "a.txt", tmp_path / "b.txt", "zh", audit=tmp_path / "b.txt")
+        clean_file(tmp_path / "a.txt", tmp_path / "b.txt", "zh", audit=tmp_path / "b.txt")
 
 
 @pytest.mark.parametrize(
@@ -397,12 +399,12 @@ def test_an_audit_over_the_output_is_refused(tmp_path: Path) -> None:
 def test_the_language_comes_from_option_pair_or_name(
     name: str, lang: str | None, pair: str | None, expected: str
 ) -> None:
-    assert cleaning.language_of(Path(name), lang, pair) == expected
+    assert language_of(Path(name), lang, pair) == expected
 
 
 def test_a_file_whose_language_nobody_tells_is_refused() -> None:
     with pytest.raises(UsageError, match="which language is this file in"):
-        cleaning.language_of(Path("hyp.txt"), None, None)
+        language_of(Path("hyp.txt"), None, None)
 
 
 @settings(max_examples=100, deadline=None)

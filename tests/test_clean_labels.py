@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iwsltpack.cleaning import clean_line
+from iwsltpack.cleaning.engine import clean_line
 
 DE_PAIRS = [
     (

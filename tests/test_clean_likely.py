@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from iwsltpack.cleaning import clean_file, clean_line, clean_lines, shows_labels
+from iwsltpack.cleaning.engine import clean_line, clean_lines, shows_labels
+from iwsltpack.cleaning.files import clean_file
 from iwsltpack.submission.validation.hypotheses import read_hypotheses
 
 SURE = {

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from iwsltpack.cleaning import clean_line
+from iwsltpack.cleaning.engine import clean_line
 
 DE = "Wir stellen ein neues Verfahren vor."
 ZH = "我们提出了一种新方法。"

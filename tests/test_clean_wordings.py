@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iwsltpack.cleaning import clean_line
+from iwsltpack.cleaning.engine import clean_line
 
 ZH_TEXT = "我们提出了一种新的方法，它在三个数据集上都取得了最好的结果。"
 DE_TEXT = "Wir stellen ein neues Verfahren vor, das auf drei Datensätzen die besten Ergebnisse erzielt."

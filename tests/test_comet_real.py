@@ -15,8 +15,8 @@ from evaluation_fixtures import REFERENCES, SOURCES, spoil
 from iwsltpack.errors import IwsltpackError
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.comet import Comet
+from iwsltpack.scoring.comet_checkpoint import CometOptions
 from iwsltpack.scoring.comet_env import CometEnvironment, ensure_environment
-from iwsltpack.scoring.metric_options import CometOptions
 from iwsltpack.scoring.references import References
 from iwsltpack.scoring.score import score
 from iwsltpack.scoring.texts import Hypotheses

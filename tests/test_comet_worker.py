@@ -12,8 +12,7 @@ from evaluation_fixtures import REFERENCES, SOURCES
 from iwsltpack.errors import InputError, MissingDependency, ResourceError, UsageError
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.comet import Comet
-from iwsltpack.scoring.comet_checkpoint import find_checkpoint
-from iwsltpack.scoring.metric_options import CometOptions
+from iwsltpack.scoring.comet_checkpoint import CometOptions, find_checkpoint
 from iwsltpack.scoring.references import References
 from iwsltpack.scoring.score import score
 from iwsltpack.scoring.texts import Hypotheses

@@ -17,7 +17,7 @@ from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.recipes import BUILT_IN
 from iwsltpack.building.request import BuildRequest
 from iwsltpack.calibration.data import CalibrationRequest
-from iwsltpack.cleaning import clean_file
+from iwsltpack.cleaning.files import clean_file
 from iwsltpack.cli import MODULES, NAMES, common, function_of
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.codecs.registry import CODINGS
@@ -28,7 +28,7 @@ from iwsltpack.errors import UsageError
 from iwsltpack.hub.pull import pull_artifact
 from iwsltpack.hub.push import push_artifact
 from iwsltpack.report.report import write_report
-from iwsltpack.scoring.metric_options import CometOptions
+from iwsltpack.scoring.comet_checkpoint import CometOptions
 from iwsltpack.scoring.score import score
 from iwsltpack.submission.ledger import add
 from iwsltpack.submission.packaging import Request

@@ -197,8 +197,9 @@ def test_the_workflow_and_hooks_to_copy_are_sound() -> None:
 def test_the_documentation_of_cleaning_lists_exactly_the_rules_there_are() -> None:
     import re
 
-    from iwsltpack.cleaning import REPORTS, RULES
     from iwsltpack.cleaning.engine import UNSTABLE, WOULD_EMPTY
+    from iwsltpack.cleaning.findings import REPORTS
+    from iwsltpack.cleaning.rules import RULES
 
     text = (REPOSITORY / "docs" / "cleaning.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([a-z-]+)` \|", text, flags=re.M)

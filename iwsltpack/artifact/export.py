@@ -130,4 +130,4 @@ def _write_shard(artifact: Artifact, path: Path, entries: dict[str, Tensor], pro
             "the shard cannot be written", where=path.name, got=str(error), fix="free space and run it again"
         ) from error
     path.chmod(0o644)  # safetensors makes files for their owner alone
-    fileio.fsync_file(path)
+    fileio.fsync(path)

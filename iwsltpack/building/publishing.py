@@ -53,7 +53,7 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
     """
     zarr_metadata.create_group(folder, plan.manifest.format_version)
     group = folder / WEIGHTS_DIR / "zarr.json"
-    fileio.fsync_file(group)
+    fileio.fsync(group)
     files = [
         File(path=f"{WEIGHTS_DIR}/zarr.json", bytes=group.stat().st_size, sha256=fileio.sha256_file(group)),
         *plan.side,
@@ -66,7 +66,7 @@ def seal(folder: Path, plan: BuildPlan, written: dict[str, Written]) -> Artifact
         if path not in known:
             path.unlink()
     with ThreadPoolExecutor(SYNCERS) as pool:
-        synced = pool.map(fileio.fsync_directory, (place for place, _ in folders))
+        synced = pool.map(fileio.fsync, (place for place, _ in folders))
         manifest = replace(
             plan.manifest,
             tensors=tuple(written[name][0] for name in plan.sizes),
@@ -83,4 +83,4 @@ def publish(folder: Path, output: Path) -> None:
     if os.path.lexists(output):
         raise ArtifactError("the output appeared while it was being built", where=output)
     folder.rename(output)
-    fileio.fsync_directory(output.parent)
+    fileio.fsync(output.parent)

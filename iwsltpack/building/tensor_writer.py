@@ -102,7 +102,7 @@ def write_tensor(
         return write_tensor(folder, plan, coding, progress, stop, pool, wide=True)
     with disk_errors(folder / WEIGHTS_DIR / array.name):
         for file in files:
-            fileio.fsync_file(folder / file.path)
+            fileio.fsync(folder / file.path)
     return packer.described(entry, files), files
 
 

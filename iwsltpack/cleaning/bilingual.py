@@ -1,6 +1,7 @@
 """Answers in both languages: which part is the translation, and where talk about it begins again."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from iwsltpack.cleaning import vocabulary as v
@@ -65,9 +66,7 @@ def _heads_within(line: str, lang: str) -> Iterator[tuple[int, Head]]:
     )
     if not marked or BILINGUAL.talk.search(window) is None:
         return
-    for number, border in enumerate(BILINGUAL.border.finditer(window)):
-        if number == MAX_BORDERS:
-            return
+    for border in islice(BILINGUAL.border.finditer(window), MAX_BORDERS):
         if border.end() == 0:
             continue
         if (head := find_head(line, border.end(), lang) or _weak_head(line, border.end(), lang)) is not None:

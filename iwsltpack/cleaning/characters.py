@@ -103,24 +103,10 @@ def squeeze_loop(line: str, lang: str) -> str:  # noqa: ARG001
         times = SPOKEN_TIMES if CHARACTERS.spoken.fullmatch(unit) else LOOP_TIMES
         if not body.endswith(unit * times) or LETTER.search(unit) is None or len(set(unit)) == 1:
             continue
-        start = len(body) - length * _copies(body, unit)
-        # The copies may begin in the middle of `unit`: go back while the letters still repeat.
+        # Back to where the letters begin to repeat, which may be in the middle of `unit`.
+        start = len(body) - length
         while start > 0 and body[start - 1] == body[start - 1 + length]:
             start -= 1
         kept, end = body[: start + length], line[len(body) :]
         return kept.rstrip(LOOP_END) + end if end else kept
     return line
-
-
-def _copies(body: str, unit: str) -> int:
-    """Count how often `unit` stands in a row at the end of `body`, in steps that double and halve again."""
-    count, step = 0, 1
-    end = len(body)
-    while step:
-        if body.endswith(unit * step, 0, end):
-            count += step
-            end -= step * len(unit)
-            step *= 2
-        else:
-            step //= 2
-    return count

@@ -131,21 +131,16 @@ def refusal(line: str, lang: str) -> str | None:  # noqa: ARG001
     return "the model refuses to translate" if FINDINGS.refusal.search(line) else None
 
 
-REPORTS: Final = tuple(
-    map(
-        Finding,
-        (
-            empty_line,
-            no_content,
-            prefix_only,
-            source_only,
-            possible_label,
-            mark_left,
-            not_target_language,
-            half_translated,
-            replacement_character,
-            refusal,
-        ),
-    )
+REPORTS: Final = (
+    Finding(empty_line),
+    Finding(no_content),
+    Finding(prefix_only),
+    Finding(source_only),
+    Finding(possible_label),
+    Finding(mark_left),
+    Finding(not_target_language),
+    Finding(half_translated),
+    Finding(replacement_character),
+    Finding(refusal),
 )
 """The checks, by the order in which they report."""

@@ -69,14 +69,8 @@ def unwrap(text: str, *, opened: bool, is_tail: Callable[[str], bool] = lambda _
 def _marks(text: str, characters: str) -> list[int] | None:
     if sum(text.count(character) for character in set(characters)) > MAX_MARKS:
         return None
-    found: list[int] = []
-    for character in set(characters):
-        index = text.find(character, 1)
-        while index >= 0:
-            if APOSTROPHE.match(text, index) is None:
-                found.append(index)
-            index = text.find(character, index + 1)
-    return sorted(found)
+    found = regex.compile(f"[{regex.escape(characters)}]").finditer(text, 1)
+    return [mark.start() for mark in found if APOSTROPHE.match(text, mark.start()) is None]
 
 
 def _encloses(text: str, last: int, marks: list[int], *, opened: bool) -> bool:

@@ -8,11 +8,12 @@ what the rules look for beside them.
 """
 
 import re
-import tomllib
-from importlib import resources
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import regex
+
+from iwsltpack.system.fileio import read_toml
 
 DETERMINER: Final = "D"
 CLASSIFIER: Final = "C"
@@ -49,11 +50,7 @@ TARGETS: Final = {"zh": CHINESE, "de": GERMAN}
 LANGUAGES: Final = frozenset({ENGLISH, CHINESE, GERMAN, LANGUAGE})
 
 
-def _table(name: str) -> dict[str, dict[str, Any]]:
-    return tomllib.loads(resources.files("iwsltpack.cleaning").joinpath(name).read_text(encoding="utf-8"))
-
-
-_WORDS: Final = _table("vocabulary.toml")
+_WORDS: Final = read_toml(Path(__file__).with_suffix(".toml"))
 """Category -> words, by writing: ``han``, and ``latin`` for English and German together."""
 SHAPES: Final = _WORDS["shapes"]
 ENGLISH_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["english"].split())
@@ -79,7 +76,7 @@ WIDE: Final = Lexicon(_words("han", _WORDS, _WORDS["wide"]), _words("latin", _WO
 """The words of labels that only the company of others shows to be labels as well."""
 LONGEST: Final = max(map(len, WIDE.han))
 """Characters of the longest Chinese entry."""
-_PATTERNS: Final = _table("patterns.toml")
+_PATTERNS: Final = read_toml(Path(__file__).with_name("patterns.toml"))
 
 
 class Patterns:

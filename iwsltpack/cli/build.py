@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iwsltpack.artifact.location import folder_bytes
+from iwsltpack.artifact.sizes import GIB, sizes_of
 from iwsltpack.cli import console
+from iwsltpack.cluster.shards import Shard, read_sharing
 from iwsltpack.documents.choices import DEFAULT_RECIPE, DEFAULT_SOURCE, DEFAULT_VERSION
 from iwsltpack.documents.names import ARTIFACTS_DIR
 from iwsltpack.errors import UsageError
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from iwsltpack.building.request import BuildRequest
     from iwsltpack.building.size import SizeTarget
     from iwsltpack.calibration.data import CalibrationRequest
-    from iwsltpack.cluster.shards import Shard
     from iwsltpack.documents.artifact import ArtifactManifest
 
 
@@ -139,9 +141,6 @@ def _calibration(
 
 def tell_artifact(target: Path, manifest: ArtifactManifest) -> None:
     """Sum a finished artifact up, and print its path."""
-    from iwsltpack.artifact.location import folder_bytes
-    from iwsltpack.artifact.sizes import GIB, sizes_of
-
     sizes = sizes_of(manifest, folder_bytes(target))
     console.say(
         f"{target}: {sizes.total_bytes:,} bytes ({sizes.total_bytes / GIB:.3f} GiB) on disk, "
@@ -158,8 +157,6 @@ def _check_sharing(shard: str | None, dask: str | None, workers: int | None) -> 
             "--workers and --dask do not go together",
             fix="the cluster has its own workers; --dask local:N starts N of them here",
         )
-    from iwsltpack.cluster.shards import read_sharing
-
     return read_sharing(shard, dask)
 
 

@@ -7,7 +7,8 @@ from iwsltpack.cli import console
 from iwsltpack.errors import printable
 
 if TYPE_CHECKING:
-    from iwsltpack.cleaning import Change, CleanSummary
+    from iwsltpack.cleaning.engine import Change
+    from iwsltpack.cleaning.files import CleanSummary
 
 
 def command(
@@ -25,7 +26,7 @@ def command(
 
     Example: iwsltpack clean runs/tst.en-zh.txt --output tst.zh --audit tst.audit.jsonl --diff
     """
-    from iwsltpack import cleaning
+    from iwsltpack.cleaning.files import clean_file, language_of
     from iwsltpack.documents.places import hypothesis_files, refuse_inside
 
     refuse_inside(output if output.is_dir() else output.parent, "run")
@@ -41,10 +42,10 @@ def command(
         for path in files:
             inner = Path(path.name) if path == file else path.relative_to(file)
             target = placed(output, inner)
-            summaries[target] = cleaning.clean_file(
+            summaries[target] = clean_file(
                 path,
                 target,
-                cleaning.language_of(path, lang, pair),
+                language_of(path, lang, pair),
                 audit=placed(audit, inner.with_suffix(".jsonl")) if audit is not None else None,
                 on_change=_show_change if diff else lambda _line, _change: None,
                 progress=reporter,

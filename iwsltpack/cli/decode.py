@@ -76,15 +76,13 @@ def tell_sets(done: "list[DecodedSet]") -> None:
 def _tell_run(run: "Run") -> None:
     """Sum a run up for the person watching; what asks for action comes last, in colour."""
     figures = run.summary
+    device = figures.peak_device_bytes
+    on_device = "" if device is None else f", {device / 2**30:.2f} GiB GPU"
     console.say(
         f"{run.test_set.name}: {run.output.lines} lines, {figures.seconds_per_segment:.3f} s a segment, "
         f"{figures.tokens_per_second:.0f} tokens a second, real-time factor {figures.real_time_factor:.3f}, "
         f"model loaded in {figures.load_seconds:.1f} s, peak {figures.peak_host_bytes / 2**30:.2f} GiB host"
-        + (
-            f", {figures.peak_device_bytes / 2**30:.2f} GiB GPU"
-            if figures.peak_device_bytes is not None
-            else ""
-        )
+        f"{on_device}"
     )
     if figures.truncated:
         limit = run.settings.retry_truncated or run.settings.max_new_tokens

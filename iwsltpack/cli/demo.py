@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from iwsltpack.cli import console
 from iwsltpack.system.tables import Column, Table
 
@@ -54,12 +56,10 @@ def command(
 
 
 def _show(lines: "list[Line]") -> None:
-    from rich.text import Text
-
     rows = [
         (
             str(number),
-            line.source,
+            line.said,
             line.reference,
             Text(line.hypothesis, style="green" if line.reference == line.hypothesis else "red"),
         )
@@ -68,7 +68,4 @@ def _show(lines: "list[Line]") -> None:
     columns = [
         Column(heading=text, prose=text == "said") for text in ("", "said", "reference", "compressed model")
     ]
-    document = [
-        {"said": line.source, "reference": line.reference, "hypothesis": line.hypothesis} for line in lines
-    ]
-    console.result(document, Table(columns, rows, "What the compressed model wrote"))
+    console.result([vars(line) for line in lines], Table(columns, rows, "What the compressed model wrote"))

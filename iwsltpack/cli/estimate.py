@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iwsltpack.artifact.sizes import GB, GIB
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import DEFAULT_SOURCE, DEFAULT_VERSION
 from iwsltpack.errors import UsageError
@@ -48,16 +49,17 @@ def command(
             matrices=matrices,
             progress=reporter,
         )
+    fitting = {text: _fitting(found, size) for text, size in targets.items()}
     document = {
         "format_version": format_version,
         "recipes": {each.recipe.name: _described(each) for each in found},
-        "targets": {text: _fitting(found, size) for text, size in targets.items()},
+        "targets": fitting,
     }
     shown: list[Any] = [_table(found), ""]
     if any(each.guessed for each in found):
         shown += _guess(found)
     if targets:
-        shown += ["", _target_table(found, targets)]
+        shown += ["", _target_table(fitting)]
     console.result(document, *shown)
 
 
@@ -98,8 +100,6 @@ def _fitting(found: list[Estimate], size: int) -> dict[str, Any]:
 
 
 def _table(found: list[Estimate]) -> Table:
-    from iwsltpack.artifact.sizes import GB, GIB
-
     large = max(each.sizes.total_bytes for each in found) >= GB
     unit, title = (GB, "sizes in GB = 10^9 bytes") if large else (GB // 1000, "sizes in MB = 10^6 bytes")
     names = {"selected": "selected", "linear": "linear", "embedding": "embed.", "audio_tower": "audio"}
@@ -126,12 +126,11 @@ def _duration(seconds: float) -> str:
     )
 
 
-def _target_table(found: list[Estimate], targets: dict[str, int]) -> Table:
+def _target_table(targets: dict[str, dict[str, Any]]) -> Table:
     from iwsltpack.building.size_estimate import LEAST_BITS
 
     rows = []
-    for text, size in targets.items():
-        told = _fitting(found, size)
+    for text, told in targets.items():
         calibrated = "; ".join(
             f"{name}: {item['bits']:.2f} bits, step about {item['step']:.1e}"
             if item["bits"] >= LEAST_BITS

@@ -1,14 +1,10 @@
 """``iwsltpack inspect``."""
 
-from typing import TYPE_CHECKING
-
+from iwsltpack.artifact.location import locate
+from iwsltpack.artifact.sizes import GB, GIB, Sizes, sizes_of
 from iwsltpack.cli import console
+from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.system.tables import Table, columns
-
-if TYPE_CHECKING:
-    from iwsltpack.artifact.sizes import Sizes
-    from iwsltpack.documents.artifact import ArtifactManifest
-
 
 UNITS = "GB = 10^9 bytes, GiB = 2^30 bytes; bits/weight counts all files of a component"
 
@@ -22,9 +18,6 @@ def command(
 
     Example: iwsltpack inspect artifacts/q3
     """
-    from iwsltpack.artifact.location import locate
-    from iwsltpack.artifact.sizes import sizes_of
-
     found = locate(artifact)
     manifest, sizes = found.manifest, sizes_of(found.manifest, found.total_bytes)
     console.result(
@@ -43,7 +36,7 @@ def command(
     )
 
 
-def _identity(manifest: "ArtifactManifest") -> Table:
+def _identity(manifest: ArtifactManifest) -> Table:
     base = manifest.base_model
     return Table(
         columns("", prose=[""]),
@@ -60,9 +53,7 @@ def _identity(manifest: "ArtifactManifest") -> Table:
     )
 
 
-def _measures(sizes: "Sizes") -> Table:
-    from iwsltpack.artifact.sizes import GB, GIB
-
+def _measures(sizes: Sizes) -> Table:
     rows = [
         (label, f"{size:,}", f"{size / GB:.3f}", f"{size / GIB:.3f}", f"{100 * size / max(source, 1):.1f} %")
         for label, size, source in (
@@ -75,7 +66,7 @@ def _measures(sizes: "Sizes") -> Table:
     return Table(columns("size", figures=("bytes", "GB", "GiB", "of source")), rows)
 
 
-def _components(sizes: "Sizes") -> Table:
+def _components(sizes: Sizes) -> Table:
     rows: list[tuple[str, ...]] = []
     for name, part in sizes.components.items():
         share = f"{100 * part.bytes / part.source_bytes:.1f} %" if part.source_bytes else "-"

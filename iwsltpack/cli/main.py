@@ -60,9 +60,8 @@ def main() -> None:
     except OSError as error:
         _fail(_refusal(error))
     except RuntimeError as error:
-        if "home directory" not in str(
-            error
-        ):  # pathlib's, for a user whom the system does not know: a container's
+        # pathlib's, for a user whom the system does not know: a container's
+        if "home directory" not in str(error):
             raise
         fix = "set HOME, or HF_HOME and IWSLTPACK_CACHE, to folders of your own"
         _fail(ResourceError("this user has no home folder, and things are kept there between runs", fix=fix))

@@ -9,7 +9,7 @@ from iwsltpack.documents.names import CLEANED_SCORE_NAME, SCORE_NAME
 from iwsltpack.documents.score import DIGITS, TITLES, Score, read_score
 from iwsltpack.errors import UsageError
 from iwsltpack.scoring.cache import ScoreCache
-from iwsltpack.scoring.metric_options import CometOptions
+from iwsltpack.scoring.comet_checkpoint import CometOptions
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SetsReporter
 from iwsltpack.system.tables import Table, columns
@@ -75,8 +75,10 @@ def command(
                 cache=None if cache else ScoreCache(None),
                 progress=sets,
             )
+            target = output
             # A run's own documents hold what it wrote; the server's view of it goes where it is told.
-            target = output or (None if as_server else _place_in_run(job.hypotheses, cleaned=clean))
+            if target is None and job.hypotheses.is_dir() and not as_server:
+                target = job.hypotheses / (CLEANED_SCORE_NAME if clean else SCORE_NAME)
             results.append((result if target is None else _write(target, result), target))
             documents.append(results[-1][0].to_json())
     if console.as_json():
@@ -116,10 +118,6 @@ def _references(
 
     found = read_references(reference, language=language, split=split)
     return found if source is None else with_sources(found, read_side(source, "source", split))
-
-
-def _place_in_run(hypotheses: Path, *, cleaned: bool) -> Path | None:
-    return hypotheses / (CLEANED_SCORE_NAME if cleaned else SCORE_NAME) if hypotheses.is_dir() else None
 
 
 def _write(target: Path, result: Score) -> Score:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
 from iwsltpack.documents.names import SUBMISSIONS_DIR
+from iwsltpack.documents.score import DIGITS, TITLES
 from iwsltpack.system.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ COLUMNS = [
 
 
 def _row(entry: "Entry") -> tuple[str, ...]:
-    from iwsltpack.documents.score import DIGITS, TITLES
-
     item = entry.submission
     if item is None:
         return ("", "?", "?", "?", "?", "?", "?", "-", entry.state, entry.folder)

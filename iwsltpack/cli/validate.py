@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from iwsltpack.cli import console
 from iwsltpack.documents.choices import ProblemFormat
@@ -68,8 +69,6 @@ COLOURS = {"error": "red", "warning": "yellow", "notice": "blue"}
 
 
 def _row(item: Problem) -> tuple[Any, ...]:
-    from rich.text import Text
-
     place = ":".join(str(part) for part in (item.path, item.line) if part is not None)
     severity = Text(item.severity, style=COLOURS[item.severity])
     return (place, severity, item.rule, item.message, item.fix or "")

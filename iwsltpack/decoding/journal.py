@@ -19,7 +19,7 @@ from typing import Any, Self, get_args
 from iwsltpack.documents.run import Finish
 from iwsltpack.errors import InputError, UsageError, clipped
 from iwsltpack.system import json_lines, locks
-from iwsltpack.system.fileio import canonical_json, disk_errors, fsync_directory, read_bytes
+from iwsltpack.system.fileio import canonical_json, disk_errors, fsync, read_bytes
 
 JOURNAL_FORMAT = "iwsltpack.journal"
 JOURNAL_VERSION = 2
@@ -210,7 +210,7 @@ class Journal(Contents):
                 header = {"format": JOURNAL_FORMAT, "format_version": JOURNAL_VERSION, "binding": binding}
                 self._bound = canonical_json(header, indent=None)
                 os.write(self._descriptor, self._bound)
-                fsync_directory(self.path.parent)
+                fsync(self.path.parent)
             os.fsync(self._descriptor)
 
 

@@ -4,26 +4,25 @@ The model is a miniature that translates a closed set of sentences and nothing e
 are those of a real submission.
 """
 
-import csv
 import importlib.util
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from iwsltpack.documents.names import CONFIG_NAME
 from iwsltpack.errors import InputError, IwsltpackError, UsageError
+from iwsltpack.scoring.comet_env import ensure_environment, worker_environment
+from iwsltpack.scoring.references import read_references
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Reporter
 
 MARK = ".iwsltpack-demo"
 """Says that a folder was made by the demo and may be made anew."""
 
-DATA = resources.files("iwsltpack.demo")
+DATA = Path(__file__).parent
 COMPARED = ("fp16", "selected-q2", "global-q2")
 """Recipes the submission is compared with."""
 HYPOTHESES = "runs/demo/demo.en-zh.txt"
@@ -48,7 +47,7 @@ class Step:
 
 def steps(part: str, **values: str) -> list[Step]:
     """Return the steps of one part of ``steps.toml``, with what stands in braces filled in."""
-    listed = tomllib.loads((DATA / "steps.toml").read_text(encoding="utf-8"))[part]
+    listed = fileio.read_toml(DATA / "steps.toml")[part]
     return [Step(**{key: text.format(**values) for key, text in step.items()}) for step in listed]
 
 
@@ -70,7 +69,7 @@ def comparison(*, comet: bool = False) -> list[Step]:
 class Line:
     """One clip of the demo: what was said, what should stand there, what the compressed model wrote."""
 
-    source: str
+    said: str
     reference: str
     hypothesis: str
 
@@ -93,12 +92,12 @@ def lay_out(folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / MARK).touch()
         for name, target in (("miniature", "checkpoint"), ("testset", "test")):
-            with resources.as_file(DATA / name) as source:
-                if not source.is_dir():
-                    raise InputError(
-                        "the installation lacks the demo's data", where=source, fix="install it again"
-                    )
-                shutil.copytree(source, folder / target)
+            source = DATA / name
+            if not source.is_dir():
+                raise InputError(
+                    "the installation lacks the demo's data", where=source, fix="install it again"
+                )
+            shutil.copytree(source, folder / target)
         fileio.write_bytes(folder / CONFIG_NAME, (DATA / CONFIG_NAME).read_bytes())
         _halve(folder)
 
@@ -120,19 +119,16 @@ def make_tiny_comet(folder: Path, progress: Reporter) -> None:
     IwsltpackError
         The environment cannot be built, or COMET in it cannot make the checkpoint.
     """
-    from iwsltpack.scoring.comet_env import ensure_environment, worker_environment
-
     python = ensure_environment(progress).python
     texts = fileio.read_bytes(folder / REFERENCES)
     progress.start("making a tiny COMET checkpoint", 1)
-    with resources.as_file(DATA / "tiny_comet.py") as path:
-        done = subprocess.run(
-            [python, "-X", "utf8", path, folder / TINY_COMET],
-            input=texts,
-            capture_output=True,
-            check=False,
-            env=worker_environment(offline=True),
-        )
+    done = subprocess.run(
+        [python, "-X", "utf8", DATA / "tiny_comet.py", folder / TINY_COMET],
+        input=texts,
+        capture_output=True,
+        check=False,
+        env=worker_environment(offline=True),
+    )
     progress.finish()
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -177,10 +173,6 @@ def rehearse(folder: Path, todo: Sequence[Step], announce: Callable[[Step], None
 
 def read_lines(folder: Path) -> list[Line]:
     """Pair every cleaned hypothesis with its reference."""
-    with (folder / "test" / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    hypotheses = (folder / CLEANED).read_text(encoding="utf-8").splitlines()
-    return [
-        Line(source=row["source_en"], reference=row["target_zh"], hypothesis=hypothesis)
-        for row, hypothesis in zip(rows, hypotheses, strict=True)
-    ]
+    references, hypotheses = read_references(folder / REFERENCES), fileio.read_lines(folder / CLEANED)
+    told = zip(references.sources or (), references.lines, hypotheses, strict=True)
+    return [Line(said=said, reference=wanted, hypothesis=found) for said, wanted, found in told]

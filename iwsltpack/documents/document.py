@@ -52,8 +52,6 @@ def _decode(kind: Any, value: Any) -> Any:
     if origin is tuple:
         item = get_args(kind)[0]
         return tuple(_decode(item, element) for element in value)
-    if origin is list:
-        return [_decode(get_args(kind)[0], element) for element in value]
     if origin is dict:
         return {key: _decode(get_args(kind)[1], element) for key, element in value.items()}
     # To a JSON schema 2.0 is an integer, and 2 is a number.
@@ -111,8 +109,7 @@ class Document(Part):
     def from_json(cls, data: dict[str, Any], *, path: object = None) -> Self:
         """Check `data` against the schema, then build; a `ValidationFailed` holds every problem and names `path`."""
         schema.check(data, cls.SCHEMA, None if path is None else str(path))
-        built: Self = _build(cls, data)
-        return built
+        return super().from_json(data)
 
     @classmethod
     def read(cls, path: Path) -> Self:

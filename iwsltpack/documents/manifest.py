@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from iwsltpack.documents.artifact import ArtifactManifest, File, Tensor
 from iwsltpack.documents.layout import GROUP_METADATA, MAX_CHUNK_VALUES
@@ -36,12 +35,12 @@ def read_manifest(artifact: Path) -> ArtifactManifest:
     path = artifact / MANIFEST_NAME
     if not path.is_file():
         raise _not_an_artifact(artifact)
-    raw = fileio.read_bytes(path, limit=MANIFEST_LIMIT)
-    return parse_manifest(raw, fileio.parse_json(raw, path), path)
+    return parse_manifest(fileio.read_bytes(path, limit=MANIFEST_LIMIT), path)
 
 
-def parse_manifest(raw: bytes, data: Any, path: object) -> ArtifactManifest:
-    """Check the manifest `data` that was parsed from `raw`; see `read_manifest` for what is raised."""
+def parse_manifest(raw: bytes, path: object) -> ArtifactManifest:
+    """Check the manifest that came from `path` as `raw`; see `read_manifest` for what is raised."""
+    data = fileio.parse_json(raw, path)
     if not isinstance(data, dict) or data.get("format") != ARTIFACT_FORMAT:
         raise ArtifactError("not an artifact manifest", where=path, expected=f'"format": "{ARTIFACT_FORMAT}"')
     if data.get("format_version") not in ARTIFACT_VERSIONS:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from iwsltpack.artifact.sizes import GB, GIB, Sizes
 from iwsltpack.building import mlp_layers
 from iwsltpack.codecs.registry import coding_in
@@ -69,8 +71,6 @@ def is_generated(card: bytes) -> bool:
 
 
 def _front_matter(manifest: ArtifactManifest) -> str:
-    import yaml
-
     base, tags = manifest.base_model, ["iwslt", "model-compression", "zarr"]
     data: dict[str, Any] = {}
     if base.id and _HUB_ID.fullmatch(base.id):

@@ -1,13 +1,15 @@
 """The hub as push and pull see it: a quiet client, and what a repository holds at a commit."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi, get_session
+from huggingface_hub.hf_api import ModelInfo, RepoFile
+from huggingface_hub.utils.sha import git_hash
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from iwsltpack.documents.artifact import File
 from iwsltpack.documents.names import MANIFEST_NAME
@@ -18,10 +20,6 @@ from iwsltpack.remote.hub_errors import hub_errors
 from iwsltpack.system import fileio
 from iwsltpack.system.quiet import quiet_loggers
 from iwsltpack.version import __version__
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo
 
 MAIN = "main"
 
@@ -47,8 +45,6 @@ class RemoteFile:
             return False
         if self.sha256 is not None:
             return self.sha256 == file.sha256
-        from huggingface_hub.utils.sha import git_hash
-
         return local is None or self.blob == git_hash(local.read_bytes())
 
     def is_manifest_of(self, artifact: Path) -> bool:
@@ -74,8 +70,6 @@ def connected(where: str, *, endpoint: str | None = None) -> Iterator[HfApi]:
 
     Its exceptions become ours, about the repository `where`; see `hub_errors` and `fileio.disk_errors`.
     """
-    from huggingface_hub import HfApi, get_session
-
     with fileio.disk_errors(where), hub_errors(where), _quiet():
         # One client for all requests of this process; it may have been replaced after a broken connection.
         session = get_session()
@@ -89,12 +83,6 @@ def connected(where: str, *, endpoint: str | None = None) -> Iterator[HfApi]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the library's bars and retry messages, which quote signed addresses, off the terminal."""
-    from huggingface_hub.utils.tqdm import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
     hidden = are_progress_bars_disabled()
     if not hidden:
         disable_progress_bars()
@@ -119,8 +107,6 @@ def look(api: HfApi, repo: str, revision: str | None = None) -> tuple[str, dict[
 
 def listing(api: HfApi, repo: str, commit: str) -> dict[str, RemoteFile]:
     """Return path -> file of everything a repository holds at a commit."""
-    from huggingface_hub.hf_api import RepoFile
-
     return {
         entry.path: RemoteFile(
             bytes=entry.size, sha256=entry.lfs.sha256 if entry.lfs else None, blob=entry.blob_id

@@ -174,7 +174,7 @@ def _bring(
     with lock_partial(output, LOCK, "another pull is writing this artifact"):
         found = _fetch(location, files, partial / ARTIFACT, progress)
         (partial / ARTIFACT).rename(output)
-        fileio.fsync_directory(output.parent)
+        fileio.fsync(output.parent)
     return found
 
 

@@ -6,13 +6,15 @@ files; where there are several, the first takes the older manifest away. So the 
 or the new one. What is left to do is told by the hub's own listing alone: no state is kept on this side.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import GatedRepoError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.hf_api import ModelInfo
 
 from iwsltpack.artifact.integrity import verify_artifact
 from iwsltpack.artifact.sizes import measure
@@ -27,11 +29,6 @@ from iwsltpack.hub.changes import Changes, commit_groups, compare, find_differen
 from iwsltpack.hub.client import MAIN, RemoteFile, connected, first_answer, listing, locate, look
 from iwsltpack.remote.hub_errors import ask_hub
 from iwsltpack.system.progress import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.hf_api import ModelInfo
-
 
 CardOutcome = Literal["created", "updated", "unchanged", "kept"]
 
@@ -192,8 +189,6 @@ class _Push:
         self.progress.finish()
 
     def _operation(self, file: File) -> CommitOperationAdd:
-        from huggingface_hub import CommitOperationAdd
-
         if file.path not in self.operations:
             # Hashed by the library as it is read: a file that changes under way is found by the check at the end.
             self.operations[file.path] = CommitOperationAdd(file.path, self.artifact / file.path)
@@ -226,8 +221,6 @@ class _Push:
         return ask_hub(once, self.repo, tell=lambda pause: note(f"the hub is busy: on in {pause:.0f} s"))
 
     def _commits(self, head: str, changes: Changes, card: bytes | None) -> str:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
         if changes.nothing and card is None:
             return head
         groups = commit_groups(changes.send)
@@ -268,9 +261,6 @@ class _Push:
 
 def _find(api: HfApi, repo: str, private: bool) -> ModelInfo | None:
     """Ask for login and repository before anything long is begun; None: it does not exist, or not for this login."""
-    from huggingface_hub import get_token
-    from huggingface_hub.errors import GatedRepoError, LocalTokenNotFoundError, RepositoryNotFoundError
-
     if get_token() is None:
         raise LocalTokenNotFoundError
     try:

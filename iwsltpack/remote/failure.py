@@ -7,7 +7,6 @@ checkpoint on the hub, and artifacts read in place all use it.
 import random
 import re
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from datetime import UTC, datetime
@@ -57,7 +56,7 @@ class FailureRow(NamedTuple):
 
 
 def _read_rows() -> tuple[dict[str, str], dict[str, dict[str, FailureRow]]]:
-    tables = tomllib.loads(Path(__file__).with_name("failures.toml").read_text(encoding="utf-8"))
+    tables = fileio.read_toml(Path(__file__).with_name("failures.toml"))
     steps = tables.pop("steps")
     classes = {
         kind.__name__: kind for kind in (ArtifactError, InputError, OfflineError, ResourceError, UsageError)

@@ -221,7 +221,7 @@ class Mirror:
         with _new_file(self.folder.parent) as path:
             yield path
             with fileio.disk_errors(target):
-                fileio.fsync_file(path)
+                fileio.fsync(path)
                 path.chmod(0o644)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
@@ -268,8 +268,7 @@ def _fetch_manifest(store: Store, box: Path) -> tuple[bytes, ArtifactManifest]:
     with _new_file(box) as path:
         store.fetch(MANIFEST_NAME, path, MANIFEST_LIMIT, lambda _: None)
         raw = fileio.read_bytes(path, limit=MANIFEST_LIMIT)
-    where = f"{store.location.shown}/{MANIFEST_NAME}"
-    return raw, parse_manifest(raw, fileio.parse_json(raw, where), where)
+    return raw, parse_manifest(raw, f"{store.location.shown}/{MANIFEST_NAME}")
 
 
 def _check(path: Path, file: File) -> None:

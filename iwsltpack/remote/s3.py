@@ -46,28 +46,23 @@ class BucketFiles:
             read_timeout=failure.READ_TIMEOUT_S,
             retries=once,
             max_pool_connections=32,
+            signature_version=None if self._signed else UNSIGNED,
         )
-        if not self._signed:
-            config = config.merge(Config(signature_version=UNSIGNED))
         return Session().create_client("s3", config=config)
 
     def fetch(self, relative: str, into: Path, limit: int) -> None:
         """Write one file of at most `limit` bytes to `into`; raises `Failure`."""
-        from botocore.exceptions import (  # type: ignore[import-untyped]
-            BotoCoreError,
-            ClientError,
-            NoCredentialsError,
-        )
+        from botocore import exceptions
 
         try:
             self._fetch(relative, into, limit)
-        except NoCredentialsError as error:
+        except exceptions.NoCredentialsError as error:
             if not self._signed:
                 raise _failure(error) from None
             # A public bucket wants requests without a signature, and this machine has nothing to sign with.
             self._signed, self._made = False, (0, None)
             self.fetch(relative, into, limit)
-        except (BotoCoreError, ClientError) as error:
+        except (exceptions.BotoCoreError, exceptions.ClientError) as error:
             raise _failure(error) from None
 
     def _fetch(self, relative: str, into: Path, limit: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from iwsltpack.cleaning import LANGUAGES, clean_lines
+from iwsltpack.cleaning.engine import LANGUAGES, clean_lines
 from iwsltpack.documents.run import RunSegment
 from iwsltpack.documents.score import DIGITS, TITLES, digest
 from iwsltpack.errors import InputError

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from iwsltpack.artifact.location import Place, is_address, locate, name_of
 from iwsltpack.artifact.sizes import Sizes, sizes_of
-from iwsltpack.cleaning import clean_lines
+from iwsltpack.cleaning.engine import clean_lines
 from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.choices import Measure
 from iwsltpack.documents.names import (

@@ -14,7 +14,7 @@ from typing import Any, Self, get_args
 
 from iwsltpack.documents.choices import Device
 from iwsltpack.errors import MissingDependency, ResourceError, UsageError, how_it_ended
-from iwsltpack.scoring.comet_checkpoint import DEFAULT_MODEL, find_checkpoint, is_offline
+from iwsltpack.scoring.comet_checkpoint import BATCH_SIZE, DEFAULT_MODEL, find_checkpoint, is_offline
 from iwsltpack.scoring.comet_env import (
     COMET_VERSION,
     CometEnvironment,
@@ -22,7 +22,6 @@ from iwsltpack.scoring.comet_env import (
     last_words,
     worker_environment,
 )
-from iwsltpack.scoring.metric_options import BATCH_SIZE
 from iwsltpack.system.progress import SILENT, Reporter
 
 START_SECONDS = 600.0
@@ -167,7 +166,6 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                text=True,
                 encoding="utf-8",
                 env=worker_environment(offline=is_offline()),
             )

@@ -1,10 +1,11 @@
-"""COMET checkpoints: a folder, a ``model.ckpt``, or a hub id that is downloaded once."""
+"""COMET checkpoints: which one is asked for, a folder, a ``model.ckpt``, or a hub id that is downloaded once."""
 
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from iwsltpack.documents.choices import Device
 from iwsltpack.documents.score import MetricCheckpoint
 from iwsltpack.errors import InputError, ResourceError
 from iwsltpack.scoring.cache import default_cache
@@ -13,9 +14,20 @@ from iwsltpack.system.progress import Reporter
 
 DEFAULT_MODEL = "Unbabel/wmt22-comet-da"
 """What the paper and the track score with."""
+BATCH_SIZE = 16
+"""COMET's, in the paper."""
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = ("checkpoints/model.ckpt", "hparams.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CometOptions:
+    """Which COMET: hub id, folder or file; segments a batch; ``auto``, ``cuda`` or ``cpu``."""
+
+    model: str = DEFAULT_MODEL
+    batch_size: int = BATCH_SIZE
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

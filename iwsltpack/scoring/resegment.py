@@ -158,7 +158,6 @@ def _ask(tasks: list[list[object]]) -> list[list[int]]:
             [sys.executable, "-P", "-X", "utf8", str(script)],
             input=json.dumps(tasks),
             capture_output=True,
-            text=True,
             encoding="utf-8",
             timeout=SECONDS,
             check=False,

@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from iwsltpack import cleaning
+import regex
+
+from iwsltpack.cleaning import chat_marks
+from iwsltpack.cleaning.engine import clean_lines
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import DEFAULT_METRICS
 from iwsltpack.documents.names import PAIRS
@@ -24,9 +27,11 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import Comet
-from iwsltpack.scoring.metric_options import CometOptions
+from iwsltpack.scoring.comet_checkpoint import CometOptions
 from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.references import References
+from iwsltpack.scoring.resegment import aligner_version
+from iwsltpack.scoring.resegment import resegment as cut_anew
 from iwsltpack.scoring.significance import (
     BOOTSTRAP_SAMPLES,
     RANDOMIZATION_TRIALS,
@@ -133,8 +138,6 @@ def _language_of(hypotheses: Hypotheses, references: References) -> str:
     """Return the target language that the run, the file's name, the references or their script tell."""
     if told := PAIRS.get(hypotheses.pair or "") or references.language:
         return told
-    import regex
-
     text = "".join(references.lines)
     han, letters = len(regex.findall(r"\p{Han}", text)), len(regex.findall(r"\p{L}", text))
     if han > letters / 2 and regex.search(r"[\p{Hiragana}\p{Katakana}]", text) is None:
@@ -170,16 +173,13 @@ def _prepare(
     lines, done = hypotheses.lines, []
     if clean:
         done.append(f"iwsltpack-{__version__}")
-        lines = tuple(line.rstrip() for line in cleaning.clean_lines(lines, language).texts)
+        lines = tuple(line.rstrip() for line in clean_lines(lines, language).texts)
     scored = scored_text(hypotheses.name, lines)
     if as_server:
         done.append("server")
-        lines = tuple(map(cleaning.as_server, lines))
+        lines = tuple(map(chat_marks.as_server, lines))
     program = None
     if resegment:
-        from iwsltpack.scoring.resegment import aligner_version
-        from iwsltpack.scoring.resegment import resegment as cut_anew
-
         recordings = hypotheses.documents
         if recordings is not None and len(set(recordings)) == len(lines):
             recordings = None  # each line is all of its talk, or nothing is known of the talks they belong to

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from iwsltpack.artifact.location import Place, local_copy
 from iwsltpack.artifact.sizes import measure
-from iwsltpack.cleaning import RULES as CLEANING_RULES
-from iwsltpack.cleaning import CleanedLine, clean_lines
+from iwsltpack.cleaning.engine import CleanedLine, clean_lines
 from iwsltpack.cleaning.files import CleanSummary, audit_entry
+from iwsltpack.cleaning.rules import RULES as CLEANING_RULES
 from iwsltpack.documents.artifact import ArtifactManifest, Tool
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import PAIRS, RUN_NAME, SUBMISSION_NAME

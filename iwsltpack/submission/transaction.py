@@ -51,7 +51,7 @@ def write_folder(root: Path, number: int, files: dict[str, bytes]) -> Path:
                 stream.flush()
                 os.fsync(stream.fileno())
         for directory in {folder, *((folder / name).parent for name in files)}:
-            fileio.fsync_directory(directory)
+            fileio.fsync(directory)
     return folder
 
 
@@ -79,10 +79,10 @@ def recover(root: Path) -> None:
                 (root / source).rename(root / name)
         for number, name in enumerate(steps["remove"], len(steps["install"])):
             _put_aside(root, name, number)
-        fileio.fsync_directory(root)
+        fileio.fsync(root)
         _drop(root, f"{HIDDEN}old-")
         journal.unlink()
-        fileio.fsync_directory(root)
+        fileio.fsync(root)
     _drop(root, HIDDEN)
 
 

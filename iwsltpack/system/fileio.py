@@ -138,19 +138,13 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def fsync_directory(path: Path) -> None:
-    """Make a rename or a new name inside `path` durable."""
+def fsync(path: Path) -> None:
+    """Make a file's bytes durable, or a rename or a new name inside a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def fsync_file(path: Path) -> None:
-    """Make a file's bytes durable."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 @contextlib.contextmanager
@@ -197,7 +191,7 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        fsync_directory(path.parent)
+        fsync(path.parent)
 
 
 @contextlib.contextmanager
@@ -213,7 +207,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        fsync_directory(path.parent)
+        fsync(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -234,7 +228,7 @@ def create_bytes(path: Path, data: bytes) -> None:
             # Unlike a rename, a link never replaces what somebody else wrote since one looked.
             with contextlib.suppress(FileExistsError):
                 os.link(stream.name, path)
-        fsync_directory(path.parent)
+        fsync(path.parent)
 
 
 def write_json(path: Path, document: Any) -> None:

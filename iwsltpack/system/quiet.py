@@ -17,9 +17,8 @@ _settings = threading.Lock()
 def quiet_process() -> None:
     """Keep the warnings of every library off stderr for good, however it tells them; errors stay."""
     warnings.simplefilter("ignore")
-    os.environ.setdefault(
-        "TRANSFORMERS_VERBOSITY", "error"
-    )  # it has a handler of its own, and reads this when imported
+    # It has a handler of its own, and reads this when imported.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if logging.lastResort is not None:
         logging.lastResort.setLevel(logging.ERROR)
 

@@ -31,8 +31,9 @@ def is_iwslt(folder: Path) -> bool:
         return True
     if list_audio(folder):
         return bool(lists_among(files_below(folder)))
-    beside = companions(folder)
-    others = [path for path in _subfolders(folder) if path not in beside]
+    inner = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    beside = [path for path in inner if not any(map(is_audio, files_below(path)))]
+    others = [path for path in inner if path not in beside]
     # A single folder of recordings belongs to the lists beside it, even with a list of its own.
     return any(lists_among(files_below(path)) for path in beside) and (
         len(others) == 1 or (bool(others) and not any(map(is_iwslt, others)))
@@ -48,15 +49,6 @@ def lists_among(files: Iterable[Path]) -> list[Path]:
 def is_order(path: Path) -> bool:
     """Tell by its name whether a file is ``FILE_ORDER``, which some systems call ``file_order.txt``."""
     return path.name.upper() in (ORDER_NAME, f"{ORDER_NAME}.TXT")
-
-
-def companions(folder: Path) -> list[Path]:
-    """Return the subfolders that hold no recording at any depth."""
-    return [path for path in _subfolders(folder) if not any(map(is_audio, files_below(path)))]
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def read_iwslt(folder: Path, segmentation: Path | None = None) -> TestSet:

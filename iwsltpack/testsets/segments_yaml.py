@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+import yaml
+
 from iwsltpack.errors import InputError, Problem
 from iwsltpack.system.fileio import read_text
 from iwsltpack.testsets.recordings import Recordings
@@ -72,8 +74,6 @@ def read_spans(path: Path, recordings: Recordings) -> tuple[list[Span], list[Pro
 
 def load_yaml(path: Path) -> Any:
     """Read a YAML 1.2 file in which no key stands twice; `InputError` where it is none."""
-    import yaml
-
     try:
         return yaml.load(read_text(path), Loader=_loader())  # noqa: S506
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -88,8 +88,6 @@ def load_yaml(path: Path) -> Any:
 @cache
 def _loader() -> Any:
     """Return a safe loader of the core schema of YAML 1.2."""
-    import yaml
-
     # libyaml reads 10,000 segments in a tenth of the time of the loader in Python; both build plain values only.
     safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

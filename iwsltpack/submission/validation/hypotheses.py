@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from iwsltpack.cleaning import as_server, clean_line, list_mark, shows_labels
+from iwsltpack.cleaning.chat_marks import as_server, list_mark
+from iwsltpack.cleaning.engine import clean_line, shows_labels
 from iwsltpack.errors import Problem, clipped
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.testsets.order import compare_order
