@@ -75,6 +75,12 @@ class IwsltpackError(Exception):
                 lines.append(f"  {label}: {printable(value)}")
         return "\n".join(lines)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the parts as a JSON object (`null` parts left out)."""
+        parts = {name: getattr(self, name) for name in ("what", "where", "expected", "got", "fix")}
+        told = {name: value for name, value in parts.items() if value is not None}
+        return {"error": type(self).__name__, **told}
+
 
 class UsageError(IwsltpackError):
     """A command, option, setting or name that does not exist or does not fit."""

@@ -505,8 +505,8 @@ def test_login_and_signature_reach_the_server_and_no_message(tmp_path: Path) -> 
         for address in (f"http://me:secret@{host}/zstd?sig=hidden%2B1", f"http://me:secret@{host}/pcodec"):
             with pytest.raises((ResourceError, InputError)) as error:
                 open_artifact(address)
-            assert "secret" not in f"{error.value}{vars(error.value)}"
-            assert "hidden" not in f"{error.value}{vars(error.value)}"
+            assert "secret" not in f"{error.value}{error.value.to_json()}"
+            assert "hidden" not in f"{error.value}{error.value.to_json()}"
         store.heal()
         with pytest.raises(InputError, match="not allowed"):
             open_artifact(f"{store.url}/zstd")

@@ -182,70 +182,75 @@ def _data_sets(job: Job, models: list[_Model], data: list[str]) -> Iterator[Chec
 
 def _model(job: Job, models: list[_Model], recipes: list[Recipe]) -> Iterator[Check]:
     """Judge the artifact of the job, or else the checkpoint, and leave it in `models`, unless it lies elsewhere."""
-    from iwsltpack.building.checkpoint import open_checkpoint
-    from iwsltpack.building.plan import calibration_bytes
-    from iwsltpack.building.source import find_local
-    from iwsltpack.scoring.comet_checkpoint import is_offline
-
     if is_address(job.artifact):
         where = shown(job.artifact)
         told = f"{where} lies elsewhere and is not looked at"
         yield Check("artifact", "warning", told, f"iwsltpack verify {where}")
         return
-    folder = Path(job.artifact)
-    if not job.is_unbuilt:
-        manifest = read_manifest(folder)
-        side = {
-            file.path.partition("/")[2] for file in manifest.files if file.path.startswith(f"{MODEL_DIR}/")
-        }
-        model = _Model(
-            base=manifest.base_model.id or job.base_model,
-            architecture=manifest.base_model.architecture,
-            files=frozenset(side),
-            parameters=manifest.parameters,
-            bytes=sum(file.bytes for file in manifest.files),
-            manifest=manifest,
-        )
-        wrong = check_sizes(folder, manifest)
-        yield from (_of_problem("artifact", found) for found in wrong[:3])
-        if not wrong:
-            told = f"{folder}: {len(manifest.files)} files of the right sizes, {_gib(model.bytes)}"
-            yield Check("artifact", "ok", f"{told} (every byte: iwsltpack verify {folder})")
-    elif (source := find_local(job.source)) is None:
-        from huggingface_hub.constants import HF_HUB_CACHE
+    yield from _checkpoint(job, models, recipes) if job.is_unbuilt else _artifact(job, models)
+    for model in models:
+        rules = editions.load(job.edition)
+        found = edition_rules.check_base_model(rules, model.base, model.architecture)
+        yield from (_of_problem("base model", problem) for problem in found)
+        if model.base is None:
+            fix = 'base_model = "OWNER/NAME" at the top of the settings'
+            yield Check("base model", "warning", f"not known; a {model.architecture}", fix)
+        elif not found:
+            yield Check("base model", "ok", f"{model.base}, {model.architecture}")
+        if absent := side_files.missing(model.files):
+            fix = "fetch the checkpoint anew, with all its files"
+            yield Check("processor", "error", f"no {' and no '.join(absent)}", fix)
+        else:
+            yield Check("processor", "ok", "tokenizer and feature extractor are there")
 
+
+def _artifact(job: Job, models: list[_Model]) -> Iterator[Check]:
+    folder = Path(job.artifact)
+    manifest = read_manifest(folder)
+    side = {file.path.partition("/")[2] for file in manifest.files if file.path.startswith(f"{MODEL_DIR}/")}
+    model = _Model(
+        base=manifest.base_model.id or job.base_model,
+        architecture=manifest.base_model.architecture,
+        files=frozenset(side),
+        parameters=manifest.parameters,
+        bytes=sum(file.bytes for file in manifest.files),
+        manifest=manifest,
+    )
+    wrong = check_sizes(folder, manifest)
+    yield from (_of_problem("artifact", found) for found in wrong[:3])
+    if not wrong:
+        told = f"{folder}: {len(manifest.files)} files of the right sizes, {_gib(model.bytes)}"
+        yield Check("artifact", "ok", f"{told} (every byte: iwsltpack verify {folder})")
+    models.append(model)
+
+
+def _checkpoint(job: Job, models: list[_Model], recipes: list[Recipe]) -> Iterator[Check]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from iwsltpack.building.checkpoint import open_checkpoint
+    from iwsltpack.building.plan import calibration_bytes
+    from iwsltpack.building.source import find_local
+    from iwsltpack.scoring.comet_checkpoint import is_offline
+
+    if (source := find_local(job.source)) is None:
         fix = "build fetches it from the hub; where there is no network, name a folder as source"
         state: State = "error" if is_offline() else "warning"
         size = f", {SOURCE_BYTES / GB:g} GB" if job.source == DEFAULT_SOURCE else ""
         told = f"{job.source} is not on this machine{size}; {_gib(_free(Path(HF_HUB_CACHE)))} are free for it"
         yield Check("checkpoint", state, told, fix)
         return
-    else:
-        checkpoint, files = open_checkpoint(source), side_files.collect(source)
-        model = _Model(
-            base=job.base_model or side_files.origin(source)[0],
-            architecture=side_files.architecture(files[side_files.CONFIG], source),
-            files=frozenset(files),
-            parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
-            bytes=checkpoint.nbytes,
-            work=sum(calibration_bytes(checkpoint, recipe) for recipe in recipes),
-        )
-        size = f"{model.parameters:,} parameters, {_gib(model.bytes)}"
-        yield Check("checkpoint", "ok", f"{job.source}: {size}; not built yet")
+    checkpoint, files = open_checkpoint(source), side_files.collect(source)
+    model = _Model(
+        base=job.base_model or side_files.origin(source)[0],
+        architecture=side_files.architecture(files[side_files.CONFIG], source),
+        files=frozenset(files),
+        parameters=sum(tensor.count for tensor in checkpoint.tensors.values()),
+        bytes=checkpoint.nbytes,
+        work=sum(calibration_bytes(checkpoint, recipe) for recipe in recipes),
+    )
+    size = f"{model.parameters:,} parameters, {_gib(model.bytes)}"
+    yield Check("checkpoint", "ok", f"{job.source}: {size}; not built yet")
     models.append(model)
-    rules = editions.load(job.edition)
-    found = edition_rules.check_base_model(rules, model.base, model.architecture)
-    yield from (_of_problem("base model", problem) for problem in found)
-    if model.base is None:
-        fix = 'base_model = "OWNER/NAME" at the top of the settings'
-        yield Check("base model", "warning", f"not known; a {model.architecture}", fix)
-    elif not found:
-        yield Check("base model", "ok", f"{model.base}, {model.architecture}")
-    if absent := side_files.missing(model.files):
-        fix = "fetch the checkpoint anew, with all its files"
-        yield Check("processor", "error", f"no {' and no '.join(absent)}", fix)
-    else:
-        yield Check("processor", "ok", "tokenizer and feature extractor are there")
 
 
 def _test_sets(job: Job) -> Iterator[Check]:
