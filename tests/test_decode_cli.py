@@ -56,6 +56,18 @@ def test_an_artifact_decodes_a_folder(artifact: Path, clips: Path, tmp_path: Pat
     assert (record.settings.mode, record.settings.dtype, record.settings.device) == (mode, "float32", "cpu")
 
 
+def test_an_empty_prompt_and_an_output_among_the_recordings_are_refused(
+    artifact: Path, clips: Path, tmp_path: Path
+) -> None:
+    empty = run(clips, "--artifact", artifact, "-o", tmp_path / "out", "--device", "cpu", "--prompt", " ")
+    assert isinstance(empty.exception, UsageError) and "the prompt is empty" in str(empty.exception)
+    inside = run(clips, "--artifact", artifact, "-o", clips, "--device", "cpu")
+    assert isinstance(inside.exception, UsageError)
+    assert "the output is a folder of recordings" in str(inside.exception)
+    assert sorted(path.name for path in clips.iterdir()) == ["1.wav", "2.wav"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_option_reaches_the_run(artifact: Path, clips: Path, tmp_path: Path) -> None:
     (clips / "3.wav").write_bytes(b"")
     template = tmp_path / "chat.jinja"

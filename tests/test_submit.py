@@ -28,7 +28,7 @@ from submission_fixtures import (  # noqa: F401
 from iwsltpack import editions
 from iwsltpack.documents.run import read_run
 from iwsltpack.documents.submission import read_submission
-from iwsltpack.errors import InputError, UsageError, ValidationFailed
+from iwsltpack.errors import InputError, Problem, UsageError, ValidationFailed
 from iwsltpack.submission import ledger, packaging, privacy
 from iwsltpack.submission.packaging import prepare
 from iwsltpack.submission.validation import validate
@@ -164,6 +164,21 @@ def test_one_test_set_too_many_is_refused(artifact: Path, tmp_path: Path) -> Non
 
 def test_two_runs_of_one_test_set_are_refused(run: Path, artifact: Path, tmp_path: Path) -> None:
     assert "submit.test-set-twice" in refused(artifact, run, write_run(tmp_path / "again", artifact))
+
+
+def test_two_test_sets_of_the_same_recordings_are_told(artifact: Path, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"r{i}", artifact, name=f"set{i}") for i in range(5)]
+
+    def told(found: list[Problem]) -> list[str]:
+        return [problem.message for problem in found if problem.rule == "submit.same-recordings"]
+
+    assert told(prepare(request(artifact, *runs, edition="iwslt2026")).warnings) == []
+    same = replace(read_run(runs[3]).test_set, sha256=read_run(runs[1]).test_set.sha256)
+    rewrite_run(runs[3], test_set=same)
+    package = prepare(request(artifact, *runs, edition="iwslt2026"))
+    assert told(package.warnings) == ["set1 and set3"]
+    folder, _ = ledger.add(tmp_path / "submissions", package)
+    assert told(validate(folder)[1]) == ["set1 and set3"]
 
 
 def test_a_run_of_another_pair_is_refused(run: Path, artifact: Path, tmp_path: Path) -> None:
@@ -365,6 +380,11 @@ def test_no_file_of_a_package_holds_where_it_was_made(run: Path, artifact: Path,
         ("https://example.org/home/page", []),
         ("ACL 60/60 and and/or en/zh", []),
         ("12.5 GB/s", []),
+        ("on /cluster/home/anna/acl and /Volumes/anna/x", ["/cluster/home/anna/acl", "/Volumes/anna/x"]),
+        ("~anna/acl, ~/acl", ["~anna/acl,", "~/acl"]),
+        ("at C:/Users/anna/acl", ["C:/Users/anna/acl"]),
+        ("ftp://a/b/c, s3://a/b, <audio>/</audio>, 3 / 4 / 5, ~5/6 of it", []),
+        ("set PYTHON=/path/to/python", []),
     ],
 )
 def test_paths_and_names_are_found_and_links_are_not(text: str, found: list[str]) -> None:

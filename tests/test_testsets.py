@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -265,7 +266,47 @@ def test_each_split_of_a_csv_is_a_test_set(manifest: Path) -> None:
     assert [s.index for s in found[0].segments] == [0, 1]
 
 
+def test_csv_rows_may_be_stretches_of_a_recording(manifest: Path) -> None:
+    text = "id,audio_path,offset,duration\na,clips/a.wav,0,0.25\nb,clips/a.wav,0.25,1e-1\nc,clips/c.wav,,\n"
+    (manifest / "manifest.csv").write_text(text)
+    (found,) = find_test_sets(manifest)
+    assert [(s.id, s.offset, s.duration) for s in found.segments] == [
+        ("a", 0.0, 0.25), ("b", 0.25, 0.1), ("c", 0.0, None)
+    ]  # fmt: skip
+    assert found.notices == ()
+
+
+def test_csv_rows_of_one_recording_are_told_and_other_times_never_passed_over(manifest: Path) -> None:
+    csv = manifest / "manifest.csv"
+    csv.write_text("id,audio_path\na,clips/a.wav\nb,clips/a.wav\n")
+    (notice,) = find_test_sets(manifest)[0].notices
+    assert (notice.severity, "1 recordings stand on several rows" in notice.message) == ("warning", True)
+    csv.write_text("id,audio_path,start,end\na,clips/a.wav,0,1\nb,clips/b.wav,0,1\n")
+    (notice,) = find_test_sets(manifest)[0].notices
+    assert (notice.severity, notice.message) == ("notice", "columns that are not read: start, end")
+    csv.write_text(
+        "id,audio_path,duration\na,clips/a.wav,1\nb,clips/b.wav,2\n"
+    )  # what clips are known to last
+    assert find_test_sets(manifest)[0].notices == ()
+
+
+def test_a_csv_finds_a_file_named_in_the_other_unicode_form(manifest: Path) -> None:
+    write_tone(manifest / "clips" / unicodedata.normalize("NFD", "Rede über.wav"), 0.5)
+    (manifest / "manifest.csv").write_text("id,audio_path\na,clips/Rede über.wav\n", encoding="utf-8")
+    assert find_test_sets(manifest)[0].segments[0].path.is_file()
+
+
 CSV_BREAKS = {
+    "times not read": (
+        "id,audio_path,start,end\na,clips/a.wav,0,1\nb,clips/a.wav,1,2\n",
+        r"(?s)not told in a way that is read.*columns offset and duration.*start, end",
+    ),
+    "no duration": ("id,audio_path,offset\na,clips/a.wav,1\n", r"\[csv.number\] a: duration is ''"),
+    "negative": ("id,audio_path,offset,duration\na,clips/a.wav,-1,2\n", r"\[csv.offset\] a: negative offset"),
+    "a duration alone": (
+        "id,audio_path,offset,duration\na,clips/a.wav,,2\n",
+        r"\[csv.number\] a: offset is ''",
+    ),
     "no audio_path": ("id,path\nx,clips/a.wav\n", "lacks the column audio_path"),
     "no columns": ("1,2\nx,y\n", "lacks the columns id, audio_path"),
     "semicolons": ("id;audio_path\nx;clips/a.wav\n", "lacks the columns id, audio_path"),
@@ -318,6 +359,80 @@ def test_acl6060_with_a_gap_is_refused_and_readable_as_a_folder(tmp_path: Path) 
     assert ids(tmp_path, kind="folder") == ["sent_1", "sent_2", "sent_4", "sent_10"]
 
 
+def test_acl6060_begins_at_the_first_sentence(tmp_path: Path) -> None:
+    for number in (2, 3):
+        write_tone(tmp_path / f"sent_{number}.wav", 0.2)
+    with pytest.raises(ValidationFailed, match=r"\[acl6060.gap\] sentences missing: 1"):
+        find_test_sets(tmp_path)
+    write_tone(tmp_path / "sent_1.wav", 0.2)
+    assert ids(tmp_path) == ["sent_1", "sent_2", "sent_3"]
+    write_tone(tmp_path / "sent_0.wav", 0.2)
+    assert ids(tmp_path) == ["sent_0", "sent_1", "sent_2", "sent_3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("FILE_ORDER.lst", "b.wav\na.wav\n"),
+        ("FILE-ORDER", "b\na\n"),
+        ("tst.FILE_ORDER", "b\n"),
+        ("order.txt", "wavs/b.wav\nwavs/a.wav\n"),
+        ("wav.scp", "u1 b.wav\nu2 a.wav\n"),
+    ],
+)
+def test_an_order_by_another_name_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    for clip in "ab":
+        write_tone(tmp_path / f"{clip}.wav", 0.2)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(
+        InputError, match=r"(?s)a list of the recordings that is not read.*call it FILE_ORDER"
+    ):
+        find_test_sets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("notes.txt", "a.wav is good\n"),
+        ("list.txt", "a.wav\nb.wav\n"),  # the order they have
+        ("README", "b.wav\nsays hello\n"),
+        ("tst.de.txt", "Guten Tag.\nVielen Dank.\n"),
+        ("one.txt", "b.wav\n"),
+    ],
+)
+def test_other_files_beside_recordings_need_no_word(tmp_path: Path, name: str, text: str) -> None:
+    for clip in "ab":
+        write_tone(tmp_path / f"{clip}.wav", 0.2)
+    (tmp_path / name).write_text(text)
+    (found,) = find_test_sets(tmp_path)
+    assert (found.kind, found.notices) == ("folder", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("segments", "u1 a 0.0 1.0\nu2 a 1.0 2.0\n"),
+        ("segments.tsv", "a\t0\t1\n"),
+        ("set.stm", ";; reference\n"),
+        ("set.yaml.txt", "- {wav: a.wav, offset: 0, duration: 1}\n"),
+        ("set.txt", "- {wav: a.wav, offset: 0, duration: 1}\n"),
+        ("set.json", '{"segments": [{"wav": "a.wav", "start": 0, "end": 1}]}'),
+        ("set.jsonl", '{"audio": "a.wav", "offset": 0, "duration": 1}\n'),
+    ],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_segments_in_another_form_are_told(tmp_path: Path, name: str, text: str, ordered: bool) -> None:
+    for clip in "ab":
+        write_tone(tmp_path / f"{clip}.wav", 0.2)
+    (tmp_path / name).write_text(text)
+    if ordered:
+        (tmp_path / "FILE_ORDER").write_text("b\na\n")
+    (found,) = find_test_sets(tmp_path)
+    (notice,) = found.notices
+    assert (notice.severity, Path(notice.path or "").name) == ("warning", name)
+    assert "may say where segments lie, in a form that is not read" in notice.message
+
+
 def test_acl6060_with_a_sentence_twice_is_refused(tmp_path: Path) -> None:
     for name in ("sent_1.wav", "sent_01.wav", "sent_2.wav"):
         write_tone(tmp_path / name, 0.2)
@@ -341,6 +456,13 @@ def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValidationFailed, match=r"\[folder.duplicate\] two recordings of one name: a.flac and a.wav"
     ):
+        find_test_sets(tmp_path)
+
+
+def test_two_unicode_forms_of_one_name_are_one_name(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        write_tone(tmp_path / f"{unicodedata.normalize(form, 'Rede über')}.wav", 0.2)
+    with pytest.raises(ValidationFailed, match="two recordings of one name"):
         find_test_sets(tmp_path)
 
 

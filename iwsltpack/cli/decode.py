@@ -9,6 +9,7 @@ from iwsltpack.cli.common import options_of
 from iwsltpack.cluster.shards import read_sharing
 from iwsltpack.decoding.options import DecodeOptions, RunRequest, read_per_set
 from iwsltpack.documents.names import RUNS_DIR
+from iwsltpack.errors import UsageError
 from iwsltpack.system.fileio import read_text
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def command(
     Example: iwsltpack decode test/ --artifact artifacts/q3 --output runs/q3 --device cuda
     """
     share = read_sharing(shard, dask)
+    if (prompt := options["prompt"]) is not None and not prompt.strip():
+        raise UsageError("the prompt is empty", fix="leave --prompt out for the edition's own")
     request = RunRequest(
         test_dir=test_dir,
         artifact=artifact,

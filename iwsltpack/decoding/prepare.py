@@ -15,7 +15,7 @@ from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.decoding.record import build_settings, describe_artifact, refuse_lost_journal
 from iwsltpack.documents.decoding_plan import DecodingPlan
 from iwsltpack.documents.places import refuse_above_runs, refuse_inside
-from iwsltpack.errors import InputError, ValidationFailed
+from iwsltpack.errors import InputError, UsageError, ValidationFailed
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import audio_limit, check_mode, processor_from
 from iwsltpack.system.progress import Reporter
@@ -76,6 +76,14 @@ def prepare_jobs(
         refuse_inside(folder, "run")
         refuse_above_runs(folder)
         refuse_lost_journal(folder)
+        if any(
+            segment.path.resolve().parent == folder.resolve()
+            for item in test_sets
+            for segment in item.segments
+        ):
+            raise UsageError(
+                "the output is a folder of recordings", where=folder, fix="give --output another"
+            )
     processor = processor_from(source.model_dir)
     family = family_of(processor)
     if options.engine == "vllm":

@@ -50,8 +50,13 @@ def check_base_model(edition: Edition, base_model: str | None, architecture: str
     return []
 
 
-def check_test_sets(edition: Edition, pair: str, names: Sequence[str]) -> list[Problem]:
-    """Return what is wrong with the test sets translated, `names` holding one name for each hypothesis file."""
+def check_test_sets(
+    edition: Edition, pair: str, names: Sequence[str], digests: Sequence[str] = ()
+) -> list[Problem]:
+    """Return what is wrong with the test sets translated.
+
+    `names` holds one name for each hypothesis file, `digests` what tells their segments apart, where it is known.
+    """
     wanted = edition.pair(pair).test_sets
     counts = Counter(names)
     found = sorted(counts)
@@ -59,6 +64,14 @@ def check_test_sets(edition: Edition, pair: str, names: Sequence[str]) -> list[P
         problem("submit.test-set-twice", f"{name}: {counts[name]} times")
         for name in found
         if counts[name] > 1
+    ]
+    same: dict[str, list[str]] = {}
+    for name, digest in zip(names, digests, strict=False):
+        same.setdefault(digest, []).append(name)
+    problems += [
+        problem("submit.same-recordings", " and ".join(others))
+        for others in same.values()
+        if len(set(others)) > 1
     ]
     problems += [
         problem("submit.test-set-unknown", f"{name!r} cannot be part of a file name")

@@ -93,8 +93,8 @@ def prepare(request: Request, progress: Reporter = SILENT) -> Package:
         request = replace(request, datasets=datasets_used(request.datasets, manifest))
     problems += check_datasets(request.edition.condition(request.condition), request.datasets)
     runs, run_problems = _collect_runs(request)
-    names = [run.test_set.name for _, run in runs]
-    problems += run_problems + check_test_sets(request.edition, request.pair, names)
+    names, digests = ([getattr(run.test_set, key) for _, run in runs] for key in ("name", "sha256"))
+    problems += run_problems + check_test_sets(request.edition, request.pair, names, digests)
     known = manifest.calibration.sha256 if manifest is not None and manifest.calibration else None
     problems += [
         problem("submit.calibrated-on-test-set", run.test_set.name, path=folder / RUN_NAME)

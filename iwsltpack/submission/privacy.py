@@ -16,10 +16,10 @@ from iwsltpack.submission.validation_rules import problem
 TEXTS: Final = (SUBMISSION_NAME, naming.DESCRIPTION, naming.UPLOAD)
 """The files of a package that are written here, and not decoded."""
 PATHS: Final = re.compile(
-    r"(?<![\w/.:])/(?:home|root|Users|tmp|mnt|var|data|scratch|work|opt|srv|workspace|gpfs|lustre|private|media|usr"
-    r"|nfs|projects?|share|shared|export|content|kaggle)/[^\s\"'`|)]+|(?<![A-Za-z])[A-Za-z]:\\[^\s\"'`|)]+|\\\\[\w.-]+\\[^\s\"'`|)]+"
-    r"|file://\S+"
+    r"(?<![\w/.:<])/(?!path/to/)[\w.-]+/[^\s\"'`|)]+|(?<![\w~/])~(?:[A-Za-z_][\w.-]*)?/[^\s\"'`|)]+"
+    r"|(?<![A-Za-z])[A-Za-z]:[\\/](?!/)[^\s\"'`|)]+|\\\\[\w.-]+\\[^\s\"'`|)]+|file://\S+"
 )
+"""Absolute paths of two parts and more, of home folders, of drives and shares; ``/path/to/`` is nobody's."""
 COMMON: Final = frozenset(
     "admin debian demo docker jovyan localhost main node root runner test ubuntu".split()  # noqa: SIM905
 )

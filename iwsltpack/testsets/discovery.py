@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from iwsltpack.documents.choices import TestSetKind
-from iwsltpack.errors import InputError, Problem, UsageError
+from iwsltpack.errors import InputError, Problem, Severity, UsageError
 from iwsltpack.testsets.csv_manifest import list_manifests, read_manifest
 from iwsltpack.testsets.folder import find_sentences, read_acl6060, read_folder
 from iwsltpack.testsets.iwslt import ORDER_NAME, is_iwslt, is_order, lists_among, read_iwslt
@@ -18,6 +18,7 @@ from iwsltpack.testsets.testset import (
     natural_key,
     safe_name,
 )
+from iwsltpack.testsets.unread_lists import other_segmentations, refuse_other_order
 
 
 def find_test_sets(
@@ -163,10 +164,17 @@ def _layout(folder: Path) -> TestSetKind | None:
 
 def _read(folder: Path, kind: TestSetKind) -> list[TestSet]:
     found = LAYOUTS[kind][1](folder)
+    files = files_below(folder)
+    used = {segment.path: segment.duration for item in found for segment in item.segments}
+    # A manifest is a person's own list, and so is a segmentation that was read.
+    if kind != "csv" and set(used.values()) == {None}:
+        if kind != "iwslt":
+            refuse_other_order(files, list(used))
+        for path in other_segmentations(files, list(used)):
+            message = "may say where segments lie, in a form that is not read: every recording is one segment"
+            found[0] = _with_notice(found[0], message, path, "warning")
     if kind == "iwslt":
         return found
-    files = files_below(folder)
-    used = {segment.path for item in found for segment in item.segments}
     # A manifest is a person's own choice of recordings; what it leaves out needs no word.
     unread = [path for path in files if is_audio(path) and path not in used] if kind != "csv" else []
     for what, paths in (("recordings", unread), ("lists of segments", lists_among(files))):
@@ -177,6 +185,6 @@ def _read(folder: Path, kind: TestSetKind) -> list[TestSet]:
     return found
 
 
-def _with_notice(test_set: TestSet, message: str, where: Path) -> TestSet:
-    notice = Problem(rule="testset.passed-over", severity="notice", message=message, path=str(where))
+def _with_notice(test_set: TestSet, message: str, where: Path, severity: Severity = "notice") -> TestSet:
+    notice = Problem(rule="testset.passed-over", severity=severity, message=message, path=str(where))
     return replace(test_set, notices=(*test_set.notices, notice))

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 from iwsltpack.errors import Problem
 from iwsltpack.testsets.testset import Segment, TestSet, list_audio, refuse, set_name
@@ -22,7 +23,8 @@ def find_sentences(folder: Path) -> Path | None:
 def read_acl6060(place: Path) -> TestSet:
     """Read ``sent_N`` recordings in the order of N; `place` is what `find_sentences` found.
 
-    A number that is missing or given twice is a `ValidationFailed`: every line after it would be another sentence's.
+    They begin at 1, or at 0. A number that is missing or given twice is a `ValidationFailed`: every line after it would
+    be another sentence's.
     """
     numbered: dict[int, Path] = {}
     problems: list[Problem] = []
@@ -33,7 +35,7 @@ def read_acl6060(place: Path) -> TestSet:
             message = f"sentence {number} is there twice: {numbered[number].name} and {path.name}"
             problems.append(Problem(rule="acl6060.duplicate", message=message, path=str(place)))
         numbered[number] = path
-    if missing := sorted(set(range(min(numbered), max(numbered))) - set(numbered)):
+    if missing := sorted(set(range(0 if 0 in numbered else 1, max(numbered))) - set(numbered)):
         shown = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
         fix = "fetch them, or read the folder as it is with --format folder"
         message = f"sentences missing: {shown}"
@@ -53,11 +55,12 @@ def read_folder(folder: Path) -> TestSet:
     seen: dict[str, str] = {}
     problems: list[Problem] = []
     for path in audio:
-        if path.stem in seen:
-            message = f"two recordings of one name: {seen[path.stem]} and {path.name}"
+        name = normalize("NFC", path.stem)  # two forms of one name look the same
+        if name in seen:
+            message = f"two recordings of one name: {seen[name]} and {path.name}"
             where = str(folder)
             problems.append(Problem(rule="folder.duplicate", message=message, path=where, fix="remove one"))
-        seen[path.stem] = path.name
+        seen[name] = path.name
     refuse(problems, folder)
     return TestSet(name=set_name(folder), kind="folder", segments=_segments(audio, folder))
 

@@ -3,7 +3,7 @@
 import math
 import re
 import reprlib
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -66,7 +66,7 @@ def read_spans(path: Path, recordings: Recordings) -> tuple[list[Span], list[Pro
     for number, entry in enumerate(data, 1):
         try:
             spans[_read_entry(entry, recordings, spans)] = None
-        except _WrongEntry as error:
+        except WrongEntry as error:
             message = f"segment {number}: {error}"
             problems.append(Problem(rule=f"yaml.{error.rule}", message=message, path=str(path)))
     return list(spans), problems
@@ -111,8 +111,8 @@ def _loader() -> Any:
     return Loader
 
 
-class _WrongEntry(Exception):
-    """What is wrong with one entry of the YAML, and the rule it breaks."""
+class WrongEntry(Exception):
+    """What is wrong with one entry of a list of segments, and the rule it breaks."""
 
     def __init__(self, rule: str, message: str) -> None:
         self.rule = rule
@@ -122,43 +122,49 @@ class _WrongEntry(Exception):
 def _read_entry(entry: object, recordings: Recordings, seen: Container[Span]) -> Span:
     """Return the stretch that one entry asks for, which was not `seen`."""
     if not isinstance(entry, dict):
-        raise _WrongEntry("entry", f"expected an object, got {reprlib.repr(entry)}")
+        raise WrongEntry("entry", f"expected an object, got {reprlib.repr(entry)}")
     if missing := [key for key in KEYS if key not in entry]:
-        raise _WrongEntry("keys", f"{', '.join(missing)} missing")
+        raise WrongEntry("keys", f"{', '.join(missing)} missing")
     if wrong := [key for key in entry if not isinstance(key, str)]:
-        raise _WrongEntry(
+        raise WrongEntry(
             "keys", f"{reprlib.repr(wrong[0])} is no key; the decimals of a number follow a point"
         )
     path = _recording(entry["wav"], recordings)
+    offset, duration = read_stretch(entry)
+    span = Span(path=path, offset=offset, duration=duration)
+    if span in seen:
+        raise WrongEntry("duplicate", f"the same stretch of {entry['wav']!r} is listed twice")
+    return span
+
+
+def read_stretch(entry: Mapping[Any, object]) -> tuple[float, float]:
+    """Return ``offset`` and ``duration`` of an entry, in seconds; what they cannot be is a `WrongEntry`."""
     numbers = []
     for key in ("offset", "duration"):
         value = _seconds(entry[key])
         if value is None:
-            raise _WrongEntry("number", f"{key} is {reprlib.repr(entry[key])}, not a number of seconds")
+            raise WrongEntry("number", f"{key} is {reprlib.repr(entry[key])}, not a number of seconds")
         numbers.append(value)
     offset, duration = numbers
     if offset < 0:
-        raise _WrongEntry("offset", f"negative offset {offset}")
+        raise WrongEntry("offset", f"negative offset {offset}")
     if duration <= 0:
-        raise _WrongEntry("duration", f"duration {duration} is not positive")
-    span = Span(path=path, offset=offset, duration=duration)
-    if span in seen:
-        raise _WrongEntry("duplicate", f"the same stretch of {entry['wav']!r} is listed twice")
-    return span
+        raise WrongEntry("duration", f"duration {duration} is not positive")
+    return offset, duration
 
 
 def _recording(wav: object, recordings: Recordings) -> Path:
     if not isinstance(wav, str):
-        raise _WrongEntry(
+        raise WrongEntry(
             "wav", f"wav is {reprlib.repr(wav)}, not a file name; put a name of digits in quotes"
         )
     if PurePosixPath(wav).is_absolute() or ".." in PurePosixPath(wav).parts:
-        raise _WrongEntry("escape", f"{wav!r} leads out of the test set")
+        raise WrongEntry("escape", f"{wav!r} leads out of the test set")
     found = recordings.find(wav)
     if not found:
-        raise _WrongEntry("unknown-wav", f"{wav!r} is not in the test set{recordings.nearest(wav)}")
+        raise WrongEntry("unknown-wav", f"{wav!r} is not in the test set{recordings.nearest(wav)}")
     if len(found) > 1:
-        raise _WrongEntry("ambiguous", f"{wav!r} may be {' or '.join(map(recordings.relative, found))}")
+        raise WrongEntry("ambiguous", f"{wav!r} may be {' or '.join(map(recordings.relative, found))}")
     return found[0]
 
 

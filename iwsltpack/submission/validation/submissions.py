@@ -203,7 +203,11 @@ def _check_rules(item: Submission, edition: Edition) -> list[Problem]:
         return [problem("submission.model-name", error.what)]
     problems = check_datasets(edition.condition(item.condition), item.datasets)
     problems += check_base_model(edition, item.artifact.base_model, item.artifact.architecture)
-    problems += check_test_sets(edition, item.pair, [test_set.name for test_set in item.test_sets])
+    names, digests = (
+        [each.name for each in item.test_sets],
+        [each.run.test_set_sha256 for each in item.test_sets],
+    )
+    problems += check_test_sets(edition, item.pair, names, digests)
     if item.model_name != expected:
         problems.append(problem("submission.model-name", f"{item.model_name!r} instead of {expected!r}"))
     return problems
