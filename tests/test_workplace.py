@@ -114,12 +114,16 @@ def test_the_whole_job_on_five_test_sets_killed_five_times_ends_valid(folder: Pa
     assert status(folder)["steps"][-1]["state"] == "missing"
 
 
-def check(folder: Path, name: str) -> dict[str, str]:
+def everything(folder: Path) -> list[dict[str, str]]:
     done = iwsltpack("doctor", "--json", cwd=folder)
-    found = [item for item in json.loads(done.stdout) if item["name"] == name]
-    worst = sorted(found, key=lambda item: ("error", "warning", "ok").index(item["state"]))[0]
-    assert (done.returncode == 5) == any(i["state"] == "error" for i in json.loads(done.stdout)), done.stdout
-    return worst
+    found: list[dict[str, str]] = json.loads(done.stdout)
+    assert (done.returncode == 5) == any(item["state"] == "error" for item in found), done.stdout
+    return found
+
+
+def check(folder: Path, name: str) -> dict[str, str]:
+    found = [item for item in everything(folder) if item["name"] == name]
+    return sorted(found, key=lambda item: ("error", "warning", "ok").index(item["state"]))[0]
 
 
 def change(folder: Path, old: str, new: str) -> None:
@@ -181,7 +185,12 @@ def test_a_calibrated_job_is_set_up_judged_and_said_to_lack_its_data(folder: Pat
     assert check(folder, "recipe")["told"].startswith("test/dev is among the test sets")
     change(folder, '# target_size = "3.0GB"', 'target_size = "3 apples"')
     assert check(folder, "recipe")["told"].startswith("not a size")
-    change(folder, 'target_size = "3 apples"', 'target_size = "1MB"')
+    change(folder, 'target_size = "3 apples"', 'bits = "many"')
+    assert check(folder, "recipe")["told"].startswith("not a number of bits")
+    change(folder, 'bits = "many"', "bits = 2.5")
+    told = [item["told"] for item in everything(folder) if item["name"] == "recipe"]
+    assert "to weigh 2.5 bits a weight" in told[-1], told
+    change(folder, "bits = 2.5", 'target_size = "1MB"')
     change(folder, 'recipe = "calibrated"', 'recipe = "selected-q3"')
     assert check(folder, "recipe")["told"].startswith(
         "selected-q3: a size is met by the step of a calibration"

@@ -22,7 +22,7 @@ from iwsltpack.documents.choices import DEFAULT_SOURCE
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MODEL_DIR
 from iwsltpack.documents.recipe import Recipe
-from iwsltpack.errors import IwsltpackError, Problem, ValidationFailed, how_to_install
+from iwsltpack.errors import IwsltpackError, Problem, UsageError, ValidationFailed, how_to_install
 from iwsltpack.submission import edition_rules
 from iwsltpack.system import memory
 from iwsltpack.workplace.job import Job
@@ -151,8 +151,14 @@ def _recipe(job: Job, recipes: list[Recipe], data: list[str]) -> Iterator[Check]
         return
     recipe = load_recipe(job.recipe)
     recipes.append(recipe)
-    target = None if job.target_size is None else SizeTarget(bytes=parse_size(job.target_size))
-    BuildRequest(Path(job.source), job.built, recipe, target=target).check_calibration(job.calibration)
+    size = None if job.target_size is None else parse_size(job.target_size)
+    try:
+        bits = None if job.bits is None else float(job.bits)
+    except ValueError:
+        raise UsageError("not a number of bits", got=repr(job.bits)) from None
+    target = None if size is None and bits is None else SizeTarget(bytes=size, bits=bits)
+    request = BuildRequest(Path(job.source), job.built, recipe, matrices=job.matrices, target=target)
+    request.check_calibration(job.calibration)
     if job.calibration is None:
         yield Check("recipe", "ok", f"{recipe.name}: {recipe.description}")
         return
@@ -168,8 +174,8 @@ def _recipe(job: Job, recipes: list[Recipe], data: list[str]) -> Iterator[Check]
         told = f"{job.calibration} is among the test sets, which judge what is calibrated"
         yield Check("recipe", "warning", told, "name a development set under [build], calibration")
     data.append(job.calibration_name or found[0].name)
-    size = f", to weigh {job.target_size}" if job.target_size else ""
-    yield Check("recipe", "ok", f"{recipe.name} on {told}{size}; iwsltpack estimate tells time and memory")
+    weighed = f", to weigh {target}" if target else ""
+    yield Check("recipe", "ok", f"{recipe.name} on {told}{weighed}; iwsltpack estimate tells time and memory")
 
 
 def _data_sets(job: Job, models: list[_Model], data: list[str]) -> Iterator[Check]:

@@ -30,10 +30,10 @@ class Job:
         Each stage's command with all that the settings lack; capital letters stand for what only a person knows.
     built
         Where the artifact is built; `artifact` is what is decoded with.
-    calibration, calibration_name
-        Data that the recipe is calibrated on, and what the rules call them; None where nobody said.
-    target_size
-        What the artifact may weigh, as it was written; None: any size.
+    calibration, calibration_name, matrices
+        Data that the recipe is calibrated on, and what the rules call them; or what a calibration made.
+    target_size, bits
+        What the artifact may weigh, or bits a calibrated weight, as they were written; None: any size.
     test_dir
         None where nobody said.
     references
@@ -62,7 +62,9 @@ class Job:
         self.recipe: str = build["recipe"]
         self.calibration = _path(build["calibration"])
         self.calibration_name: str | None = build["calibration_name"]
+        self.matrices = _path(build["matrices"])
         self.target_size: str | None = build["target_size"]
+        self.bits: str | None = build["bits"]
         self.base_model: str | None = build["base_model"] or submit["base_model"]
         self.test_dir = _path(decode["test_dir"])
         self.kind: TestSetKind | None = decode["format"]
@@ -82,7 +84,7 @@ class Job:
             "init": "iwsltpack init --team TEAM --pair en-zh",
             "build": typed(
                 "build",
-                (self.calibration or self.recipe != CALIBRATED, "--calibration DEVSET"),
+                (self.calibration or self.matrices or self.recipe != CALIBRATED, "--calibration DEVSET"),
                 (build["output"], f"--output {self.built}"),
             ),
             "decode": typed(
