@@ -162,7 +162,7 @@ def _read_manifest(path: Path, language: str | None, split: str | None) -> Refer
             where=path,
             expected=language and f"target_{language}",
             got=", ".join(wanted),
-            fix="choose one: --pair en-zh",
+            fix="leave one of them in the file" if language else "choose one: --pair en-zh",
         )
     if not wanted:
         raise _lacking_column(path, "references", f"a column target_{language or 'zh'}", columns)
