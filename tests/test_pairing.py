@@ -459,10 +459,17 @@ def test_columns_that_name_no_segment_are_said_to_be_of_no_use(tmp_path: Path) -
     references = table(tmp_path / "ref.csv", "audio_path,target_zh", others, LINES)
     cut = run(tmp_path, audio=[f"{name}.wav" for name in CLIPS], ids=CLIPS)
     assert pair(references, cut, reporter=listener).lines == tuple(LINES)
-    (said,) = listener.said
-    assert "named in ref.csv, column audio_path" in said
+    assert (
+        "paired by order: no segment of tst.en-zh.txt is named in ref.csv, column audio_path" in listener.said
+    )
+    (tmp_path / "hyp.csv").write_text(
+        "\n".join(["clip,hyp", *(f"c{it},{it}" for it in LINES)]), encoding="utf-8"
+    )
+    by_id = read_references(csv(tmp_path / "ids.csv", IDS))
+    assert pair(by_id, read_hypotheses(tmp_path / "hyp.csv"), reporter=listener).lines == tuple(LINES)
+    assert listener.said[1:] == ["paired by order: no segment of hyp.csv is named in ids.csv"]
     assert pair(references, Hypotheses(name="text", lines=tuple(LINES)), reporter=listener) is references
-    assert len(listener.said) == 1, "text has an order alone, and is not expected to have more"
+    assert len(listener.said) == 2, "text has an order alone, and is not expected to have more"
 
 
 def test_tables_on_both_sides_are_paired_by_a_column_they_share(tmp_path: Path) -> None:

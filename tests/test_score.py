@@ -597,7 +597,7 @@ def test_references_that_look_english_are_told(cache: ScoreCache, language: str)
     score(
         of(ENGLISH, "h"), refs(ENGLISH), language=language, metrics=["chrf"], cache=cache, progress=listener
     )
-    assert listener.said == ["3 of 3 references of ref.txt look English"]
+    assert listener.said == ["3 of the first 3 references of ref.txt look English"]
     for innocent, tongue in ((GERMAN, "de"), (REFERENCES, "zh"), (ENGLISH, "en"), (["BERT"] * 3, "de")):
         hypotheses = of(innocent, "h")
         score(hypotheses, refs(innocent), language=tongue, metrics=["chrf"], cache=cache, progress=listener)

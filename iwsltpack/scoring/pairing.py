@@ -91,10 +91,10 @@ def _by_columns(
     ours, theirs = max(both, key=lambda sides: len({*sides[0]} & {*sides[1]}), default=((), ()))
     if ours and 2 * len({*ours} & {*theirs}) >= len(ours):
         return replace(references, ids=theirs), replace(hypotheses, ids=ours)
-    if references.others and (hypotheses.ids or hypotheses.documents or hypotheses.others):
-        unused = ", ".join(references.others)
+    if all(side.ids or side.documents or side.others for side in (references, hypotheses)):
+        unused = f", column {', '.join(references.others)}" if references.others else ""
         reporter.say(
-            f"paired line by line: no segment of {hypotheses.name} is named in {references.name}, column {unused}"
+            f"paired by order: no segment of {hypotheses.name} is named in {references.name}{unused}"
         )
     return references, hypotheses
 
@@ -102,7 +102,7 @@ def _by_columns(
 def _named_by(side: SegmentLines) -> list[tuple[str, ...]]:
     """Return names of the segments, a recording's without folder and suffix, where all differ."""
     columns = [values for values in (side.ids, side.documents, *side.others.values()) if values]
-    bare = [tuple(PurePosixPath(bare_name(value)).name for value in values) for values in columns]
+    bare = [tuple(bare_name(value.rpartition("/")[2]) for value in values) for values in columns]
     return [names for names in bare if len(set(names)) == len(names)]
 
 

@@ -45,6 +45,8 @@ from iwsltpack.version import __version__
 
 NO_SPACES = ("zh", "ja")
 """Languages whose lines are joined without a space between them."""
+SAMPLE = 1000
+"""References that are looked at for their language."""
 TARGETS = ("zh", "de", "ja", "ko")
 """Languages that BLEU has a tokenizer for, all told from English by its function words."""
 
@@ -97,9 +99,9 @@ def score(
     references = pair(given, hypotheses, resegment=resegment, reporter=progress)
     effect = "chrF leaves them out, BLEU counts every word there as wrong"
     _check_filled(references.lines, references.name, "references", effect, progress)
-    english = sum(map(looks_english, references.lines))
-    if 2 * english > len(references.lines) and language in TARGETS:
-        progress.say(f"{english} of {len(references.lines)} references of {references.name} look English")
+    sample = references.lines[:SAMPLE]
+    if (english := sum(map(looks_english, sample))) > len(sample) / 2 and language in TARGETS:
+        progress.say(f"{english} of the first {len(sample)} references of {references.name} look English")
     prepare = partial(_prepare, language=language, clean=clean, as_server=as_server, resegment=resegment)
     text = prepare(hypotheses, references)
     other = None
