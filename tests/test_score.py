@@ -591,17 +591,34 @@ def test_comet_without_what_was_said_is_refused_and_one_line_of_it_told(
 ENGLISH = ["The cat is on the mat.", "This is what we do.", "Thank you for listening to it."]
 
 
-@pytest.mark.parametrize("language", ["zh", "de", "ja"])
-def test_references_that_look_english_are_told(cache: ScoreCache, language: str) -> None:
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [("zh", ENGLISH), ("de", ENGLISH), ("ja", ENGLISH), ("zh", GERMAN), ("de", REFERENCES[:3])],
+)
+def test_references_that_look_like_another_language_are_told(
+    cache: ScoreCache, language: str, lines: list[str]
+) -> None:
     listener = Listener()
-    score(
-        of(ENGLISH, "h"), refs(ENGLISH), language=language, metrics=["chrf"], cache=cache, progress=listener
-    )
-    assert listener.said == ["3 of the first 3 references of ref.txt look English"]
-    for innocent, tongue in ((GERMAN, "de"), (REFERENCES, "zh"), (ENGLISH, "en"), (["BERT"] * 3, "de")):
-        hypotheses = of(innocent, "h")
-        score(hypotheses, refs(innocent), language=tongue, metrics=["chrf"], cache=cache, progress=listener)
-    assert len(listener.said) == 1
+    score(of(lines, "h"), refs(lines), language=language, metrics=["chrf"], cache=cache, progress=listener)
+    assert listener.said == [f"3 of the first 3 references of ref.txt do not look like {language}"]
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        ("de", GERMAN),
+        ("zh", [*REFERENCES, "BERT", "GPT-4"]),
+        ("en", ENGLISH),
+        ("de", ["BERT"] * 3),
+        ("fr", ENGLISH),
+        ("ja", ["ありがとう。"]),
+        ("ko", ["감사합니다."]),
+    ],
+)
+def test_references_of_the_language_are_not_told(cache: ScoreCache, language: str, lines: list[str]) -> None:
+    listener = Listener()
+    score(of(lines, "h"), refs(lines), language=language, metrics=["chrf"], cache=cache, progress=listener)
+    assert listener.said == []
 
 
 def test_metrics_stay_where_only_the_files_name_differs_and_go_with_the_language(cache: ScoreCache) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import regex
 
 from iwsltpack.cleaning import chat_marks
-from iwsltpack.cleaning.engine import clean_lines
-from iwsltpack.cleaning.script import looks_english
+from iwsltpack.cleaning.engine import LANGUAGES, clean_lines
+from iwsltpack.cleaning.script import in_target, looks_english
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import DEFAULT_METRICS
 from iwsltpack.documents.score import (
@@ -48,7 +48,7 @@ NO_SPACES = ("zh", "ja")
 SAMPLE = 1000
 """References that are looked at for their language."""
 TARGETS = ("zh", "de", "ja", "ko")
-"""Languages that BLEU has a tokenizer for, all told from English by its function words."""
+"""Languages that BLEU has a tokenizer for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def score(
 
     References of other segments or another language, half of them empty or more, and sources that COMET lacks, are an
     `InputError`; an unknown metric, and a language that nothing tells, a `UsageError`. Single empty lines, and
-    references that look English, are told to `progress`.
+    references that look like another language, are told to `progress`.
     """
     if unknown := [name for name in metrics if name not in TITLES]:
         raise UsageError(f"unknown metric {unknown[0]!r}", expected=", ".join(TITLES))
@@ -99,9 +99,11 @@ def score(
     references = pair(given, hypotheses, resegment=resegment, reporter=progress)
     effect = "chrF leaves them out, BLEU counts every word there as wrong"
     _check_filled(references.lines, references.name, "references", effect, progress)
-    sample = references.lines[:SAMPLE]
-    if (english := sum(map(looks_english, sample))) > len(sample) / 2 and language in TARGETS:
-        progress.say(f"{english} of the first {len(sample)} references of {references.name} look English")
+    sample = [line for line in references.lines[:SAMPLE] if line.strip()]
+    if (strange := sum(_foreign(line, language) for line in sample)) > len(sample) / 2:
+        progress.say(
+            f"{strange} of the first {len(sample)} references of {references.name} do not look like {language}"
+        )
     prepare = partial(_prepare, language=language, clean=clean, as_server=as_server, resegment=resegment)
     text = prepare(hypotheses, references)
     other = None
@@ -159,6 +161,12 @@ def _check_filled(lines: Sequence[str], where: str, what: str, effect: str, repo
     if empty:
         count = f"{len(empty)} of {len(lines)} {what} of {where}"
         reporter.say(f"{count} are empty: {effect}; lines {listed(empty)}")
+
+
+def _foreign(line: str, language: str) -> bool:
+    if language in LANGUAGES:
+        return not in_target(line, language)
+    return language in TARGETS and looks_english(line)
 
 
 def _language_of(
