@@ -498,6 +498,13 @@ def test_segments_of_a_table_are_paired_by_their_numbers_in_a_document(tmp_path:
         table(tmp_path / "twice.csv", f"document,{column},target_zh", [*PLACES[:-1], PLACES[-2]], LINES)
 
 
+def test_a_column_beside_ids_may_count_something_else(tmp_path: Path) -> None:
+    rows = [f"{name},{place.split(',')[0]},1" for name, place in zip(IDS, PLACES, strict=True)]
+    references = table(tmp_path / "ref.csv", "id,document,index,target_zh", rows[::-1], LINES[::-1])
+    assert references.numbers is None
+    assert pair(references, run(tmp_path)).lines == tuple(LINES)
+
+
 def test_numbers_against_the_order_of_the_lines_are_refused_where_only_the_order_could_pair(
     tmp_path: Path,
 ) -> None:

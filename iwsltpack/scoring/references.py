@@ -223,7 +223,11 @@ def _named(path: Path, columns: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     if documents is not None:
         repeated = ids is not None and len(set(ids)) < len(ids)  # counted anew in each document
         names = _first_column(columns, NUMBER_COLUMNS) or (ids if repeated else None)
-        numbers = None if names is None else _numbers(path, documents, names)
+        # Beside an id, a column of that name may count something else.
+        count = names and (
+            ids is None or repeated or len({*zip(documents, names, strict=True)}) == len(names)
+        )
+        numbers = _numbers(path, documents, names) if names and count else None
         ids = None if repeated and numbers else ids
     texts = {*PLAIN_TARGETS, *COLUMNS["source"], *COLUMNS["output"]}
     others = {
