@@ -155,12 +155,12 @@ def _check_filled(lines: Sequence[str], where: str, what: str, effect: str, repo
             f"{what} are empty",
             where=where,
             expected="a text for nearly every segment",
-            got=f"{len(empty)} of {len(lines)} empty, the first on line {empty[0]}",
+            got=f"{len(empty)} of {len(lines)} empty, segment {empty[0]} the first",
             fix="give the file they stand in",
         )
     if empty:
-        count = f"{len(empty)} of {len(lines)} {what} of {where}"
-        reporter.say(f"{count} are empty: {effect}; lines {listed(empty)}")
+        told = f"{where}: {len(empty)} of {len(lines)} {what} are empty, segments {listed(empty)}"
+        reporter.say(f"{told}; {effect}")
 
 
 def _foreign(line: str, language: str) -> bool:
@@ -312,8 +312,8 @@ class _Scorer:
                 where=self.references.name,
                 fix="give it: --source FILE, or references in a manifest with a column source_en",
             )
-        effect = "COMET judges these lines by their references alone"
-        _check_filled(sources, self.references.name, "sources for COMET", effect, self.progress)
+        where, effect = f"given with {self.references.name}", "COMET reads an empty sentence there"
+        _check_filled(sources, where, "sources for COMET", effect, self.progress)
         if self.comet is None:
             self.comet = self.stack.enter_context(Comet(**vars(self.options), progress=self.progress))
         comet = self.comet
