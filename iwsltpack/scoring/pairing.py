@@ -42,7 +42,7 @@ def pair(
     documents are paired, and numbers may differ. Other names on both sides, other numbers, or another order are an
     `InputError`; what is left out, and an order that is doubtful, is told to the `reporter`.
     """
-    talks = _talks(references.documents, hypotheses.documents)
+    talks = _talks(references.documents, hypotheses.documents) if references.documents else {}
     if not talks and (references.ids is None or hypotheses.ids is None):
         references, hypotheses = _by_columns(references, hypotheses, reporter)
     known = bool(set(hypotheses.ids or ()) & set(references.ids or ()))
@@ -102,7 +102,8 @@ def _by_columns(
 def _named_by(side: SegmentLines) -> list[tuple[str, ...]]:
     """Return names of the segments, a recording's without folder and suffix, where all differ."""
     columns = [values for values in (side.ids, side.documents, *side.others.values()) if values]
-    bare = [tuple(bare_name(value.rpartition("/")[2]) for value in values) for values in columns]
+    files = [[value.rpartition("/")[2] for value in values] for values in columns]
+    bare = [tuple(bare_name(name) if "." in name else name for name in names) for names in files]
     return [names for names in bare if len(set(names)) == len(names)]
 
 
