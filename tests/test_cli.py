@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 import warm
+from evaluation_fixtures import REFERENCES, write_run
 
-from iwsltpack.cli import config
+from iwsltpack.cli import NAMES, common, config, function_of
 from iwsltpack.errors import UsageError
 
 Built = Callable[[str, str], Path]
@@ -86,6 +88,28 @@ def test_settings_file_replaces_options_and_the_command_line_wins(tiny: Path, tm
     for name, coding in (("from-settings", "pcodec"), ("mine", "paper")):
         told = json.loads(warm.iwsltpack("inspect", name, "--json", cwd=tmp_path).stdout)
         assert (told["coding"], told["recipe"]["name"]) == (coding, "selected-q2")
+
+
+def test_a_switch_of_the_settings_file_is_turned_off_by_hand(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", REFERENCES)
+    (tmp_path / "ref.txt").write_text("".join(f"{line}\n" for line in REFERENCES), encoding="utf-8")
+    (tmp_path / "iwsltpack.toml").write_text(
+        "json = true\n[score]\nclean = true\nmetric = 'chrf'\ncomet_model = 'x/y'\n"
+    )
+    command = ("score", "run", "-r", "ref.txt", "--no-cache")
+    told = json.loads(warm.iwsltpack(*command, cwd=tmp_path).stdout)
+    assert told["cleaned"] is True
+    assert "|clean:no|" in warm.iwsltpack(*command, "--no-clean", "--no-json", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("command", NAMES)
+def test_every_switch_that_settings_can_turn_on_can_be_turned_off(command: str) -> None:
+    app = typer.Typer(add_completion=False)
+    app.command(cls=common.Command)(common.with_options(function_of(command)))
+    switches = [item for item in typer.main.get_command(app).params if getattr(item, "is_flag", False)]
+    assert [
+        item.name for item in switches if not item.secondary_opts and item.name not in ("list_", "help")
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from iwsltpack.cli import score as score_command
 from iwsltpack.cli.common import with_options
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring.cache import ScoreCache
-from iwsltpack.scoring.pairing import pair, with_sources
+from iwsltpack.scoring.pairing import pair, scoring_jobs, with_sources
 from iwsltpack.scoring.references import References, read_references, read_side
 from iwsltpack.scoring.score import score
 from iwsltpack.scoring.texts import Hypotheses, read_hypotheses
@@ -365,3 +365,255 @@ def test_a_text_is_paired_through_its_test_set(test_set: Path, tmp_path: Path) -
         application, [str(folder), "-r", str(tmp_path / "other.xml"), "--test-set", str(test_set)]
     )
     assert isinstance(told.exception, UsageError)
+
+
+def laid_out(folder: Path, files: str) -> Path:
+    for name in files.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        fileio.write_lines(folder / name, LINES)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "files", "taken"),
+    [
+        ("tst.2022.en-de.txt", "tst.2022.txt tst.2021.txt tst.txt", "tst.2022.txt"),
+        ("tst.2022.en-de.txt", "tst.2022.de tst.2022.en tst.2022.zh.txt", "tst.2022.de"),
+        ("2022.acl-long.268.en-de.txt", "2022.acl-long.268.en-de.de.xml", "2022.acl-long.268.en-de.de.xml"),
+        ("demo.en-zh.clean.txt", "demo/src.en.txt demo/ref.ZH demo/notes.pdf", "demo/ref.ZH"),
+        ("demo.en-zh.txt", "demo.CSV demo.2021.csv", "demo.CSV"),
+        ("demo.txt", "demo.zh demo.en", "demo.zh"),
+        ("tst.de.en-de.txt", "tst.de.txt", "tst.de.txt"),
+    ],
+)
+def test_of_a_folder_the_whole_name_tells_the_references(
+    tmp_path: Path, hypotheses: str, files: str, taken: str
+) -> None:
+    refs = laid_out(tmp_path / "refs", files)
+    fileio.write_lines(tmp_path / hypotheses, LINES)
+    (job,) = scoring_jobs(tmp_path / hypotheses, refs)
+    assert job.reference == refs / taken
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "files"),
+    [
+        ("tst.2022.en-de.txt", "tst.2021.txt"),
+        ("2022.acl-long.268.en-de.txt", "2022.acl-long.110.txt"),
+        ("tst.en-zh.txt", "tst.2021.txt"),
+        ("tst.en-zh.txt", "tst.en"),
+        ("tst.en-zh.txt", "tst.de.txt"),
+        ("tst.en-zh.txt", "tst.zh.txt tst.txt"),
+        ("tst.en-zh.txt", "tst/src.en.txt"),
+        ("tst.en-zh.txt", "tst/a.txt tst/b.txt"),
+        ("tst.txt", "tst.zh tst.de"),
+    ],
+)
+def test_another_name_another_language_and_several_are_refused_with_all_names(
+    tmp_path: Path, hypotheses: str, files: str
+) -> None:
+    refs = laid_out(tmp_path / "refs", files)
+    fileio.write_lines(tmp_path / hypotheses, LINES)
+    with pytest.raises(InputError, match="not one for this test set") as caught:
+        scoring_jobs(tmp_path / hypotheses, refs)
+    assert all(Path(name).name in str(caught.value.got) for name in files.split())
+    if hypotheses == "tst.en-zh.txt":
+        write_run(tmp_path / "run", LINES)
+        with pytest.raises(InputError, match="not one for this test set"):
+            scoring_jobs(tmp_path / "run", refs)
+
+
+CLIPS = [f"sent_{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("resegment", [False, True])
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        ("audio_path,target_zh", [f"wavs/{name}.wav" for name in CLIPS]),
+        ("wav,target_zh", [f"{name}.flac" for name in CLIPS]),
+        ("Filename,target_zh", CLIPS),
+        ("name,target_zh", CLIPS),
+        ("segment,target_zh", CLIPS),
+        ("anything,target_zh", [f"/data/{name}.wav" for name in CLIPS]),
+    ],
+)
+def test_a_column_of_any_heading_that_names_the_segments_pairs_them(
+    tmp_path: Path, head: str, names: list[str], resegment: bool
+) -> None:
+    listener = Listener()
+    audio = [f"clips/{name}.wav" for name in CLIPS]
+    hypotheses = run(
+        tmp_path, audio=audio, ids=[f"s{number}" for number in range(5)] if "wav" in head else CLIPS
+    )
+    references = table(tmp_path / "ref.csv", head, names[::-1], LINES[::-1])
+    assert pair(references, hypotheses, resegment=resegment, reporter=listener).lines == tuple(LINES)
+    assert listener.said == []
+    some = table(tmp_path / "some.csv", head, [*names[:0:-1], "x"], LINES[::-1])
+    with pytest.raises(InputError, match="in another order" if resegment else "no reference for 1 of"):
+        pair(some, hypotheses, resegment=resegment)
+
+
+def test_columns_that_name_no_segment_are_said_to_be_of_no_use(tmp_path: Path) -> None:
+    listener, others = Listener(), [f"x{number}.wav" for number in range(5)]
+    references = table(tmp_path / "ref.csv", "audio_path,target_zh", others, LINES)
+    cut = run(tmp_path, audio=[f"{name}.wav" for name in CLIPS], ids=CLIPS)
+    assert pair(references, cut, reporter=listener).lines == tuple(LINES)
+    assert (
+        "paired by order: no segment of tst.en-zh.txt is named in ref.csv, column audio_path" in listener.said
+    )
+    (tmp_path / "hyp.csv").write_text(
+        "\n".join(["clip,hyp", *(f"c{it},{it}" for it in LINES)]), encoding="utf-8"
+    )
+    by_id = read_references(csv(tmp_path / "ids.csv", IDS))
+    assert pair(by_id, read_hypotheses(tmp_path / "hyp.csv"), reporter=listener).lines == tuple(LINES)
+    assert listener.said[1:] == ["paired by order: no segment of hyp.csv is named in ids.csv"]
+    assert pair(references, Hypotheses(name="text", lines=tuple(LINES)), reporter=listener) is references
+    assert len(listener.said) == 2, "text has an order alone, and is not expected to have more"
+
+
+def test_tables_on_both_sides_are_paired_by_a_column_they_share(tmp_path: Path) -> None:
+    references = table(tmp_path / "ref.csv", "clip,target_zh", CLIPS[::-1], LINES[::-1])
+    table(tmp_path / "said.csv", "clip,source_en,target_zh", CLIPS, [f"line {it},x" for it in CLIPS])
+    (tmp_path / "hyp.csv").write_text(
+        "\n".join(["clip,hyp", *(f"{it}.wav,{line}" for it, line in zip(CLIPS, LINES, strict=True))])
+    )
+    hypotheses = read_hypotheses(tmp_path / "hyp.csv")
+    assert pair(references, hypotheses).lines == tuple(LINES)
+    sources = with_sources(references, read_side(tmp_path / "said.csv", "source")).sources
+    assert sources == tuple(f"line {it}" for it in CLIPS[::-1])
+
+
+PLACES = [f"{talk},{number}" for talk, lines in TALKS.items() for number in range(1, len(lines) + 1)]
+
+
+@pytest.mark.parametrize("column", ["segment", "seg", "index", "seg_id", "id"])
+def test_segments_of_a_table_are_paired_by_their_numbers_in_a_document(tmp_path: Path, column: str) -> None:
+    references = table(tmp_path / "ref.csv", f"document,{column},target_zh", PLACES[::-1], LINES[::-1])
+    rows = [f"{place},{line}" for place, line in zip(PLACES, LINES, strict=True)]
+    (tmp_path / "hyp.csv").write_text("\n".join([f"document,{column},hyp", *rows]), encoding="utf-8")
+    assert pair(references, read_hypotheses(tmp_path / "hyp.csv")).lines == tuple(LINES)
+    assert pair(references, run(tmp_path)).lines == tuple(LINES)
+    with pytest.raises(InputError, match="stands twice in a document"):
+        table(tmp_path / "twice.csv", f"document,{column},target_zh", [*PLACES[:-1], PLACES[-2]], LINES)
+
+
+def test_a_column_beside_ids_may_count_something_else(tmp_path: Path) -> None:
+    rows = [f"{name},{place.split(',')[0]},1" for name, place in zip(IDS, PLACES, strict=True)]
+    references = table(tmp_path / "ref.csv", "id,document,index,target_zh", rows[::-1], LINES[::-1])
+    assert references.numbers is None
+    assert pair(references, run(tmp_path)).lines == tuple(LINES)
+
+
+def test_numbers_against_the_order_of_the_lines_are_refused_where_only_the_order_could_pair(
+    tmp_path: Path,
+) -> None:
+    text = Hypotheses(name="hyp.en-zh.txt", lines=tuple(LINES))
+    backwards = xml(tmp_path / "back.xml", TALKS, backwards=True)
+    rows = table(tmp_path / "ref.csv", "document,segment,target_zh", PLACES[::-1], LINES[::-1])
+    for references in (read_references(backwards), rows):
+        for resegment in (False, True):
+            with pytest.raises(InputError, match="not stand in the order of their numbers") as caught:
+                pair(references, text, resegment=resegment)
+            assert "got: 2, 1" in str(caught.value) or "got: 3, 2, 1" in str(caught.value)
+    output = read_hypotheses(xml(tmp_path / "hyp.xml", TALKS, "tstset", backwards=True))
+    with pytest.raises(InputError, match="not stand in the order of their numbers"):
+        pair(References(name="ref.txt", lines=tuple(LINES)), output)
+    assert pair(read_references(xml(tmp_path / "ref.xml", TALKS)), text).lines == tuple(LINES)
+
+
+def of_language(folder: Path, kind: str) -> Path:
+    """Write references that tell a language: by a column, by XML, or by the name of a text."""
+    if kind.startswith("target"):
+        path = folder / "ref.csv"
+        path.write_text("\n".join([f"id,{kind}", *(f"{n},{x}" for n, x in zip(IDS, LINES, strict=True))]))
+    elif "." in kind:
+        fileio.write_lines(path := folder / kind, LINES)
+    else:
+        path = xml(folder / "ref.xml", TALKS)
+        path.write_text(path.read_text(encoding="utf-8").replace("Chinese", kind), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "target_de",
+        "target_German",
+        "German",
+        "de",
+        "de-DE",
+        "deu",
+        "english",
+        "ja",
+        "r.de",
+        "r.en-de.txt",
+        "r.en",
+    ],
+)
+def test_references_of_another_language_are_refused(tmp_path: Path, kind: str) -> None:
+    path = of_language(tmp_path, kind)
+    with pytest.raises(UsageError, match="in another language"):
+        read_references(path, language="zh")
+    for hypotheses in (run(tmp_path), Hypotheses(name="tst.en-zh.txt", lines=tuple(LINES))):
+        with pytest.raises(InputError, match="not in one language"):
+            score(hypotheses, read_references(path), cache=ScoreCache(None))
+    with pytest.raises(InputError, match="not in one language") as caught:
+        score(run(tmp_path), read_references(path), language="zh", cache=ScoreCache(None))
+    assert "zh (tst.en-zh.txt)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "target_zh",
+        "target_zh-CN",
+        "target_text",
+        "target_zh_raw",
+        "zh-Hans",
+        "Simplified Chinese",
+        "cmn",
+        "Klingon",
+        "r.txt",
+        "r.zh",
+        "r.en-zh.zh.txt",
+        "2022.acl.268.txt",
+    ],
+)
+def test_the_same_language_is_known_however_it_is_written(tmp_path: Path, kind: str) -> None:
+    references = read_references(of_language(tmp_path, kind), language="zh")
+    found = score(run(tmp_path), references, metrics=["chrf"], language="zh", cache=ScoreCache(None))
+    assert (found.language, found.metrics[0].score) == ("zh", pytest.approx(100))
+
+
+def test_a_manifest_in_several_languages_gives_the_one_that_is_told(tmp_path: Path) -> None:
+    both = [f"{line},Deutsch {number}" for number, line in enumerate(LINES)]
+    with pytest.raises(UsageError, match="several languages"):
+        table(tmp_path / "ref.csv", "id,target_zh,target_de,target_zh_raw", IDS, [f"{it},roh" for it in both])
+    assert read_references(tmp_path / "ref.csv", language="de").lines[0] == "Deutsch 0"
+    assert read_references(tmp_path / "ref.csv", language="zh").lines == tuple(LINES)
+    with pytest.raises(UsageError, match="several languages") as caught:
+        read_references(tmp_path / "ref.csv", language="ja")
+    assert "expected: target_ja" in str(caught.value)
+
+
+def test_hypotheses_of_another_language_or_in_several_columns_are_refused(tmp_path: Path) -> None:
+    german = xml(tmp_path / "hyp.xml", TALKS, "tstset")
+    german.write_text(german.read_text(encoding="utf-8").replace("Chinese", "German"), encoding="utf-8")
+    references = read_references(xml(tmp_path / "ref.xml", TALKS))
+    with pytest.raises(InputError, match="not in one language"):
+        score(read_hypotheses(german), references, cache=ScoreCache(None))
+    with pytest.raises(InputError, match="not in one language"):
+        score(run(tmp_path), references, baseline=read_hypotheses(german), cache=ScoreCache(None))
+    twice = hypotheses_csv(tmp_path / "hyp.csv", IDS, [f'{line}","x' for line in LINES], "hypothesis,hyp")
+    with pytest.raises(UsageError, match="hypotheses in several columns") as caught:
+        read_hypotheses(twice)
+    assert "got: hypothesis, hyp" in str(caught.value)
+    same = hypotheses_csv(
+        tmp_path / "same.csv", IDS, [f'{line}","{line}' for line in LINES], "hypothesis,hyp"
+    )
+    assert read_hypotheses(same).lines == tuple(LINES)
+    table(tmp_path / "src.csv", "id,source_en,source,target_zh", IDS, [f"a,TED,{line}" for line in LINES])
+    assert read_references(tmp_path / "src.csv").sources == ("a",) * 5, "source_en is certain"
+    with pytest.raises(UsageError, match="sources in several columns"):
+        table(tmp_path / "src.csv", "id,source,src,target_zh", IDS, [f"a,TED,{line}" for line in LINES])

@@ -30,7 +30,7 @@ from iwsltpack.report.table import ReportTable, make_tables
 from iwsltpack.scoring.cache import ScoreCache
 from iwsltpack.scoring.references import References
 from iwsltpack.scoring.score import score
-from iwsltpack.scoring.texts import read_hypotheses
+from iwsltpack.scoring.texts import digest, read_hypotheses
 from iwsltpack.system import fileio
 
 GIB = 2**30
@@ -381,6 +381,30 @@ def test_without_matplotlib_the_rest_is_written_and_it_is_said(
     assert (tmp_path / "index.html").is_file()
     assert not list(tmp_path.glob("*.png"))
     assert "pip install '.[report]'" in report.notices[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (REFERENCES[::-1], "5 lines, SHA-256 "),
+        (SOURCES, "5 lines, SHA-256 "),
+        (REFERENCES[:3], "(not one hypothesis for every reference)"),
+    ],
+)
+def test_references_that_are_not_those_scored_with_are_told_with_both_digests(
+    tmp_path: Path, given: list[str], told: str
+) -> None:
+    run = scored(write_run(tmp_path / "run", REFERENCES))
+    others = References(name="other.txt", lines=tuple(given))
+    report = write_report(collect([run]), tmp_path / "out", references=[others])
+    (notice,) = [text for text in report.notices if "not shown" in text]
+    wanted = f"tst was scored with ref, 5 lines, SHA-256 {digest(REFERENCES)[:8]}…"
+    assert wanted in notice and f"--reference gave other.txt, {len(given)} lines" in notice
+    assert told in notice and digest(given)[:8] in notice
+    assert notice in report.page.read_text(encoding="utf-8")
+    for right in ([others, REFS], []):
+        fine = write_report(collect([run]), tmp_path / "out", references=right)
+        assert not [text for text in fine.notices if "not shown" in text]
 
 
 def test_score_and_report_share_their_settings_in_the_configured_folder(tmp_path: Path) -> None:

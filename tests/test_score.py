@@ -29,6 +29,7 @@ from iwsltpack.scoring.sacrebleu_metrics import _fast_tokenizer, make_metric
 from iwsltpack.scoring.score import merge, score
 from iwsltpack.scoring.texts import Hypotheses, digest, read_hypotheses, read_lines
 from iwsltpack.system.fileio import cache_directory
+from iwsltpack.system.progress import Reporter
 
 GERMAN = [
     "Wir stellen ein neues Verfahren vor.",
@@ -530,3 +531,155 @@ def test_the_quick_tokenizer_is_sacrebleus(language: str) -> None:
     for _ in range(4000):
         line = "".join(drawn.choice(pieces) for _ in range(drawn.randint(0, 25)))
         assert ours(line) == theirs._preprocess_segment(line).split()
+
+
+class Listener(Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize("places", [(0, 2, 4), (0, 1, 2, 3, 4)])
+def test_references_half_of_which_are_empty_are_refused(
+    tmp_path: Path, cache: ScoreCache, places: tuple[int, ...]
+) -> None:
+    lines = ["" if place in places else line for place, line in enumerate(REFERENCES)]
+    segs = "".join(f'<seg id="{number}">{line}</seg>' for number, line in enumerate(lines))
+    (tmp_path / "ref.xml").write_text(f"<refset><doc docid='a'>{segs}</doc></refset>", encoding="utf-8")
+    for references in (refs(lines), read_references(tmp_path / "ref.xml")):
+        with pytest.raises(InputError, match="references are empty") as caught:
+            score(of(REFERENCES), references, cache=cache)
+        assert f"{len(places)} of 5 empty, segment 1 the first" in str(caught.value)
+
+
+def test_a_few_empty_references_are_scored_as_the_server_does_and_told_by_number(cache: ScoreCache) -> None:
+    listener = Listener()
+    lines = [REFERENCES[0], " ", *REFERENCES[2:4], "　"]
+    found = score(of(REFERENCES), refs(lines), metrics=["chrf"], cache=cache, progress=listener)
+    assert found.metrics[0].score == pytest.approx(100)
+    (said,) = listener.said
+    assert said.startswith(
+        "ref.txt: 2 of 5 references are empty, segments 2, 5; chrF leaves them out, BLEU counts"
+    )
+    score(of(["", *REFERENCES[1:]]), refs(), metrics=["chrf"], cache=cache, progress=listener)
+    assert len(listener.said) == 1, "empty hypotheses are the system's"
+
+
+def test_comet_without_what_was_said_is_refused_and_one_line_of_it_told(
+    cache: ScoreCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise AssertionError("COMET is started")
+
+    monkeypatch.setattr(scores_module, "Comet", fail)
+    listener = Listener()
+    with pytest.raises(InputError, match="sources for COMET are empty") as caught:
+        score(of(REFERENCES), refs(sources=("",) * 5), metrics=["comet"], cache=cache, progress=listener)
+    assert "5 of 5 empty" in str(caught.value)
+    score(of(REFERENCES), refs(sources=("",) * 5), metrics=["chrf"], cache=cache, progress=listener)
+    assert listener.said == [], "chrF asks for none"
+    with pytest.raises(AssertionError, match="is started"):
+        sources = (*SOURCES[:4], "")
+        score(of(REFERENCES), refs(sources=sources), metrics=["comet"], cache=cache, progress=listener)
+    told = "given with ref.txt: 1 of 5 sources for COMET are empty, segments 5; COMET reads an empty sentence there"
+    assert listener.said == [told]
+
+
+ENGLISH = ["The cat is on the mat.", "This is what we do.", "Thank you for listening to it."]
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [("zh", ENGLISH), ("de", ENGLISH), ("ja", ENGLISH), ("zh", GERMAN), ("de", REFERENCES[:3])],
+)
+def test_references_that_look_like_another_language_are_told(
+    cache: ScoreCache, language: str, lines: list[str]
+) -> None:
+    listener = Listener()
+    score(of(lines, "h"), refs(lines), language=language, metrics=["chrf"], cache=cache, progress=listener)
+    assert listener.said == [f"3 of the first 3 references of ref.txt do not look like {language}"]
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        ("de", GERMAN),
+        ("zh", [*REFERENCES, "BERT", "GPT-4"]),
+        ("en", ENGLISH),
+        ("de", ["BERT"] * 3),
+        ("fr", ENGLISH),
+        ("ja", ["ありがとう。"]),
+        ("ko", ["감사합니다."]),
+    ],
+)
+def test_references_of_the_language_are_not_told(cache: ScoreCache, language: str, lines: list[str]) -> None:
+    listener = Listener()
+    score(of(lines, "h"), refs(lines), language=language, metrics=["chrf"], cache=cache, progress=listener)
+    assert listener.said == []
+
+
+def test_metrics_stay_where_only_the_files_name_differs_and_go_with_the_language(cache: ScoreCache) -> None:
+    old = score(of(REFERENCES, "h"), refs(), metrics=["bleu"], cache=cache)
+    named = References(name="other.xml", lines=tuple(REFERENCES))
+    kept = merge(old, score(of(REFERENCES, "h"), named, metrics=["chrf"], cache=cache))
+    assert [result.metric for result in kept.metrics] == ["chrf", "bleu"]
+    other = score(of(REFERENCES, "h"), refs(), language="ja", metrics=["chrf"], cache=cache)
+    assert merge(old, other) == other
+
+
+@pytest.mark.parametrize(
+    ("pair", "error"),
+    [("en-de", InputError), ("en-xx", UsageError), ("zh-en", UsageError), ("de", UsageError)],
+)
+def test_another_pair_than_the_runs_leaves_its_scores_alone(
+    app: typer.Typer, tmp_path: Path, pair: str, error: type[Exception]
+) -> None:
+    run, ref = write_run(tmp_path / "run", REFERENCES), write(tmp_path / "ref.txt", REFERENCES)
+    arguments = [str(run), "-r", str(ref), "--metric", "chrf"]
+    assert CliRunner().invoke(app, [*arguments, "--pair", "en-zh"]).exit_code == 0
+    before = (run / "score.json").read_bytes()
+    assert isinstance(CliRunner().invoke(app, [*arguments, "--pair", pair]).exception, error)
+    assert (run / "score.json").read_bytes() == before
+
+
+def test_a_run_takes_its_language_of_a_manifest_in_several(app: typer.Typer, tmp_path: Path) -> None:
+    rows = [f"sent_{number},{line},x" for number, line in enumerate(REFERENCES, 1)]
+    path = manifest(tmp_path, rows, "id,target_zh,target_de")
+    run = write_run(tmp_path / "run", REFERENCES)
+    result = CliRunner().invoke(app, [str(run), "-r", str(path), "--metric", "chrf"])
+    assert "chrF      100.00" in result.stdout, result.output
+
+
+def test_scores_that_are_replaced_are_said(app: typer.Typer, tmp_path: Path) -> None:
+    run, ref = write_run(tmp_path / "run", REFERENCES), write(tmp_path / "ref.txt", REFERENCES)
+    write(tmp_path / "other.txt", REFERENCES[::-1])
+    for options, replaced in (
+        (["--metric", "chrf,bleu"], []),
+        (["--metric", "chrf"], []),
+        (["-r", str(tmp_path / "other.txt"), "--metric", "chrf"], ["chrF 100.00", "BLEU 100.00"]),
+    ):
+        result = CliRunner().invoke(app, [str(run), "-r", str(ref), *options])
+        assert result.exit_code == 0, result.output
+        told = [line for line in result.stderr.splitlines() if line.startswith("no longer in")]
+        assert len(told) == len(replaced), told
+        assert all(name in line for name, line in zip(replaced, told, strict=True))
+
+
+def test_what_would_be_ignored_is_refused(app: typer.Typer, tmp_path: Path) -> None:
+    run, ref = write_run(tmp_path / "run", REFERENCES), write(tmp_path / "ref.txt", REFERENCES)
+    arguments = [str(run), "-r", str(ref), "--metric", "chrf"]
+    for options, message in (
+        (["--split", "dev"], "only a manifest has splits"),
+        (["--comet-model", "x/y"], "options of COMET, which is not asked for"),
+        (["--comet-device", "auto"], "options of COMET, which is not asked for"),
+    ):
+        result = CliRunner().invoke(app, [*arguments, *options])
+        assert isinstance(result.exception, UsageError), result.output
+        assert message in str(result.exception)
+    assert CliRunner().invoke(app, [*arguments, "--comet-batch-size", "-3"]).exit_code == 2
+    said = manifest(tmp_path, [f"{line},dev" for line in SOURCES], "source_en,split")
+    said.write_text(said.read_text().replace("Hello, I", "Hello I").replace("Today,", "Today"))
+    split = CliRunner().invoke(app, [*arguments, "--source", str(said), "--split", "dev"])
+    assert split.exit_code == 0, split.output

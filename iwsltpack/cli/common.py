@@ -191,8 +191,11 @@ def _declared(item: inspect.Parameter, told: str | dict[str, Any] | None) -> ins
     if item.kind is item.KEYWORD_ONLY:
         make, kinds = typer.Option, _kinds(item.annotation)
         if item.default is False or item.name in SHORT:
-            # Named outright, a switch that is off has no opposite.
-            names = names or [f"--{item.name.replace('_', '-')}", *SHORT.get(item.name, ())]
+            # A switch that a settings file turns on is turned off again by its opposite.
+            name = item.name.replace("_", "-")
+            off = f"/--no-{name}" if item.default is False else ""
+            names = names or [f"--{name}{off}", *SHORT.get(item.name, ())]
+            given["show_default"] = item.default is not False
         given["rich_help_panel"] = PANEL_OF.get(item.name)
         given["callback"] = ACTIONS.get(item.name)
         if not any(get_origin(each) is Literal for each in kinds):
@@ -242,6 +245,12 @@ class Command(TyperCommand):
                 told = ", ".join(f"{key} = {value!r}" for key, value in given.items())
                 error.add_note(f"  set in {ctx.meta[FILE]}: {told}")
             raise
+
+
+def typed(context: typer.Context, prefix: str) -> list[str]:
+    """Return the options of a kind, their names beginning alike, that stand on the command line."""
+    params = [item for item in context.command.params if str(item.name).startswith(prefix)]
+    return [item.opts[0] for item in params if _source(context, str(item.name)) == "COMMANDLINE"]
 
 
 def _source(context: typer.Context, name: str) -> str:

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iwsltpack.cli import console
+import typer
+
+from iwsltpack.cli import common, console
 from iwsltpack.documents.choices import DEFAULT_METRICS, Device
 from iwsltpack.documents.names import CLEANED_SCORE_NAME, SCORE_NAME
 from iwsltpack.documents.score import DIGITS, TITLES, Score, read_score
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def command(
+    context: typer.Context,
     hypotheses: Path,
     *,
     reference: Path,
@@ -48,10 +51,16 @@ def command(
     from iwsltpack.scoring.score import score
     from iwsltpack.scoring.texts import read_hypotheses
 
-    language = _language(pair)
+    language, metrics = _language(pair), [name.strip().lower() for name in metric.split(",") if name.strip()]
+    if "comet" not in metrics and (unused := common.typed(context, "comet_")):
+        raise UsageError(
+            "options of COMET, which is not asked for",
+            got=unused[0],
+            fix="--metric chrf,bleu,comet, or leave it out",
+        )
     if test_set is not None:
         _check_use(test_set, [hypotheses, baseline])
-    jobs = scoring_jobs(hypotheses, reference, baseline)
+    jobs = scoring_jobs(hypotheses, reference, baseline, language)
     if output is not None:
         if len(jobs) > 1:
             raise UsageError("one --output for several runs", fix="leave it out: scores lie beside each run")
@@ -64,8 +73,8 @@ def command(
             sets.next_set()
             result = score(
                 text,
-                _references(job.reference, source_text, language, split),
-                metrics=[name.strip().lower() for name in metric.split(",") if name.strip()],
+                _references(job.reference, source_text, language or text.target, split),
+                metrics=metrics,
                 language=language,
                 clean=clean,
                 as_server=as_server,
@@ -104,18 +113,24 @@ def _check_use(test_set: Path, texts: list[Path | None]) -> None:
 def _language(pair: str | None) -> str | None:
     if pair is None:
         return None
-    language = pair.rpartition("-")[2]
-    if not ("-" in pair and len(language) in (2, 3) and language.isalpha()):
-        raise UsageError(f"not a language pair: {pair!r}", expected="SOURCE-TARGET, such as en-zh")
-    return language
+    from iwsltpack.scoring.score import TARGETS
+
+    known = {f"en-{language}": language for language in TARGETS}
+    if pair not in known:
+        raise UsageError(f"not a language pair: {pair!r}", expected=", ".join(known))
+    return known[pair]
 
 
 def _references(
     reference: Path, source: Path | None, language: str | None, split: str | None
 ) -> "References":
     from iwsltpack.scoring.pairing import with_sources
-    from iwsltpack.scoring.references import read_references, read_side
+    from iwsltpack.scoring.references import kind_of, read_references, read_side
 
+    if split is not None and all(kind_of(path) != "csv" for path in (reference, source or reference)):
+        raise UsageError(
+            "only a manifest has splits", where=reference, got=f"--split {split}", fix="leave out --split"
+        )
     found = read_references(reference, language=language, split=split)
     return found if source is None else with_sources(found, read_side(source, "source", split))
 
@@ -123,8 +138,14 @@ def _references(
 def _write(target: Path, result: Score) -> Score:
     from iwsltpack.scoring.score import merge
 
-    whole = merge(read_score(target) if target.is_file() else None, result)
+    old = read_score(target) if target.is_file() else None
+    whole = merge(old, result)
     fileio.write_json(target, whole.to_json())
+    for entry in () if old is None else old.metrics:
+        new = whole.metric(entry.metric)
+        if new is None or new.signature != entry.signature:
+            figure = f"{TITLES[entry.metric]} {entry.score:.{DIGITS[entry.metric]}f}"
+            console.say(f"no longer in {target}: {figure}   {entry.signature.text}", "yellow")
     return whole
 
 

@@ -86,6 +86,8 @@ def write_report(
         progress.advance()
         clips = None if audio is None else ClipFolder(audio, output)
         segments = [segments_of(table, references, clips) for table in tables]
+        if references:  # who gave them looks for them
+            notices += [warning for each in segments for warning in each.warnings]
         page = make_page(tables, segments, title=title).encode()
         fileio.write_bytes(output / PAGE_NAME, page)
     finally:

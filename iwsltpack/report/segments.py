@@ -12,12 +12,13 @@ from urllib.parse import quote
 
 from iwsltpack.cleaning.engine import LANGUAGES, clean_lines
 from iwsltpack.documents.run import RunSegment
-from iwsltpack.documents.score import DIGITS, TITLES, digest
+from iwsltpack.documents.score import DIGITS, TITLES, ScoredText, digest
 from iwsltpack.errors import InputError
 from iwsltpack.report.systems import System
 from iwsltpack.report.table import ReportTable
 from iwsltpack.scoring.pairing import pair
 from iwsltpack.scoring.references import References
+from iwsltpack.scoring.texts import scored_text
 from iwsltpack.system import fileio
 
 AUDIO_DIR = "audio"
@@ -51,9 +52,13 @@ def segments_of(table: ReportTable, references: Sequence[References], audio: "Cl
     if left_out := [system.title for number, system in scored if digests[number] != common]:
         left = "; ".join(left_out)
         warnings.append(f"Segments of {left} are not shown: they were scored with other references.")
-    found = _matching(references, common, members[0][1])
+    found, others = _matching(references, common, members[0][1])
     if found is None:
-        warnings.append("References and sources are not shown: give them with --reference.")
+        told = "give them with --reference"
+        if others and members[0][1].score:
+            wanted = _named(members[0][1].score.references)
+            told = f"{table.test_set} was scored with {wanted}; --reference gave {'; '.join(others)}"
+        warnings.append(f"References and sources are not shown: {told}.")
     texts = _Texts()
     systems = [_system(number, system, texts) for number, system in members]
     count = members[0][1].score.references.lines if members[0][1].score else 0
@@ -91,16 +96,27 @@ def _run_segments(system: System) -> tuple[RunSegment, ...] | None:
     return None if run is None or _recut(system) is not None else run.segments
 
 
-def _matching(references: Sequence[References], wanted: str, system: System) -> References | None:
+def _matching(
+    references: Sequence[References], wanted: str, system: System
+) -> tuple[References | None, list[str]]:
+    """Return the references of a digest, in the system's order; and without them what the given ones are."""
+    others = []
     for candidate in references:
-        chosen = [candidate]
-        with suppress(InputError):
+        chosen, why = [candidate], ""
+        try:
             if system.hypotheses is not None:
                 chosen.append(pair(candidate, system.hypotheses, resegment=_recut(system) is not None))
+        except InputError as error:
+            why = f" ({error.what})"
         for found in chosen:
             if digest(found.lines) == wanted:
-                return found
-    return None
+                return found, []
+        others.append(_named(scored_text(candidate.name, chosen[-1].lines)) + why)
+    return None, others
+
+
+def _named(text: ScoredText) -> str:
+    return f"{text.name}, {text.lines} lines, SHA-256 {text.sha256[:8]}…"
 
 
 class _Texts:

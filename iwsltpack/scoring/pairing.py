@@ -3,6 +3,7 @@
 Where folders hold several test sets, their files are paired first, by the names of the test sets.
 """
 
+import itertools
 import re
 from bisect import bisect_right
 from collections import Counter
@@ -12,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Final
 
+from iwsltpack.documents.names import PAIRS, pair_in
 from iwsltpack.documents.places import run_folders
 from iwsltpack.documents.run import read_run
-from iwsltpack.errors import InputError
-from iwsltpack.scoring.references import References, SegmentLines
+from iwsltpack.errors import InputError, listed
+from iwsltpack.scoring.references import References, SegmentLines, split_name
 from iwsltpack.scoring.texts import Hypotheses
 from iwsltpack.system.progress import SILENT, Reporter
 from iwsltpack.testsets.order import compare_order
@@ -40,7 +42,9 @@ def pair(
     documents are paired, and numbers may differ. Other names on both sides, other numbers, or another order are an
     `InputError`; what is left out, and an order that is doubtful, is told to the `reporter`.
     """
-    talks = _talks(references.documents, hypotheses.documents)
+    talks = _talks(references.documents, hypotheses.documents) if references.documents else {}
+    if not talks and (references.ids is None or hypotheses.ids is None):
+        references, hypotheses = _by_columns(references, hypotheses, reporter)
     known = bool(set(hypotheses.ids or ()) & set(references.ids or ()))
     if talks and (resegment or not known):
         found = _by_documents(references, hypotheses, talks, resegment, reporter)
@@ -50,6 +54,8 @@ def pair(
         return _by_ids(references, hypotheses, hypotheses.ids, reporter)
     else:
         found = references
+        for side in () if known else (references, hypotheses):
+            _check_numbers(side)
         if references.documents is not None and (
             hypotheses.documents is None or _one_a_line(references, hypotheses)
         ):
@@ -65,7 +71,9 @@ def pair(
 def with_sources(references: References, sources: SegmentLines) -> References:
     """Return the references with what is said in each, paired by name where both have names; see `pair`."""
     ours, theirs = ({name: getattr(side, name) for name in NAMED} for side in (references, sources))
-    if (references.ids and sources.ids) or (references.documents and sources.documents):
+    if any(
+        getattr(references, names) and getattr(sources, names) for names in ("ids", "documents", "others")
+    ):
         lines = pair(References(**theirs), Hypotheses(**ours)).lines
     else:
         lines = sources.lines
@@ -73,6 +81,44 @@ def with_sources(references: References, sources: SegmentLines) -> References:
         what = "not one source line for every reference"
         raise InputError(what, where=sources.name, expected=len(references.lines), got=len(lines))
     return replace(references, sources=lines)
+
+
+def _by_columns(
+    references: References, hypotheses: Hypotheses, reporter: Reporter
+) -> tuple[References, Hypotheses]:
+    """Return both with ids, where columns of whatever heading name the same segments; else as they are, said."""
+    both = itertools.product(_named_by(hypotheses), _named_by(references))
+    ours, theirs = max(both, key=lambda sides: len({*sides[0]} & {*sides[1]}), default=((), ()))
+    if ours and 2 * len({*ours} & {*theirs}) >= len(ours):
+        return replace(references, ids=theirs), replace(hypotheses, ids=ours)
+    if all(side.ids or side.documents or side.others for side in (references, hypotheses)):
+        unused = f", column {', '.join(references.others)}" if references.others else ""
+        reporter.say(
+            f"paired by order: no segment of {hypotheses.name} is named in {references.name}{unused}"
+        )
+    return references, hypotheses
+
+
+def _named_by(side: SegmentLines) -> list[tuple[str, ...]]:
+    """Return names of the segments, a recording's without folder and suffix, where all differ."""
+    columns = [values for values in (side.ids, side.documents, *side.others.values()) if values]
+    files = [[value.rpartition("/")[2] for value in values] for values in columns]
+    bare = [tuple(bare_name(name) if "." in name else name for name in names) for names in files]
+    return [names for names in bare if len(set(names)) == len(names)]
+
+
+def _check_numbers(side: SegmentLines) -> None:
+    """Refuse segments out of the order of their numbers where the other side's lines have an order alone."""
+    for document, lines in _places(side.documents or (), side.numbers).items():
+        if lines != sorted(lines):
+            raise InputError(
+                "the segments do not stand in the order of their numbers, and the other side has none",
+                where=f"{side.name}, {document}",
+                expected="segments 1, 2, 3 … from top to bottom",
+                got=", ".join(map(str, _numbers(side, sorted(lines))[:8])),
+                fix="sort them, where the other side's lines follow the numbers; or give that with names, too: a run, "
+                "XML, CSV, or --test-set",
+            )
 
 
 def _by_ids(
@@ -282,40 +328,64 @@ class ScoringJob:
     baseline: Path | None
 
 
-def scoring_jobs(hypotheses: Path, reference: Path, baseline: Path | None = None) -> list[ScoringJob]:
+def scoring_jobs(
+    hypotheses: Path, reference: Path, baseline: Path | None = None, language: str | None = None
+) -> list[ScoringJob]:
     """Return what is to be scored: the file, or every run in a folder, each with its own test set's texts.
 
-    `reference` is a file for all of them, or a folder with a file or folder named after each test set; `baseline` is
-    the same as `hypotheses`, of another system. A test set with no references or no baseline, or with more than one,
-    is an `InputError`.
+    `reference` is a file for all of them, or a folder with a file or folder named after each test set, in the target
+    `language` where several are there (two letters; None: what run or file name tell); `baseline` is the same as
+    `hypotheses`, of another system. A test set with no references or no baseline, or with more than one, is an
+    `InputError`.
     """
     if not hypotheses.is_dir():
-        reference = _reference(reference, hypotheses.name.split(".")[0])
+        pair, (name, told) = pair_in(hypotheses.name), split_name(hypotheses.name)
+        if pair is not None:
+            name = f"{hypotheses.name}.".rpartition(f".{pair}.")[0] or name
+        reference = _reference(reference, name, language or PAIRS.get(pair or "") or told)
         return [ScoringJob(hypotheses=hypotheses, reference=reference, baseline=baseline)]
     jobs = []
     for folder in run_folders(hypotheses):
-        name = read_run(folder).test_set.name
-        other = None
+        run = read_run(folder)
+        name, other = run.test_set.name, None
         if baseline is not None:
             runs = run_folders(baseline) if baseline.is_dir() else [baseline]
-            same = runs if len(runs) == 1 else [run for run in runs if read_run(run).test_set.name == name]
+            same = runs if len(runs) == 1 else [each for each in runs if read_run(each).test_set.name == name]
             other = _only(same, baseline, f"one run of {name}")
-        jobs.append(ScoringJob(hypotheses=folder, reference=_reference(reference, name), baseline=other))
+        texts = _reference(reference, name, language or PAIRS.get(run.pair))
+        jobs.append(ScoringJob(hypotheses=folder, reference=texts, baseline=other))
     return jobs
 
 
-def _reference(reference: Path, name: str) -> Path:
-    """Return the references of a test set: ``NAME.*``, or what a folder ``NAME`` holds in one CSV, XML or text file."""
+def _reference(reference: Path, name: str, language: str | None) -> Path:
+    """Return the references of a test set: its name with or without the language and a suffix, or what a folder holds.
+
+    A folder of that name has one CSV, XML or text file in the language, or that tells none.
+    """
     if not reference.is_dir():
         return reference
-    found = [path for path in sorted(reference.iterdir()) if f"{path.name}.".startswith(f"{name}.")]
+
+    def fits(path: Path) -> bool:
+        tongue = split_name(path.name)[1]
+        return tongue in (None, language) or (language is None and tongue != "en")
+
+    def text(path: Path) -> bool:
+        return path.suffix.lower() in (".csv", ".xml", ".sgm", ".txt")
+
+    where, found = reference, []
+    for path in sorted(reference.iterdir()):
+        whole = path.stem if text(path) else path.name
+        if name in (path.name, whole) or (name == split_name(path.name)[0] and fits(path)):
+            found.append(path)
     if len(found) == 1 and found[0].is_dir():
-        found = [path for path in sorted(found[0].iterdir()) if path.suffix in (".csv", ".xml", ".txt")]
-    return _only(found, reference, f"one file of references for {name}: {name}.*, or in a folder {name}")
+        where, inner = found[0], [path for path in sorted(found[0].iterdir()) if path.is_file()]
+        found = [path for path in inner if (text(path) or split_name(path.name)[1]) and fits(path)]
+    names = f"{name}.txt, {name}.{language or 'zh'}.xml …, or in a folder {name}"
+    return _only(found, where, f"one file of references for {name}: {names}")
 
 
 def _only(found: list[Path], where: Path, expected: str) -> Path:
     if len(found) != 1:
-        got = ", ".join(path.name for path in found) or "none"
+        got = listed([path.name for path in found or sorted(where.iterdir())], 20) or "nothing"
         raise InputError("not one for this test set", where=where, expected=expected, got=got)
     return found[0]

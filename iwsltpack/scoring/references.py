@@ -2,8 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 from xml.etree import ElementTree
@@ -18,10 +18,14 @@ COLUMNS = {
     "output": ("hypothesis", "hyp", "output", "translation"),
 }
 """Names under which a manifest may hold a side."""
+CONTENTS = {"source": "sources", "output": "hypotheses"}
+"""What these are called."""
 PLAIN_TARGETS = ("target", "reference", "ref")
 ID_COLUMNS = ("id", "segment_id", "seg_id", "utt_id", "utterance_id")
 DOCUMENT_COLUMNS = ("document", "doc", "talk", "doc_id", "docid", "talk_id", "talkid", "recording")
 AUDIO_COLUMNS = ("audio_path", "audio", "wav")
+NUMBER_COLUMNS = ("segment", "seg", "segment_number", "index")
+"""What counts the segments of a document."""
 _XML = re.compile(
     rb"(?is)(<\?.*?\?>|<!--.*?-->|<!doctype[^>]*>|\s)*<(mteval|dataset|refset|srcset|tstset|doc)\b|\s*<\?xml"
 )
@@ -31,7 +35,16 @@ _OTHERS = (".tsv", ".json", ".jsonl", ".yaml", ".yml", ".srt", ".vtt")
 _SETS = {"refset": "reference", "srcset": "source", "tstset": "output"}
 _SETS |= {"ref": "reference", "src": "source", "hyp": "output"}
 """Elements of IWSLT's XML around ``<doc>``, or inside it, and the side whose segments they hold."""
-_LANGUAGE_NAMES = {"chinese": "zh", "german": "de", "english": "en"}
+_SPELT = {
+    "zh": "chinese mandarin zho chi cmn",
+    "de": "german deutsch deu ger",
+    "en": "english eng",
+    "ja": "japanese jpn",
+    "ko": "korean kor",
+}
+_LANGUAGE_NAMES = {name: code for code, names in _SPELT.items() for name in (code, *names.split())}
+_TAGS = re.compile(rf"(?i)(.+?)((?:\.(?:en-)?(?:{'|'.join(_SPELT)}))*)(\.(?:txt|csv|xml|sgm))?")
+"""A file's name, the languages it ends in, and the suffix of a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +52,8 @@ class SegmentLines:
     """A line for each segment, in output order, from a file of this name.
 
     `ids` are the segments' names, `documents` the recordings or talks they are of, where these are known; `numbers`
-    count a document's segments, where XML tells.
+    count a document's segments, where they are told; `language` is that of the lines, two letters. `others` are the
+    further columns of a table in which no value stands twice: they may hold names, too.
     """
 
     name: str
@@ -47,14 +61,15 @@ class SegmentLines:
     ids: tuple[str, ...] | None = None
     documents: tuple[str, ...] | None = None
     numbers: tuple[int, ...] | None = None
+    language: str | None = None
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class References(SegmentLines):
-    """What the segments should say; what is said in each, and the language, two letters, where the file tells."""
+    """What the segments should say, and what is said in each."""
 
     sources: tuple[str, ...] | None = None
-    language: str | None = None
 
     def select(self, ids: Sequence[str]) -> Self:
         """Return the segments of the given names, in that order; each must be there, and once."""
@@ -80,7 +95,18 @@ class References(SegmentLines):
         picked: dict[str, Any] = {
             name: tuple(known[name][place] for place in order) for name in names if known[name] is not None
         }
-        return replace(self, **picked)
+        return replace(self, **picked, others={})
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Return a file's name without suffix and language, and that language.
+
+    >>> split_name("tst.2022.en-de.txt"), split_name("tst.zh"), split_name("acl.268.xml")
+    (('tst.2022', 'de'), ('tst', 'zh'), ('acl.268', None))
+    """
+    found = _TAGS.fullmatch(name)
+    stem, tags = (found[1], found[2]) if found else (name, "")
+    return stem, tags[-2:].lower() or None
 
 
 def kind_of(path: Path) -> Literal["xml", "csv", "text"]:
@@ -104,32 +130,48 @@ def read_references(path: Path, *, language: str | None = None, split: str | Non
     It is a CSV manifest with a column ``target_zh`` (or ``target``), IWSLT XML, or text with one reference a line.
     `language` is the column or the language of XML to take, where there are several; `split` the rows of a manifest, by
     its column ``split``. What is not readable, or not one reference for every segment, is an `InputError`; several
-    languages and none chosen, or no such split, a `UsageError`.
+    languages and none chosen, another language than the one told, or no such split, a `UsageError`.
     """
     if (kind := kind_of(path)) == "xml":
-        return read_xml(path, language, "reference")
-    if kind == "text":
-        return References(name=path.name, lines=fileio.read_lines(path))
+        found = read_xml(path, language, "reference")
+    elif kind == "text":
+        lines = fileio.read_lines(path)
+        found = References(name=path.name, lines=lines, language=split_name(path.name)[1])
+    else:
+        found = _read_manifest(path, language, split)
+    if language is not None and found.language not in (None, language):
+        raise UsageError(
+            "the references are in another language",
+            where=path,
+            expected=language,
+            got=found.language,
+            fix="give the references of this test set in that language",
+        )
+    return found
+
+
+def _read_manifest(path: Path, language: str | None, split: str | None) -> References:
     columns = read_columns(path, split)
-    targets = [name for name in columns if name.startswith("target_")]
-    wanted = [f"target_{language}"] if language and f"target_{language}" in columns else targets
+    targets = {name: _code(name.removeprefix("target_")) for name in columns if name.startswith("target_")}
+    wanted = [name for name, code in targets.items() if code == language] if language else []
+    wanted = [f"target_{language}"] if f"target_{language}" in columns else wanted or [*targets]
     wanted = wanted or [name for name in PLAIN_TARGETS if name in columns]
     if len(wanted) > 1:
         raise UsageError(
             "the manifest has references in several languages",
             where=path,
+            expected=language and f"target_{language}",
             got=", ".join(wanted),
-            fix="choose one: --pair en-zh",
+            fix="leave one of them in the file" if language else "choose one: --pair en-zh",
         )
     if not wanted:
         raise _lacking_column(path, "references", f"a column target_{language or 'zh'}", columns)
     return References(
         name=path.name,
         lines=columns[wanted[0]],
-        sources=_first_column(columns, COLUMNS["source"]),
-        ids=_first_column(columns, ID_COLUMNS),
-        documents=_documents(columns),
-        language=wanted[0].removeprefix("target_") if targets else None,
+        sources=_text_column(path, columns, "source"),
+        language=_two_letters(targets.get(wanted[0])),
+        **_named(path, columns),
     )
 
 
@@ -138,13 +180,12 @@ def read_side(path: Path, side: Literal["source", "output"], split: str | None =
     if (kind := kind_of(path)) == "xml":
         return read_xml(path, None, side)
     if kind == "text":
-        return SegmentLines(name=path.name, lines=fileio.read_lines(path))
+        lines = fileio.read_lines(path)
+        return SegmentLines(name=path.name, lines=lines, language=split_name(path.name)[1])
     columns = read_columns(path, split)
-    if (lines := _first_column(columns, COLUMNS[side])) is None:
-        what = {"source": "sources", "output": "hypotheses"}[side]
-        raise _lacking_column(path, what, " or ".join(COLUMNS[side]), columns)
-    ids = _first_column(columns, ID_COLUMNS)
-    return SegmentLines(name=path.name, lines=lines, ids=ids, documents=_documents(columns))
+    if (texts := _text_column(path, columns, side)) is None:
+        raise _lacking_column(path, CONTENTS[side], " or ".join(COLUMNS[side]), columns)
+    return SegmentLines(name=path.name, lines=texts, **_named(path, columns))
 
 
 def _lacking_column(path: Path, what: str, expected: str, columns: dict[str, tuple[str, ...]]) -> InputError:
@@ -155,11 +196,59 @@ def _first_column(columns: dict[str, tuple[str, ...]], names: Sequence[str]) -> 
     return next((columns[name] for name in names if name in columns), None)
 
 
-def _documents(columns: dict[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    found = _first_column(columns, DOCUMENT_COLUMNS)
-    if found is None and (audio := _first_column(columns, AUDIO_COLUMNS)) and len(set(audio)) < len(audio):
-        return audio  # of several segments each: talks
-    return found
+def _text_column(path: Path, columns: dict[str, tuple[str, ...]], side: Side) -> tuple[str, ...] | None:
+    """Return the one column of a side; of sources ``source_en`` is certain, "source" may be a corpus."""
+    found = [name for name in COLUMNS[side] if name in columns]
+    if len({columns[name] for name in found}) > 1 and found[0] != "source_en":
+        raise UsageError(
+            f"the manifest has {CONTENTS[side]} in several columns",
+            where=path,
+            expected="one",
+            got=", ".join(found),
+            fix="leave one of them in the file",
+        )
+    return columns[found[0]] if found else None
+
+
+def _named(path: Path, columns: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Return what names a manifest's rows: fields of `SegmentLines`."""
+    ids, documents = _first_column(columns, ID_COLUMNS), _first_column(columns, DOCUMENT_COLUMNS)
+    if (
+        documents is None
+        and (audio := _first_column(columns, AUDIO_COLUMNS))
+        and len(set(audio)) < len(audio)
+    ):
+        documents = audio  # of several segments each: talks
+    numbers = None
+    if documents is not None:
+        repeated = ids is not None and len(set(ids)) < len(ids)  # counted anew in each document
+        names = _first_column(columns, NUMBER_COLUMNS) or (ids if repeated else None)
+        # Beside an id, a column of that name may count something else.
+        count = names and (
+            ids is None or repeated or len({*zip(documents, names, strict=True)}) == len(names)
+        )
+        numbers = _numbers(path, documents, names) if names and count else None
+        ids = None if repeated and numbers else ids
+    texts = {*PLAIN_TARGETS, *COLUMNS["source"], *COLUMNS["output"]}
+    others = {
+        name: values
+        for name, values in columns.items()
+        if len(set(values)) == len(values) and name not in texts and not name.startswith("target_")
+    }
+    return {"ids": ids, "documents": documents, "numbers": numbers, "others": others if ids is None else {}}
+
+
+def _numbers(path: Path, documents: Sequence[str], names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the numbers that segments' names end in, where each has its own in its document.
+
+    A name that stands twice in a document is an `InputError`.
+    """
+    counts = Counter(key for key in zip(documents, names, strict=True) if all(key))
+    if twice := [" of ".join(reversed(key)) for key, count in counts.items() if count > 1]:
+        raise InputError("a segment id stands twice in a document", where=path, got=twice[0])
+    digits = [re.findall(r"\d+$", name)[-1:] for name in names]
+    known = {(document, *number) for document, number in zip(documents, digits, strict=True) if number}
+    return tuple(int(number) for (number,) in digits) if len(known) == len(names) else None
 
 
 def read_columns(path: Path, split: str | None) -> dict[str, tuple[str, ...]]:
@@ -206,20 +295,17 @@ def read_xml(path: Path, language: str | None, side: Side) -> References:
             fix="choose a language with --pair, or leave one in the file",
         )
     ((tongue, _), segments), *_ = found.items()
-    documents, _, texts = zip(*segments, strict=True)
-    counts = Counter(segment[:2] for segment in segments if all(segment[:2]))
-    if twice := [" of ".join(reversed(key)) for key, count in counts.items() if count > 1]:
-        raise InputError("a segment id stands twice in a document", where=path, got=twice[0])
-    digits = [(document, *re.findall(r"\d+$", name)[-1:]) for document, name, _ in segments]
-    numbered = len({key for key in digits if len(key) > 1}) == len(texts)
+    documents, numbered, texts = zip(*segments, strict=True)
+    numbers = _numbers(path, documents, numbered)
+    nameless = numbers is not None or not all(all(segment[:2]) for segment in segments)
     return References(
         name=path.name,
         lines=texts,
         # Names that say no order are of use where both sides have them.
-        ids=None if numbered or len(counts) < len(texts) else tuple(map(" ".join, counts)),
+        ids=None if nameless else tuple(" ".join(segment[:2]) for segment in segments),
         documents=documents,
-        numbers=tuple(int(key[-1]) for key in digits) if numbered else None,
-        language=tongue,
+        numbers=numbers,
+        language=_two_letters(tongue),
     )
 
 
@@ -245,8 +331,19 @@ def _parse(path: Path) -> ElementTree.Element:
 
 def _language(element: ElementTree.Element, side: str | None) -> str | None:
     own = element.get("srclang") if side == "source" else element.get("trglang")
-    value = (own or element.get("lang") or "").lower()
-    return _LANGUAGE_NAMES.get(value, value[:2] or None)
+    return _code(own or element.get("lang") or "")
+
+
+def _code(language: str) -> str | None:
+    """Return two letters for a language however it is written (Chinese, zh-CN); the word itself for an unknown one."""
+    words = re.split("[^a-z]+", language.lower())
+    return next(
+        (_LANGUAGE_NAMES[word] for word in words if word in _LANGUAGE_NAMES), language.lower() or None
+    )
+
+
+def _two_letters(language: str | None) -> str | None:
+    return language if language is not None and re.fullmatch("[a-z]{2}", language) else None
 
 
 def _collect(

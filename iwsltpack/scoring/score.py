@@ -9,10 +9,10 @@ from typing import Any
 import regex
 
 from iwsltpack.cleaning import chat_marks
-from iwsltpack.cleaning.engine import clean_lines
+from iwsltpack.cleaning.engine import LANGUAGES, clean_lines
+from iwsltpack.cleaning.script import in_target, looks_english
 from iwsltpack.documents.artifact import Tool
 from iwsltpack.documents.choices import DEFAULT_METRICS
-from iwsltpack.documents.names import PAIRS
 from iwsltpack.documents.score import (
     TITLES,
     Comparison,
@@ -23,7 +23,7 @@ from iwsltpack.documents.score import (
     Signature,
     digest,
 )
-from iwsltpack.errors import InputError, UsageError
+from iwsltpack.errors import InputError, UsageError, listed
 from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import Comet
@@ -45,6 +45,10 @@ from iwsltpack.version import __version__
 
 NO_SPACES = ("zh", "ja")
 """Languages whose lines are joined without a space between them."""
+SAMPLE = 1000
+"""References that are looked at for their language."""
+TARGETS = ("zh", "de", "ja", "ko")
+"""Languages that BLEU has a tokenizer for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +86,24 @@ def score(
     must be equal. `baseline` is another system's hypotheses to test against. Results are kept in `cache`; None takes
     the user's.
 
-    References of other segments, and sources that COMET lacks, are an `InputError`; an unknown metric, and a language
-    that nothing tells, a `UsageError`.
+    References of other segments or another language, half of them empty or more, and sources that COMET lacks, are an
+    `InputError`; an unknown metric, and a language that nothing tells, a `UsageError`. Single empty lines, and
+    references that look like another language, are told to `progress`.
     """
     if unknown := [name for name in metrics if name not in TITLES]:
         raise UsageError(f"unknown metric {unknown[0]!r}", expected=", ".join(TITLES))
     if not metrics:
         raise UsageError("no metric to score with", expected=", ".join(TITLES))
-    language = language or _language_of(hypotheses, references)
+    language = _language_of(language, references, hypotheses, baseline)
     given = references
     references = pair(given, hypotheses, resegment=resegment, reporter=progress)
+    effect = "chrF leaves them out, BLEU counts every word there as wrong"
+    _check_filled(references.lines, references.name, "references", effect, progress)
+    sample = [line for line in references.lines[:SAMPLE] if line.strip()]
+    if (strange := sum(_foreign(line, language) for line in sample)) > len(sample) / 2:
+        progress.say(
+            f"{strange} of the first {len(sample)} references of {references.name} do not look like {language}"
+        )
     prepare = partial(_prepare, language=language, clean=clean, as_server=as_server, resegment=resegment)
     text = prepare(hypotheses, references)
     other = None
@@ -131,13 +143,51 @@ def merge(old: Score | None, new: Score) -> Score:
 
 def _made_of(score: Score) -> tuple[object, ...]:
     done = score.metrics[0].signature.cleaned
-    return score.hypotheses, score.references, score.cleaned, done, score.resegmented
+    texts = score.hypotheses.sha256, score.references.sha256
+    return score.language, *texts, score.cleaned, done, score.resegmented
 
 
-def _language_of(hypotheses: Hypotheses, references: References) -> str:
-    """Return the target language that the run, the file's name, the references or their script tell."""
-    if told := PAIRS.get(hypotheses.pair or "") or references.language:
-        return told
+def _check_filled(lines: Sequence[str], where: str, what: str, effect: str, reporter: Reporter) -> None:
+    """Refuse lines half of which are empty, or more: a column was lost; fewer, as of noise or music, are told."""
+    empty = [str(number) for number, line in enumerate(lines, 1) if not line.strip()]
+    if empty and 2 * len(empty) >= len(lines):
+        raise InputError(
+            f"{what} are empty",
+            where=where,
+            expected="a text for nearly every segment",
+            got=f"{len(empty)} of {len(lines)} empty, segment {empty[0]} the first",
+            fix="give the file they stand in",
+        )
+    if empty:
+        told = f"{where}: {len(empty)} of {len(lines)} {what} are empty, segments {listed(empty)}"
+        reporter.say(f"{told}; {effect}")
+
+
+def _foreign(line: str, language: str) -> bool:
+    if language in LANGUAGES:
+        return not in_target(line, language)
+    return language in TARGETS and looks_english(line)
+
+
+def _language_of(
+    language: str | None, references: References, hypotheses: Hypotheses, baseline: Hypotheses | None
+) -> str:
+    """Return the target language that is told, by the run, a file's name, the references or their script.
+
+    What contradicts it is an `InputError`.
+    """
+    told = [(hypotheses.name, hypotheses.target), (references.name, references.language)]
+    told += [("asked for", language), *([] if baseline is None else [(baseline.name, baseline.target)])]
+    told = [(who, tongue) for who, tongue in told if tongue is not None]
+    if len({tongue for _, tongue in told}) > 1:
+        raise InputError(
+            "hypotheses and references are not in one language",
+            where=hypotheses.name,
+            got=", ".join(f"{tongue} ({who})" for who, tongue in told),
+            fix="give the references of this test set in the language of the hypotheses, and no other --pair",
+        )
+    if told:
+        return str(told[0][1])
     text = "".join(references.lines)
     han, letters = len(regex.findall(r"\p{Han}", text)), len(regex.findall(r"\p{L}", text))
     if han > letters / 2 and regex.search(r"[\p{Hiragana}\p{Katakana}]", text) is None:
@@ -262,6 +312,8 @@ class _Scorer:
                 where=self.references.name,
                 fix="give it: --source FILE, or references in a manifest with a column source_en",
             )
+        where, effect = f"given with {self.references.name}", "COMET reads an empty sentence there"
+        _check_filled(sources, where, "sources for COMET", effect, self.progress)
         if self.comet is None:
             self.comet = self.stack.enter_context(Comet(**vars(self.options), progress=self.progress))
         comet = self.comet

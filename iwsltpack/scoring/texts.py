@@ -1,10 +1,10 @@
 """Lines of text to be scored: how they are read, and the digest they are known by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from iwsltpack.documents.names import RUN_NAME, pair_in
+from iwsltpack.documents.names import PAIRS, RUN_NAME, pair_in
 from iwsltpack.documents.run import Run, RunSegment, read_run
 from iwsltpack.documents.score import ScoredRun, ScoredText, digest
 from iwsltpack.errors import InputError
@@ -27,6 +27,11 @@ class Hypotheses(SegmentLines):
     def pair(self) -> str | None:
         """Language pair, told by the run or by a name like ``tst.en-zh.txt``."""
         return pair_in(self.name) if self.run is None else self.run.pair
+
+    @property
+    def target(self) -> str | None:
+        """Language of the lines, two letters, told by that pair, by XML or by the end of the file's name."""
+        return PAIRS.get(self.pair or "") or self.language
 
     @property
     def scored_run(self) -> ScoredRun | None:
@@ -61,9 +66,7 @@ def read_hypotheses(path: Path, test_set: Path | None = None) -> Hypotheses:
     if path.is_dir():
         return _read_run(path)
     texts = read_side(path, "output")
-    found = Hypotheses(
-        name=texts.name, lines=texts.lines, ids=texts.ids, documents=texts.documents, numbers=texts.numbers
-    )
+    found = Hypotheses(**{each.name: getattr(texts, each.name) for each in fields(SegmentLines)})
     if test_set is None or kind_of(path) != "text":
         return found
     known = test_set_of(path, test_set)
