@@ -631,7 +631,7 @@ def test_metrics_stay_where_only_the_files_name_differs_and_go_with_the_language
 
 @pytest.mark.parametrize(
     ("pair", "error"),
-    [("en-de", InputError), ("en-xx", UsageError), ("zh-en", UsageError), ("de", UsageError)],
+    [("en-de", InputError), ("en-xx", UsageError), ("zh-en", InputError), ("de", UsageError)],
 )
 def test_another_pair_than_the_runs_leaves_its_scores_alone(
     app: typer.Typer, tmp_path: Path, pair: str, error: type[Exception]

@@ -1,5 +1,6 @@
 """``iwsltpack score``."""
 
+import locale
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from iwsltpack.system.tables import Table, columns
 
 if TYPE_CHECKING:
     from iwsltpack.scoring.references import References
+
+_LANGUAGES = {name.split("_")[0] for name in locale.locale_alias if len(name.split("_")[0]) in (2, 3)}
+"""By letters of ISO 639, as the standard library knows them."""
 
 
 def command(
@@ -113,12 +117,12 @@ def _check_use(test_set: Path, texts: list[Path | None]) -> None:
 def _language(pair: str | None) -> str | None:
     if pair is None:
         return None
-    from iwsltpack.scoring.score import TARGETS
-
-    known = {f"en-{language}": language for language in TARGETS}
-    if pair not in known:
-        raise UsageError(f"not a language pair: {pair!r}", expected=", ".join(known))
-    return known[pair]
+    languages = pair.split("-")
+    if len(languages) != 2 or not {*languages} <= _LANGUAGES:
+        raise UsageError(
+            f"not a language pair: {pair!r}", expected="SOURCE-TARGET by letters of ISO 639, such as en-zh"
+        )
+    return languages[1]
 
 
 def _references(
