@@ -23,7 +23,7 @@ PUNCTUATION_RUN: Final = re.compile(r"([!！?？。，,、；;：:~～|/\\@%^&+]
 MARKS_MATTER: Final = 1000
 LINE_RUN: Final = re.compile(r"([.…_=*#·•\-—–])\1{9,}+")
 LETTER_RUN: Final = re.compile(r"([^\W\d_])\1{11,}+")
-LOOP_LONGEST: Final = 48
+LOOP_LONGEST: Final = 300
 LOOP_TIMES: Final = 6
 CHARACTERS: Final = Patterns("characters")
 SPOKEN_TIMES: Final = 12
@@ -91,22 +91,45 @@ def squeeze_runs(line: str, lang: str) -> str:  # noqa: ARG001
 
 
 def squeeze_loop(line: str, lang: str) -> str:  # noqa: ARG001
-    """Keep a phrase of up to 48 characters once where it stands six times or more at the end of a line.
+    """Keep a phrase of up to 300 characters once where it stands six times or more at the end of a line.
 
-    A single word between commas must come twelve times: people do say "no, no, no, no, no, no".
+    A single word between commas must come twelve times: people do say "no, no, no, no, no, no". Capitals count as small
+    letters, and the copy that stays ends where its phrase does, not with a comma or an "und".
     """
     if not may_loop(line):
         return line
     body = line.rstrip(LOOP_END)
-    for length in range(2, min(LOOP_LONGEST, len(body) // LOOP_TIMES) + 1):
-        unit = body[-length:]
-        times = SPOKEN_TIMES if CHARACTERS.spoken.fullmatch(unit) else LOOP_TIMES
-        if not body.endswith(unit * times) or LETTER.search(unit) is None or len(set(unit)) == 1:
+    folded = body.lower() if len(body.lower()) == len(body) else body
+    for length in range(2, min(LOOP_LONGEST, (len(body) + LOOP_LONGEST) // LOOP_TIMES) + 1):
+        unit = folded[-length:]
+        if not folded.endswith(unit * 2) or LETTER.search(unit) is None or len(set(unit)) == 1:
             continue
+        times = SPOKEN_TIMES if CHARACTERS.spoken.fullmatch(unit) else LOOP_TIMES
         # Back to where the letters begin to repeat, which may be in the middle of `unit`.
         start = len(body) - length
-        while start > 0 and body[start - 1] == body[start - 1 + length]:
+        while start > 0 and folded[start - 1] == folded[start - 1 + length]:
             start -= 1
-        kept, end = body[: start + length], line[len(body) :]
-        return kept.rstrip(LOOP_END) + end if end else kept
+        phrase_end, gap = _phrase_end(unit)
+        if len(body) - start + gap < times * length:
+            continue
+        least = start + length - gap
+        end = least + ((len(body) + phrase_end - least) % length if gap else 0)
+        if gap and CHARACTERS.within_word.match(body, end - length + gap - 1):
+            end += length
+        if not gap and CHARACTERS.hanging.search(body) is None:
+            return CHARACTERS.hanging.sub("", body[:end]) + line[len(body) :].strip("，, ")
+        return body[:end] + line[len(body) :].strip("，, ")
     return line
+
+
+def _phrase_end(unit: str) -> tuple[int, int]:
+    """Return where in a repeated `unit` the phrase is over, and how many characters part it from its next copy, or 0.
+
+    That is before a mark or an "und", or else a space: where the unit begins if one stands there, as the line then ends
+    with a whole copy, or else at the last, as it was cut off within one.
+    """
+    for between in (CHARACTERS.between, CHARACTERS.space):
+        if found := [part for part in between.finditer(unit * 2) if part.start() < len(unit)]:
+            chosen = found[0] if found[0].start() == 0 else found[-1]
+            return chosen.start(), len(chosen.group())
+    return 0, 0
