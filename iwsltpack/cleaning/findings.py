@@ -84,8 +84,11 @@ def prefix_only(line: str, lang: str) -> str | None:
 
 def possible_label(line: str, lang: str) -> str | None:
     """What may be a label or content: talk about the translation or the recording, not certain enough."""
-    if find_head(line, 0, lang) is not None:
-        return None
+    if (head := find_head(line, 0, lang)) is not None:
+        title = not line[0].isalnum() and has_content(
+            line[head.end :]
+        )  # „Übersetzung: Theorie und Praxis“ ist gut.
+        return f"{line[: head.end].strip()!r} may be a label" if title else None
     if (end := likely_label(line, lang)) is not None:
         return f"{line[:end].strip()!r} may be a label"
     if (kept := without_remark(line, lang)) != line:
