@@ -223,6 +223,16 @@ def test_an_unknown_language_is_refused() -> None:
         ("a\u2028b\x0bc\x85d", "a b c d"),
         ("使用\\nabla和\\neq以及\\theta", "使用\\nabla和\\neq以及\\theta"),
         ("C:\\new\\text.txt", "C:\\new\\text.txt"),
+        *(
+            (line, line)
+            for line in (r"\\server\neu", r"\\Server\Neu\n", r"\noindent Gut.", r"Gut. \noindent Ja.")
+        ),
+        *(
+            (line, line)
+            for line in (r"Drücken Sie \n für einen Umbruch.", r"Drücken Sie \t für einen Tabulator.")
+        ),
+        (r"Das ist gut.\nund das auch.\n", "Das ist gut. und das auch."),
+        (r"Hallo\nWelt\n- eins\n1. zwei", "Hallo Welt - eins 1. zwei"),
         ("Translation:\\n大家好。", "大家好。"),
     ],
 )

@@ -8,14 +8,6 @@ from iwsltpack.cleaning.script import LETTER
 from iwsltpack.cleaning.vocabulary import Patterns
 
 REAL_BREAKS: Final = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]++")
-# LaTeX commands and Windows paths also hold a backslash before these letters: a letter after them is no break
-# unless, for \n, it is a capital or Han, or the word is none of LaTeX's.
-ESCAPED_BREAKS: Final = re.compile(
-    r"(?P<path>(?<![A-Za-z])[A-Za-z]:\\[A-Za-z0-9_ -]++[\\.]\S*+)"
-    r"|(?<!\\)\\{1,2}(?:r\\{1,2}n"
-    r"|n(?!abla|[uei](?![a-z])|eq|eg|ot|ewline|ewcommand|mid|leq|geq|exists|atural|earrow|warrow|olimits|ormal)"
-    r"|[rt](?![A-Za-z]))"
-)
 CONTROL: Final = re.compile(
     r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]++"
 )
@@ -51,10 +43,11 @@ def may_loop(line: str) -> bool:
 def fold_breaks(line: str, lang: str) -> str:  # noqa: ARG001
     """Turn real line breaks of every kind, and written ones (`\\n`), into a space; into nothing within Chinese.
 
-    LaTeX commands and Windows paths are left alone.
+    A written one is one at an end of the line, after a mark, before a capital or Chinese, or beside another; LaTeX
+    commands and Windows paths are left alone.
     """
     if "\\" in line:
-        line = ESCAPED_BREAKS.sub(lambda match: match["path"] or "\n", line)
+        line = CHARACTERS.escaped_breaks.sub(lambda match: match["path"] or "\n", line)
     if REAL_BREAKS.search(line) is None:
         return line
 
