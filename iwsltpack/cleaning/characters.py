@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Final
 
-from iwsltpack.cleaning.script import LETTER
+from iwsltpack.cleaning.script import HAN, LETTER
 from iwsltpack.cleaning.vocabulary import Patterns
 
 REAL_BREAKS: Final = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]++")
@@ -19,6 +19,7 @@ LOOP_LONGEST: Final = 300
 LOOP_TIMES: Final = 6
 CHARACTERS: Final = Patterns("characters")
 SPOKEN_TIMES: Final = 12
+SENTENCE_ENDS: Final = "。.!！?？…"
 LOOP_END: Final = "。.!！?？…，, "
 _CJK = "[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 CJK_BREAK: Final = re.compile(f"(?<={_CJK})\n(?={_CJK})")
@@ -93,6 +94,7 @@ def squeeze_loop(line: str, lang: str) -> str:  # noqa: ARG001
         return line
     body = line.rstrip(LOOP_END)
     folded = body.lower() if len(body.lower()) == len(body) else body
+    ended = line[len(body) :].strip("，, ")
     for length in range(2, min(LOOP_LONGEST, (len(body) + LOOP_LONGEST) // LOOP_TIMES) + 1):
         unit = folded[-length:]
         if not folded.endswith(unit * 2) or LETTER.search(unit) is None or len(set(unit)) == 1:
@@ -102,27 +104,31 @@ def squeeze_loop(line: str, lang: str) -> str:  # noqa: ARG001
         start = len(body) - length
         while start > 0 and folded[start - 1] == folded[start - 1 + length]:
             start -= 1
-        phrase_end, gap = _phrase_end(unit)
+        over, gap = _phrase_end(unit, whole=ended != "")
         if len(body) - start + gap < times * length:
             continue
-        least = start + length - gap
-        end = least + ((len(body) + phrase_end - least) % length if gap else 0)
-        if gap and CHARACTERS.within_word.match(body, end - length + gap - 1):
-            end += length
-        if not gap and CHARACTERS.hanging.search(body) is None:
-            return CHARACTERS.hanging.sub("", body[:end]) + line[len(body) :].strip("，, ")
-        return body[:end] + line[len(body) :].strip("，, ")
+        end = start + length - gap
+        if gap or ended:
+            end += (len(body) + over - end) % length
+            end += length * (CHARACTERS.within_word.match(body, end - length + gap - 1) is not None)
+        elif HAN.search(unit) is not None:
+            while CHARACTERS.within_word.match(body, end - 1) is not None:
+                end += 1
+        ended = ended or "".join(mark for mark in body[end : end + 1] if mark in SENTENCE_ENDS)
+        hanging = None if gap or CHARACTERS.hanging.search(body) else CHARACTERS.hanging.search(body[:end])
+        return body[: end if hanging is None else hanging.start()] + ended
     return line
 
 
-def _phrase_end(unit: str) -> tuple[int, int]:
+def _phrase_end(unit: str, *, whole: bool) -> tuple[int, int]:
     """Return where in a repeated `unit` the phrase is over, and how many characters part it from its next copy, or 0.
 
     That is before a mark or an "und", or else a space: where the unit begins if one stands there, as the line then ends
-    with a whole copy, or else at the last, as it was cut off within one.
+    with a whole copy, or else, if it need not be `whole`, at the last, as the line was cut off within a copy.
     """
     for between in (CHARACTERS.between, CHARACTERS.space):
-        if found := [part for part in between.finditer(unit * 2) if part.start() < len(unit)]:
+        found = [part for part in between.finditer(unit * 2) if part.start() < len(unit)]
+        if found and (found[0].start() == 0 or not whole):
             chosen = found[0] if found[0].start() == 0 else found[-1]
             return chosen.start(), len(chosen.group())
     return 0, 0

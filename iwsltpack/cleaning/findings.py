@@ -79,13 +79,13 @@ def not_target_language(line: str, lang: str) -> str | None:
 
 def half_translated(line: str, lang: str) -> str | None:
     """Six or more English words in a row in a Chinese line, or a whole English sentence beside the translation."""
-    if line.count(" ") < 3 or not in_target(line, lang):
+    if line.count(" ") < 3:
         return None
     runs = FINDINGS.english_run.finditer(line[:SAMPLE]) if lang == "zh" else ()
     whole = FINDINGS.english_sentence.finditer(line[:SAMPLE])
     for run in (*runs, *whole):
         english, german = function_words(run.group())
-        if english >= 2 and english > 2 * german and len(run.group()) < len(line):
+        if english >= 2 and english > 2 * german and len(run.group()) < len(line) and in_target(line, lang):
             return f"{len(latin_words(run.group()))} words in a row are left in English"
     return None
 
