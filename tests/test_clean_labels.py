@@ -1600,6 +1600,9 @@ def test_words_said_again_stay_and_loops_go_with_one_full_stop(line: str, after:
         ("English: Agreed. Chinese: 同意。", "zh", ["possible-label"]),
         ("English-German: 30 BLEU. English-Chinese: 25 BLEU点。", "zh", []),
         ("Baseline system: 30. 中文翻译：35分。", "zh", ["possible-label"]),
+        ("Wir sind da. (Quelle: Wikipedia)", "de", []),
+        ("Das ist gut (Quelle: Eigene Darstellung).", "de", []),
+        ("中文：25 BLEU。英文：30 BLEU。", "zh", []),
     ],
 )
 def test_short_and_numbered_halves_of_a_line_are_content(line: str, lang: str, rules: list[str]) -> None:
@@ -1625,6 +1628,7 @@ def test_a_source_text_with_figures_or_of_two_words_still_goes(line: str, lang: 
         *((text, text) for text in ("-5 Grad sind kalt.", "–5 Grad sind kalt.", "[Applaus] Vielen Dank.")),
         *((text, text) for text in ("(x + y) * 2 ist gut.", "*Ja*, das geht.", "*Ja*, das ist *gut*")),
         *((text, text) for text in ("#hashtag ist ein Wort.", "[Applaus]", "(1) Das geht gut.")),
+        *((text, text) for text in ("~5 % sind gut.", "> 5 ist gut.", "|x| ist gut.", "_Hallo_ zusammen.")),
         ("- Das geht gut.", "Das geht gut."),
         ("** Das geht gut.", "Das geht gut."),
         ("# Das geht gut.", "Das geht gut."),

@@ -156,6 +156,10 @@ def test_a_run_keeps_what_it_wrote_and_may_hold_cleaned_lines(run: Path, tmp_pat
         assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     done = iwsltpack("clean", "runs/demo", "-o", "runs/demo/demo.en-zh.clean.txt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "journal.jsonl").write_text("{}\n")
+    done = iwsltpack("clean", own, "-o", "begun/journal.jsonl", cwd=tmp_path)
+    assert (done.returncode, (tmp_path / "begun" / "journal.jsonl").read_text()) == (2, "{}\n")
 
 
 def test_raw_lines_are_replaced_where_their_file_is_named_alone(tmp_path: Path) -> None:

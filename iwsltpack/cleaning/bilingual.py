@@ -142,19 +142,27 @@ def _is_source_part(text: str, lang: str) -> bool:
     body = text[labels[-1].rest :] if labelled else text
     if not labelled and (named := BILINGUAL.names_source.match(v.simplified(text))) is not None:
         labelled, body = True, text[named.end() :]
-    words = len(latin_words(body))
-    if words == 0 or not (could_be_source(body, lang) if labelled else in_source(body, lang)):
-        return False
-    ended = body.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
-    told, figures = function_words(body)[0] > 0, FIGURE.search(body) is not None
     if labelled:
-        # "Englisch: 30 Stunden." and "Quelle: Wikipedia." are of the talk. Within Chinese two words are a sentence.
-        return told or (lang == "zh" and (words >= MIN_WORDS or (words > 1 and ended and not figures)))
+        return _reads_as_source(body, lang)
+    words = len(latin_words(body))
+    if not in_source(body, lang):
+        return False
+    told, figures = function_words(body)[0] > 0, FIGURE.search(body) is not None
+    ended = body.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
     end = text.rstrip(DECORATION)[-1:]
     # A term may be quoted; a clause that is has its full stop, or four words and more, "we" or "the" among them.
     clause = (words >= MIN_WORDS and told) or (ended and (told or not figures))
     finished = words >= 2 and clause and end in ".?!。！？'\"”’"
     return finished or (words >= MIN_WORDS - 1 and end in ",;:，：；-–—")
+
+
+def _reads_as_source(text: str, lang: str) -> bool:
+    """Tell whether what a label names as the source is English: "Englisch: 30 Stunden." is of the talk."""
+    words, ended = len(latin_words(text)), text.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
+    in_chinese = lang == "zh" and (
+        words >= MIN_WORDS or (words > 1 and ended and FIGURE.search(text) is None)
+    )
+    return could_be_source(text, lang) and (in_chinese or function_words(text)[0] > 0)
 
 
 _NAMES_SOURCE: Final = frozenset((v.ENGLISH, v.SPEECH, v.TEXT, v.SAY, v.SAID, v.TRANSLATE, v.MEANING))
@@ -258,7 +266,7 @@ def _is_note(content: str, before: str, lang: str, *, labelled: bool) -> bool:
         return labelled or BILINGUAL.about_translation.search(content, pos=colons[0].rest) is not None
     named = labelled or head & {v.TRANSLATE, v.ENGLISH} or BILINGUAL.source_label.match(v.simplified(content))
     source = content[colons[0].rest :]
-    if not named or (v.TRANSLATE not in head and not labelled and not could_be_source(source, lang)):
+    if not named or (v.TRANSLATE not in head and not labelled and not _reads_as_source(source, lang)):
         return False
     return source.strip() != "" and (ended or labelled or _restates(source, before, lang, labelled=True))
 
@@ -267,7 +275,8 @@ def _restates(source: str, translation: str, lang: str, *, labelled: bool = Fals
     words = len(latin_words(source))
     english, german = function_words(source)
     if labelled:
-        if words == 0 or HAN.search(source) is not None or german > english:
+        figures = english == 0 and FIGURE.search(source) is not None
+        if words == 0 or HAN.search(source) is not None or german > english or figures:
             return False
     elif words < MIN_WORDS or not in_source(source, lang) or english + german == 0:
         return False

@@ -123,9 +123,9 @@ def _undecorated(rest: str) -> str:
     while rest[:1] and rest[0] in DECORATION:
         after = rest.lstrip(rest[0]).lstrip()
         attached = not rest.lstrip(rest[0])[:1].isspace()
-        closing = BRACKETS.get(rest[0], rest[0] if rest[0] in "*_" and attached else "")
+        closing = BRACKETS.get(rest[0], rest[0] if rest[0] in "*_|" and attached else "")
         end = min((at for mark in closing if (at := after.find(mark)) >= 0), default=-1)
-        if rest[0] == "#" and attached:
+        if (rest[0] == "#" and attached) or (rest[0] in ">~" and after[:1].isdigit()):
             break
         if end > 0 and (has_content(after[end:]) or (rest[0] in BRACKETS and after[end - 1] not in ENDS)):
             break

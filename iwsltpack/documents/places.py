@@ -83,16 +83,16 @@ def refuse_inside(folder: Path, allowed: Thing | None = None) -> None:
 def refuse_own_file(target: Path) -> None:
     """Refuse to write in place of what a run consists of: its hypotheses, record, journal and scores."""
     real = target.resolve()
-    names = [RUN_NAME, JOURNAL_NAME, SCORE_NAME, CLEANED_SCORE_NAME]
-    if (real.parent / RUN_NAME).is_file():
-        names.append(read_run(real.parent).output.path)
-        if real in [(real.parent / name).resolve() for name in names]:
-            raise UsageError(
-                "this would replace a file of the run itself",
-                where=target,
-                expected="a name of its own",
-                fix=f"give --output another name: {target.with_suffix('.clean' + target.suffix)}",
-            )
+    folder, own = real.parent, {RUN_NAME, JOURNAL_NAME, SCORE_NAME, CLEANED_SCORE_NAME}
+    if (folder / RUN_NAME).is_file():
+        own.add(read_run(folder).output.path)
+    if thing_at(folder) == "run" and real in {(folder / name).resolve() for name in own}:
+        raise UsageError(
+            "this would replace a file of the run itself",
+            where=target,
+            expected="a name of its own",
+            fix=f"give --output another name: {target.with_suffix('.clean' + target.suffix)}",
+        )
 
 
 def refuse_above_runs(folder: Path) -> None:
