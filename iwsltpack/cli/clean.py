@@ -40,12 +40,12 @@ def command(
     names = [Path(path.name) if path == file else path.relative_to(file) for path in files]
     targets = [placed(output, name) for name in names]
     audits = [placed(audit, name.with_suffix(".jsonl")) if audit is not None else None for name in names]
+    for written in filter(None, (*targets, *audits)):
+        refuse_own_file(written)
     for path, target in zip(files, targets, strict=True):
         if target != output and target.resolve() == path.resolve():
             fix = f"name the file itself to replace it, --output {target}, or another folder"
             raise UsageError("the raw hypotheses would be replaced", where=target, fix=fix)
-    for written in filter(None, (*targets, *audits)):
-        refuse_own_file(written)
     summaries = {}
     shown: list[tuple[int, Change]] = []
     with console.reporter() as reporter:

@@ -91,7 +91,7 @@ def refuse_own_file(target: Path) -> None:
             "this would replace a file of the run itself",
             where=target,
             expected="a name of its own",
-            fix=f"give --output another name: {target.with_suffix('.clean' + target.suffix)}",
+            fix=f"give it another name, such as {target.with_suffix('.clean' + target.suffix)}",
         )
 
 
