@@ -58,8 +58,9 @@ def command(
                 on_change=(lambda *change: shown.append(change)) if diff else lambda _line, _change: None,
                 progress=reporter,
             )
+    raw = {path.resolve() for path in files}
     for target, summary in summaries.items():
-        _say_summary(summary, target, in_place=target in files)
+        _say_summary(summary, target, in_place=target.resolve() in raw)
     # Whoever reads a difference may stop reading: by then everything is written and said.
     for line, change in shown:
         _show_change(line, change)
