@@ -223,6 +223,16 @@ def test_an_unknown_language_is_refused() -> None:
         ("a\u2028b\x0bc\x85d", "a b c d"),
         ("使用\\nabla和\\neq以及\\theta", "使用\\nabla和\\neq以及\\theta"),
         ("C:\\new\\text.txt", "C:\\new\\text.txt"),
+        *(
+            (line, line)
+            for line in (r"\\server\neu", r"\\Server\Neu\n", r"\noindent Gut.", r"Gut. \noindent Ja.")
+        ),
+        *(
+            (line, line)
+            for line in (r"Drücken Sie \n für einen Umbruch.", r"Drücken Sie \t für einen Tabulator.")
+        ),
+        (r"Das ist gut.\nund das auch.\n", "Das ist gut. und das auch."),
+        (r"Hallo\nWelt\n- eins\n1. zwei", "Hallo Welt - eins 1. zwei"),
         ("Translation:\\n大家好。", "大家好。"),
     ],
 )
@@ -374,6 +384,28 @@ def test_a_file_that_is_no_text_is_refused_and_leaves_nothing(
         clean_file(source, output, "zh", audit=tmp_path / "audit")
     assert message in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "hypothesis\n翻译：大家好。\n"),
+        ("a.txt", "id,hypothesis\n1,大家好。\n"),
+        ("a.tsv", "1\t大家好。\n"),
+        ("a.txt", '<?xml version="1.0"?>\n<tstset>\n</tstset>\n'),
+        ("a.jsonl", '{"id": 1, "text": "大家好。"}\n'),
+    ],
+)
+def test_a_table_or_a_document_is_no_text_of_hypotheses(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="the lines of this file are not hypotheses"):
+        clean_file(tmp_path / name, tmp_path / "out.txt", "zh")
+    assert not (tmp_path / "out.txt").exists()
+
+
+def test_a_line_that_begins_with_id_and_a_comma_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("ID, bitte.\n<b>Hallo.</b>\n", encoding="utf-8")
+    assert clean_file(tmp_path / "a.txt", tmp_path / "out.txt", "de").lines == 2
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

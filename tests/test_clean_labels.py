@@ -1557,7 +1557,122 @@ def test_the_labelled_source_text_alone_stays_and_is_reported() -> None:
         ("Ach, " + "ja, " * 20 + "ja.", "Ach, ja."),
         ("Das ist gut. " * 9 + "Das ist gut.", "Das ist gut."),
         ("速度快。" * 8, "速度快。"),
+        ("我们有一个问题。" * 6, "我们有一个问题。"),
+        ("我们有一个问题，" * 9, "我们有一个问题"),
+        ("Das ist gut, " + "das ist gut, " * 5 + "das ist gut.", "Das ist gut."),
+        ("Das ist gut, " * 6 + "das ist", "Das ist gut"),
+        ("Wir gehen nach Hause" + " und wir gehen nach Hause" * 6, "Wir gehen nach Hause"),
+        ("Wir gehen nach Hause" + " und wir gehen nach Hause" * 6 + " und wir ge", "Wir gehen nach Hause"),
+        ("Ja, " + "ja, " * 12 + "ja.", "Ja."),
+        ("问题" + "和问题" * 6, "问题"),
+        ("平和" * 6, "平和"),
+        ("你选什么？" * 7 + "你选", "你选什么？"),
+        ("我们用BERT和BART" + "和BERT和BART" * 7, "我们用BERT和BART"),
+        ("Wir gehen und sehen" + " wir gehen und sehen" * 6 + ".", "Wir gehen und sehen."),
+        ("10" + " mal 10" * 6, "10 mal 10"),
+        ("Er ging" + " und ging" * 6 + ".", "Er ging."),
+        ("Tick tack" + " tick tack" * 6 + "…", "Tick tack…"),
+        ("Das war sehr" + " sehr" * 12, "Das war sehr"),
+        ("Der Wert ist 0,5" + " und der Wert ist 0,5" * 6 + ".", "Der Wert ist 0,5."),
+        (
+            "Wir haben in diesem Vortrag eine neue Methode vorgestellt. " * 7,
+            "Wir haben in diesem Vortrag eine neue Methode vorgestellt.",
+        ),
+        ("Das ist gut, " + "das ist gut, " * 3 + "das ist gut.",) * 2,
     ],
 )
 def test_words_said_again_stay_and_loops_go_with_one_full_stop(line: str, after: str) -> None:
+    assert clean_line(line, "de").text == after
+
+
+@pytest.mark.parametrize(
+    ("line", "lang", "rules"),
+    [
+        ("Für Englisch: 30 Stunden. Für Deutsch: 25 Stunden.", "de", []),
+        ("Englisch: hundert Stunden. Deutsch: zwanzig Stunden.", "de", []),
+        ("Englisch: drei Stunden pro Tag. Deutsch: zwei Stunden pro Tag.", "de", []),
+        ("Englisch-Deutsch: 30 BLEU. Englisch-Chinesisch: 25 BLEU.", "de", []),
+        ("Quelle: Wikipedia. Übersetzung: Ich habe sie selbst gemacht.", "de", ["possible-label"]),
+        ("Quelle: Deutsche Bahn. Übersetzung: Ich habe sie selbst gemacht.", "de", ["possible-label"]),
+        ("Englisch: Agreed. Deutsch: Einverstanden.", "de", ["possible-label"]),
+        ("源语言：English。目标语言：中文。", "zh", []),
+        ("English: 30 hours. Chinese: 25小时。", "zh", []),
+        ("English: Agreed. Chinese: 同意。", "zh", ["possible-label"]),
+        ("English-German: 30 BLEU. English-Chinese: 25 BLEU点。", "zh", []),
+        ("Baseline system: 30. 中文翻译：35分。", "zh", ["possible-label"]),
+        ("Wir sind da. (Quelle: Wikipedia)", "de", []),
+        ("Das ist gut (Quelle: Eigene Darstellung).", "de", []),
+        ("中文：25 BLEU。英文：30 BLEU。", "zh", []),
+    ],
+)
+def test_short_and_numbered_halves_of_a_line_are_content(line: str, lang: str, rules: list[str]) -> None:
+    result = clean_line(line, lang)
+    assert (result.text, [change.rule for change in result.changes]) == (line, rules)
+
+
+@pytest.mark.parametrize(
+    ("line", "lang", "after"),
+    [
+        ("English: We have 30 hours. German: Wir haben 30 Stunden.", "de", "Wir haben 30 Stunden."),
+        ("We have 30 hours. 中文翻译：我们有30小时。", "zh", "我们有30小时。"),
+        ("原文：Good morning. 翻译：早上好。", "zh", "早上好。"),
+    ],
+)
+def test_a_source_text_with_figures_or_of_two_words_still_goes(line: str, lang: str, after: str) -> None:
+    assert clean_line(line, lang).text == after
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        *((text, text) for text in ("-5 Grad sind kalt.", "–5 Grad sind kalt.", "[Applaus] Vielen Dank.")),
+        *((text, text) for text in ("(x + y) * 2 ist gut.", "*Ja*, das geht.", "*Ja*, das ist *gut*")),
+        *((text, text) for text in ("#hashtag ist ein Wort.", "[Applaus]", "(1) Das geht gut.")),
+        *((text, text) for text in ("~5 % sind gut.", "> 5 ist gut.", "|x| ist gut.", "_Hallo_ zusammen.")),
+        ("- Das geht gut.", "Das geht gut."),
+        ("** Das geht gut.", "Das geht gut."),
+        ("# Das geht gut.", "Das geht gut."),
+        ("[Das geht gut.]", "Das geht gut."),
+        ("(Das geht gut.", "Das geht gut."),
+    ],
+)
+def test_after_a_label_a_mark_goes_with_its_partner_alone(text: str, after: str) -> None:
+    assert clean_line(f"Die Übersetzung lautet: {text}", "de").text == after
+
+
+@pytest.mark.parametrize("text", ["-5度很冷。", "[掌声]谢谢大家。", "（掌声）谢谢大家。", "#话题#很热。"])
+def test_after_a_chinese_label_too(text: str) -> None:
+    assert clean_line(f"翻译：{text}", "zh").text == text
+
+
+@pytest.mark.parametrize(
+    ("line", "lang"),
+    [
+        ("„Übersetzung: Theorie und Praxis“ ist ein gutes Buch.", "de"),
+        ("„Übersetzung: Theorie“ und „Praxis“ sind Bücher.", "de"),
+        ("„Deutsch: Eine schwere Sprache“ ist ein Artikel von Mark Twain.", "de"),
+        ('"Übersetzung: Theorie und Praxis" ist ein gutes Buch.', "de"),
+        ("»Übersetzung: Theorie und Praxis« ist ein gutes Buch.", "de"),
+        ("(Übersetzung: Das geht gut) und mehr.", "de"),
+        ("《翻译：理论与实践》是一本好书。", "zh"),
+        ("《翻译：理论与实践》", "zh"),
+        ("“翻译：理论与实践”是一本好书。", "zh"),
+        ("「翻譯：理論與實踐」是一本好書。", "zh"),
+        ("《中文：一门艺术》是一本好书。", "zh"),
+    ],
+)
+def test_a_title_that_begins_as_a_label_does_stays_and_is_reported(line: str, lang: str) -> None:
+    result = clean_line(line, lang)
+    assert (result.text, [change.rule for change in result.changes]) == (line, ["possible-label"])
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("„Übersetzung: Er sagte „ja“ und ging.“", "Er sagte „ja“ und ging."),
+        ('"Die Übersetzung lautet: Wir sind da." in German.', "Wir sind da."),
+        ("„Übersetzung: Wir sind alle da.", "Wir sind alle da."),
+    ],
+)
+def test_a_quotation_around_label_and_translation_goes(line: str, after: str) -> None:
     assert clean_line(line, "de").text == after

@@ -81,6 +81,10 @@ __{T}__
 (00:12) {T}
 {T} [00:07]
 [1.20 - 3.40] {T}
+【00:01】{T}
+<0.00> {T} <3.20>
+7\n00:00:01,000 --> 00:00:03,000\n{T}
+{T} 00:00:03.000
 """.strip().splitlines()
 
 CERTAIN = 4
@@ -136,6 +140,9 @@ def test_marks_go_and_what_they_mark_stays(line: str, after: str) -> None:
         f"{ZH} (wo men ti chu le yi zhong xin fang fa)",
         f"{ZH}[Wo3men ti2chu1 le yi1 zhong3 xin1 fang1fa3]",
         f"中文翻译：{ZH}（Wǒmen tíchū le yī zhǒng xīn fāngfǎ.）",
+        f"{ZH}发音：Wǒmen tíchū le yī zhǒng xīn fāngfǎ.",
+        f"{ZH}（拼音：Wǒmen tíchū le yī zhǒng xīn fāngfǎ.）",
+        f"{ZH} Pinyin: Wǒmen tíchū le yī zhǒng xīn fāngfǎ.",
     ],
 )
 def test_the_pinyin_of_the_whole_line_goes(line: str) -> None:
@@ -185,6 +192,10 @@ Um 10:30 Uhr geht es los.
 Das Spiel endete 3:1 (2:0).
 Der Lauf dauerte 01:23:45 Stunden.
 Sie lief 2:05:13 und gewann.
+Der Weltrekord liegt bei 0:26:11.021
+Der Weltrekord liegt bei 00:26:11.021
+0:26:11.021 ist der Weltrekord.
+Der Weltrekord im Marathon (2:00:35)
 Das Verhältnis ist 16:9, nicht 4:3.
 Offenbarung 21:4 sagt etwas anderes.
 [1] zeigt die Ergebnisse, [2] die Daten.
@@ -252,6 +263,8 @@ vector<int>是一个数字列表。
 比赛以3:1（2:0）结束。
 跑步用了01:23:45。
 她以2:05:13的成绩获胜。
+世界纪录是0:26:11.021
+这句问候的发音：nǐ hǎo ma
 比例是16:9，不是4:3。
 启示录21:4说的不一样。
 [1]显示了结果，[2]显示了数据。
@@ -301,6 +314,8 @@ def test_there_are_sixty_marked_lines() -> None:
         ("ĠDas ist gut.", "token 'Ġ'"),
         ("\\boxed{Das ist gut.}", "boxed{"),
         ("<0x0A>Das ist gut.", "token '<0x0A>'"),
+        (r"Drücken Sie \n für einen Umbruch.", r"escape '\\n'"),
+        (r"eins\nzwei", r"escape '\\n'"),
         ("Hier steht ◁think▷ im Text.", "token '◁think▷'"),
         ("Hier steht `x` und ``` und mehr.", "fence '```'"),
         ("Das ist **wichtig und bleibt offen.", "emphasis '**'"),

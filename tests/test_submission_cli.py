@@ -124,6 +124,51 @@ def test_clean_shows_a_diff_and_says_what_it_did(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.jsonl").read_text(encoding="utf-8"))["after"] == "大家好。"
 
 
+def test_the_file_is_in_place_before_the_diff_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.en-zh.txt").write_text("翻译：'大家好。'\n" * 5000, encoding="utf-8")
+    program = (sys.executable, "-m", "iwsltpack", "clean", "t.en-zh.txt", "-o", "o.txt", "--diff")
+    with subprocess.Popen(
+        program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as done:
+        assert done.stdout is not None and done.stderr is not None
+        assert done.stdout.readline() == "1: meta-prefix: [-翻译：'-]大家好。[-'-]\n"
+        done.stdout.close()
+        assert "5000 lines, 5000 repaired -> o.txt" in done.stderr.read()
+    assert (tmp_path / "o.txt").read_text(encoding="utf-8") == "大家好。\n" * 5000
+
+
+def test_a_run_keeps_what_it_wrote_and_may_hold_cleaned_lines(run: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    own = run / "demo.en-zh.txt"
+    wrong = [
+        *(("clean", "runs/demo", "-o", target) for target in ("runs/demo", own, "runs/demo/run.json")),
+        ("clean", own, "-o", "runs/demo"),
+        ("clean", "runs", "-o", "runs"),
+        ("clean", own, "-o", "o.txt", "--audit", "runs/demo/run.json"),
+    ]
+    for command in wrong:
+        done = iwsltpack(*map(str, command), cwd=tmp_path)
+        assert done.returncode == 2, (command, done.stderr)
+        assert "this would replace a file of the run itself" in done.stderr, command
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    done = iwsltpack("clean", "runs/demo", "-o", "runs/demo/demo.en-zh.clean.txt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "journal.jsonl").write_text("{}\n")
+    done = iwsltpack("clean", own, "-o", "begun/journal.jsonl", cwd=tmp_path)
+    assert (done.returncode, (tmp_path / "begun" / "journal.jsonl").read_text()) == (2, "{}\n")
+
+
+def test_raw_lines_are_replaced_where_their_file_is_named_alone(tmp_path: Path) -> None:
+    (tmp_path / "raw.en-de.txt").write_text("Übersetzung: Wir sind da.\n", encoding="utf-8")
+    done = iwsltpack("clean", "raw.en-de.txt", "-o", ".", cwd=tmp_path)
+    assert (done.returncode, "the raw hypotheses would be replaced" in done.stderr) == (2, True)
+    assert (tmp_path / "raw.en-de.txt").read_text(encoding="utf-8") == "Übersetzung: Wir sind da.\n"
+    done = iwsltpack("clean", "raw.en-de.txt", "-o", str(tmp_path / "raw.en-de.txt"), cwd=tmp_path)
+    assert "raw.en-de.txt, in place of the raw lines" in done.stderr
+    assert (tmp_path / "raw.en-de.txt").read_text(encoding="utf-8") == "Wir sind da.\n"
+
+
 def test_validate_prints_a_table_json_or_annotations(tmp_path: Path) -> None:
     (tmp_path / "t.en-zh.txt").write_text("翻译：'大家好。'\n", encoding="utf-8")
     table = iwsltpack("validate", "t.en-zh.txt", cwd=tmp_path)

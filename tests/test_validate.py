@@ -108,6 +108,88 @@ def test_an_item_of_no_list_is_reported(tmp_path: Path, lines: list[str], found:
     assert all("begins as an item of a list" in problem.message for problem in problems)
 
 
+SEPARATORS = [". ", ") ", "\t", ": ", "、", "．"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("mark", SEPARATORS)
+def test_lines_that_begin_with_their_own_number_are_reported(tmp_path: Path, mark: str, first: int) -> None:
+    lines = ["我们开始吧。", "谢谢大家。", "这是结果。", "我们有数据。", "再见，各位。"]
+    numbered = "".join(f"{number}{mark}{line}\n" for number, line in enumerate(lines, first))
+    found = [problem.message for problem in check_bytes(tmp_path, numbered.encode())]
+    assert [message for message in found if "begin with their own number" in message] == [
+        "5 of 5 lines begin with their own number"
+    ]
+    others = "".join(f"{2 * number}{mark}{line}\n" for number, line in enumerate(lines, 1))
+    assert not any("own number" in problem.message for problem in check_bytes(tmp_path, others.encode()))
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        *((word, "hyp.no-content") for word in ("nan", "NaN", "null", "undefined", "N/A", "None")),
+        ("私たちは新しい方法を提案します。", "hyp.not-target-language"),
+        ("We have a problem. 我们有一个问题。", "hyp.half-translated"),
+        ("我们有一个问题。We have a problem.", "hyp.half-translated"),
+        ("很抱歉，我没有听到任何语音内容。", "hyp.refusal"),
+        ("作为一个AI语言模型，我无法听取音频。", "hyp.refusal"),
+        ("我们有一个问题。如果您需要进一步的帮助，请告诉我。", "hyp.possible-label"),
+        ("翻译：你好。\\n\\n解释：这是一个问候。", "hyp.possible-label"),
+        ("我们有一个问题锟斤拷。", "hyp.replacement"),
+        ("00:00:01,000 --> 00:00:02,000", "hyp.chat-mark"),
+    ],
+)
+def test_what_is_no_chinese_translation_is_reported(tmp_path: Path, line: str, rule: str) -> None:
+    assert rule in {problem.rule for problem in check_bytes(tmp_path, GOOD + f"{line}\n".encode())}
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("Nous avons un problème avec la méthode.", "hyp.not-target-language"),
+        ("Tenemos un problema con el método.", "hyp.not-target-language"),
+        ("Die GrÃ¶ÃŸe ist fÃ¼r uns wichtig.", "hyp.replacement"),
+        ("We have a problem. Wir haben ein Problem.", "hyp.half-translated"),
+        ("Wir haben ein Problem - We have a problem.", "hyp.half-translated"),
+        ("Ich kann diese Anfrage nicht bearbeiten.", "hyp.refusal"),
+        ("Als KI-Sprachmodell kann ich keine Audiodateien anhören.", "hyp.refusal"),
+        ("Übersetzung: Hallo.\\n\\nErklärung: Das ist ein Gruß.", "hyp.possible-label"),
+    ],
+)
+def test_what_is_no_german_translation_is_reported(tmp_path: Path, line: str, rule: str) -> None:
+    data = f"Guten Tag.\n{line}\n".encode()
+    assert rule in {problem.rule for problem in check_bytes(tmp_path, data, "tst.en-de.txt")}
+
+
+INNOCENT = {
+    "de": """Null.
+Der Kunde wohnt in Los Angeles und liest Le Monde.
+Wir fahren von La Rochelle nach Le Havre.
+Der Film heißt „The Lord of the Rings“ und ist lang.
+Das Café ist schön – Ärger gibt es nie.
+Als KI-Forscher kann ich das bestätigen.
+Als Assistent habe ich an der Universität gearbeitet.
+Ich kann diese Frage nicht beantworten.
+Das Ergebnis ist null.
+Was will er in der Not? So war es.""",
+    "zh": """这家店叫鲜の每日，在东京。
+我们参观了カフェ，很好。
+我们的系统叫做Attention Is All You Need。
+作为一个AI研究者，我很高兴。
+作为助手，我很高兴。
+对不起，我没有听懂这个问题。
+如果您需要帮助，请告诉我们。
+这里的nan表示没有值。
+我们有2个问题：1. 数据。2. 模型。""",
+}
+
+
+@pytest.mark.parametrize("lang", ["de", "zh"])
+def test_their_innocent_neighbours_are_not(tmp_path: Path, lang: str) -> None:
+    data = INNOCENT[lang].encode() + b"\n"
+    assert [problem.message for problem in check_bytes(tmp_path, data, f"tst.en-{lang}.txt")] == []
+
+
 def test_a_file_too_large_is_not_even_read(tmp_path: Path) -> None:
     path = tmp_path / "tst.en-zh.txt"
     with path.open("wb") as stream:

@@ -1,5 +1,6 @@
 """Answers in both languages: which part is the translation, and where talk about it begins again."""
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -23,6 +24,7 @@ MAX_BORDERS: Final = 60
 MIN_WORDS: Final = 4
 """A source text shorter than this may be a name or a term, and is content."""
 BILINGUAL: Final = v.Patterns("bilingual")
+FIGURE: Final = re.compile(r"\d")
 SAME_FROM: Final = 0.5
 """Share of common letter pairs from which two sentences are taken for one translation given twice."""
 
@@ -54,7 +56,11 @@ def translation_start(line: str, lang: str) -> tuple[int, int] | None:
 def label_within(line: str, lang: str) -> int | None:
     """Find a label of the translation after a finished sentence: another translation of it, or content."""
     for border, head in _heads_within(line, lang):
-        if head.kind == "colon" and head.has(v.TRANSLATE) and line[:border].rstrip(DECORATION)[-1:] in ENDS:
+        said = re.split(f"[{COLONS}]", line[:border])
+        # "English: Agreed. Chinese: 同意。"
+        source = len(said) > 1 and could_be_source(said[-1], lang) and not FIGURE.search(said[-1])
+        named = head.has(v.TRANSLATE) or (source and head.has(v.TARGETS[lang]))
+        if head.kind == "colon" and named and line[:border].rstrip(DECORATION)[-1:] in ENDS:
             return border
     return None
 
@@ -99,7 +105,7 @@ def _gives_way(before: str, rest: str, head: Head, lang: str, *, colon: bool) ->
         return True
     if not colon or before.rstrip(DECORATION)[-1:] not in ENDS or not head.has(v.TRANSLATE):
         return False
-    if head.has(v.TARGETS[lang]) and could_be_source(before, lang):
+    if head.has(v.TARGETS[lang]) and could_be_source(before, lang) and not FIGURE.search(before):
         return True
     return not any(map(before.__contains__, COLONS)) and _alike(before, rest)
 
@@ -136,15 +142,27 @@ def _is_source_part(text: str, lang: str) -> bool:
     body = text[labels[-1].rest :] if labelled else text
     if not labelled and (named := BILINGUAL.names_source.match(v.simplified(text))) is not None:
         labelled, body = True, text[named.end() :]
+    if labelled:
+        return _reads_as_source(body, lang)
     words = len(latin_words(body))
-    if words == 0 or not (could_be_source(body, lang) if labelled else in_source(body, lang)):
+    if not in_source(body, lang):
         return False
+    told, figures = function_words(body)[0] > 0, FIGURE.search(body) is not None
+    ended = body.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
     end = text.rstrip(DECORATION)[-1:]
     # A term may be quoted; a clause that is has its full stop, or four words and more, "we" or "the" among them.
-    clause = words >= MIN_WORDS and function_words(body)[0] > 0
-    clause = clause or body.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
+    clause = (words >= MIN_WORDS and told) or (ended and (told or not figures))
     finished = words >= 2 and clause and end in ".?!。！？'\"”’"
-    return labelled or finished or (words >= MIN_WORDS - 1 and end in ",;:，：；-–—")
+    return finished or (words >= MIN_WORDS - 1 and end in ",;:，：；-–—")
+
+
+def _reads_as_source(text: str, lang: str) -> bool:
+    """Tell whether what a label names as the source is English: "Englisch: 30 Stunden." is of the talk."""
+    words, ended = len(latin_words(text)), text.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
+    in_chinese = lang == "zh" and (
+        words >= MIN_WORDS or (words > 1 and ended and FIGURE.search(text) is None)
+    )
+    return could_be_source(text, lang) and (in_chinese or function_words(text)[0] > 0)
 
 
 _NAMES_SOURCE: Final = frozenset((v.ENGLISH, v.SPEECH, v.TEXT, v.SAY, v.SAID, v.TRANSLATE, v.MEANING))
@@ -248,7 +266,7 @@ def _is_note(content: str, before: str, lang: str, *, labelled: bool) -> bool:
         return labelled or BILINGUAL.about_translation.search(content, pos=colons[0].rest) is not None
     named = labelled or head & {v.TRANSLATE, v.ENGLISH} or BILINGUAL.source_label.match(v.simplified(content))
     source = content[colons[0].rest :]
-    if not named or (v.TRANSLATE not in head and not labelled and not could_be_source(source, lang)):
+    if not named or (v.TRANSLATE not in head and not labelled and not _reads_as_source(source, lang)):
         return False
     return source.strip() != "" and (ended or labelled or _restates(source, before, lang, labelled=True))
 
@@ -257,7 +275,8 @@ def _restates(source: str, translation: str, lang: str, *, labelled: bool = Fals
     words = len(latin_words(source))
     english, german = function_words(source)
     if labelled:
-        if words == 0 or HAN.search(source) is not None or german > english:
+        figures = english == 0 and FIGURE.search(source) is not None
+        if words == 0 or HAN.search(source) is not None or german > english or figures:
             return False
     elif words < MIN_WORDS or not in_source(source, lang) or english + german == 0:
         return False

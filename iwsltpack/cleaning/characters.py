@@ -4,18 +4,10 @@ import re
 import unicodedata
 from typing import Final
 
-from iwsltpack.cleaning.script import LETTER
+from iwsltpack.cleaning.script import HAN, LETTER
 from iwsltpack.cleaning.vocabulary import Patterns
 
 REAL_BREAKS: Final = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]++")
-# LaTeX commands and Windows paths also hold a backslash before these letters: a letter after them is no break
-# unless, for \n, it is a capital or Han, or the word is none of LaTeX's.
-ESCAPED_BREAKS: Final = re.compile(
-    r"(?P<path>(?<![A-Za-z])[A-Za-z]:\\[A-Za-z0-9_ -]++[\\.]\S*+)"
-    r"|(?<!\\)\\{1,2}(?:r\\{1,2}n"
-    r"|n(?!abla|[uei](?![a-z])|eq|eg|ot|ewline|ewcommand|mid|leq|geq|exists|atural|earrow|warrow|olimits|ormal)"
-    r"|[rt](?![A-Za-z]))"
-)
 CONTROL: Final = re.compile(
     r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]++"
 )
@@ -23,10 +15,11 @@ PUNCTUATION_RUN: Final = re.compile(r"([!！?？。，,、；;：:~～|/\\@%^&+]
 MARKS_MATTER: Final = 1000
 LINE_RUN: Final = re.compile(r"([.…_=*#·•\-—–])\1{9,}+")
 LETTER_RUN: Final = re.compile(r"([^\W\d_])\1{11,}+")
-LOOP_LONGEST: Final = 48
+LOOP_LONGEST: Final = 300
 LOOP_TIMES: Final = 6
 CHARACTERS: Final = Patterns("characters")
 SPOKEN_TIMES: Final = 12
+SENTENCE_ENDS: Final = "。.!！?？…"
 LOOP_END: Final = "。.!！?？…，, "
 _CJK = "[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 CJK_BREAK: Final = re.compile(f"(?<={_CJK})\n(?={_CJK})")
@@ -51,10 +44,11 @@ def may_loop(line: str) -> bool:
 def fold_breaks(line: str, lang: str) -> str:  # noqa: ARG001
     """Turn real line breaks of every kind, and written ones (`\\n`), into a space; into nothing within Chinese.
 
-    LaTeX commands and Windows paths are left alone.
+    A written one is one at an end of the line, after a mark, before a capital or Chinese, or beside another; LaTeX
+    commands and Windows paths are left alone.
     """
     if "\\" in line:
-        line = ESCAPED_BREAKS.sub(lambda match: match["path"] or "\n", line)
+        line = CHARACTERS.escaped_breaks.sub(lambda match: match["path"] or "\n", line)
     if REAL_BREAKS.search(line) is None:
         return line
 
@@ -91,22 +85,50 @@ def squeeze_runs(line: str, lang: str) -> str:  # noqa: ARG001
 
 
 def squeeze_loop(line: str, lang: str) -> str:  # noqa: ARG001
-    """Keep a phrase of up to 48 characters once where it stands six times or more at the end of a line.
+    """Keep a phrase of up to 300 characters once where it stands six times or more at the end of a line.
 
-    A single word between commas must come twelve times: people do say "no, no, no, no, no, no".
+    A single word between commas must come twelve times: people do say "no, no, no, no, no, no". Capitals count as small
+    letters, and the copy that stays ends where its phrase does, not with a comma or an "und".
     """
     if not may_loop(line):
         return line
     body = line.rstrip(LOOP_END)
-    for length in range(2, min(LOOP_LONGEST, len(body) // LOOP_TIMES) + 1):
-        unit = body[-length:]
-        times = SPOKEN_TIMES if CHARACTERS.spoken.fullmatch(unit) else LOOP_TIMES
-        if not body.endswith(unit * times) or LETTER.search(unit) is None or len(set(unit)) == 1:
+    folded = body.lower() if len(body.lower()) == len(body) else body
+    ended = line[len(body) :].strip("，, ")
+    for length in range(2, min(LOOP_LONGEST, (len(body) + LOOP_LONGEST) // LOOP_TIMES) + 1):
+        unit = folded[-length:]
+        if not folded.endswith(unit * 2) or LETTER.search(unit) is None or len(set(unit)) == 1:
             continue
+        times = SPOKEN_TIMES if CHARACTERS.spoken.fullmatch(unit) else LOOP_TIMES
         # Back to where the letters begin to repeat, which may be in the middle of `unit`.
         start = len(body) - length
-        while start > 0 and body[start - 1] == body[start - 1 + length]:
+        while start > 0 and folded[start - 1] == folded[start - 1 + length]:
             start -= 1
-        kept, end = body[: start + length], line[len(body) :]
-        return kept.rstrip(LOOP_END) + end if end else kept
+        over, gap = _phrase_end(unit, whole=ended != "")
+        if len(body) - start + gap < times * length:
+            continue
+        end = start + length - gap
+        if gap or ended:
+            end += (len(body) + over - end) % length
+            end += length * (CHARACTERS.within_word.match(body, end - length + gap - 1) is not None)
+        elif HAN.search(unit) is not None:
+            while CHARACTERS.within_word.match(body, end - 1) is not None:
+                end += 1
+        ended = ended or "".join(mark for mark in body[end : end + 1] if mark in SENTENCE_ENDS)
+        hanging = None if gap or CHARACTERS.hanging.search(body) else CHARACTERS.hanging.search(body[:end])
+        return body[: end if hanging is None else hanging.start()] + ended
     return line
+
+
+def _phrase_end(unit: str, *, whole: bool) -> tuple[int, int]:
+    """Return where in a repeated `unit` the phrase is over, and how many characters part it from its next copy, or 0.
+
+    That is before a mark or an "und", or else a space: where the unit begins if one stands there, as the line then ends
+    with a whole copy, or else, if it need not be `whole`, at the last, as the line was cut off within a copy.
+    """
+    for between in (CHARACTERS.between, CHARACTERS.space):
+        found = [part for part in between.finditer(unit * 2) if part.start() < len(unit)]
+        if found and (found[0].start() == 0 or not whole):
+            chosen = found[0] if found[0].start() == 0 else found[-1]
+            return chosen.start(), len(chosen.group())
+    return 0, 0

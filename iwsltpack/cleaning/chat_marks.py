@@ -118,16 +118,19 @@ def drop_romanisation(line: str, lang: str) -> str:
     """Take away the pinyin of the whole line that follows it, in brackets or not."""
     if lang != "zh" or (spelled := PINYIN.spelled.fullmatch(line)) is None:
         return line
+    text = PINYIN.label.sub("", spelled["text"].rstrip()).rstrip()
+    if PINYIN.named.search(text) is not None:
+        return line  # a sentence on how something is said
     decomposed = unicodedata.normalize("NFD", spelled["pinyin"].lower())
     plain = unicodedata.normalize("NFC", PINYIN.tone.sub("", decomposed))
     words = LATIN_WORD.findall(plain)
     syllables = sum(len(PINYIN.syllable.findall(word)) for word in words)
     known = sum(PINYIN.word.fullmatch(word) is not None for word in words)
-    characters = len(HAN.findall(spelled["text"]))
+    characters = len(HAN.findall(text))
     whole = syllables >= SURE and 0.7 * characters <= syllables <= 1.3 * characters
     # Without tones only a perfect fit tells pinyin from words of English.
     sure = PINYIN.tone.search(decomposed) is not None or (known == len(words) > 1 and syllables > 2 * SURE)
-    return spelled["text"].rstrip() if whole and sure and known >= 0.8 * len(words) else line
+    return text if whole and sure and known >= 0.8 * len(words) else line
 
 
 def unwrap_record(line: str, lang: str) -> str:

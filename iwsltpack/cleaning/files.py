@@ -12,6 +12,7 @@ from iwsltpack.documents.names import PAIRS, pair_in
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import SILENT, Reporter
+from iwsltpack.testsets.text_kinds import kind_of_text
 
 
 @dataclass(kw_only=True)
@@ -83,12 +84,20 @@ def clean_file(
 
     Both are UTF-8 text, one hypothesis a line; `output` is written whole or not at all, and `audit`, where it is
     given, gets a JSON object for every repair and finding. `on_change` is called with the line (from 1) and each of
-    these, `progress` is advanced by bytes. A file that cannot be read, is not UTF-8, or holds no line is an
-    `InputError`.
+    these, `progress` is advanced by bytes. A file that cannot be read, is not UTF-8, is a table or XML, or holds no
+    line is an `InputError`.
     """
     if audit is not None and audit.resolve() in (output.resolve(), path.resolve()):
         raise UsageError(
             "the audit would overwrite the hypotheses", where=audit, fix="give --audit another name"
+        )
+    if (kind := kind_of_text(path)) != "text":
+        raise InputError(
+            "the lines of this file are not hypotheses",
+            where=path,
+            expected="text, one hypothesis a line",
+            got="a table or another kind of document" if kind == "other" else kind.upper(),
+            fix="write the hypotheses alone into a file, one a line",
         )
     summary = CleanSummary()
     progress.start("cleaning", path.stat().st_size if path.is_file() else 0, "bytes")

@@ -12,6 +12,7 @@ from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, find_head, is_wra
 from iwsltpack.cleaning.script import (
     HAN,
     LETTER,
+    SAMPLE,
     function_words,
     has_content,
     in_source,
@@ -42,7 +43,6 @@ class Finding:
 
 
 PREFIX_END: Final = COLONS + "*_'\"“”‘’「」『』《》«»„`"
-MIXED_WORDS: Final = 6
 FINDINGS: Final = v.Patterns("findings")
 
 
@@ -52,23 +52,40 @@ def empty_line(line: str, lang: str) -> str | None:  # noqa: ARG001
 
 
 def no_content(line: str, lang: str) -> str | None:  # noqa: ARG001
-    """The line holds neither a letter nor a digit."""
+    """The line holds neither a letter nor a digit, or a program's word for nothing ("nan", "null")."""
+    if FINDINGS.nothing.fullmatch(line) is not None:
+        return f"{line!r} is what a program writes for no text"
     return "no letter and no digit in the line" if line.strip() and not has_content(line) else None
 
 
 def not_target_language(line: str, lang: str) -> str | None:
-    """No Chinese character (zh), or English function words prevail (de)."""
-    if in_target(line, lang) or len(LETTER.findall(line[:4000])) < 4:
+    """No Chinese character, or a third of kana (zh); English or Romance function words prevail (de)."""
+    if in_target(line, lang):
+        sample = line[:SAMPLE]
+        if lang == "zh":
+            kana = len(FINDINGS.kana.findall(sample))
+            return (
+                "the line looks Japanese, not Chinese"
+                if kana >= max(4, len(HAN.findall(sample)) / 2)
+                else None
+            )
+        other = sum(word in v.OTHER_FUNCTION_WORDS for word in latin_words(sample))
+        foreign = other > 1 and other > function_words(sample)[1]
+        return "the line looks neither German nor English" if foreign else None
+    if len(LETTER.findall(line[:SAMPLE])) < 4:
         return None
     return "no Chinese character in the line" if lang == "zh" else "the line looks English, not German"
 
 
 def half_translated(line: str, lang: str) -> str | None:
-    """Six or more English words in a row inside a Chinese line."""
-    if lang != "zh" or line.count(" ") < MIXED_WORDS - 1 or HAN.search(line) is None:
+    """Six or more English words in a row in a Chinese line, or a whole English sentence beside the translation."""
+    if line.count(" ") < 3:
         return None
-    for run in FINDINGS.english_run.finditer(line[:4000]):
-        if function_words(run.group())[0] >= 2:
+    runs = FINDINGS.english_run.finditer(line[:SAMPLE]) if lang == "zh" else ()
+    whole = FINDINGS.english_sentence.finditer(line[:SAMPLE])
+    for run in (*runs, *whole):
+        english, german = function_words(run.group())
+        if english >= 2 and english > 2 * german and len(run.group()) < len(line) and in_target(line, lang):
             return f"{len(latin_words(run.group()))} words in a row are left in English"
     return None
 
@@ -84,8 +101,11 @@ def prefix_only(line: str, lang: str) -> str | None:
 
 def possible_label(line: str, lang: str) -> str | None:
     """What may be a label or content: talk about the translation or the recording, not certain enough."""
-    if find_head(line, 0, lang) is not None:
-        return None
+    if (head := find_head(line, 0, lang)) is not None:
+        title = not line[0].isalnum() and has_content(
+            line[head.end :]
+        )  # „Übersetzung: Theorie und Praxis“ ist gut.
+        return f"{line[: head.end].strip()!r} may be a label" if title else None
     if (end := likely_label(line, lang)) is not None:
         return f"{line[:end].strip()!r} may be a label"
     if (kept := without_remark(line, lang)) != line:
@@ -93,6 +113,8 @@ def possible_label(line: str, lang: str) -> str | None:
     if (end := _talk_first(line, lang)) is not None:
         return f"{line[:end].strip()!r} may be a label"
     found = label_within(line, lang)
+    if found is None and (note := FINDINGS.explanation.search(line, endpos=SAMPLE)) is not None:
+        found = note.start()
     return None if found is None else f"a label may stand at {line[found : found + 20]!r}"
 
 
@@ -122,8 +144,11 @@ def source_only(line: str, lang: str) -> str | None:
 
 
 def replacement_character(line: str, lang: str) -> str | None:  # noqa: ARG001
-    """U+FFFD: a character was lost before this file was written."""
-    return "U+FFFD in the line" if "\ufffd" in line else None
+    """U+FFFD, or text read in the wrong encoding ("fÃ¼r"): characters were lost before this file was written."""
+    if "\ufffd" in line:
+        return "U+FFFD in the line"
+    found = None if line.isascii() else FINDINGS.mojibake.search(line)
+    return None if found is None else f"{found.group()!r} looks like text read in the wrong encoding"
 
 
 def refusal(line: str, lang: str) -> str | None:  # noqa: ARG001

@@ -113,6 +113,8 @@ def scan(
     while position < length and position < limit:
         character = line[position]
         kind = KINDS.get(character)
+        if tokens and character in "-–" and line[position + 1 : position + 2].isdigit():
+            break  # a minus sign
         unmarked = tokens and character.isalpha() and not line[tokens[-1].end : position].strip()
         if unmarked and tokens[-1].category in _BEFORE_CLAUSE:
             delimiters.append(Delimiter("copula", len(tokens), position))

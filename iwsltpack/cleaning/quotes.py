@@ -34,6 +34,13 @@ def closing_mark(text: str, start: int, limit: int) -> int:
     return -1
 
 
+def quotation_end(text: str) -> int:
+    """Return the index of the mark that closes the quotation which `text` begins with, those within counted, or -1."""
+    marks = _marks(text, text[0] + CLOSERS[text[0]]) or []
+    depths = [0] if text[0] in CLOSERS[text[0]] else _depths(text, marks)[1:]
+    return marks[depths.index(0)] if marks and 0 in depths else -1
+
+
 def unwrap(text: str, *, opened: bool, is_tail: Callable[[str], bool] = lambda _: False) -> str | None:
     """Take away the quotation marks around the whole of `text`; None where they do not enclose it all.
 

@@ -21,8 +21,9 @@ from iwsltpack.cleaning.bilingual import (
     without_note,
 )
 from iwsltpack.cleaning.likely import likely_label, without_remark
-from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, PREFIX, find_head, is_meta_tail
-from iwsltpack.cleaning.quotes import closing_mark, is_opener, unwrap
+from iwsltpack.cleaning.meta_prefix import COLONS, DECORATION, ENDS, PREFIX, find_head, is_meta_tail
+from iwsltpack.cleaning.quotes import TITLE_MARK, closing_mark, is_opener, quotation_end, unwrap
+from iwsltpack.cleaning.script import has_content
 
 Repair = Callable[[str, str], str]
 """``(line, lang) -> line``; its docstring is what the documentation says of the rule."""
@@ -48,7 +49,7 @@ class CleaningRule:
         return " ".join((self.apply.__doc__ or "").split())
 
 
-BRACKETS: Final = {"(": ")）", "（": ")）", "[": "]】", "【": "]】"}
+BRACKETS: Final = {"(": ")）", "（": ")）", "[": "]】", "【": "]】", "〔": "〕"}
 
 # Most lines hold nothing that a rule on wording is about. This search finds that out at a fraction of the rules' cost.
 _TALK: Final = re.compile(
@@ -73,8 +74,19 @@ def drop_prefix(line: str, lang: str) -> str:
             closed = closing_mark(line, 0, head.end + 1) if is_opener(line[0]) else -1
             if closed > 0 and v.QUOTED not in head.categories and line[closed - 1] not in COLONS + " ":
                 continue
-            return _opened_text(line[head.end :], line[0], lang)
+            end = _frame_end(line)
+            goes_on = end > head.end and has_content(line[end + 1 :])
+            if (goes_on and not is_meta_tail(line[end + 1 :])) or (end > head.end and line[0] == TITLE_MARK):
+                continue  # a title: "„Übersetzung: Theorie und Praxis“ ist ein Buch."
+            return _opened_text(line[head.end : end if goes_on else None], line[0], lang)
     return line
+
+
+def _frame_end(line: str) -> int:
+    """Return where the quotation or bracket that begins the line is closed, or -1."""
+    if is_opener(line[:1]):
+        return quotation_end(line)
+    return min((at for mark in BRACKETS.get(line[:1], "") if (at := line.find(mark)) > 0), default=-1)
 
 
 def keep_translation(line: str, lang: str) -> str:
@@ -91,9 +103,9 @@ def drop_likely_label(line: str, lang: str) -> str:
 
 def _opened_text(rest: str, lead: str, lang: str) -> str:
     """Return the translation that a label opened: without its quotation marks, the bracket at `lead`, or a note."""
-    rest = rest.lstrip(DECORATION).rstrip("*_ ")
+    rest = _undecorated(rest)
     marker = PREFIX.list_marker.match(rest)
-    if marker is not None and not rest[0].isdigit() and rest.count(f" {rest[0]} ") == 0:
+    if marker is not None and rest[0] in "-*•·–" and rest[1:2].isspace() and f" {rest[0]} " not in rest:
         rest = rest[marker.end() :]
     rest = without_note(rest, lang)
     if rest[:1] and is_opener(rest[0]):
@@ -104,6 +116,22 @@ def _opened_text(rest: str, lead: str, lang: str) -> str:
     if closing and rest.endswith(tuple(closing)) and rest.count(lead) < rest.count(rest[-1]):
         rest = rest[:-1]
     return rest.strip()
+
+
+def _undecorated(rest: str) -> str:
+    """Return `rest` without the marks around it; one whose partner stands within the text stays, and "#word"."""
+    while rest[:1] and rest[0] in DECORATION:
+        after = rest.lstrip(rest[0]).lstrip()
+        attached = not rest.lstrip(rest[0])[:1].isspace()
+        closing = BRACKETS.get(rest[0], rest[0] if rest[0] in "*_|" and attached else "")
+        end = min((at for mark in closing if (at := after.find(mark)) >= 0), default=-1)
+        if (rest[0] == "#" and attached) or (rest[0] in ">~" and after[:1].isdigit()):
+            break
+        if end > 0 and (has_content(after[end:]) or (rest[0] in BRACKETS and after[end - 1] not in ENDS)):
+            break
+        rest = after if end < 0 or rest[0] not in BRACKETS else after[:end] + after[end + 1 :]
+    bare = rest.rstrip("*_ ")
+    return rest.rstrip() if bare.count(rest[-1:]) % 2 and rest[-1:] in "*_" else bare
 
 
 def drop_note(line: str, lang: str) -> str:

@@ -1,6 +1,7 @@
 """What a stretch of text is written in: Chinese by its script, German and English by their function words."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import regex
@@ -28,6 +29,7 @@ def latin_words(text: str) -> list[str]:
     return [word.group().lower() for word in LATIN_WORD.finditer(text[:SAMPLE])]
 
 
+@lru_cache(maxsize=8)  # asked of the same line by several rules
 def function_words(text: str) -> tuple[int, int]:
     """Return how many English and how many German function words `text` holds."""
     words, lists = latin_words(text), (ENGLISH_FUNCTION_WORDS, GERMAN_FUNCTION_WORDS)

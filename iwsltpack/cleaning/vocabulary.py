@@ -55,6 +55,7 @@ _WORDS: Final = read_toml(Path(__file__).with_suffix(".toml"))
 SHAPES: Final = _WORDS["shapes"]
 ENGLISH_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["english"].split())
 GERMAN_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["german"].split())
+OTHER_FUNCTION_WORDS: Final = frozenset(_WORDS["function_words"]["other"].split()) - GERMAN_FUNCTION_WORDS
 ANSWER_KEYS: Final = frozenset(_WORDS["records"]["answer_keys"].split())
 CLOSERS: Final[dict[str, str]] = _WORDS["closers"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iwsltpack.cli import console
-from iwsltpack.errors import printable
+from iwsltpack.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from iwsltpack.cleaning.engine import Change
@@ -27,7 +27,7 @@ def command(
     Example: iwsltpack clean runs/tst.en-zh.txt --output tst.zh --audit tst.audit.jsonl --diff
     """
     from iwsltpack.cleaning.files import clean_file, language_of
-    from iwsltpack.documents.places import hypothesis_files, refuse_inside
+    from iwsltpack.documents.places import hypothesis_files, refuse_inside, refuse_own_file
 
     refuse_inside(output if output.is_dir() else output.parent, "run")
     files = hypothesis_files(file)
@@ -37,21 +37,33 @@ def command(
         folder = len(files) > 1 or given.is_dir() or (file.is_dir() and not given.suffix)
         return given / name if folder else given
 
+    names = [Path(path.name) if path == file else path.relative_to(file) for path in files]
+    targets = [placed(output, name) for name in names]
+    audits = [placed(audit, name.with_suffix(".jsonl")) if audit is not None else None for name in names]
+    for written in filter(None, (*targets, *audits)):
+        refuse_own_file(written)
+    for path, target in zip(files, targets, strict=True):
+        if target != output and target.resolve() == path.resolve():
+            fix = f"name the file itself to replace it, --output {target}, or another folder"
+            raise UsageError("the raw hypotheses would be replaced", where=target, fix=fix)
     summaries = {}
+    shown: list[tuple[int, Change]] = []
     with console.reporter() as reporter:
-        for path in files:
-            inner = Path(path.name) if path == file else path.relative_to(file)
-            target = placed(output, inner)
+        for path, target, noted in zip(files, targets, audits, strict=True):
             summaries[target] = clean_file(
                 path,
                 target,
                 language_of(path, lang, pair),
-                audit=placed(audit, inner.with_suffix(".jsonl")) if audit is not None else None,
-                on_change=_show_change if diff else lambda _line, _change: None,
+                audit=noted,
+                on_change=(lambda *change: shown.append(change)) if diff else lambda _line, _change: None,
                 progress=reporter,
             )
+    raw = {path.resolve() for path in files}
     for target, summary in summaries.items():
-        _say_summary(summary, target)
+        _say_summary(summary, target, in_place=target.resolve() in raw)
+    # Whoever reads a difference may stop reading: by then everything is written and said.
+    for line, change in shown:
+        _show_change(line, change)
     if console.as_json():
         console.show_json([{"output": str(path), **vars(summary)} for path, summary in summaries.items()])
 
@@ -74,8 +86,9 @@ def _show_change(line: int, change: "Change") -> None:
     console.show(text)
 
 
-def _say_summary(summary: "CleanSummary", output: Path) -> None:
-    console.say(f"{summary.lines} lines, {summary.changed} repaired -> {output}")
+def _say_summary(summary: "CleanSummary", output: Path, *, in_place: bool) -> None:
+    told = f"{output}, in place of the raw lines" if in_place else output
+    console.say(f"{summary.lines} lines, {summary.changed} repaired -> {told}")
     for title, counts in (("repaired", summary.repaired), ("left as they are", summary.reported)):
         if counts:
             console.say(f"  {title}: " + ", ".join(f"{rule} {count}" for rule, count in counts.most_common()))

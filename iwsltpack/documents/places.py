@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from iwsltpack.documents.names import (
+    CLEANED_SCORE_NAME,
     INDEX_NAME,
     JOURNAL_NAME,
     MANIFEST_NAME,
     PLAN_NAME,
     RUN_NAME,
+    SCORE_NAME,
     SHARDS_DIR,
     SINGLE_NAME,
     SUBMISSION_NAME,
@@ -76,6 +78,21 @@ def refuse_inside(folder: Path, allowed: Thing | None = None) -> None:
                 got=place,
                 fix="give --output a folder of its own",
             )
+
+
+def refuse_own_file(target: Path) -> None:
+    """Refuse to write in place of what a run consists of: its hypotheses, record, journal and scores."""
+    real = target.resolve()
+    folder, own = real.parent, {RUN_NAME, JOURNAL_NAME, SCORE_NAME, CLEANED_SCORE_NAME}
+    if (folder / RUN_NAME).is_file():
+        own.add(read_run(folder).output.path)
+    if thing_at(folder) == "run" and real in {(folder / name).resolve() for name in own}:
+        raise UsageError(
+            "this would replace a file of the run itself",
+            where=target,
+            expected="a name of its own",
+            fix=f"give it another name, such as {target.with_suffix('.clean' + target.suffix)}",
+        )
 
 
 def refuse_above_runs(folder: Path) -> None:

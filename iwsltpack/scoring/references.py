@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from iwsltpack.errors import InputError, UsageError
 from iwsltpack.system import fileio
 from iwsltpack.testsets.csv_manifest import read_rows
+from iwsltpack.testsets.text_kinds import kind_of_text
 
 Side = Literal["reference", "source", "output"]
 COLUMNS = {
@@ -26,12 +27,6 @@ DOCUMENT_COLUMNS = ("document", "doc", "talk", "doc_id", "docid", "talk_id", "ta
 AUDIO_COLUMNS = ("audio_path", "audio", "wav")
 NUMBER_COLUMNS = ("segment", "seg", "segment_number", "index")
 """What counts the segments of a document."""
-_XML = re.compile(
-    rb"(?is)(<\?.*?\?>|<!--.*?-->|<!doctype[^>]*>|\s)*<(mteval|dataset|refset|srcset|tstset|doc)\b|\s*<\?xml"
-)
-_TABLE = re.compile(rb'(?i)"?(segment_|seg_|utt_|utterance_)?id"?\s*[,;\t]')
-_OTHERS = (".tsv", ".json", ".jsonl", ".yaml", ".yml", ".srt", ".vtt")
-"""Suffixes of files whose lines are no segments."""
 _SETS = {"refset": "reference", "srcset": "source", "tstset": "output"}
 _SETS |= {"ref": "reference", "src": "source", "hyp": "output"}
 """Elements of IWSLT's XML around ``<doc>``, or inside it, and the side whose segments they hold."""
@@ -111,17 +106,14 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 def kind_of(path: Path) -> Literal["xml", "csv", "text"]:
     """Tell by a file's name and its first characters how it holds texts; another kind is an `InputError`."""
-    suffix, head = path.suffix.lower(), fileio.read_bytes(path)[:4096].removeprefix(b"\xef\xbb\xbf")
-    if suffix == ".xml" or _XML.match(head):
-        return "xml"
-    if suffix != ".csv" and (suffix in _OTHERS or _TABLE.match(head)):
+    if (kind := kind_of_text(path)) == "other":
         raise InputError(
             "the lines of this file are not segments",
             where=path,
             expected="text with one segment a line, a table in a file *.csv, or IWSLT's XML",
             fix="write it as CSV with a column id and one of the text, separated by commas",
         )
-    return "csv" if suffix == ".csv" else "text"
+    return kind
 
 
 def read_references(path: Path, *, language: str | None = None, split: str | None = None) -> References:

@@ -67,8 +67,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError("not valid TOML", where=path, got=str(error)) from error
 
 
-def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
-    """Read a file whole; every reason it cannot be read becomes an `InputError`.
+def read_bytes(path: Path, *, limit: int | None = None, first: int = -1) -> bytes:
+    """Read a file whole, or its `first` bytes; every reason it cannot be read becomes an `InputError`.
 
     With `limit`, anything but a regular file of at most that many bytes is refused before it is opened: a
     pipe would block for ever, a sparse file fill the memory.
@@ -83,7 +83,8 @@ def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
                 expected=f"at most {limit} bytes",
                 got=f"{found.st_size} bytes",
             )
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            return stream.read(first)
     except OSError as error:
         raise InputError("cannot read the file", where=path, got=error.strerror or str(error)) from error
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from iwsltpack.cleaning.chat_marks import as_server, list_mark
 from iwsltpack.cleaning.engine import clean_line, shows_labels
+from iwsltpack.cleaning.findings import replacement_character
 from iwsltpack.errors import Problem, clipped
 from iwsltpack.submission.validation_rules import problem
 from iwsltpack.testsets.order import compare_order
@@ -26,6 +27,8 @@ CONTROL: Final = re.compile(
     r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069]"
 )
 SEPARATOR: Final = re.compile("[\x0b\x0c\x85\u2028\u2029]")
+OWN_NUMBER: Final = re.compile(r"\s*[(\[]?(\d{1,7})(?:[.．)\]、:：]|\s)")
+NUMBERED_LINES: Final = 3
 SPACES: Final = re.compile(r"^\s|\s$|\s\s|\t")
 REPORTED: Final = {
     "not-target-language": "hyp.not-target-language",
@@ -36,6 +39,7 @@ REPORTED: Final = {
     "source-only": "hyp.possible-label",
     "possible-label": "hyp.possible-label",
     "mark-left": "hyp.chat-mark",
+    "would-empty": "hyp.chat-mark",
 }
 """What the cleaner reports, and the validator's rule for it."""
 ALIGNMENT: Final = {"few": "alignment.skipped", "shuffled": "alignment.shuffled", "weak": "alignment.weak"}
@@ -107,6 +111,15 @@ def _decode(piece: bytes, number: int, found: HypothesisFile) -> str:
 def _check_lines(found: HypothesisFile, lang: str | None, *, raw: bool) -> None:
     foreign, labelled = 0, lang is not None and shows_labels(found.lines, lang)
     marks = [None, *map(list_mark, found.lines), None]
+    numbers = [OWN_NUMBER.match(line) for line in found.lines]
+    for first in (0, 1):
+        own = sum(
+            number is not None and int(number[1]) == place for place, number in enumerate(numbers, first)
+        )
+        if own >= NUMBERED_LINES and own > SCRIPT_SHARE * len(numbers):
+            found.add(
+                "hyp.chat-mark", f"{own} of {len(numbers)} lines begin with their own number", 2 - first
+            )
     for number, line in enumerate(found.lines, 1):
         broken = _wrong_characters(line, raw=raw)
         # Where the lines beside it are items as well, the talk may be a list.
@@ -133,7 +146,7 @@ def _wrong_characters(line: str, *, raw: bool) -> list[tuple[str, str]]:
     """Return the rules on characters that a line breaks, each with what is wrong."""
     checks = [
         ("hyp.empty-line", not line.strip(), "the line is empty"),
-        ("hyp.replacement", "\ufffd" in line, "U+FFFD in the line"),
+        ("hyp.replacement", (lost := replacement_character(line, "")) is not None, lost or ""),
         ("hyp.too-large", len(line) > MAX_LINE, f"{len(line)} characters in one line"),
     ]
     if not raw:
