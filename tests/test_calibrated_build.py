@@ -28,7 +28,7 @@ from iwsltpack.decoding.options import DecodeOptions, RunRequest
 from iwsltpack.documents.artifact import Calibration, Damage
 from iwsltpack.documents.manifest import read_manifest
 from iwsltpack.documents.names import MANIFEST_NAME
-from iwsltpack.errors import InputError, UsageError, ValidationFailed
+from iwsltpack.errors import InputError, ResourceError, UsageError, ValidationFailed
 from iwsltpack.hub.card import write_card
 from iwsltpack.report.report import collect, write_report
 from iwsltpack.submission.packaging import prepare
@@ -275,6 +275,45 @@ def test_an_artifact_calibrated_otherwise_is_not_taken_for_this_one(artifact: Pa
         result = typed(command, *given, *more)
         assert isinstance(result.exception, UsageError)
         assert "was calibrated otherwise" in str(result.exception)
+
+
+def test_what_was_begun_with_another_request_is_not_published_for_this_one(
+    dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iwsltpack.calibration import calibrated_build
+
+    given = (
+        MINIATURE,
+        "--recipe",
+        "calibrated",
+        "--calibration",
+        dev,
+        "--step",
+        STEP,
+        "-o",
+        tmp_path / "out",
+    )
+
+    def stop(*_: object) -> Damage:
+        raise ResourceError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calibrated_build, "damage_of", stop)
+        assert isinstance(typed(command, *given).exception, ResourceError)
+    trials = tmp_path / "out.partial" / "trials"
+    assert read_manifest(trials / repr(float(STEP)) / "artifact").coding == "pcodec"
+    result = typed(command, *given, "--coding", "zstd", "--base-model", "me/mine")
+    assert result.exit_code == 0, result.exception
+    found = read_manifest(tmp_path / "out")
+    assert (found.coding, found.base_model.id) == ("zstd", "me/mine")
+
+
+def test_blank_references_are_nothing_to_calibrate_on(dev: Path, tmp_path: Path) -> None:
+    given = (MINIATURE, "--recipe", "calibrated", "--calibration", dev, "-o", tmp_path / "out")
+    blank = lines(tmp_path / "blank.txt", "谢谢。\n\n\n\n\n\n")
+    result = typed(command, *given, "--references", blank)
+    assert isinstance(result.exception, InputError)
+    assert "5 of 6 empty" in str(result.exception)
 
 
 def test_the_record_reads_as_a_sentence() -> None:

@@ -80,6 +80,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "two checkpoints in one folder",
         "model-00001-of-00003.safetensors",
     ),
+    "lost shard": (
+        lambda at: [
+            (at / name).unlink()
+            for name in ("model.safetensors.index.json", "model-00002-of-00002.safetensors")
+        ],
+        "a shard is missing",
+        "model-00001-of-00002.safetensors",
+    ),
     "adapter weights": (
         lambda at: weights(at, "adapter_model.safetensors", {"a": np.zeros(2)}),
         "an adapter (LoRA) is not merged",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,6 @@ def test_a_build_that_is_finished_is_done_again_in_one_line(tiny: Path, tmp_path
 
 
 def test_another_request_into_a_finished_build_is_refused(tiny: Path, tmp_path: Path) -> None:
-    import shutil
-
     source = Path(shutil.copytree(tiny, tmp_path / "source"))
     build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny"))
     for recipe, coding, model in (
@@ -64,6 +63,75 @@ def test_another_request_into_a_finished_build_is_refused(tiny: Path, tmp_path: 
     next(source.glob("*.safetensors")).touch()
     with pytest.raises(UsageError, match="another artifact than this request makes"):
         build_artifact(BuildRequest(source, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny"))
+
+
+@pytest.mark.parametrize("changed", ["model.safetensors", "chat_template.jinja", "generation_config.json"])
+def test_a_model_trained_on_is_not_taken_for_the_one_that_was_built(
+    tiny: Path, tmp_path: Path, changed: str
+) -> None:
+    first, second = (Path(shutil.copytree(tiny, tmp_path / name)) for name in ("step-500", "step-1000"))
+    if changed.endswith(".safetensors"):
+        for path in second.glob("*.safetensors"):
+            data = bytearray(path.read_bytes())
+            data[-100:] = bytes(100)
+            path.write_bytes(data)
+    else:
+        (second / changed).write_text("{}")
+    build_artifact(BuildRequest(first, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny"))
+    told = Told()
+    build_artifact(BuildRequest(first, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny"), progress=told)
+    assert "built already" in told.texts[-1]
+    with pytest.raises(UsageError, match="or the files of the checkpoint were written since"):
+        build_artifact(BuildRequest(second, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny"))
+
+
+def test_a_folder_that_no_build_began_is_nobodys_to_build_in(tiny: Path, tmp_path: Path) -> None:
+    request = BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], model_id="me/tiny")
+    notes = tmp_path / "out.partial" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    with pytest.raises(UsageError, match=r"(?s)no build began it.*other files"):
+        build_artifact(request)
+    assert notes.read_text() == "mine"
+    shutil.rmtree(notes.parent)
+    (tmp_path / "disk").mkdir()
+    notes.parent.symlink_to(tmp_path / "disk")
+    with pytest.raises(UsageError, match=r"(?s)no build began it.*a link"):
+        build_artifact(request)
+    notes.parent.unlink()
+    notes.parent.mkdir()  # empty, it is as good as none
+    build_artifact(request)
+
+
+@pytest.mark.parametrize("name", ["nonsense name", "../../x", "a/b/c", "/etc", "OWNER/"])
+def test_a_base_model_is_named_as_the_hub_names_it(tiny: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="not a model of the hub"):
+        build_artifact(BuildRequest(tiny, tmp_path / "out", BUILT_IN["fp16"], model_id=name))
+
+
+def test_reports_and_sizes_of_artifacts(tiny: Path, tmp_path: Path) -> None:
+    assert iwsltpack("-q", "build", tiny, "--recipe", "fp16", "-o", "art", cwd=tmp_path).returncode == 0
+    inside = iwsltpack("report", "art", "-o", "art", cwd=tmp_path)
+    assert (inside.returncode, "the output is the folder of another thing: artifact" in inside.stderr) == (
+        2,
+        True,
+    )
+    told = "art holds other files than its manifest lists"
+    assert told not in iwsltpack("inspect", "art", cwd=tmp_path).stderr
+    (tmp_path / "art" / "junk").write_text("x")
+    assert told in iwsltpack("inspect", "art", cwd=tmp_path).stderr
+    (tmp_path / "art" / "junk").unlink()
+    shutil.rmtree(next((tmp_path / "art" / "weights.zarr").glob("*.weight")))
+    assert told in iwsltpack("inspect", "art", cwd=tmp_path).stderr
+
+
+def test_a_typed_step_puts_aside_the_size_of_the_settings(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "iwsltpack.toml").write_text('[build]\ntarget_size = "1MB"\n')
+    done = iwsltpack("build", tiny, "--step", "1e-4", cwd=tmp_path)
+    assert "settings of a calibration, and no data for one" in done.stderr
+    done = iwsltpack("frontier", tiny, "--sizes", "1MB", "--calibration", "x", "--data", "y", "--recipe", "fp16",
+                     cwd=tmp_path)  # fmt: skip
+    assert (done.returncode, "the recipe has nothing to calibrate" in done.stderr) == (2, True), done.stderr
 
 
 def test_a_base_model_that_is_not_known_is_told_at_build_and_named_at_submit(

@@ -27,6 +27,7 @@ _ADAPTER_TENSOR = re.compile(
     r"(^|\.)((lora|ia3|vera|oft|boft|hada|lokr)_\w+|base_layer|modules_to_save)(\.|$)"
 )
 """Names that the peft library gives: of what is to be added to weights, and of weights to which something is."""
+_SHARD = re.compile(r".*-(\d{5})-of-(\d{5})\.safetensors")
 _SAME_AGAIN = "consolidated"
 """How the same weights, laid out for another program, are named beside a checkpoint of the hub."""
 
@@ -177,6 +178,15 @@ def _files(folder: Path) -> tuple[Path, ...]:
             expected=f"no safetensors files beside {INDEX_NAME if index.is_file() else SINGLE_NAME} and its own",
             got=", ".join(others[:8]),
             fix="move the files of one of them elsewhere",
+        )
+    counted = [match for name in names if (match := _SHARD.fullmatch(name))]
+    if any(len({match[1] for match in counted}) < int(match[2]) for match in counted):
+        raise InputError(
+            "a shard is missing, by the names of the others",
+            where=folder,
+            expected=f"{counted[0][2]} shards",
+            got=", ".join(names[:8]),
+            fix="download it again",
         )
     return tuple(folder / name for name in names)
 

@@ -150,14 +150,27 @@ def lock_partial(
     The folder is removed at the end. After an error it stays, for the next command to go on from. If another process
     is at work there, which `busy` says, or has finished the artifact meanwhile, that is a `UsageError`.
     """
-    partial_folder = partial_of(output)
-    partial_folder.mkdir(parents=True, exist_ok=True)
+    partial_folder = _make_partial(output, lock)
     with locks.held(partial_folder / lock, busy):
         # It may have been finished by another process since this one looked first.
         check_absent(output)
         shutil.rmtree(partial_folder / STAGING, ignore_errors=True)
         yield partial_folder
         shutil.rmtree(partial_folder)
+
+
+def _make_partial(output: Path, lock: str) -> Path:
+    """Return the folder that `output` comes into being in, made if need be; one that is somebody else's is refused."""
+    folder = partial_of(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink() or (not (folder / lock).is_file() and any(folder.iterdir())):
+        raise UsageError(
+            "the folder to build in is there already, and no build began it",
+            where=folder,
+            got="a link" if folder.is_symlink() else "other files",
+            fix="move it away, or give --output another name",
+        )
+    return folder
 
 
 def sweep(output: Path, lock: str = LOCK) -> None:
@@ -175,8 +188,7 @@ def sweep(output: Path, lock: str = LOCK) -> None:
 @contextmanager
 def lock_shard(output: Path, shard: Shard) -> Iterator[Path]:
     """Give a shard the folder `output` is built in; other shards may be there, a whole build or a merge may not."""
-    partial_folder = partial_of(output)
-    partial_folder.mkdir(parents=True, exist_ok=True)
+    partial_folder = _make_partial(output, LOCK)
     own = partial_folder / f"{_stem(shard)}.lock"
     with (
         locks.held(partial_folder / LOCK, "a build or a merge is writing this artifact", shared=True),

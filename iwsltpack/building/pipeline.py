@@ -21,7 +21,7 @@ from iwsltpack.building.bnb_int8 import int8_checkpoint
 from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.mlp_layers import stacked_experts
 from iwsltpack.building.plan import TensorPlan, adapt_side_files, check_storable, plan_tensors
-from iwsltpack.building.request import BuildRequest, stamp
+from iwsltpack.building.request import BuildRequest, remember, stamp
 from iwsltpack.building.staging import Bundle, Staged, adopt, bundled, pack_bundle
 from iwsltpack.cluster.shards import Shard
 from iwsltpack.cluster.versions import PACKAGES
@@ -106,6 +106,7 @@ def build_artifact(
         publishing.write_side_files(partial_folder / partial.ARTIFACT, job.side)
         manifest = publishing.seal(partial_folder / partial.ARTIFACT, job.plan, written)
         publishing.publish(partial_folder / partial.ARTIFACT, output)
+        remember(manifest, job.plan.source)
     return manifest
 
 

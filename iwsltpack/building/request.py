@@ -1,9 +1,12 @@
 """What is asked of a build, whoever does the work; and whether it is done already."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Any
 
 from iwsltpack.artifact import side_files
 from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
@@ -14,11 +17,14 @@ from iwsltpack.codecs.registry import coding_in
 from iwsltpack.documents.artifact import ArtifactManifest, BaseModel, Calibration
 from iwsltpack.documents.choices import DEFAULT_VERSION
 from iwsltpack.documents.manifest import read_manifest
-from iwsltpack.documents.names import MANIFEST_NAME
+from iwsltpack.documents.names import MANIFEST_NAME, MODEL_DIR
 from iwsltpack.documents.places import refuse_inside
 from iwsltpack.documents.recipe import Recipe
-from iwsltpack.errors import UsageError
+from iwsltpack.errors import IwsltpackError, UsageError
+from iwsltpack.quantizers.scales import find_matrices
+from iwsltpack.system import fileio
 
+_MODEL_ID = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*")
 NO_DATA = "name data to calibrate on: --calibration DEVSET"
 
 
@@ -83,6 +89,8 @@ class BuildRequest:
     def check(self) -> None:
         """Refuse what needs no look at the source, before hours may be spent on fetching it."""
         coding = self.coding
+        if self.model_id is not None and not _MODEL_ID.fullmatch(self.model_id):
+            raise UsageError("not a model of the hub", got=self.model_id, expected="OWNER/NAME: --base-model")
         if self.recipe.calibrated and self.format_version == 1:
             raise UsageError(
                 "format 1 holds multiples of 2^-b alone",
@@ -102,16 +110,30 @@ class BuildRequest:
     def finished(self) -> ArtifactManifest | None:
         """Return the artifact at `output`, which passed `check`, or None; one of another checkpoint is a `UsageError`.
 
-        The checkpoint is known again by the headers of its files, and by their times, which are before the artifact's.
+        The checkpoint is known again by the headers of its files, by their times, which are before the artifact's, by
+        the files beside them, and by what `remember` noted.
         """
         if not os.path.lexists(self.output):
             return None
         found, checkpoint = read_manifest(self.output), open_checkpoint(self.source)
-        newest = max(file.mtime_ns for file in stamp(checkpoint, {}))
+        files = stamp(checkpoint, {} if self.matrices is None else find_matrices(self.matrices))
+        newest = max(file.mtime_ns for file in files)
         older = newest <= (self.output / MANIFEST_NAME).stat().st_mtime_ns
-        if not older or found.base_model != self.base_model(checkpoint):
+        same = _remembered(found) in (None, [file.to_json() for file in files])
+        if not (older and same and self._beside(found)) or found.base_model != self.base_model(checkpoint):
             raise self._occupied(found)
         return found
+
+    def _beside(self, found: ArtifactManifest) -> bool:
+        """Tell whether the files beside the weights are those of an artifact; what a recipe adapts is not compared."""
+        packed = {file.path: file.sha256 for file in found.files}
+        adapted = {side_files.CONFIG, side_files.GENERATION_CONFIG}
+        return all(
+            packed.get(f"{MODEL_DIR}/{name}") == fileio.sha256_bytes(data)
+            for name, data in side_files.collect(self.source, quantized=True).items()
+            if name not in adapted
+            or not (self.recipe.prune or self.recipe.vocabulary or self.recipe.engine != "codec")
+        )
 
     def check_calibration(self, data: Path | None, *, shared: bool = False) -> None:
         """Refuse a calibration's data that the recipe has no use for, one that lacks them, and a size nothing can meet.
@@ -146,9 +168,29 @@ class BuildRequest:
         return UsageError(
             "the output exists, and is another artifact than this request makes",
             where=self.output,
-            got=f"recipe {found.recipe.name}, coding {coding}, of {base.id or base.architecture}",
+            got=f"recipe {found.recipe.name}, coding {coding}, of {base.id or base.architecture}; or the files of "
+            "the checkpoint were written since",
             fix="choose another --output, or remove it",
         )
+
+
+def remember(manifest: ArtifactManifest, source: Sequence[SourceFile]) -> None:
+    """Note in the user's cache which files an artifact was built of; without a cache nothing is known of it later.
+
+    The artifact itself says only how they are laid out: a model that was trained on is laid out as before.
+    """
+    with suppress(IwsltpackError, OSError, RuntimeError):
+        fileio.write_json(_memory(manifest), [file.to_json() for file in source])
+
+
+def _remembered(manifest: ArtifactManifest) -> Any:
+    with suppress(IwsltpackError, OSError, RuntimeError):
+        return fileio.read_json(_memory(manifest))
+    return None
+
+
+def _memory(manifest: ArtifactManifest) -> Path:
+    return fileio.cache_directory() / "builds" / f"{manifest.sha256}.json"
 
 
 def stamp(checkpoint: Checkpoint, matrices: Mapping[str, Path]) -> tuple[SourceFile, ...]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from iwsltpack.building import partial, publishing
 from iwsltpack.building.pipeline import pack, prepared_job
-from iwsltpack.building.request import BuildRequest
+from iwsltpack.building.request import BuildRequest, remember
 from iwsltpack.cluster.shards import Shard, deal
 from iwsltpack.documents.artifact import ArtifactManifest
 from iwsltpack.documents.manifest import read_manifest
@@ -86,6 +86,7 @@ def merge_build(output: Path, *, progress: Reporter = SILENT) -> ArtifactManifes
                 )
         manifest = publishing.seal(artifact, plan, done)
         publishing.publish(artifact, output)
+        remember(manifest, plan.source)
     return manifest
 
 

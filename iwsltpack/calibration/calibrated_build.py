@@ -9,15 +9,16 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from iwsltpack.artifact.location import folder_bytes
 from iwsltpack.building.checkpoint import Checkpoint, open_checkpoint
 from iwsltpack.building.dropped_tokens import find_dropped
-from iwsltpack.building.partial import lock_partial, partial_of
+from iwsltpack.building.partial import lock_partial, sweep
 from iwsltpack.building.pipeline import build_artifact
 from iwsltpack.building.plan import rules_of
 from iwsltpack.building.publishing import publish
-from iwsltpack.building.request import BuildRequest
+from iwsltpack.building.request import BuildRequest, remember, stamp
 from iwsltpack.building.size import Goal, SizeTarget, goal_of, meet, near
 from iwsltpack.calibration.block_rounding import Moments
 from iwsltpack.calibration.damage import damage_of, keep_predictions, measure_dropping
@@ -77,7 +78,7 @@ def build_calibrated(
         )
     if (found := request.finished()) is not None:
         _refuse_other(request, data, found)
-        shutil.rmtree(partial_of(request.output), ignore_errors=True)  # of one killed at its last step
+        sweep(request.output)
         progress.say(f"{request.output}: built already, of this checkpoint, recipe and coding")
         return found
     return build_on(request, data, calibration.step, work=work, cluster=cluster, progress=progress)
@@ -108,6 +109,7 @@ def build_on(
             manifest = replace(manifest, damage=damage).sealed()
             fileio.write_bytes(made / MANIFEST_NAME, fileio.canonical_json(manifest.to_json()))
         publish(made, request.output)
+        remember(manifest, stamp(checkpoint, {}))
     rate = _bits(manifest, wanted)
     progress.say(f"calibrated matrices take {rate:.2f} bits a weight; half the step would add about one")
     if target is not None:
@@ -147,7 +149,13 @@ class _Trials:
 
     def __post_init__(self) -> None:
         self._path = self.folder / "trials.json"
-        self._known: dict[str, float] = fileio.read_json(self._path) if self._path.exists() else {}
+        asked = replace(self.request, output=Path(), source=Path(), workers=None, target=None)
+        plan = fileio.sha256_bytes(f"{asked} {self.data.record(0, 0.0)}".encode())
+        self._known: dict[str, Any] = fileio.read_json(self._path) if self._path.exists() else {}
+        if self._known.get("plan") != plan:  # begun with another recipe, coding or name
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._known = {"plan": plan}
+            fileio.write_json(self._path, self._known)
         self.made = self.folder
 
     def choose(self, folder: Path, goal: Goal | None, step: float | None) -> list[Batch]:
@@ -196,7 +204,7 @@ class _Trials:
         if name not in self._known:
             self._known[name] = find()
             fileio.write_json(self._path, self._known)
-        return self._known[name]
+        return float(self._known[name])
 
     def _build(self, step: float, place: Path, moments: Moments, record: Calibration) -> float:
         for other in self.folder.glob("*/"):
@@ -209,7 +217,7 @@ class _Trials:
             calibration=record,
             target=None,
         )
-        again = any(name != "first" for name in self._known)  # what there is to say was said
+        again = not {*self._known} <= {"plan", "first"}  # what there is to say was said
         manifest = build_artifact(trial, cluster=self.cluster, progress=SILENT if again else self.progress)
         if self.request.target is None:
             return _bits(manifest, self.wanted)

@@ -20,7 +20,7 @@ from iwsltpack.errors import InputError, UsageError
 from iwsltpack.runtime.families import family_of
 from iwsltpack.runtime.model import load_checkpoint, processor_from
 from iwsltpack.scoring.pairing import pair
-from iwsltpack.scoring.references import read_references
+from iwsltpack.scoring.references import check_filled, read_references
 from iwsltpack.scoring.texts import Hypotheses, of_segments
 from iwsltpack.system import fileio
 from iwsltpack.system.progress import Reporter
@@ -145,7 +145,10 @@ class CalibrationData:
         if got != count and found.ids is None and found.documents is None:
             raise InputError("not one reference for each segment", where=path, expected=count, got=got)
         blank = Hypotheses(name=test_set.name, lines=("",) * count)
-        return pair(found, of_segments(blank, test_set.segments)).lines
+        lines = pair(found, of_segments(blank, test_set.segments)).lines
+        effect = "nothing is what the model is taught to say of them"
+        check_filled(lines, path.name, "references", effect, self.reporter)
+        return lines
 
     @property
     def name(self) -> str:

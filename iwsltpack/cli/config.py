@@ -24,7 +24,12 @@ from iwsltpack.system.fileio import read_toml
 
 NEAREST = 3
 """Names listed where one is not known."""
-EXCLUSIVE = ({"primary", "contrastive"}, {"shard", "dask"}, {"workers", "dask"})
+EXCLUSIVE = (
+    {"primary", "contrastive"},
+    {"shard", "dask"},
+    {"workers", "dask"},
+    {"step", "bits", "target_size"},
+)
 """Options that exclude each other: one that is typed puts the others aside that the file gives."""
 
 

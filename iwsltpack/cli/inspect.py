@@ -4,6 +4,7 @@ from iwsltpack.artifact.location import locate
 from iwsltpack.artifact.sizes import GB, GIB, Sizes, sizes_of
 from iwsltpack.cli import console
 from iwsltpack.documents.artifact import ArtifactManifest
+from iwsltpack.documents.names import MANIFEST_NAME
 from iwsltpack.system.tables import Table, columns
 
 UNITS = "GB = 10^9 bytes, GiB = 2^30 bytes; bits/weight counts all files of a component"
@@ -19,6 +20,10 @@ def command(
     Example: iwsltpack inspect artifacts/q3
     """
     found = locate(artifact)
+    listed = sum(file.bytes for file in found.manifest.files)
+    if found.mirror is None and (listed != found.total_bytes - (found.path / MANIFEST_NAME).stat().st_size):
+        told = f"{artifact} holds other files than its manifest lists, {listed:,} bytes"
+        console.say(f"{told}: iwsltpack verify {artifact}", "yellow")
     manifest, sizes = found.manifest, sizes_of(found.manifest, found.total_bytes)
     console.result(
         {

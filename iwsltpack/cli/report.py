@@ -31,9 +31,11 @@ def command(
 
     Example: iwsltpack report runs artifacts --reference manifest.csv --output report
     """
+    from iwsltpack.documents.places import refuse_inside
     from iwsltpack.report.report import collect, write_report
     from iwsltpack.scoring.references import read_references
 
+    refuse_inside(output)
     with console.reporter() as reporter:
         report = write_report(
             collect(paths or [], published or []),

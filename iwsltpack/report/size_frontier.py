@@ -70,6 +70,7 @@ def size_frontier(
 
     UsageError: sizes that are none, or cannot be met. IwsltpackError: see `build_calibrated`, `decode` and `score`.
     """
+    request.check_calibration(calibration.data)
     targets = {"".join(text.split()): SizeTarget(bytes=parse_size(text)) for text in sizes}
     if len(set(targets.values())) < len(sizes):
         raise UsageError("a size is asked for twice", got=", ".join(sizes))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from xml.etree import ElementTree
 
-from iwsltpack.errors import InputError, UsageError
+from iwsltpack.errors import InputError, UsageError, listed
 from iwsltpack.system import fileio
+from iwsltpack.system.progress import Reporter
 from iwsltpack.testsets.csv_manifest import read_rows
 from iwsltpack.testsets.text_kinds import kind_of_text
 
@@ -363,3 +364,19 @@ def _collect(
         return
     for child in element:
         _collect(child, inside, language, document, side, found, translator)
+
+
+def check_filled(lines: Sequence[str], where: str, what: str, effect: str, reporter: Reporter) -> None:
+    """Refuse lines half of which are empty, or more: a column was lost; fewer, as of noise or music, are told."""
+    empty = [str(number) for number, line in enumerate(lines, 1) if not line.strip()]
+    if empty and 2 * len(empty) >= len(lines):
+        raise InputError(
+            f"{what} are empty",
+            where=where,
+            expected="a text for nearly every segment",
+            got=f"{len(empty)} of {len(lines)} empty, segment {empty[0]} the first",
+            fix="give the file they stand in",
+        )
+    if empty:
+        told = f"{where}: {len(empty)} of {len(lines)} {what} are empty, segments {listed(empty)}"
+        reporter.say(f"{told}; {effect}")

@@ -23,13 +23,13 @@ from iwsltpack.documents.score import (
     Signature,
     digest,
 )
-from iwsltpack.errors import InputError, UsageError, listed
+from iwsltpack.errors import InputError, UsageError
 from iwsltpack.scoring import sacrebleu_metrics
 from iwsltpack.scoring.cache import ScoreCache, default_cache
 from iwsltpack.scoring.comet import Comet
 from iwsltpack.scoring.comet_checkpoint import CometOptions
 from iwsltpack.scoring.pairing import pair
-from iwsltpack.scoring.references import References
+from iwsltpack.scoring.references import References, check_filled
 from iwsltpack.scoring.resegment import aligner_version
 from iwsltpack.scoring.resegment import resegment as cut_anew
 from iwsltpack.scoring.significance import (
@@ -98,7 +98,7 @@ def score(
     given = references
     references = pair(given, hypotheses, resegment=resegment, reporter=progress)
     effect = "chrF leaves them out, BLEU counts every word there as wrong"
-    _check_filled(references.lines, references.name, "references", effect, progress)
+    check_filled(references.lines, references.name, "references", effect, progress)
     sample = [line for line in references.lines[:SAMPLE] if line.strip()]
     if (strange := sum(_foreign(line, language) for line in sample)) > len(sample) / 2:
         progress.say(
@@ -145,22 +145,6 @@ def _made_of(score: Score) -> tuple[object, ...]:
     done = score.metrics[0].signature.cleaned
     texts = score.hypotheses.sha256, score.references.sha256
     return score.language, *texts, score.cleaned, done, score.resegmented
-
-
-def _check_filled(lines: Sequence[str], where: str, what: str, effect: str, reporter: Reporter) -> None:
-    """Refuse lines half of which are empty, or more: a column was lost; fewer, as of noise or music, are told."""
-    empty = [str(number) for number, line in enumerate(lines, 1) if not line.strip()]
-    if empty and 2 * len(empty) >= len(lines):
-        raise InputError(
-            f"{what} are empty",
-            where=where,
-            expected="a text for nearly every segment",
-            got=f"{len(empty)} of {len(lines)} empty, segment {empty[0]} the first",
-            fix="give the file they stand in",
-        )
-    if empty:
-        told = f"{where}: {len(empty)} of {len(lines)} {what} are empty, segments {listed(empty)}"
-        reporter.say(f"{told}; {effect}")
 
 
 def _foreign(line: str, language: str) -> bool:
@@ -313,7 +297,7 @@ class _Scorer:
                 fix="give it: --source FILE, or references in a manifest with a column source_en",
             )
         where, effect = f"given with {self.references.name}", "COMET reads an empty sentence there"
-        _check_filled(sources, where, "sources for COMET", effect, self.progress)
+        check_filled(sources, where, "sources for COMET", effect, self.progress)
         if self.comet is None:
             self.comet = self.stack.enter_context(Comet(**vars(self.options), progress=self.progress))
         comet = self.comet
