@@ -191,6 +191,8 @@ class _Run(Generic[Item, Result]):
 
     def _collect(self) -> list[tuple[int, Item, str]]:
         """Wait for one item, a second at most; return it if its workers died, else give its result away."""
+        from distributed import KilledWorker
+
         try:
             future = self._landed.get(timeout=WAKE_S)
         except queue.Empty:
@@ -210,6 +212,8 @@ class _Run(Generic[Item, Result]):
             future.add_done_callback(self._landed.put)
             self._look_around()
             return []
+        except KilledWorker:  # so it did, and those after it died, too, while the result was asked for
+            return self._failed(number, item, future)
         del self._flying[future.key]
         future.release()
         if raised is not None:
