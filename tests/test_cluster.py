@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -479,3 +480,32 @@ def test_dealing_balances_and_does_not_depend_on_the_order() -> None:
     assert max(loads) <= 1.02 * min(loads)
     assert deal(dict(reversed(sizes.items())), 7) == dealt
     assert [len(names) for names in deal({"a": 1}, 3)] == [1, 0, 0]
+
+
+def test_a_result_that_dies_with_its_worker_again_and_again_is_lost_and_no_error() -> None:
+    """The future said it was finished; then its worker died, and the ones that ran it again."""
+    from distributed import KilledWorker
+
+    from iwsltpack.cluster.items import _Run
+    from iwsltpack.system.progress import SILENT
+
+    class Gone:
+        key, status = "k", "finished"
+        error = KilledWorker("k", SimpleNamespace(address="tcp://w:1"), 1)  # type: ignore[no-untyped-call]
+
+        def result(self, timeout: float) -> object:
+            self.status = "error"
+            raise self.error
+
+        def exception(self) -> Exception:
+            return self.error
+
+        def release(self) -> None: ...
+
+    told = SimpleNamespace(scheduler_info=lambda **_: {"address": "a", "n_workers": 1, "total_threads": 1})
+    run = _Run(client=told, function=str, key=str, done=lambda *_: None, packages=(), progress=SILENT)
+    gone = Gone()
+    run._flying["k"] = (3, "item", gone)
+    run._landed.put(gone)
+    assert run._collect() == [(3, "item", "killed its worker 2 times when tried alone, lastly tcp://w:1")]
+    assert not run._flying

@@ -125,6 +125,19 @@ def test_reports_and_sizes_of_artifacts(tiny: Path, tmp_path: Path) -> None:
     assert told in iwsltpack("inspect", "art", cwd=tmp_path).stderr
 
 
+def test_settings_that_cannot_be_read_and_layers_that_are_nothing_are_told(
+    tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "zero.toml").write_text("name = 'zero'\n[[layers]]\npattern = 'mlp'\nbits = 0\n")
+    built = iwsltpack("build", tiny, "--recipe", "zero.toml", "-o", "art", cwd=tmp_path)
+    assert (built.returncode, "tensors hold one value alone" in built.stderr) == (0, True), built.stderr
+    plain = iwsltpack("build", tiny, "-o", "plain", cwd=tmp_path)
+    assert (plain.returncode, "one value alone" in plain.stderr) == (0, False), plain.stderr
+    (tmp_path / "iwsltpack.toml").symlink_to("nowhere")
+    told = iwsltpack("status", cwd=tmp_path)
+    assert (told.returncode, "the settings cannot be read" in told.stderr) == (2, True), told.stderr
+
+
 def test_a_typed_step_puts_aside_the_size_of_the_settings(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "iwsltpack.toml").write_text('[build]\ntarget_size = "1MB"\n')
     done = iwsltpack("build", tiny, "--step", "1e-4", cwd=tmp_path)

@@ -147,6 +147,9 @@ def tell_artifact(target: Path, manifest: ArtifactManifest) -> None:
         f"{sizes.ratio:.2f}x smaller than the source's {sizes.source_bytes / GIB:.3f} GiB",
         "green",
     )
+    if blank := [tensor.name for tensor in manifest.tensors if tensor.entropy_bits == 0]:
+        told = f"{len(blank)} tensors hold one value alone: {blank[0]} …"
+        console.say(f"{told}; the recipe rounds too coarsely for them", "yellow")
     console.result({"output": str(target), **sizes.to_json()}, str(target))
 
 

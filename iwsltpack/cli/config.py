@@ -11,6 +11,7 @@ to that command alone and wins. The command line wins over both.
     device = "cuda"
 """
 
+import os
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,8 +38,10 @@ def read_config(path: Path | None) -> tuple[Path, dict[str, Any]] | None:
     """Return the file and its content, or None where no file was named and the folder has none."""
     if path is None:
         path = Path(CONFIG_NAME)
-        if not path.is_file():
+        if not os.path.lexists(path):
             return None
+        if not path.is_file():  # a link to nothing, a folder, a pipe
+            raise UsageError("the settings cannot be read", where=path, fix="mend the file, or move it away")
     return path, read_toml(path)
 
 
