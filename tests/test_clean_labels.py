@@ -1676,3 +1676,16 @@ def test_a_title_that_begins_as_a_label_does_stays_and_is_reported(line: str, la
 )
 def test_a_quotation_around_label_and_translation_goes(line: str, after: str) -> None:
     assert clean_line(line, "de").text == after
+
+
+@pytest.mark.parametrize(
+    "labels", [("English", "German"), ("Englisch", "Deutsch"), ("Quelle", "Übersetzung")]
+)
+def test_a_labelled_source_without_function_words_is_told_from_german_by_its_small_letters(
+    labels: tuple[str, str],
+) -> None:
+    source, target = labels
+    line = f"{source}: Cannot find active master key. {target}: Der aktive Hauptschlüssel fehlt."
+    assert clean_line(line, "de").text == "Der aktive Hauptschlüssel fehlt."
+    line = f"{source}: drei Stunden pro Tag. {target}: zwei Stunden pro Tag."
+    assert clean_line(line, "de").text == line

@@ -25,6 +25,7 @@ MIN_WORDS: Final = 4
 """A source text shorter than this may be a name or a term, and is content."""
 BILINGUAL: Final = v.Patterns("bilingual")
 FIGURE: Final = re.compile(r"\d")
+CAPITAL_WITHIN: Final = re.compile(r"(?<=\s)[\"'„“‚‘(]*[A-ZÄÖÜ]")
 SAME_FROM: Final = 0.5
 """Share of common letter pairs from which two sentences are taken for one translation given twice."""
 
@@ -159,10 +160,12 @@ def _is_source_part(text: str, lang: str) -> bool:
 def _reads_as_source(text: str, lang: str) -> bool:
     """Tell whether what a label names as the source is English: "Englisch: 30 Stunden." is of the talk."""
     words, ended = len(latin_words(text)), text.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
-    in_chinese = lang == "zh" and (
-        words >= MIN_WORDS or (words > 1 and ended and FIGURE.search(text) is None)
-    )
-    return could_be_source(text, lang) and (in_chinese or function_words(text)[0] > 0)
+    plain = FIGURE.search(text) is None
+    # German has its nouns in capitals; within Chinese two words are a sentence.
+    sentence = words >= MIN_WORDS and plain and CAPITAL_WITHIN.search(text.strip()) is None
+    if lang == "zh":
+        sentence = words >= MIN_WORDS or (words > 1 and ended and plain)
+    return could_be_source(text, lang) and (sentence or function_words(text)[0] > 0)
 
 
 _NAMES_SOURCE: Final = frozenset((v.ENGLISH, v.SPEECH, v.TEXT, v.SAY, v.SAID, v.TRANSLATE, v.MEANING))
