@@ -149,7 +149,7 @@ def _is_source_part(text: str, lang: str) -> bool:
     if not in_source(body, lang):
         return False
     told, figures = function_words(body)[0] > 0, FIGURE.search(body) is not None
-    ended = body.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
+    ended = _is_ended(body)
     end = text.rstrip(DECORATION)[-1:]
     # A term may be quoted; a clause that is has its full stop, or four words and more, "we" or "the" among them.
     clause = (words >= MIN_WORDS and told) or (ended and (told or not figures))
@@ -157,14 +157,18 @@ def _is_source_part(text: str, lang: str) -> bool:
     return finished or (words >= MIN_WORDS - 1 and end in ",;:，：；-–—")
 
 
+def _is_ended(text: str) -> bool:
+    """Tell whether `text` has a full stop or its like, behind which marks and quotation marks may stand."""
+    return text.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
+
+
 def _reads_as_source(text: str, lang: str) -> bool:
     """Tell whether what a label names as the source is English: "Englisch: 30 Stunden." is of the talk."""
-    words, ended = len(latin_words(text)), text.strip(DECORATION + "\"'“”‘’")[-1:] in ENDS
-    plain = FIGURE.search(text) is None
+    words, plain = len(latin_words(text)), FIGURE.search(text) is None
     # German has its nouns in capitals; within Chinese two words are a sentence.
     sentence = words >= MIN_WORDS and plain and CAPITAL_WITHIN.search(text.strip()) is None
     if lang == "zh":
-        sentence = words >= MIN_WORDS or (words > 1 and ended and plain)
+        sentence = words >= MIN_WORDS or (words > 1 and _is_ended(text) and plain)
     return could_be_source(text, lang) and (sentence or function_words(text)[0] > 0)
 
 

@@ -102,9 +102,8 @@ def prefix_only(line: str, lang: str) -> str | None:
 def possible_label(line: str, lang: str) -> str | None:
     """What may be a label or content: talk about the translation or the recording, not certain enough."""
     if (head := find_head(line, 0, lang)) is not None:
-        title = not line[0].isalnum() and has_content(
-            line[head.end :]
-        )  # „Übersetzung: Theorie und Praxis“ ist gut.
+        # „Übersetzung: Theorie und Praxis“ ist gut.
+        title = not line[0].isalnum() and has_content(line[head.end :])
         return f"{line[: head.end].strip()!r} may be a label" if title else None
     if (end := likely_label(line, lang)) is not None:
         return f"{line[:end].strip()!r} may be a label"

@@ -64,7 +64,6 @@ def command(
 
 
 def _guess(found: list[Estimate]) -> list[str]:
-    from iwsltpack.artifact.sizes import GB
     from iwsltpack.building.size_estimate import DEFAULT_BITS
 
     work = max(each.work for each in found)

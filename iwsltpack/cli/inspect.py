@@ -20,11 +20,12 @@ def command(
     Example: iwsltpack inspect artifacts/q3
     """
     found = locate(artifact)
-    listed = sum(file.bytes for file in found.manifest.files)
-    if found.mirror is None and (listed != found.total_bytes - (found.path / MANIFEST_NAME).stat().st_size):
+    manifest, total = found.manifest, found.total_bytes
+    listed = sum(file.bytes for file in manifest.files)
+    if found.mirror is None and listed != total - (found.path / MANIFEST_NAME).stat().st_size:
         told = f"{artifact} holds other files than its manifest lists, {listed:,} bytes"
         console.say(f"{told}: iwsltpack verify {artifact}", "yellow")
-    manifest, sizes = found.manifest, sizes_of(found.manifest, found.total_bytes)
+    sizes = sizes_of(manifest, total)
     console.result(
         {
             "artifact_sha256": manifest.sha256,

@@ -165,7 +165,8 @@ def _segment(index: int, row: dict[str, str], folder: Path) -> Segment:
 
 def _named(path: Path) -> Path:
     """Return the file of this name, also where its folder has it in the other Unicode form, as archives of a Mac do."""
-    if path.exists() or not path.parent.is_dir():
+    # Plain letters have one form: a folder is not listed anew for each of many files that are not there.
+    if path.name.isascii() or path.exists() or not path.parent.is_dir():
         return path
     wanted = normalize("NFC", path.name)
     return next((other for other in path.parent.iterdir() if normalize("NFC", other.name) == wanted), path)

@@ -18,7 +18,7 @@ from iwsltpack.testsets.testset import (
     natural_key,
     safe_name,
 )
-from iwsltpack.testsets.unread_lists import other_segmentations, refuse_other_order
+from iwsltpack.testsets.unread_lists import heads_beside, other_segmentations, refuse_other_order
 
 
 def find_test_sets(
@@ -168,9 +168,10 @@ def _read(folder: Path, kind: TestSetKind) -> list[TestSet]:
     used = {segment.path: segment.duration for item in found for segment in item.segments}
     # A manifest is a person's own list, and so is a segmentation that was read.
     if kind != "csv" and set(used.values()) == {None}:
+        heads = heads_beside(files)
         if kind != "iwslt":
-            refuse_other_order(files, list(used))
-        for path in other_segmentations(files, list(used)):
+            refuse_other_order(heads, list(used))
+        for path in other_segmentations(heads, list(used)):
             message = "may say where segments lie, in a form that is not read: every recording is one segment"
             found[0] = _with_notice(found[0], message, path, "warning")
     if kind == "iwslt":

@@ -1,7 +1,7 @@
 """Lists beside recordings that are not read: an order by another name, segments in another form than IWSLT's."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from iwsltpack.errors import InputError
@@ -18,15 +18,20 @@ _SEGMENTS_NAME = re.compile(
 _TIMES = re.compile(rb"\b(?:offset|start|begin|onset)", re.IGNORECASE)
 
 
-def refuse_other_order(files: Sequence[Path], recordings: Sequence[Path]) -> None:
+def heads_beside(files: Iterable[Path]) -> dict[Path, bytes]:
+    """Return the first bytes of every file that is no recording; none of one whose name says that it is no list."""
+    return {path: _head(path) for path in files if not is_audio(path)}
+
+
+def refuse_other_order(heads: Mapping[Path, bytes], recordings: Sequence[Path]) -> None:
     """Refuse what may be meant as ``FILE_ORDER``: by its name, or as recordings in another order than `recordings`.
 
     Lines in another order than meant are all wrong, and look right.
     """
     names = [bare_name(path.name) for path in recordings]
-    for path in files:
+    for path, head in heads.items():
         named = "fileorder" in re.sub(r"[\W_]", "", path.name.lower())
-        if is_audio(path) or not (named or _other_order(_head(path), names)):
+        if not (named or _other_order(head, names)):
             continue
         raise InputError(
             "a list of the recordings that is not read",
@@ -37,16 +42,15 @@ def refuse_other_order(files: Sequence[Path], recordings: Sequence[Path]) -> Non
         )
 
 
-def other_segmentations(files: Sequence[Path], recordings: Sequence[Path]) -> list[Path]:
+def other_segmentations(heads: Mapping[Path, bytes], recordings: Sequence[Path]) -> list[Path]:
     """Return the files that may say where segments lie, in a form that is not read."""
     names = [bare_name(path.name).encode() for path in recordings]
 
-    def is_one(path: Path) -> bool:
-        head = _head(path)
+    def is_one(path: Path, head: bytes) -> bool:
         told = _TIMES.search(head) is not None and any(name in head for name in names)
         return told or _SEGMENTS_NAME.fullmatch(path.name) is not None
 
-    return [path for path in files if not is_audio(path) and is_one(path)]
+    return [path for path, head in heads.items() if is_one(path, head)]
 
 
 def _head(path: Path) -> bytes:
